@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Each sets up .venv by itself when it is missing or older than the lock.
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EYES := data/synthetic/truth.csv
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check lock docs bench clean
+
+demo: $(READY) $(EYES)
+	snakemake --cores $(CORES)
+	@echo "The report: results/report/index.html"
+
+$(EYES): | $(READY)
+	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 260 --size 256 --out data/synthetic
+	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 260 --size 256 --out data/synthetic_values
+
+test: $(READY)
+	pytest -n 2 --dist loadgroup
+
+check: $(READY)
+	ruff check visionfm tests bench
+	ruff format --check visionfm tests bench
+	snakefmt --check workflow
+	mypy
+	codespell visionfm tests bench workflow docs config README.md CONTRIBUTING.md
+	snakemake --lint
+
+lock: $(READY)
+	pip-compile --quiet --extra dev --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+
+docs: $(READY)
+	python -m visionfm.config.document
+
+bench: $(READY)
+	for script in bench/decode.py bench/extract.py bench/cached.py bench/decoder_epoch.py bench/plan.py; do python $$script; done
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) results data/synthetic data/synthetic_values

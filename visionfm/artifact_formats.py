@@ -1,0 +1,194 @@
+"""How each artefact format holds arrays or tables together with a flat `str -> str` metadata.
+
+Pure functions between Python objects and bytes; equal input gives equal bytes (no dates, no hash order). `artifacts` adds the
+checksums and does the writing.
+"""
+
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNREADABLE = (OSError, ValueError, KeyError, struct.error, RuntimeError)
+COMMENT = ("\n<!-- visionfm ", " -->\n")
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+_CODES = {name: code for code, name in _DTYPES.items()}
+
+
+# --- digests --------------------------------------------------------------------------------------------------------
+
+
+def table_digest(table: Any, left_out: tuple[str, ...], extra: Mapping[str, str]) -> str:
+    """Return the sha256 of a table's columns (names, types, values) and of its own metadata."""
+    digest = hashlib.sha256(json.dumps(dict(extra), sort_keys=True).encode())
+    for name in table.column_names:
+        if name in left_out:
+            continue
+        column = table.column(name)
+        digest.update(f"\n{name}:{column.type}\n".encode())
+        for chunk in column.chunks:
+            digest.update(json.dumps(chunk.to_pylist(), ensure_ascii=True, separators=("\n", ":"))[1:-1].encode() + b"\n")
+    return digest.hexdigest()
+
+
+def arrays_digest(arrays: Mapping[str, Any], extra: Mapping[str, str]) -> str:
+    """Return the sha256 of arrays (names, dtypes, shapes, values) and of their own metadata."""
+    digest = hashlib.sha256(json.dumps(dict(extra), sort_keys=True).encode())
+    for name in sorted(arrays):
+        value = arrays[name]
+        if isinstance(value, list):
+            digest.update(f"\n{name}:str\n".encode() + json.dumps(value).encode())
+        else:
+            array = np.ascontiguousarray(value)
+            digest.update(f"\n{name}:{array.dtype}:{array.shape}\n".encode())
+            digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+# --- to bytes -------------------------------------------------------------------------------------------------------
+
+
+def table_bytes(table: Any, metadata: Mapping[str, str]) -> bytes:
+    """Return a Parquet file; the Arrow schema is not stored beside it, so that the checksum field occurs once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    table = table.combine_chunks().replace_schema_metadata(None)
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(dict(metadata))
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def tensors_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> bytearray:
+    """Return a safetensors file with tensors by name and a sorted header (the library writes metadata in hash order)."""
+    arrays = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    at = 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _CODES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    data = bytearray(struct.pack("<Q", len(text)) + text)
+    for array in arrays.values():
+        data += array.tobytes()
+    return data
+
+
+def hdf5_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """Return an HDF5 file; lists of str become variable-length UTF-8 datasets, metadata fixed-length attributes."""
+    import h5py
+
+    target = io.BytesIO()
+    with h5py.File(target, "w") as file:
+        for name in sorted(arrays):
+            value = arrays[name]
+            if isinstance(value, list):
+                file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype("utf-8"))
+            else:
+                file.create_dataset(name, data=value)
+        for name, text in sorted(metadata.items()):
+            file.attrs[name] = np.bytes_(text.encode())
+    return target.getvalue()
+
+
+def text_bytes(text: str, metadata: Mapping[str, str]) -> bytes:
+    """Return an HTML or SVG text with its metadata in a trailing comment (`--` cannot occur in it)."""
+    comment = json.dumps(dict(metadata), sort_keys=True).replace("--", "-\\u002d")
+    return (text + COMMENT[0] + comment + COMMENT[1]).encode()
+
+
+def json_bytes(content: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """Return a JSON object with its metadata under `visionfm`."""
+    return (json.dumps({**content, "visionfm": dict(metadata)}, sort_keys=True, indent=1) + "\n").encode()
+
+
+# --- from files -----------------------------------------------------------------------------------------------------
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a file by its suffix."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        stored = pq.read_metadata(path).metadata or {}
+        return {name.decode(): text.decode() for name, text in stored.items()}
+    if path.suffix == ".safetensors":
+        return dict(_tensor_header(path)[0].get("__metadata__", {}))
+    if path.suffix == ".h5":
+        import h5py
+
+        with h5py.File(path, "r", locking=False) as file:
+            return {name: bytes(text).decode() for name, text in file.attrs.items()}
+    if path.suffix == ".json":
+        return dict(json.loads(path.read_text())["visionfm"])
+    if path.suffix in (".html", ".svg"):
+        head, found, tail = path.read_text().rpartition(COMMENT[0])
+        if not found:
+            raise ValueError("no metadata comment at its end")
+        return dict(json.loads(tail[: -len(COMMENT[1])]))
+    raise ValueError(f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .json .html .svg")
+
+
+def read_table(path: Path) -> Any:
+    """Return a Parquet file as `pyarrow.Table`, its key-value metadata as the schema's."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        return file.read().replace_schema_metadata(file.metadata.metadata)
+
+
+def _tensor_header(path: Path) -> tuple[dict[str, Any], int]:
+    with path.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        if length > path.stat().st_size:
+            raise ValueError("its header is longer than the file")
+        return json.loads(handle.read(length)), 8 + length
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Return the arrays of a safetensors file, by name."""
+    header, start = _tensor_header(path)
+    content = path.read_bytes()
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        flat = np.frombuffer(content[start + begin : start + end], dtype=_DTYPES[entry["dtype"]])
+        tensors[name] = flat.reshape(entry["shape"]).copy()
+    return tensors
+
+
+def read_hdf5(path: Path, names: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return the datasets of an HDF5 file; text comes back as object arrays of str."""
+    import h5py
+
+    with h5py.File(path, "r", locking=False) as file:
+        arrays = {}
+        for name in names or sorted(file):
+            dataset = file[name]
+            arrays[name] = dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+        return arrays

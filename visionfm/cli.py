@@ -1,0 +1,110 @@
+"""The command line: one subcommand a stage, and a few beside them. Imports a stage's module only when it is called for.
+
+Exit codes: 0 done, 2 usage or config, 3 data, 4 damaged artefact, 75 stopped by a signal with its progress saved.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from visionfm.errors import UsageError, VisionFMError
+
+# Stages take their slice of the config as JSON, so that a queued job does not depend on a config edited meanwhile.
+STAGES = {
+    "index": ("visionfm.data.index", "read a dataset's images once"),
+    "label": ("visionfm.data.labels", "join labels, subjects and splits to the images"),
+    "audit": ("visionfm.data.audit", "find leakage between a task's splits"),
+    "checksum": ("visionfm.encoders.checksum", "identify a weights file"),
+    "import": ("visionfm.encoders.importing", "turn a checkpoint of any dialect into an encoder"),
+    "extract": ("visionfm.features.extract", "encode each image once into a feature cache"),
+    "fuse": ("visionfm.features.fuse", "join labelled images into a task's samples"),
+    "train": ("visionfm.decoders.train", "train a decoder on cached features"),
+    "predict": ("visionfm.decoders.predict", "apply a decoder"),
+    "evaluate": ("visionfm.evaluation.evaluate", "metrics with intervals"),
+    "report": ("visionfm.evaluation.report", "one page with all of it"),
+    "export": ("visionfm.features.export", "write cached features as flat Parquet"),
+}
+COMMANDS = {
+    "check": ("visionfm.commands.check", "check a config: every error at once"),
+    "synth": ("visionfm.data.synthetic", "draw synthetic eyes in the published layouts"),
+    "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
+    "doctor": ("visionfm.commands.doctor", "what this machine can do"),
+    "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
+    "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
+}
+# Files are their whole input: these stages have no settings.
+WITHOUT_SETTINGS = {"checksum", "export"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(arguments[0] if arguments else "")
+    args = parser.parse_args(arguments)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    _start_log(getattr(args, "log", None))
+    try:
+        if hasattr(args, "settings"):
+            args.settings = _text(args.settings)
+        _load(args.command).main(args)
+    except VisionFMError as error:
+        logging.getLogger("visionfm").error("error: %s", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="visionfm",
+        description="Vision foundation models for ophthalmology: from images to a report.",
+        epilog="`visionfm COMMAND --help` shows a command's options; the pipeline itself runs by `snakemake`.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, (_, help_text) in {**STAGES, **COMMANDS}.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        if name != chosen:
+            continue
+        if name in STAGES and name not in WITHOUT_SETTINGS:
+            command.add_argument("--settings", required=True, help="the stage's slice of the config: JSON, or @FILE")
+        command.add_argument("--log", type=Path, help="also write the log to this file")
+        _load(name).add_arguments(command)
+    if chosen == "--version":
+        from visionfm import __version__
+
+        print(f"visionfm {__version__}")
+        raise SystemExit(0)
+    return parser
+
+
+def _load(name: str):  # type: ignore[no-untyped-def]
+    return importlib.import_module({**STAGES, **COMMANDS}[name][0])
+
+
+def _text(settings: str) -> str:
+    if not settings.startswith("@"):
+        return settings
+    path = Path(settings[1:])
+    if not path.is_file():
+        raise UsageError("the settings file is missing", where=path, do="give JSON, or @ and a file that holds it")
+    return path.read_text()
+
+
+def _start_log(path: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
+    logging.getLogger("visionfm").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

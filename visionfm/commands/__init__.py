@@ -1,0 +1,1 @@
+"""Commands beside the stages: look at a config, a machine or an artefact."""

@@ -1,0 +1,35 @@
+"""`visionfm check CONFIG`: every error of a config at once, and what the config would do."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from visionfm.config import Plan, load_config
+
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("config", nargs="+", type=Path, help="YAML file; several are merged from left to right")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Check, and say in a few lines what is planned and what is not there yet."""
+    config = load_config(*args.config)
+    plan = Plan(config)
+    decoders = sum(len(plan.runs(task)) for task, _ in plan.task_models())
+    log.info(
+        "%s: no errors. %d datasets, %d encoders, %d feature caches, %d tasks, %d decoders.",
+        *(", ".join(str(path) for path in args.config), len(config.datasets), len(config.encoders)),
+        *(len(plan.extractions()), len(config.tasks), decoders),
+    )
+    for name, dataset in config.datasets.items():
+        if not Path(dataset.root).is_dir():
+            log.warning("dataset %s: no folder %s (relative to the working directory)", name, dataset.root)
+    for name, encoder in config.encoders.items():
+        if encoder.weights not in (None, "random") and not Path(str(encoder.weights)).is_file():
+            log.warning("encoder %s: no file %s; docs/weights.md says where weights are given out", name, encoder.weights)
+    unused = sorted(set(config.datasets) - {dataset for task in config.tasks for dataset in plan.task_datasets(task)})
+    if unused:
+        log.warning("no task uses: %s", ", ".join(unused))

@@ -1,0 +1,71 @@
+"""`visionfm doctor`: what this machine can do, and what is missing, before a long run finds out."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+
+PACKAGES = ("torch", "timm", "snakemake", "pandas", "pyarrow", "numpy", "pillow", "h5py", "pydantic", "scikit-learn")
+FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--results", type=Path, default=Path(), help="the folder of the run, to check its disk")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print a line a fact."""
+    for name, text in facts(args.results):
+        print(f"{name:<14} {text}")
+
+
+def facts(folder: Path) -> list[tuple[str, str]]:
+    """Return (name, finding) of the machine."""
+    found = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    found += [(package, _version(package)) for package in PACKAGES]
+    found += [("cpu", _cpu()), *_gpus(), ("slurm", "sbatch found" if shutil.which("sbatch") else "no sbatch on PATH")]
+    usage = shutil.disk_usage(folder if folder.exists() else Path())
+    found.append(("disk", f"{usage.free / 1e9:.0f} GB free of {usage.total / 1e9:.0f} GB; hard links {_hard_links(folder)}"))
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "MISSING: install the project's environment (README)"
+
+
+def _cpu() -> str:
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    fast = next((flag for flag in FAST_BF16 if flag in flags), None)
+    advice = f"fast bf16 ({fast})" if fast else "no bf16 instructions: keep `precision: fp32` on this CPU"
+    return f"{len(os.sched_getaffinity(0))} cores; {advice}"
+
+
+def _gpus() -> list[tuple[str, str]]:
+    if importlib.util.find_spec("torch") is None:
+        return [("gpu", "unknown without torch")]
+    import torch
+
+    if not torch.cuda.is_available():
+        return [("gpu", "none: encoders run with `device: cpu`, or `resources: {gpu: 0}`")]
+    names = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [(f"gpu {index}", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB") for index, gpu in enumerate(names)]
+
+
+def _hard_links(folder: Path) -> str:
+    probe, link = folder / f".doctor-{os.getpid()}", folder / f".doctor-{os.getpid()}-link"
+    try:
+        probe.touch()
+        os.link(probe, link)
+        return "work"
+    except OSError as error:
+        return f"do not work ({error.strerror}): kept artefacts are copied, and need twice the space"
+    finally:
+        probe.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)

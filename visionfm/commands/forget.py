@@ -1,0 +1,33 @@
+"""`visionfm forget PATH...`: drops artefacts together with their kept copies; the next run computes them again."""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+from visionfm import artifacts
+from visionfm.errors import UsageError
+
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("paths", nargs="+", help="artefacts or folders; `encoders/oct` is short for `results/encoders/oct`")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Drop each."""
+    for name in args.paths:
+        path = Path(name) if Path(name).exists() or name.startswith(f"{artifacts.RESULTS}/") else Path(artifacts.RESULTS) / name
+        kept = artifacts.kept_path(path)
+        if kept is None:
+            raise UsageError("only artefacts below results/ can be forgotten", found=path, do="name one below results/")
+        if kept.name == artifacts.KEPT or path.name == artifacts.RESULTS:
+            raise UsageError("this would forget all results", found=path, do="delete the folder results/ itself if that is meant")
+        there = [place for place in (path, kept) if place.exists()]
+        if not there:
+            raise UsageError("there is nothing to forget", where=path, do="name an artefact or a folder below results/")
+        for place in there:
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        log.info("forgotten: %s", path)

@@ -1,0 +1,46 @@
+"""`visionfm verify PATH...`: checks artefacts, or all below a folder, against the checksums inside them."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from visionfm import artifacts
+from visionfm.errors import ArtifactError, Problems
+
+log = logging.getLogger("visionfm")
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".json", ".html", ".svg")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("paths", nargs="+", type=Path, help="artefacts, or folders of them (results/)")
+    parser.add_argument("--show", action="store_true", help="print each artefact's metadata as JSON")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Check each; damaged ones are listed together."""
+    problems = Problems(ArtifactError, "verify")
+    checked = 0
+    for path in _artifacts(args.paths):
+        try:
+            metadata = artifacts.read_metadata(path)
+        except ArtifactError as error:
+            problems.add(f"{path}: {error.problem}")
+            continue
+        checked += 1
+        if args.show:
+            print(json.dumps({"path": str(path), **metadata}, sort_keys=True))
+    problems.raise_if_any(do="`visionfm forget` them and run again")
+    log.info("verify: %d artefacts are as they were written", checked)
+
+
+def _artifacts(paths: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+            found += [p for p in inside if artifacts.KEPT not in p.parts or artifacts.KEPT in path.parts]
+        else:
+            found.append(path)
+    return found

@@ -1,0 +1,236 @@
+"""The config's schema: one pydantic model a block. Unknown keys are errors; nothing here reads files or imports torch.
+
+`docs/config.md` and `docs/config.schema.json` are generated from these models and their field descriptions.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Scalar = bool | int | float | str
+
+
+class Strict(BaseModel):
+    """A block of the config: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Statistics(Strict):
+    """Mean and standard deviation of an encoder's input, RGB in [0, 1]."""
+
+    mean: list[float] = Field(min_length=3, max_length=3, description="mean of R, G, B in [0, 1]")
+    std: list[float] = Field(min_length=3, max_length=3, description="standard deviation of R, G, B in [0, 1]")
+
+
+class Resources(Strict):
+    """What a job asks of the scheduler; unset values are the rule's own."""
+
+    gpu: Natural | None = Field(None, description="GPUs; 0 computes on the CPU")
+    threads: Positive | None = Field(None, description="CPU cores")
+    mem_mb: Positive | None = Field(None, description="memory in MB at the first attempt; grows with each further one")
+    runtime: Positive | None = Field(None, description="time limit in minutes at the first attempt")
+
+
+class Encoder(Strict):
+    """One image encoder: whose weights, for which modality, fed how."""
+
+    modality: str = Field(description="the modality its weights were trained on, or `any`")
+    weights: str | None = Field(
+        None, description="a checkpoint of any known dialect, or `random` for an untrained encoder"
+    )
+    timm: str | None = Field(None, description="a timm model name; its weights are downloaded unless `weights` is a file")
+    key: str | None = Field(None, description="the entry of the checkpoint to take, where it holds several (teacher, student)")
+    arch: str | None = Field(None, description="timm architecture, where the weights do not tell; required for `random`")
+    image_size: Positive = Field(224, description="side of the square input in px; must divide by the patch size")
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear", description="of the resize; bilinear as published for extraction, bicubic for single-modality training"
+    )
+    statistics: Literal["weights", "modality", "imagenet"] | Statistics = Field(
+        "weights", description="input normalisation: what the weights were trained with, or another by choice"
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of extraction; bf16 is faster on GPUs")
+    decode: Literal["fast", "exact"] = Field(
+        "fast", description="fast decodes a JPEG much larger than needed at a reduced scale; exact decodes every pixel"
+    )
+    cache: Literal["float16", "float32"] = Field("float16", description="type of the cached features")
+    seed: Natural = Field(0, description="seed of `weights: random`")
+    trained_on: list[Name] = Field([], description="datasets whose images these weights were pretrained on; `audit` checks them")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where extraction computes")
+    batch_size: Positive = Field(32, description="images a forward pass")
+    workers: Natural = Field(2, description="processes that decode images")
+    resources: Resources = Field(Resources(), description="of the `extract` jobs")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Encoder":
+        if self.weights is None and self.timm is None:
+            raise ValueError("needs one of weights (a path, or `random`) or timm")
+        if self.weights == "random" and self.arch is None and self.timm is None:
+            raise ValueError("`weights: random` needs arch, a timm architecture")
+        return self
+
+
+class Columns(Strict):
+    """Which columns of a table, or names of a vfm line's values, mean what."""
+
+    image: str | None = Field(None, description="path of the image, relative to the dataset's root")
+    subject: str | None = Field(None, description="the person; splits and intervals go by it")
+    eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
+    visit: str | None = Field(None, description="a date or a number")
+    split: str | None = Field(None, description="train, validation or test (also training, val)")
+    targets: dict[Name, str | list[str]] = Field({}, description="target: column; or a list of one-hot columns")
+
+
+class Split(Strict):
+    """How a dataset without given splits is divided; validation is always drawn from the training subjects."""
+
+    validation: Fraction = Field(0.15, description="fraction of the training groups that selects models")
+    test: Fraction | None = Field(None, description="fraction of all groups, drawn where no test split is given")
+    by: Literal["subject", "eye", "image"] = Field("subject", description="what is never divided between splits")
+    stratify: Name | None = Field(None, description="a target whose values are spread evenly over the splits")
+    seed: Natural = Field(0, description="another seed, another draw")
+    like: Name | None = Field(None, description="a dataset of the same cohort whose subjects' splits are taken over")
+
+
+class Dataset(Strict):
+    """Images of one modality below one folder, and their labels."""
+
+    modality: str = Field(description="one of the published eight, an alias, or one of `modalities`")
+    root: str = Field(description="the folder, relative to the working directory")
+    layout: Literal["vfm", "imagefolder", "table"] = Field(description="how images and labels lie in it")
+    images: str | None = Field(None, description="glob below root that limits what counts as an image of the dataset")
+    table: str | None = Field(None, description="CSV, TSV or Parquet of labels, relative to root (layout table)")
+    labels: list[Name] | Literal["none"] | None = Field(
+        None, description="names for the values of a vfm label line, or the one of an image folder's class; `none`: no labels"
+    )
+    columns: Columns = Field(Columns(), description="what the columns mean")
+    path_pattern: str | None = Field(
+        None, description="regular expression with named groups subject, eye, visit, searched in the image's path"
+    )
+    cohort: Name | None = Field(None, description="datasets that share it share subject ids; default: the dataset's own name")
+    split: Split = Field(Split(), description="how splits are drawn where they are not given")
+    frame: Natural | None = Field(None, description="which frame of animated or multi-page images; otherwise they are errors")
+    bad_images: Literal["fail", "skip"] = Field("fail", description="skip leaves unreadable images out and lists them")
+    max_megapixels: float = Field(200, gt=0, description="larger images are refused from their header")
+    watch: Literal["files", "folders", "none"] = Field(
+        "files", description="what tells that images changed: each file's size and date, the folders' dates, nothing"
+    )
+    shards: Positive = Field(1, description="parts that are indexed and extracted as separate jobs")
+    max_rows: Positive = Field(100_000, description="images a cache file at most; more need shards")
+    allow_leakage: str | None = Field(None, min_length=10, description="a written reason that lets `audit` pass; the report prints it")
+    export: Literal["parquet"] | None = Field(None, description="also write the features as flat Parquet")
+
+    @model_validator(mode="after")
+    def _layout_has_what_it_needs(self) -> "Dataset":
+        if self.layout == "table" and (self.table is None or self.columns.image is None) and self.labels != "none":
+            raise ValueError("layout table needs `table` and `columns: {image: ...}` (or `labels: none`)")
+        if self.layout == "vfm" and self.labels is None:
+            raise ValueError("layout vfm needs `labels`: names for the values of a line, or `none`")
+        if self.layout == "imagefolder" and isinstance(self.labels, list) and len(self.labels) != 1:
+            raise ValueError("layout imagefolder has one label, the folder's name: `labels: [name]`")
+        if self.layout != "table" and self.table is not None:
+            raise ValueError("`table` belongs to layout table")
+        return self
+
+
+class Target(Strict):
+    """What a task predicts from the labels."""
+
+    type: Literal["binary", "multiclass", "multilabel", "value"] = Field(description="its kind of value")
+    column: Name | None = Field(None, description="the label it is made from; default: the target's own name")
+    classes: Positive | list[Scalar] | dict[str, Scalar | list[Scalar]] | None = Field(
+        None, description="a number (labels 0..n-1), the labels in order, or name: label(s); multilabel: the label columns"
+    )
+    ordered: bool = Field(False, description="classes are grades: adds quadratic kappa")
+    weight: float = Field(1.0, gt=0, description="of its loss")
+    unit: str | None = Field(None, description="of a value, for reports")
+    unknown: list[Scalar] = Field([], description="labels that mean unknown, beside empty ones")
+    aggregate: Literal["max", "mean", "latest", "first"] | None = Field(
+        None, description="how labels that disagree inside a unit become one; otherwise they are an error"
+    )
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "Target":
+        if self.type == "value" and self.classes is not None:
+            raise ValueError("a value has no classes")
+        if self.type in ("multiclass", "multilabel") and self.classes is None:
+            raise ValueError(f"{self.type} needs `classes`")
+        if self.type == "multilabel" and not isinstance(self.classes, list):
+            raise ValueError("multilabel needs `classes`: the list of its label columns")
+        count = self.classes if isinstance(self.classes, int) else len(self.classes or ())
+        if self.type == "binary" and self.classes is not None and count != 2:
+            raise ValueError("binary has two classes, the negative one first")
+        return self
+
+
+class Training(Strict):
+    """How a decoder is trained; unset values are the recipe's own."""
+
+    recipe: Literal["sound", "published"] = Field("sound", description="sound: for a few hundred images; published: as the paper's code")
+    features: Literal["cls", "patch_mean", "both"] | None = Field(None, description="which cached features")
+    epochs: Positive | None = Field(None, description="at most; early stopping may end before")
+    batch_size: Positive | None = Field(None, description="samples a step")
+    lr: float | None = Field(None, gt=0, description="learning rate")
+    weight_decay: float | None = Field(None, ge=0, description="of AdamW")
+    patience: Positive | None = Field(None, description="epochs without a better validation loss before stopping")
+    modality_dropout: float | None = Field(None, ge=0, lt=1, description="chance that a modality is hidden in training")
+    class_weighting: Literal["none", "balanced"] | None = Field(None, description="balanced: rare classes weigh more")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the decoder is trained")
+    checkpoint_minutes: float = Field(10, gt=0, description="progress is saved this often")
+    resources: Resources = Field(Resources(), description="of the `train` jobs")
+
+
+class Task(Strict):
+    """Decoders for one question, on one or several datasets, for each of several models."""
+
+    kind: Literal["classification", "regression"] = Field(description="what the targets are")
+    datasets: list[Name] = Field(min_length=1, description="train, validate and test on these")
+    external: list[Name] = Field([], description="test only: all their images")
+    models: list[Name] = Field(min_length=1, description="compared on equal terms")
+    targets: dict[Name, Target] = Field(min_length=1, description="what is predicted")
+    unit: Literal["image", "eye", "visit", "subject"] = Field("image", description="what a sample is; `n` counts it")
+    max_days: Positive | None = Field(None, description="images of one unit may lie this far apart (visits as dates)")
+    fusion: Literal["pooled", "concat", "mean", "attention"] = Field(
+        "pooled", description="pooled: one decoder over the images of all modalities; the others join modalities in a unit"
+    )
+    training: Training = Field(Training(), description="of the decoders")
+    tta: Literal["none", "flips"] = Field("none", description="flips: average the test images' four views")
+    seeds: list[Natural] = Field([0], min_length=1, description="one decoder each")
+
+    @model_validator(mode="after")
+    def _kind_and_unit_fit(self) -> "Task":
+        values = {name for name, target in self.targets.items() if target.type == "value"}
+        if self.kind == "classification" and values:
+            raise ValueError(f"classification cannot have targets of type value: {', '.join(sorted(values))}")
+        if self.kind == "regression" and values != set(self.targets):
+            raise ValueError("regression needs targets of type value only")
+        if self.fusion == "pooled" and self.unit != "image":
+            raise ValueError(f"fusion pooled has unit image; for unit {self.unit} choose concat, mean or attention")
+        if self.fusion != "pooled" and self.unit == "image":
+            raise ValueError(f"fusion {self.fusion} needs unit eye, visit or subject")
+        return self
+
+
+class ModalityBlock(Strict):
+    """A modality that the published system does not have."""
+
+    statistics: Literal["imagenet"] | Statistics = Field(description="input normalisation of encoders trained on it")
+
+
+class Config(Strict):
+    """The whole config."""
+
+    encoders: dict[Name, Encoder] = Field(description="encoders by name")
+    models: dict[Name, dict[str, Name]] = Field(description="a model: modality (or `any`) -> encoder")
+    datasets: dict[Name, Dataset] = Field(description="datasets by name")
+    modalities: dict[str, ModalityBlock] = Field({}, description="only new ones")
+    tasks: dict[Name, Task] = Field(description="tasks by name")
+    title: str = Field("VisionFM report", description="of the report")
+
+    def dump(self) -> dict[str, Any]:
+        """Return the config as plain JSON values, defaults left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,183 @@
+"""What each stage depends on: its slice of the config, nothing else.
+
+A stage's settings travel as JSON on its command line, stand in its rule's `params`, and are part of its key; so a change of the config
+reruns just the stages whose settings it changes. Folders are no settings: a moved dataset is the same dataset.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from visionfm.config.schema import Columns, Scalar, Split, Statistics
+
+
+class Settings(BaseModel):
+    """Base of all stages' settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IndexSettings(Settings):
+    """Of `index`."""
+
+    modality: str
+    layout: Literal["vfm", "imagefolder", "table"]
+    images: str | None = None
+    frame: int | None = None
+    max_megapixels: float = 200
+    shard: int = 0
+    shards: int = 1
+
+
+class LabelSettings(Settings):
+    """Of `label`."""
+
+    dataset: str
+    layout: Literal["vfm", "imagefolder", "table"]
+    table: str | None = None
+    labels: list[str] | Literal["none"] | None = None
+    columns: Columns = Columns()
+    path_pattern: str | None = None
+    cohort: str | None = None
+    split: Split = Split()
+
+
+class AuditSettings(Settings):
+    """Of `audit`: the task's datasets and what they allow."""
+
+    task: str
+    datasets: list[str]
+    external: list[str] = []
+    allow_leakage: dict[str, str] = {}
+    pretraining: dict[str, list[str]] = {}  # encoder -> datasets its weights were trained on
+    bad_images: dict[str, str] = {}
+    targets: list[str] = []  # label columns that the task uses
+
+
+class ImportSettings(Settings):
+    """Of `import`."""
+
+    modality: str
+    weights: str | None = None
+    timm: str | None = None
+    key: str | None = None
+    arch: str | None = None
+    image_size: int = 224
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    statistics: Literal["weights", "modality", "imagenet"] | Statistics = "weights"
+    modality_statistics: Statistics | None = None  # of `modality`, where the config adds it
+    seed: int = 0
+
+
+class ExtractSettings(Settings):
+    """Of `extract`."""
+
+    size: int = 224
+    views: list[str] = ["identity"]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    exact_decode: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    dtype: Literal["float16", "float32"] = "float16"
+    frame: int | None = None
+    max_megapixels: float = 200
+    bad_images: Literal["fail", "skip"] = "fail"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu: int = 0
+    batch_size: int = 32
+    workers: int = 2
+    max_rows: int = 100_000
+
+
+class TargetSettings(Settings):
+    """A target with its classes spelled out: `values[i]` are the labels that mean class i."""
+
+    type: Literal["binary", "multiclass", "multilabel", "value"]
+    column: str
+    classes: list[str] = []
+    values: list[list[Scalar]] = []
+    ordered: bool = False
+    weight: float = 1.0
+    unit: str | None = None
+    unknown: list[Scalar] = []
+    aggregate: Literal["max", "mean", "latest", "first"] | None = None
+
+    def columns(self) -> list[str]:
+        """Return the label columns it is made from."""
+        return self.classes if self.type == "multilabel" else [self.column]
+
+
+class FuseSettings(Settings):
+    """Of `fuse`."""
+
+    datasets: dict[str, str]  # dataset -> modality
+    external: list[str] = []
+    modalities: list[str]
+    targets: dict[str, TargetSettings]
+    unit: Literal["image", "eye", "visit", "subject"] = "image"
+    max_days: int | None = None
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+
+
+class Target(Settings):
+    """A target as decoders and metrics see it."""
+
+    type: Literal["binary", "multiclass", "multilabel", "value"]
+    classes: list[str] = []
+    ordered: bool = False
+    weight: float = 1.0
+    unit: str | None = None
+
+
+class TrainSettings(Settings):
+    """Of `train`; None is the recipe's own value."""
+
+    kind: Literal["classification", "regression"]
+    targets: dict[str, Target]
+    modalities: list[str]
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    seed: int = 0
+    recipe: Literal["sound", "published"] = "sound"
+    features: Literal["cls", "patch_mean", "both"] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    modality_dropout: float | None = None
+    class_weighting: Literal["none", "balanced"] | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    checkpoint_minutes: float = 10
+
+
+class PredictSettings(Settings):
+    """Of `predict`; `targets` name the outputs of a published decoder file, which carries none."""
+
+    task: str
+    model: str
+    run: str
+    kind: Literal["classification", "regression"]
+    targets: dict[str, Target]
+    modalities: list[str]
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    tta: Literal["none", "flips"] = "none"
+    splits: list[str] = ["validation", "test"]
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class EvaluateSettings(Settings):
+    """Of `evaluate`."""
+
+    task: str
+    model: str
+    head: str
+    fusion: str
+    kind: Literal["classification", "regression"]
+    targets: dict[str, Target]
+    draws: int = 1000
+    seed: int = 0
+
+
+class ReportSettings(Settings):
+    """Of `report`: the whole config, as plain JSON values."""
+
+    config: dict[str, object]

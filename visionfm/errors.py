@@ -1,0 +1,98 @@
+"""What goes wrong, said so that a person can act on it.
+
+Every error names what was expected, what was found, where, and what to do; its class decides the process's exit code:
+2 usage or config, 3 data, 4 damaged artefact, 75 stopped by a signal with the progress saved.
+"""
+
+from collections.abc import Iterator
+
+SHOWN_PROBLEMS = 20
+
+
+class VisionFMError(Exception):
+    """Base of all errors that a user sees without a traceback."""
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        where: object = None,
+        do: str | None = None,
+    ) -> None:
+        """`problem` is one line; the others, where given, follow on lines of their own."""
+        self.problem = problem
+        parts = [("expected", expected), ("found", found), ("where", where), ("what to do", do)]
+        self.details = [(label, str(text)) for label, text in parts if text is not None]
+        super().__init__("\n".join([problem, *(f"  {label}: {text}" for label, text in self.details)]))
+
+
+class UsageError(VisionFMError):
+    """A command line that cannot be carried out."""
+
+    exit_code = 2
+
+
+class ConfigError(VisionFMError):
+    """A config that cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(VisionFMError):
+    """Images, labels, weights or splits that cannot be used; also a full disk."""
+
+    exit_code = 3
+
+
+class ArtifactError(VisionFMError):
+    """An artefact that is damaged, of another schema, or does not belong to its neighbours."""
+
+    exit_code = 4
+
+
+class Stopped(VisionFMError):
+    """Ended by a signal after the progress was saved; the same command goes on from there."""
+
+    exit_code = 75
+
+
+class Problems:
+    """Collects all problems of one file or folder, to be raised together.
+
+    >>> problems = Problems(DataError, "labels of idrid")
+    >>> problems.add("line 3: expected 13 values, found 12")
+    >>> problems.raise_if_any(do="correct the lines")
+    """
+
+    def __init__(self, error: type[VisionFMError], subject: str) -> None:
+        """`error` is the class raised; `subject` names what the problems are of."""
+        self.error = error
+        self.subject = subject
+        self.found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """Note one problem, with its place."""
+        self.found.append(problem)
+
+    def __len__(self) -> int:
+        """Return how many were noted."""
+        return len(self.found)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the noted problems."""
+        return iter(self.found)
+
+    def raise_if_any(self, do: str | None = None) -> None:
+        """Raise one error that lists the first problems and counts the rest."""
+        if not self.found:
+            return
+        shown = [f"  - {line}" for line in self.found[:SHOWN_PROBLEMS]]
+        if len(self.found) > SHOWN_PROBLEMS:
+            shown.append(f"  ... and {len(self.found) - SHOWN_PROBLEMS} more")
+        count = len(self.found)
+        head = f"{self.subject}: {count} problem{'s' if count > 1 else ''}"
+        raise self.error("\n".join([head, *shown]), do=do)

@@ -1,0 +1,20 @@
+"""The integer version of each stage: raise a stage's when what it computes changes.
+
+A version is part of the stage's key and of its rule's `params`, so that raising it recomputes that stage, and nothing else
+unless the results differ.
+"""
+
+VERSIONS = {
+    "index": 1,
+    "label": 1,
+    "audit": 1,
+    "checksum": 1,
+    "import": 1,
+    "extract": 1,
+    "fuse": 1,
+    "train": 1,
+    "predict": 1,
+    "evaluate": 1,
+    "report": 1,
+    "export": 1,
+}

@@ -1,0 +1,142 @@
+"""Stage `index`: reads every image of a dataset once and writes `images.parquet`, one row a file, sorted by path.
+
+Files whose size and date did not change since the kept index are not read again. Labels play no part.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from visionfm import artifacts
+from visionfm.config.settings import IndexSettings
+from visionfm.data.images import inspect
+from visionfm.data.layouts import Listed, check_root, list_images
+from visionfm.errors import ArtifactError, DataError
+from visionfm.progress import track
+
+SCHEMA = "visionfm/images/1"
+PARTIAL_EVERY_S = 60.0
+Row = dict[str, Any]
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--root", required=True, type=Path, help="the dataset's folder")
+    parser.add_argument("--out", required=True, type=Path, help="images.parquet")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that read images")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    index(args.root, args.out, IndexSettings.model_validate_json(args.settings), args.jobs)
+
+
+def in_shard(path: str, shard: int, shards: int) -> bool:
+    """Tell whether a path belongs to a shard; a path's shard does not depend on its neighbours."""
+    return int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()[:8]) % shards == shard
+
+
+def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None:
+    """Write the index of a dataset (or of one shard of it) to `out`."""
+    check_root(root)
+    listed = [
+        entry
+        for entry in list_images(root, settings.layout, settings.images)
+        if in_shard(entry.path, settings.shard, settings.shards)
+    ]
+    if not listed and settings.shards == 1:
+        raise DataError(
+            "the dataset has no images",
+            expected=f"image files as layout {settings.layout} has them",
+            found="none",
+            where=root if settings.images is None else f"{root}, glob {settings.images}",
+            do="correct `root`, `layout` or `images` in the config",
+        )
+    listing = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    made_by = artifacts.provenance("index", settings.model_dump(mode="json"), {"listing": listing})
+    if artifacts.recall(out, made_by):
+        return
+    # Which reading a row stems from: another frame or limit, or a new version of the stage, reads all files again.
+    reading = artifacts.provenance("index", settings.model_dump(mode="json", exclude={"shard", "shards"}), {}).key
+    known = _known_rows(out, reading)
+    rows: dict[str, Row] = {}
+    for entry in listed:
+        row = known.get(entry.path)
+        if row is not None and (row["bytes"], row["mtime_ns"]) == (entry.bytes, entry.mtime_ns):
+            rows[entry.path] = row
+    fresh = [entry for entry in listed if entry.path not in rows]
+    last = time.monotonic()
+    for row in track(_read(root, fresh, settings, jobs), total=len(fresh), what="index"):
+        rows[row["path"]] = row
+        if time.monotonic() - last > PARTIAL_EVERY_S and (partial := _partial(out)):
+            artifacts.write_table(partial, _table(rows), made_by, schema=SCHEMA, extra={"reading": reading})
+            last = time.monotonic()
+    extra = {"reading": reading, "modality": settings.modality}
+    artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns",))
+    if (partial := _partial(out)) is not None:
+        partial.unlink(missing_ok=True)
+    bad = [row for row in rows.values() if row["status"] != "ok"]
+    for row in bad[:20]:
+        log.warning("unreadable: %s: %s", row["path"], row["status"])
+    log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), len(rows) - len(fresh), len(bad), out)
+
+
+def _partial(out: Path) -> Path | None:
+    kept = artifacts.kept_path(out)
+    return None if kept is None else kept.with_name(f"{out.stem}.partial.parquet")
+
+
+def _known_rows(out: Path, reading: str) -> dict[str, Row]:
+    """Return the rows of earlier indices of this dataset, whatever its shards were, that were read the same way."""
+    kept = artifacts.kept_path(out)
+    rows: dict[str, Row] = {}
+    for path in sorted((kept or out).parent.glob("images*.parquet")):
+        try:
+            if artifacts.read_metadata(path).get("reading") == reading:
+                rows.update((row["path"], row) for row in artifacts.read_table(path).to_pylist())
+        except ArtifactError as error:
+            log.warning("%s; its images are read again", error.problem)
+    return rows
+
+
+def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) -> Iterator[Row]:
+    work = [(root, entry, settings) for entry in listed]
+    if jobs <= 1 or len(work) < 32:
+        yield from map(_read_one, work)
+        return
+    with ProcessPoolExecutor(min(jobs, os.cpu_count() or 1)) as pool:
+        yield from pool.map(_read_one, work, chunksize=8)
+
+
+def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
+    root, entry, settings = work
+    facts = inspect(root / entry.path, frame=settings.frame, max_megapixels=settings.max_megapixels)
+    return {
+        "path": entry.path,
+        "image_id": facts.image_id,
+        "modality": settings.modality,
+        "width": facts.width,
+        "height": facts.height,
+        "mode": facts.mode,
+        "frames": facts.frames,
+        "bytes": entry.bytes,
+        "mtime_ns": entry.mtime_ns,
+        "status": facts.status,
+    }
+
+
+def _table(rows: dict[str, Row]) -> Any:
+    import pyarrow as pa
+
+    types = {"width": pa.int32(), "height": pa.int32(), "frames": pa.int32(), "bytes": pa.int64(), "mtime_ns": pa.int64()}
+    names = ("path", "image_id", "modality", "width", "height", "mode", "frames", "bytes", "mtime_ns", "status")
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+    return pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=schema)

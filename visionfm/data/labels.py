@@ -1,0 +1,161 @@
+"""Stage `label`: joins a dataset's labels to its images and gives each image its subject and split: `labels.parquet`.
+
+One row a labelled image, sorted by path; null means unknown. Splits given by the data are kept; validation is always drawn by subject
+from training unless the data give it.
+"""
+
+import argparse
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from visionfm import artifacts
+from visionfm.config.settings import LabelSettings
+from visionfm.data import splits
+from visionfm.data.label_files import EYES, LabelRow, Value, as_columns, read_labels, unreadable_labels
+from visionfm.data.layouts import check_root, label_files
+from visionfm.errors import DataError, Problems
+
+SCHEMA = "visionfm/labels/1"
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--root", required=True, type=Path, help="the dataset's folder")
+    parser.add_argument("--images", required=True, nargs="+", type=Path, help="images.parquet, all shards")
+    parser.add_argument("--like", type=Path, help="labels.parquet of the dataset whose splits are taken over")
+    parser.add_argument("--out", required=True, type=Path, help="labels.parquet")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    label(args.root, args.images, args.like, args.out, LabelSettings.model_validate_json(args.settings))
+
+
+def label(root: Path, images: list[Path], like: Path | None, out: Path, settings: LabelSettings) -> None:
+    """Write the labels of a dataset to `out`."""
+    check_root(root)
+    inputs = {f"images{i}": artifacts.payload_digest(path) for i, path in enumerate(images)}
+    for file in label_files(root, settings.layout, settings.table):
+        if file.is_file():
+            inputs[file.relative_to(root).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
+    if like is not None:
+        inputs["like"] = artifacts.payload_digest(like)
+    made_by = artifacts.provenance("label", settings.model_dump(mode="json"), inputs)
+    if artifacts.recall(out, made_by):
+        return
+    listed = {row["path"]: row for path in images for row in artifacts.read_table(path).to_pylist()}
+    problems = unreadable_labels(settings.dataset)
+    rows = read_labels(root, settings, sorted(listed), problems)
+    _read_paths(rows, settings, problems)
+    problems.raise_if_any(do="correct the lines named; nothing was written")
+    unlabelled = len(listed) - len(rows)
+    rows = sorted((row for row in rows if listed[row.path]["status"] == "ok"), key=lambda row: row.path)
+    columns = as_columns(rows)
+    subjects = [_subject(row, settings) for row in rows]
+    split = _draw(rows, subjects, [listed[row.path]["image_id"] for row in rows], columns, like, settings)
+    table = _table(rows, subjects, split, [listed[row.path]["image_id"] for row in rows], columns)
+    artifacts.write_table(out, table, made_by, schema=SCHEMA)
+    count = Counter(split)
+    log.info(
+        "label: %d labelled (train %d, validation %d, test %d), %d without a label; %s",
+        *(len(rows), count["train"], count["validation"], count["test"], unlabelled, out),
+    )
+
+
+def _read_paths(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:
+    """Take subject, eye and visit from the file names where the config has a pattern for them."""
+    if settings.path_pattern is None:
+        return
+    pattern = re.compile(settings.path_pattern)
+    for row in rows:
+        found = pattern.search(row.path)
+        if found is None:
+            problems.add(f"{row.where}: path_pattern {settings.path_pattern!r} does not match {row.path}")
+            continue
+        parts = found.groupdict()
+        row.subject = parts.get("subject") or row.subject
+        row.visit = parts.get("visit") or row.visit
+        if (eye := parts.get("eye")) is not None:
+            if eye.lower() not in EYES:
+                problems.add(f"{row.where}: path_pattern: expected an eye R or L, found {eye!r}")
+            row.eye = EYES.get(eye.lower())
+
+
+def _subject(row: LabelRow, settings: LabelSettings) -> str:
+    """Return a subject id that is unique over datasets; without one, an image is a subject of its own."""
+    if row.subject is None:
+        return f"{settings.dataset}/{row.path}"
+    return f"{settings.cohort or settings.dataset}/{row.subject}"
+
+
+def _draw(
+    rows: list[LabelRow],
+    subjects: list[str],
+    image_ids: list[str],
+    columns: dict[str, list[Value]],
+    like: Path | None,
+    settings: LabelSettings,
+) -> list[str]:
+    rule = settings.split
+    if rule.stratify is not None and rule.stratify not in columns:
+        raise DataError(
+            f"split of {settings.dataset}: cannot stratify by {rule.stratify!r}",
+            expected=f"one of its labels: {', '.join(columns) or 'none'}",
+            do="correct split.stratify",
+        )
+    strata: list[Hashable] = list(columns[rule.stratify]) if rule.stratify else [None] * len(rows)
+    keys = [_undivided(row, subject, rule.by) for row, subject in zip(rows, subjects, strict=True)]
+    given = [row.split for row in rows]
+    if like is not None:
+        taken = {row["subject_id"]: row["split"] for row in artifacts.read_table(like).to_pylist()}
+        given = [taken.get(subject, split) for subject, split in zip(subjects, given, strict=True)]
+    if settings.labels == "none":
+        return [split or "test" for split in given]
+    drawn = splits.draw(
+        [list(pair) for pair in zip(keys, image_ids, strict=True)],
+        given,
+        strata,
+        validation=rule.validation,
+        test=rule.test,
+        seed=rule.seed,
+    )
+    if "train" in drawn and "validation" not in drawn:
+        raise DataError(
+            f"split of {settings.dataset}: no group is left for validation",
+            expected="at least two groups of training images in some stratum",
+            found=f"{len(set(keys))} groups",
+            do="give more images, a coarser split.stratify, or a split column",
+        )
+    return drawn
+
+
+def _undivided(row: LabelRow, subject: str, by: str) -> str:
+    if by == "subject":
+        return subject
+    return f"{subject}/{row.eye}" if by == "eye" and row.eye is not None else f"{subject}/{row.path}"
+
+
+def _table(
+    rows: list[LabelRow], subjects: list[str], split: list[str], image_ids: list[str], columns: dict[str, list[Value]]
+) -> Any:
+    import pyarrow as pa
+
+    fixed: dict[str, list[str | None]] = {
+        "path": [row.path for row in rows],
+        "image_id": list(image_ids),
+        "subject_id": list(subjects),
+        "eye": [row.eye for row in rows],
+        "visit": [row.visit for row in rows],
+        "split": list(split),
+    }
+    arrays = {name: pa.array(values, pa.string()) for name, values in fixed.items()}
+    for name, values in columns.items():
+        text = any(isinstance(value, str) for value in values)
+        arrays[name] = pa.array(values, pa.string() if text else pa.float64())
+    return pa.table(arrays)

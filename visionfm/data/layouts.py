@@ -1,0 +1,122 @@
+"""What lies in a dataset's folder: its images, in each layout, and a fingerprint that tells when they changed.
+
+Layouts: `vfm` (sub-datasets, or the root itself, with training/ and test/), `imagefolder` (train/val/test of class folders, or class folders
+alone), `table` (images anywhere below the root). Only names are read here, never contents.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from visionfm.data.images import ALLOWED_SUFFIXES
+from visionfm.errors import DataError
+
+VFM_SPLITS = {"training": "train", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Listed(NamedTuple):
+    """A file that the layout reads as an image; `path` is POSIX, relative to the root."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+
+
+def check_root(root: Path) -> None:
+    """Raise DataError unless the dataset's folder is there."""
+    if not root.is_dir():
+        raise DataError(
+            "the dataset's folder is missing",
+            expected="a folder with its images",
+            found="a file" if root.exists() else "nothing",
+            where=root,
+            do="correct `root` in the config (relative to the working directory)",
+        )
+
+
+def vfm_folders(root: Path) -> list[Path]:
+    """Return the dataset folders of a vfm root: the root itself, or every visible folder directly below it."""
+    if any((root / name).exists() for name in ("training", "test", "training_labels.txt", "test_labels.txt")):
+        return [root]
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
+    """Return all image files of a dataset, by path; `pattern` is a glob on the path relative to the root."""
+    check_root(root)
+    starts = [root]
+    if layout == "vfm":
+        starts = [folder / split for folder in vfm_folders(root) for split in VFM_SPLITS if (folder / split).is_dir()]
+    found = [
+        Listed(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns)
+        for start in starts
+        for path, stat in _files(start)
+    ]
+    return sorted(entry for entry in found if pattern is None or fnmatch(entry.path, pattern))
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield every regular image file below a folder, linked ones too; hidden entries are no data."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif Path(entry.name).suffix.lower() in ALLOWED_SUFFIXES:
+                yield Path(entry.path), (entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False))
+
+
+def label_files(root: Path, layout: str, table: str | None) -> list[Path]:
+    """Return the files that hold a dataset's labels, whether they exist or not; none where folders are the labels."""
+    if layout == "table":
+        return [root / table] if table is not None else []
+    if layout == "vfm" and root.is_dir():
+        return [folder / f"{split}_labels.txt" for folder in vfm_folders(root) for split in VFM_SPLITS]
+    return []
+
+
+def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str) -> str:
+    """Return what changes when images are added, removed or edited; `missing` where there is no such folder."""
+    if watch == "none":
+        return "unwatched"
+    if not root.is_dir():
+        return "missing"
+    if watch == "folders":
+        folders = sorted((folder, os.stat(folder).st_mtime_ns) for folder, _, _ in os.walk(root))
+        return _digest((os.path.relpath(folder, root), str(mtime)) for folder, mtime in folders)
+    return _digest((entry.path, str(entry.bytes), str(entry.mtime_ns)) for entry in list_images(root, layout, pattern))
+
+
+def labels_fingerprint(root: Path, layout: str, table: str | None) -> str:
+    """Return what changes when a dataset's label files do."""
+    return _digest((path.relative_to(root).as_posix(), file_state(path)) for path in label_files(root, layout, table))
+
+
+def file_state(path: Path) -> str:
+    """Return size, dates and inode of a file as text; `missing` where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return "missing"
+    return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}/{stat.st_ino}"
+
+
+def _digest(rows: Iterator[tuple[str, str]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()

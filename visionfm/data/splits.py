@@ -1,0 +1,93 @@
+"""Splits that hold still: by group, stratified, seeded, and stable when the data grow.
+
+Groups are the connected components of subject and equal bytes. Inside a stratum they are ordered by sha256(seed, group) and cut by fraction,
+so that one more subject or one corrected label moves at most one other group across each boundary.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+
+
+def connected(keys_of_rows: Sequence[Sequence[Hashable]]) -> list[int]:
+    """Return a component number for each row; rows that share any key share a component."""
+    parent = list(range(len(keys_of_rows)))
+
+    def find(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    first: dict[Hashable, int] = {}
+    for row, keys in enumerate(keys_of_rows):
+        for key in keys:
+            parent[find(row)] = find(first.setdefault(key, row))
+    return [find(row) for row in range(len(keys_of_rows))]
+
+
+def cut(groups: Mapping[str, Hashable], fraction: float, seed: int) -> set[str]:
+    """Return the groups drawn, `fraction` of each stratum; `groups` maps a group's name to its stratum.
+
+    A stratum of two or more groups gives at least one and keeps at least one.
+    """
+    strata: dict[Hashable, list[str]] = defaultdict(list)
+    for group, stratum in groups.items():
+        strata[stratum].append(group)
+    drawn: set[str] = set()
+    for members in strata.values():
+        members.sort(key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
+        count = int(fraction * len(members) + 0.5)
+        if len(members) >= 2:
+            count = min(max(count, 1), len(members) - 1)
+        drawn.update(members[:count])
+    return drawn
+
+
+def draw(
+    keys_of_rows: Sequence[Sequence[str]],
+    given: Sequence[str | None],
+    strata_of_rows: Sequence[Hashable],
+    *,
+    validation: float,
+    test: float | None,
+    seed: int,
+) -> list[str]:
+    """Return a split (train, validation, test) for each row.
+
+    `keys_of_rows` are what may not be divided: first the subject (or eye, or image), then the image's bytes. Rows with a given split keep it; rows
+    given as train are divided into train and validation unless some row is given as validation; rows without one are
+    drawn: `test` of all groups first, then `validation` of the rest.
+    """
+    component = connected(keys_of_rows)
+    names: dict[int, str] = {}
+    for row, keys in enumerate(keys_of_rows):
+        # Named by its subjects alone: one more image of a subject must not rename, and so move, the group.
+        names[component[row]] = min(keys[0], names.get(component[row], keys[0]))
+    group = [names[number] for number in component]
+    strata = _strata(group, strata_of_rows)
+    fixed: dict[str, set[str]] = defaultdict(set)
+    for row, split in enumerate(given):
+        if split is not None:
+            fixed[group[row]].add(split)
+    free = {name: stratum for name, stratum in strata.items() if name not in fixed}
+    tested = cut(free, test, seed) if test is not None else set()
+    trainable = {name: stratum for name, stratum in strata.items() if name not in tested and fixed[name] <= {"train"}}
+    has_validation = any(split == "validation" for split in given)
+    # Another seed than the test draw's: one hash order for both would put the same groups next to each other.
+    validated = set() if has_validation else cut(trainable, validation, seed + 1)
+
+    def place(row: int) -> str:
+        if given[row] is not None and not (given[row] == "train" and group[row] in validated):
+            return str(given[row])
+        return "validation" if group[row] in validated else "test" if group[row] in tested else "train"
+
+    return [place(row) for row in range(len(group))]
+
+
+def _strata(group: Sequence[str], strata_of_rows: Sequence[Hashable]) -> dict[str, Hashable]:
+    """Return each group's most frequent stratum (the smallest by text among equals)."""
+    counts: dict[str, Counter[Hashable]] = defaultdict(Counter)
+    for name, stratum in zip(group, strata_of_rows, strict=True):
+        counts[name][stratum] += 1
+    return {name: min(count, key=lambda s: (-count[s], str(s))) for name, count in counts.items()}

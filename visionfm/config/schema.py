@@ -77,7 +77,7 @@ class Encoder(Strict):
 class Columns(Strict):
     """Which columns of a table, or names of a vfm line's values, mean what."""
 
-    image: str | None = Field(None, description="path of the image, relative to the dataset's root")
+    image: str | None = Field(None, description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`")
     subject: str | None = Field(None, description="the person; splits and intervals go by it")
     eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
     visit: str | None = Field(None, description="a date or a number")

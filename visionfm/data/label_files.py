@@ -137,7 +137,9 @@ def _table(root: Path, settings: LabelSettings, problems: Problems) -> Iterator[
         problems.add(f"{file}: the table is missing; `table` is relative to the dataset's root")
         return
     columns = settings.columns
-    wanted = [name for name in (columns.image, columns.subject, columns.eye, columns.visit, columns.split) if name]
+    image = columns.image or ""
+    wanted = re.findall(r"\{([^{}]+)\}", image) or [image]
+    wanted += [name for name in (columns.subject, columns.eye, columns.visit, columns.split) if name]
     for target in columns.targets.values():
         wanted += target if isinstance(target, list) else [target]
     header, records = _records(file, problems)
@@ -147,7 +149,7 @@ def _table(root: Path, settings: LabelSettings, problems: Problems) -> Iterator[
     if not set(wanted) <= set(header):
         return
     for where, record in records:
-        row = LabelRow(record[columns.image or ""].strip(), where)
+        row = LabelRow(_image_path(record, image), where)
         for target in columns.targets.values():
             for column in target if isinstance(target, list) else [target]:
                 text = record[column].strip()
@@ -173,7 +175,8 @@ def _records(file: Path, problems: Problems) -> tuple[list[str], list[tuple[str,
     separator = "\t" if file.suffix == ".tsv" else max(",;\t", key=lines[0].count)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     header = [name.strip() for name in next(reader)]
-    if doubled := sorted({name for name in header if header.count(name) > 1}):
+    # Spreadsheets leave columns without a name behind; nothing can refer to them.
+    if doubled := sorted({name for name in header if name and header.count(name) > 1}):
         problems.add(f"{file.name}:1: columns stand twice: {', '.join(doubled)}")
     records = []
     try:
@@ -188,6 +191,13 @@ def _records(file: Path, problems: Problems) -> tuple[list[str], list[tuple[str,
     except csv.Error as error:
         problems.add(f"{file.name}:{reader.line_num}: {error}")
     return header, records
+
+
+def _image_path(record: dict[str, str], image: str) -> str:
+    """Return an image's path: a column, or a template such as `{id_code}.png`."""
+    if "{" not in image:
+        return record[image].strip()
+    return re.sub(r"\{([^{}]+)\}", lambda found: record[found[1]].strip(), image)
 
 
 def _text(value: Any) -> str:

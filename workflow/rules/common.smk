@@ -8,7 +8,7 @@ from visionfm.versions import VERSIONS
 
 def text(settings):
     """A stage's settings as the JSON of its command line."""
-    return settings.model_dump_json(exclude_defaults=True)
+    return settings.model_dump_json()
 
 
 def outside(state):
@@ -29,4 +29,114 @@ def given(block, name, default):
 
 def launcher(gpus):
     """How a stage starts: by torchrun where it has several GPUs."""
-    return "visionfm" if gpus < 2 else f"torchrun --standalone --nproc-per-node {gpus} -m visionfm"
+    return (
+        "visionfm"
+        if gpus < 2
+        else f"torchrun --standalone --nproc-per-node {gpus} -m visionfm"
+    )
+
+
+# --- datasets ---
+
+
+def root(wildcards):
+    return CONFIG.datasets[wildcards.dataset].root
+
+
+def images_state(wildcards):
+    block = CONFIG.datasets[wildcards.dataset]
+    return outside(
+        lambda: images_fingerprint(
+            Path(block.root), block.layout, block.images, block.watch
+        )
+    )
+
+
+def labels_state(wildcards):
+    block = CONFIG.datasets[wildcards.dataset]
+    return outside(
+        lambda: labels_fingerprint(Path(block.root), block.layout, block.table)
+    )
+
+
+def like(wildcards):
+    leader = CONFIG.datasets[wildcards.dataset].split.like
+    return [] if leader is None else [PLAN.labels(leader)]
+
+
+# --- encoders ---
+
+
+def weights(wildcards):
+    return CONFIG.encoders[wildcards.encoder].weights
+
+
+# --- features ---
+
+
+def shard_images(wildcards):
+    return f"results/datasets/{wildcards.dataset}/images{wildcards.shard}.parquet"
+
+
+def extract_resource(name, default):
+    def resource(wildcards, attempt):
+        value = given(CONFIG.encoders[wildcards.encoder].resources, name, default)
+        return value * attempt
+
+    return resource
+
+
+# --- tasks ---
+
+
+def task_features(wildcards):
+    return [path for _, path in PLAN.task_features(wildcards.task, wildcards.model)]
+
+
+def named_features(wildcards):
+    return [
+        f"{dataset}={path}"
+        for dataset, path in PLAN.task_features(wildcards.task, wildcards.model)
+    ]
+
+
+def train_resource(name, default):
+    def resource(wildcards, attempt):
+        value = given(CONFIG.tasks[wildcards.task].training.resources, name, default)
+        return value * attempt
+
+    return resource
+
+
+def train_gpu(wildcards):
+    training = CONFIG.tasks[wildcards.task].training
+    return given(training.resources, "gpu", 1 if training.device == "cuda" else 0)
+
+
+# --- report ---
+
+
+def reported(wildcards):
+    pairs = PLAN.task_models()
+    return (
+        [PLAN.metrics(task, model) for task, model in pairs]
+        + [
+            path
+            for task, model in pairs
+            for run in PLAN.runs(task)
+            for path in (
+                PLAN.predictions(task, model, run),
+                PLAN.training(task, model, run),
+            )
+        ]
+        + [PLAN.audit(task) for task in CONFIG.tasks]
+        + [
+            path
+            for dataset in CONFIG.datasets
+            for path in [*PLAN.images(dataset), PLAN.labels(dataset)]
+        ]
+        + [
+            PLAN.encoder(encoder)
+            for encoder in dict.fromkeys(encoder for encoder, _ in PLAN.extractions())
+        ]
+    )

@@ -1,41 +1,24 @@
 # Datasets: what images there are, their labels and splits, and an audit for each task.
 
 
-def root(wildcards):
-    return CONFIG.datasets[wildcards.dataset].root
-
-
-def images_state(wildcards):
-    block = CONFIG.datasets[wildcards.dataset]
-    return outside(lambda: images_fingerprint(Path(block.root), block.layout, block.images, block.watch))
-
-
-def labels_state(wildcards):
-    block = CONFIG.datasets[wildcards.dataset]
-    return outside(lambda: labels_fingerprint(Path(block.root), block.layout, block.table))
-
-
-def like(wildcards):
-    leader = CONFIG.datasets[wildcards.dataset].split.like
-    return [] if leader is None else [PLAN.labels(leader)]
-
-
 rule index:
     output:
         "results/datasets/{dataset}/images{shard}.parquet",
+    log:
+        "results/logs/index/{dataset}{shard}.log",
+    benchmark:
+        "results/benchmarks/index/{dataset}{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         root=root,
         settings=lambda w: text(PLAN.index_settings(w.dataset, w.shard)),
         version=VERSIONS["index"],
         images=images_state,
-    threads: 2
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(120),
-    log:
-        "results/logs/index/{dataset}{shard}.log",
-    benchmark:
-        "results/benchmarks/index/{dataset}{shard}.tsv"
     shell:
         "visionfm index --root {params.root:q} --out {output:q} --jobs {threads}"
         " --settings {params.settings:q} --log {log:q}"
@@ -47,20 +30,22 @@ rule label:
         like=like,
     output:
         "results/datasets/{dataset}/labels.parquet",
+    log:
+        "results/logs/label/{dataset}.log",
+    benchmark:
+        "results/benchmarks/label/{dataset}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         root=root,
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         settings=lambda w: text(PLAN.label_settings(w.dataset)),
         version=VERSIONS["label"],
         labels=labels_state,
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
-    log:
-        "results/logs/label/{dataset}.log",
-    benchmark:
-        "results/benchmarks/label/{dataset}.tsv"
     shell:
         "visionfm label --root {params.root:q} --images {input.images:q} {params.like} --out {output:q}"
         " --settings {params.settings:q} --log {log:q}"
@@ -68,23 +53,31 @@ rule label:
 
 rule audit:
     input:
-        images=lambda w: [path for d in PLAN.audited_datasets(w.task) for path in PLAN.images(d)],
+        images=lambda w: [
+            path for d in PLAN.audited_datasets(w.task) for path in PLAN.images(d)
+        ],
         labels=lambda w: [PLAN.labels(d) for d in PLAN.task_datasets(w.task)],
     output:
         "results/tasks/{task}/audit.parquet",
-    params:
-        images=lambda w: [f"{d}={path}" for d in PLAN.audited_datasets(w.task) for path in PLAN.images(d)],
-        labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
-        settings=lambda w: text(PLAN.audit_settings(w.task)),
-        version=VERSIONS["audit"],
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
     log:
         "results/logs/audit/{task}.log",
     benchmark:
         "results/benchmarks/audit/{task}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        images=lambda w: [
+            f"{d}={path}"
+            for d in PLAN.audited_datasets(w.task)
+            for path in PLAN.images(d)
+        ],
+        labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
+        settings=lambda w: text(PLAN.audit_settings(w.task)),
+        version=VERSIONS["audit"],
     shell:
         "visionfm audit --images {params.images:q} --labels {params.labels:q} --out {output:q}"
         " --settings {params.settings:q} --log {log:q}"

@@ -1,38 +1,28 @@
 # Features: each image encoded once, and a task's samples, which point into the caches.
 
 
-def shard_images(wildcards):
-    return f"results/datasets/{wildcards.dataset}/images{wildcards.shard}.parquet"
-
-
-def extract_resource(name, default):
-    def resource(wildcards, attempt):
-        value = given(CONFIG.encoders[wildcards.encoder].resources, name, default)
-        return value * attempt
-
-    return resource
-
-
 rule extract:
     input:
         images=shard_images,
         encoder="results/encoders/{encoder}/encoder.safetensors",
     output:
         "results/features/{encoder}/{dataset}.cls{size}{shard}.h5",
-    params:
-        root=root,
-        settings=lambda w: text(PLAN.extract_settings(w.encoder, w.dataset)),
-        version=VERSIONS["extract"],
-        launcher=lambda w: launcher(PLAN.extract_gpu(w.encoder)),
+    log:
+        "results/logs/extract/{encoder}/{dataset}.cls{size}{shard}.log",
+    benchmark:
+        "results/benchmarks/extract/{encoder}/{dataset}.cls{size}{shard}.tsv"
+    conda:
+        "../../environment.yml"
     threads: lambda w: given(CONFIG.encoders[w.encoder].resources, "threads", 4)
     resources:
         gpu=lambda w: PLAN.extract_gpu(w.encoder),
         mem_mb=extract_resource("mem_mb", 8000),
         runtime=extract_resource("runtime", 240),
-    log:
-        "results/logs/extract/{encoder}/{dataset}.cls{size}{shard}.log",
-    benchmark:
-        "results/benchmarks/extract/{encoder}/{dataset}.cls{size}{shard}.tsv"
+    params:
+        root=root,
+        settings=lambda w: text(PLAN.extract_settings(w.encoder, w.dataset)),
+        version=VERSIONS["extract"],
+        launcher=lambda w: launcher(PLAN.extract_gpu(w.encoder)),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
@@ -43,16 +33,18 @@ rule export:
         "results/features/{encoder}/{dataset}.cls{size}{shard}.h5",
     output:
         "results/features/{encoder}/{dataset}.cls{size}{shard}.parquet",
-    params:
-        version=VERSIONS["export"],
-    threads: 1
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
     log:
         "results/logs/export/{encoder}/{dataset}.cls{size}{shard}.log",
     benchmark:
         "results/benchmarks/export/{encoder}/{dataset}.cls{size}{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
+    params:
+        version=VERSIONS["export"],
     shell:
         "visionfm export --features {input:q} --out {output:q} --log {log:q}"
 
@@ -64,18 +56,20 @@ rule fuse:
     output:
         samples="results/tasks/{task}/{model}/samples.parquet",
         train="results/tasks/{task}/{model}/train.parquet",
-    params:
-        labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
-        settings=lambda w: text(PLAN.fuse_settings(w.task)),
-        version=VERSIONS["fuse"],
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
     log:
         "results/logs/fuse/{task}.{model}.log",
     benchmark:
         "results/benchmarks/fuse/{task}.{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
+        settings=lambda w: text(PLAN.fuse_settings(w.task)),
+        version=VERSIONS["fuse"],
     shell:
         "visionfm fuse --labels {params.labels:q} --audit {input.audit:q} --out {output.samples:q}"
         " --train-out {output.train:q} --settings {params.settings:q} --log {log:q}"

@@ -1,0 +1,253 @@
+"""Which timm architecture a state dict belongs to, by shapes alone, and how to build it.
+
+Invariant: exactly one architecture fits, or it is an error; heads and normalisation constants, which shapes do not
+show, are those of the published model family. Only columnar vision transformers with a final norm are encoders.
+"""
+
+import difflib
+import functools
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from visionfm.encoders.positions import grid_side, resize_positions
+from visionfm.errors import DataError, Problems
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# (width, depth) -> families; inside a family only the patch size differs, and the first name stands for sizes that timm
+# has no name for
+FAMILIES: dict[tuple[int, int], tuple[tuple[str, ...], ...]] = {
+    (192, 12): (("vit_tiny_patch16_224",), ("vit_tiny_patch16_dinov3_qkvb",)),
+    (384, 12): (
+        ("vit_small_patch16_224", "vit_small_patch8_224", "vit_small_patch32_224"),
+        ("deit3_small_patch16_224",),
+        ("vit_small_patch14_dinov2",),
+        ("vit_small_patch14_reg4_dinov2",),
+        ("vit_small_patch16_dinov3",),
+        ("vit_small_patch16_dinov3_qkvb",),
+        ("vit_small_plus_patch16_dinov3",),
+        ("vit_small_plus_patch16_dinov3_qkvb",),
+    ),
+    (768, 12): (
+        ("vit_base_patch16_224", "vit_base_patch8_224", "vit_base_patch32_224"),
+        ("deit3_base_patch16_224",),
+        ("vit_base_patch14_dinov2",),
+        ("vit_base_patch14_reg4_dinov2",),
+        ("vit_base_patch16_dinov3",),
+        ("vit_base_patch16_dinov3_qkvb",),
+    ),
+    (1024, 24): (
+        ("vit_large_patch16_224", "vit_large_patch14_224", "vit_large_patch32_224"),
+        ("deit3_large_patch16_224",),
+        ("vit_large_patch14_dinov2",),
+        ("vit_large_patch14_reg4_dinov2",),
+        ("vit_large_patch16_dinov3",),
+        ("vit_large_patch16_dinov3_qkvb",),
+    ),
+    (1280, 32): (
+        ("vit_huge_patch14_224",),
+        ("deit3_huge_patch14_224",),
+        ("vit_huge_plus_patch16_dinov3",),
+        ("vit_huge_plus_patch16_dinov3_qkvb",),
+    ),
+    (1536, 40): (("vit_giant_patch14_dinov2",), ("vit_giant_patch14_reg4_dinov2",)),
+    (4096, 40): (("vit_7b_patch16_dinov3",),),
+}
+
+
+class Architecture(NamedTuple):
+    """A timm model name, its patch size in px (which may differ from the name's) and its number of register tokens."""
+
+    name: str
+    patch: int
+    registers: int
+
+
+def build(
+    name: str,
+    *,
+    image_size: int | None,
+    patch: int | None = None,
+    registers: int | None = None,
+    depth: int | None = None,
+    empty: bool = True,
+) -> "nn.Module":
+    """Return the timm model without classifier and pooling, for square images of `image_size` px.
+
+    `empty`: without memory for its weights (device "meta"), which are to be assigned. Raises DataError for an unknown
+    name and for models that are no columnar vision transformer with a final norm.
+    """
+    import timm
+    from timm.models.eva import Eva
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise DataError(
+            f"timm has no architecture {name!r}",
+            expected=f"one of `timm.list_models()`, such as {', '.join(near)}"
+            if near
+            else "one of `timm.list_models()`",
+            do="correct the encoder's `arch` or `timm`",
+        )
+    options: dict[str, Any] = {"img_size": image_size, "patch_size": patch, "depth": depth}
+    model = _create(name, options, empty)
+    if registers and registers != _registers(shapes_of(model.state_dict())):
+        options["num_reg_tokens" if isinstance(model, Eva) else "reg_tokens"] = registers
+        model = _create(name, options, empty)
+    return model
+
+
+def _create(name: str, options: Mapping[str, Any], empty: bool) -> "nn.Module":
+    import timm
+    import torch
+
+    try:
+        with torch.device("meta" if empty else "cpu"):
+            model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **options)
+    except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError) as error:
+        raise _not_columnar(name, f"{type(error).__name__}: {error}") from error
+    _check_columnar(name, model)
+    return model
+
+
+def _check_columnar(name: str, model: "nn.Module") -> None:
+    from timm.layers import PatchEmbed
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+    from torch import nn
+
+    if not isinstance(model, VisionTransformer | Eva) or not isinstance(model.patch_embed, PatchEmbed):
+        raise _not_columnar(name, type(model).__name__)
+    if isinstance(model.norm, nn.Identity):
+        raise _not_columnar(name, "no norm after the last block")
+
+
+def _not_columnar(name: str, found: str) -> DataError:
+    return DataError(
+        f"{name} cannot be an encoder here",
+        expected="a columnar vision transformer with a final norm: ViT, DeiT, DINO to DINOv3, CLIP, SigLIP",
+        found=found,
+        do="choose such a model; others have no patch tokens of one size to take",
+    )
+
+
+def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of tensors by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def patch_of(shapes: Shapes) -> int:
+    """Return the patch size in px that the patch embedding shows."""
+    kernel = shapes.get("patch_embed.proj.weight")
+    if kernel is None or len(kernel) != 4 or kernel[1] != 3 or kernel[2] != kernel[3]:
+        raise DataError(
+            "the weights have no patch embedding for RGB images",
+            expected="patch_embed.proj.weight of shape (width, 3, patch, patch)",
+            found=kernel or "none",
+            do="docs/weights.md lists what can be imported",
+        )
+    return kernel[-1]
+
+
+def recognise(shapes: Shapes) -> Architecture:
+    """Return the one known architecture that has exactly these tensors."""
+    patch, registers = patch_of(shapes), _registers(shapes)
+    width = shapes["patch_embed.proj.weight"][0]
+    depth = len({match[1] for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name))})
+    families = FAMILIES.get((width, depth), ())
+    misfits = {family: misfit(family[0], shapes, depth) for family in families}
+    fitting = [family for family in families if not misfits[family]]
+    with_own_registers = [family for family in fitting if "_reg" in family[0] or "dinov3" in family[0]]
+    if registers and with_own_registers:  # else: a model that is published without registers, with some
+        fitting = with_own_registers
+    if len(fitting) == 1:
+        name = next((name for name in fitting[0] if f"patch{patch}_" in name), fitting[0][0])
+        return Architecture(name, patch, registers)
+    if fitting:
+        raise DataError(
+            "several architectures have these shapes",
+            expected="one",
+            found=", ".join(family[0] for family in fitting),
+            do="name the timm architecture: the encoder's `arch`",
+        )
+    found = f"width {width}, depth {depth}, patch {patch}, {registers} registers"
+    nearest = min(families, key=lambda family: len(misfits[family]), default=None)
+    if nearest is not None:
+        found += f"; nearest is {nearest[0]}, but {'; '.join(misfits[nearest][:4])}"
+    raise DataError(
+        "the architecture is not recognised",
+        expected="a plain ViT, DeiT III, DINOv2 or DINOv3 of a published size",
+        found=found,
+        do="name the timm architecture: the encoder's `arch`",
+    )
+
+
+def _registers(shapes: Shapes) -> int:
+    return shapes["reg_token"][1] if len(shapes.get("reg_token", ())) == 3 else 0
+
+
+@functools.lru_cache(maxsize=64)
+def _wanted(name: str, patch: int, registers: int, depth: int | None) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Return a model's shapes by tensor name and its position prefix; blocks are alike: with `depth` one is built."""
+    model = build(name, image_size=4 * patch, patch=patch, registers=registers, depth=None if depth is None else 1)
+    shapes = shapes_of(model.state_dict())
+    for block in range(1, depth or 1):
+        shapes.update({key.replace(".0.", f".{block}.", 1): shape for key, shape in shapes.items() if ".0." in key})
+    return shapes, position_prefix(model)
+
+
+def misfit(name: str, shapes: Shapes, depth: int | None = None) -> list[str]:
+    """Return what keeps tensors of these shapes from being a whole `name`; the number of patches may differ.
+
+    `depth` is the model's, where it is known: the comparison is faster then.
+    """
+    wanted, prefix = _wanted(name, patch_of(shapes), _registers(shapes), depth)
+    problems = [f"{key} is missing" for key in wanted if key not in shapes]
+    problems += [f"{key} is not expected" for key in shapes if key not in wanted]
+    for key in wanted.keys() & shapes.keys():
+        found = shapes[key]
+        if key == "pos_embed":
+            if len(found) != 3 or found[::2] != wanted[key][::2] or grid_side(found[1], prefix) is None:
+                problems.append(f"pos_embed has shape {found}, expected (1, {prefix} + n*n, {wanted[key][2]})")
+        elif found != wanted[key]:
+            problems.append(f"{key} has shape {found}, expected {wanted[key]}")
+    return sorted(problems)
+
+
+def position_prefix(model: Any) -> int:
+    """Return how many of the model's position embeddings belong to no patch."""
+    return 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)
+
+
+def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
+    """Return `name` with the weights' patch and registers, or one DataError with every tensor that misfits."""
+    problems = Problems(DataError, f"the weights do not fit {name} ({where})")
+    for problem in misfit(name, shapes):
+        problems.add(problem)
+    problems.raise_if_any(
+        do="name the architecture the weights are of (`arch`), or another `key`; nothing is filled in or left out"
+    )
+    return Architecture(name, patch_of(shapes), _registers(shapes))
+
+
+def load(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int, patch: int) -> "nn.Module":
+    """Return the network with these weights, its positions resized to `image_size`; raises DataError on any misfit."""
+    registers = _registers(shapes_of(tensors))
+    network = build(name, image_size=image_size, patch=patch, registers=registers)
+    if any(
+        buffer.is_meta for buffer in network.buffers()
+    ):  # what the file does not hold (rotary frequencies) has to be computed
+        network = build(name, image_size=image_size, patch=patch, registers=registers, empty=False)
+    tensors = dict(tensors)
+    if "pos_embed" in tensors:
+        tensors["pos_embed"] = resize_positions(tensors["pos_embed"], position_prefix(network), image_size // patch)
+    try:
+        network.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        raise DataError(f"the tensors do not fit {name}", found=error, do="import the weights again") from error
+    return network

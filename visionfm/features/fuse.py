@@ -1,7 +1,8 @@
 """Stage `fuse`: joins a task's labelled images into samples: pointers into the feature caches, never copies.
 
-Writes `samples.parquet` (all) and `train.parquet` (training and validation rows only, so that nothing of the test split can reach
-training). A sample is an image (`pooled`), or an eye, visit or subject with its images of all modalities.
+Writes `samples.parquet` (all) and `train.parquet` (training and validation rows only, so that nothing of the test
+split can reach training). A sample is an image (`pooled`), or an eye, visit or subject with its images of all
+modalities.
 """
 
 import argparse
@@ -9,14 +10,15 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
 from visionfm.config.settings import FuseSettings, Target
 from visionfm.data.audit import by_dataset
-from visionfm.errors import DataError, Problems
+from visionfm.data.label_rows import number
+from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.targets import absent_classes, encode, joined
 
 SCHEMA = "visionfm/samples/1"
@@ -39,7 +41,9 @@ def main(args: argparse.Namespace) -> None:
 
 def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path, settings: FuseSettings) -> None:
     """Write all samples to `out` and those of training and validation to `train_out`."""
-    inputs = {name: artifacts.payload_digest(paths[0]) for name, paths in labels.items()}
+    if missing := sorted(set(settings.datasets) - set(labels)):
+        raise UsageError("--labels lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
+    inputs = {f"labels/{name}": artifacts.payload_digest(paths[0]) for name, paths in labels.items()}
     inputs["audit"] = artifacts.payload_digest(audit)
     made_by = artifacts.provenance("fuse", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
@@ -142,7 +146,8 @@ def _within_days(members: list[Row], max_days: int | None, problems: Problems) -
             dated.append((_day(row["visit"]), row))
         except ValueError:
             problems.add(
-                f"{row['sample_id']}: visit: expected a date YYYY-MM-DD or a number of days for max_days, found {row['visit']!r}"
+                f"{row['sample_id']}: visit: expected a date YYYY-MM-DD or a number of days for max_days,"
+                f" found {row['visit']!r}"
             )
     clusters: list[tuple[str, list[Row]]] = []
     first_day = float("-inf")
@@ -156,9 +161,17 @@ def _within_days(members: list[Row], max_days: int | None, problems: Problems) -
 
 def _day(visit: str | None) -> float:
     try:
-        return float(date.fromisoformat(visit or "").toordinal())
+        return float(datetime.fromisoformat(visit or "").toordinal())
     except ValueError:
-        return float(visit or "")
+        return number(visit or "")
+
+
+def _in_time(row: Row) -> tuple[float, str, str]:
+    """Return what orders images by visit: by day where it is one, else by its text; unknown visits come first."""
+    try:
+        return _day(row["visit"]), "", row["sample_id"]
+    except ValueError:
+        return float("-inf"), row["visit"] or "", row["sample_id"]
 
 
 def _join(sample_id: str, members: list[Row], settings: FuseSettings, problems: Problems) -> Row:
@@ -168,7 +181,7 @@ def _join(sample_id: str, members: list[Row], settings: FuseSettings, problems: 
         problems.add(f"{sample_id}: its images stand in {' and '.join(splits)}; split by {settings.unit} or subject")
     images = [image for row in members for image in row["images"]]
     images.sort(key=lambda image: (settings.modalities.index(image["modality"]), image["dataset"], image["path"]))
-    members = sorted(members, key=lambda row: (row["visit"] or "", row["sample_id"]))
+    members = sorted(members, key=_in_time)
     values = {
         name: joined(target, [row["values"][name] for row in members], f"{sample_id}: {name}", problems)
         for name, target in settings.targets.items()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionfm.config.settings import TargetSettings
+from visionfm.data.label_rows import is_number
 from visionfm.errors import Problems
 
 Encoded = float | list[float | None] | None
@@ -11,10 +12,9 @@ Encoded = float | list[float | None] | None
 
 def _same(value: Any) -> float | str:
     """Return a label in a form in which 3, 3.0, `3` and True/1 compare equal."""
-    try:
-        return float(value)
-    except ValueError:
-        return str(value)
+    if isinstance(value, str):
+        return float(value) if is_number(value) else value
+    return float(value)
 
 
 def encode(target: TargetSettings, row: Mapping[str, Any], where: str, problems: Problems) -> Encoded:
@@ -26,10 +26,11 @@ def encode(target: TargetSettings, row: Mapping[str, Any], where: str, problems:
     if raw is None or _same(raw) in unknown:
         return None
     if target.type == "value":
-        if isinstance(raw, str):
-            problems.add(f"{where}: {target.column}: expected a number, found {raw!r}")
-            return None
-        return float(raw)
+        same = _same(raw)
+        if isinstance(same, float):
+            return same
+        problems.add(f"{where}: {target.column}: expected a number, found {raw!r}")
+        return None
     for index, values in enumerate(target.values):
         if _same(raw) in {_same(value) for value in values}:
             return float(index)
@@ -44,7 +45,7 @@ def _binary(raw: Any, name: str, unknown: set[float | str], where: str, problems
     if _same(raw) not in (0.0, 1.0):
         problems.add(f"{where}: {name}: expected 0 or 1, found {raw!r}")
         return None
-    return float(raw)
+    return float(_same(raw))
 
 
 def joined(target: TargetSettings, values: Sequence[Encoded], where: str, problems: Problems) -> Encoded:

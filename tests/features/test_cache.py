@@ -1,0 +1,115 @@
+"""FeatureStore gives the rows asked for, whatever file they lie in, or says which it cannot give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visionfm import artifacts
+from visionfm.errors import ArtifactError
+from visionfm.features.cache import FeatureStore, read_cache
+from visionfm.features.rows import RowIdentity, write_cache
+
+IDENTITY = RowIdentity("e" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float16")
+TAPS, WIDTH = 4, 6
+
+
+def write(
+    path: Path, names: list[str], views: tuple[str, ...] = ("identity",), width: int = WIDTH, seed: int = 0
+) -> Path:
+    generator = np.random.default_rng(seed)
+    shape = (len(names), len(views))
+    cls_NVLD = generator.standard_normal((*shape, TAPS, width)).astype(np.float16)
+    patch_mean_NVD = generator.standard_normal((*shape, width)).astype(np.float16)
+    made_by = artifacts.provenance("extract", {"seed": seed}, {})
+    write_cache(path, names, [f"id-{name}" for name in names], views, (cls_NVLD, patch_mean_NVD), IDENTITY, made_by)
+    return path
+
+
+def references(dataset: str, names: list[str]) -> list[tuple[str, str, str]]:
+    return [(dataset, name, f"id-{name}") for name in names]
+
+
+def test_features_come_in_the_order_asked_for_blocks_shallow_to_deep_then_patch_mean(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", ["x", "y", "z"], ("identity", "h"))
+    cache = read_cache(path)
+    store = FeatureStore({"a": [path]})
+    wanted = references("a", ["z", "x", "z"])
+    both_NVF = store.gather(wanted, "both")
+    assert both_NVF.dtype == np.float32
+    assert both_NVF.shape == (3, 2, (TAPS + 1) * WIDTH)
+    for n, row in enumerate([2, 0, 2]):
+        expected_VF = np.concatenate([cache.cls_NVLD[row].reshape(2, -1), cache.patch_mean_NVD[row]], axis=1)
+        np.testing.assert_array_equal(both_NVF[n], expected_VF)
+    np.testing.assert_array_equal(store.gather(wanted, "cls"), both_NVF[:, :, : TAPS * WIDTH])
+    np.testing.assert_array_equal(store.gather(wanted, "patch_mean"), both_NVF[:, :, TAPS * WIDTH :])
+    assert [store.width(name) for name in ("cls", "patch_mean", "both")] == [24, 6, 30]
+
+
+def test_rows_of_several_datasets_and_shards_are_joined(tmp_path: Path) -> None:
+    files = {
+        "a": [write(tmp_path / "a.0.h5", ["x", "y"], seed=1), write(tmp_path / "a.1.h5", ["z"], seed=2)],
+        "b": [write(tmp_path / "b.h5", ["x"], seed=3)],
+    }
+    store = FeatureStore(files)
+    mixed_NVF = store.gather([*references("b", ["x"]), *references("a", ["z", "x"])], "cls")
+    for n, (path, row) in enumerate([(files["b"][0], 0), (files["a"][1], 0), (files["a"][0], 0)]):
+        np.testing.assert_array_equal(mixed_NVF[n, 0], read_cache(path).cls_NVLD[row, 0].ravel())
+
+
+def test_only_views_that_every_dataset_has_are_given_unless_one_is_named(tmp_path: Path) -> None:
+    store = FeatureStore(
+        {"a": [write(tmp_path / "a.h5", ["x"], ("identity", "h", "hv"))], "b": [write(tmp_path / "b.h5", ["x"])]}
+    )
+    assert store.views == ("identity",)
+    assert store.gather(references("a", ["x"]), "cls").shape[1] == 1
+    assert store.gather(references("a", ["x"]), "cls", views=("h", "hv")).shape[1] == 2
+    with pytest.raises(ArtifactError, match="lacks a view"):
+        store.gather(references("b", ["x"]), "cls", views=("h",))
+
+
+def test_a_missing_row_and_a_row_of_other_bytes_are_both_named(tmp_path: Path) -> None:
+    store = FeatureStore({"a": [write(tmp_path / "a.h5", ["x", "y"])]})
+    with pytest.raises(ArtifactError) as caught:
+        store.gather([("a", "x", "id-other"), ("a", "gone", "id-gone"), ("a", "y", "id-y")], "cls")
+    assert "2 problems" in str(caught.value)
+    assert "a: x: expected the features of image id-other, found id-x" in str(caught.value)
+    assert "a: gone: expected a row, found none" in str(caught.value)
+
+
+def test_encoders_of_different_width_are_not_pooled(tmp_path: Path) -> None:
+    store = FeatureStore({"a": [write(tmp_path / "a.h5", ["x"])], "b": [write(tmp_path / "b.h5", ["x"], width=8)]})
+    assert (store.width("cls", "a"), store.width("cls", "b")) == (24, 32)
+    assert store.gather(references("b", ["x"]), "cls").shape == (1, 1, 32)
+    with pytest.raises(ArtifactError, match="different widths"):
+        store.width("cls")
+    with pytest.raises(ArtifactError, match="different widths"):
+        store.gather([*references("a", ["x"]), *references("b", ["x"])], "cls")
+
+
+def test_no_references_give_an_empty_array_of_the_right_width(tmp_path: Path) -> None:
+    store = FeatureStore({"a": [write(tmp_path / "a.h5", ["x"])]})
+    assert store.gather([], "cls").shape == (0, 1, 24)
+
+
+def test_an_empty_shard_is_no_obstacle(tmp_path: Path) -> None:
+    store = FeatureStore({"a": [write(tmp_path / "a.0.h5", []), write(tmp_path / "a.1.h5", ["x"])]})
+    assert store.width("cls") == 24
+    assert store.gather(references("a", ["x"]), "cls").shape == (1, 1, 24)
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_anywhere_is_noticed_on_opening(tmp_path: Path, at: float) -> None:
+    path = write(tmp_path / "a.h5", [f"{number}" for number in range(50)])
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError):
+        FeatureStore({"a": [path]})
+
+
+def test_another_artefact_is_no_feature_cache(tmp_path: Path) -> None:
+    path = tmp_path / "other.h5"
+    artifacts.write_hdf5(path, {"x": np.zeros(3)}, artifacts.provenance("train", {}, {}), schema="visionfm/other/1")
+    with pytest.raises(ArtifactError, match="no feature cache"):
+        FeatureStore({"a": [path]})

@@ -1,0 +1,189 @@
+"""The feature cache `results/features/{encoder}/{dataset}.cls{size}.h5`: its layout, and the store that reads it.
+
+Datasets: `cls` (N, V, L, D), `patch_mean` (N, V, D), `path` and `image_id` (N), `view` (V) names. Every file is checked
+when it is opened; a row is found by (dataset, path) and believed only if its image_id is the expected one.
+Shapes: N images or references, V views, L taps (last four blocks, shallow to deep), D width, F features of one view.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from visionfm import artifacts
+from visionfm.data.transforms import VIEWS
+from visionfm.errors import ArtifactError, Problems
+
+SCHEMA = "visionfm/features/1"
+FEATURES = ("cls", "patch_mean", "both")
+
+
+class Reference(NamedTuple):
+    """One image of a sample, as samples.parquet names it."""
+
+    dataset: str
+    path: str
+    image_id: str
+
+
+class CacheFile(NamedTuple):
+    """One checked cache file in memory, in the type it is stored in (float16 or float32)."""
+
+    path: Path
+    cls_NVLD: npt.NDArray[Any]
+    patch_mean_NVD: npt.NDArray[Any]
+    paths: list[str]
+    image_ids: list[str]
+    views: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+def read_cache(path: str | Path) -> CacheFile:
+    """Return a cache file whole, checked.
+
+    Raises ArtifactError when it is damaged, of another schema, or its arrays do not fit each other.
+    """
+    path = Path(path)
+    arrays, metadata = artifacts.read_hdf5(path)
+    if metadata["schema"] != SCHEMA:
+        raise ArtifactError(
+            f"{path.name} is no feature cache",
+            expected=SCHEMA,
+            found=metadata["schema"],
+            where=path,
+            do="name another file",
+        )
+    cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
+    paths, image_ids, views = list(arrays["path"]), list(arrays["image_id"]), tuple(arrays["view"])
+    rows = (len(paths), len(views))
+    if cls_NVLD.shape[:2] != rows or patch_mean_NVD.shape != (*rows, cls_NVLD.shape[3]) or len(image_ids) != rows[0]:
+        raise ArtifactError(
+            f"{path.name}: its arrays do not fit each other",
+            expected=f"{rows[0]} paths x {rows[1]} views in each",
+            found=f"cls {cls_NVLD.shape}, patch_mean {patch_mean_NVD.shape}, {len(image_ids)} image_ids",
+            where=path,
+            do=f"`visionfm forget {path}`, then run again",
+        )
+    return CacheFile(path, cls_NVLD, patch_mean_NVD, paths, image_ids, views, metadata)
+
+
+class FeatureStore:
+    """The caches of a task's datasets, held in memory as stored; rows come out as float32.
+
+    >>> store = FeatureStore({"idrid": [Path("results/features/fundus/idrid.cls224.h5")]})
+    >>> features_NVF = store.gather([("idrid", "a.jpg", "ab12...")], "cls")
+    """
+
+    def __init__(self, files: Mapping[str, Sequence[str | Path]]) -> None:
+        """`files` maps a dataset to its cache files (several when it is sharded); each is checked now."""
+        self.files: list[CacheFile] = []
+        self._datasets: list[str] = []
+        self._rows: dict[tuple[str, str], tuple[int, int]] = {}
+        for dataset in files:
+            for path in files[dataset]:
+                cache = read_cache(path)
+                number = len(self.files)
+                self._rows.update(((dataset, name), (number, row)) for row, name in enumerate(cache.paths))
+                self.files.append(cache)
+                self._datasets.append(dataset)
+        if not self.files:
+            raise ArtifactError(
+                "no feature cache was given", expected="at least one file", do="name the --features files"
+            )
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that every file has, in the published order; a dataset that is only scored has `identity` alone."""
+        return tuple(view for view in VIEWS if all(view in cache.views for cache in self.files))
+
+    def width(self, features: str, dataset: str | None = None) -> int:
+        """Return F: L*D for `cls`, D for `patch_mean`, (L+1)*D for `both`.
+
+        Without `dataset` all datasets must agree, else ArtifactError (encoders of different width cannot be pooled).
+        """
+        widths: dict[str, int] = {}
+        for name, cache in zip(self._datasets, self.files, strict=True):
+            if cache.paths and dataset in (None, name):
+                widths[name] = _width(cache, features)
+        if len(set(widths.values())) > 1:
+            raise ArtifactError(
+                "the encoders of these datasets give features of different widths",
+                expected="one width",
+                found=", ".join(f"{name}: {width}" for name, width in widths.items()),
+                do="use encoders of one architecture, or a fusion that keeps modalities apart",
+            )
+        if not widths:
+            raise ArtifactError(
+                "no features to take a width from", expected=dataset or "a cache with rows", found="none"
+            )
+        return next(iter(widths.values()))
+
+    def gather(
+        self,
+        references: Sequence[tuple[str, str, str]],
+        features: str,
+        views: Sequence[str] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Return features_NVF (float32) of (dataset, path, image_id) references, in their order.
+
+        F holds the CLS tokens shallow to deep, then the patch mean. V follows `views`, by default the store's.
+        Raises ArtifactError listing every reference without a row, or whose row was made from other bytes.
+        """
+        wanted = tuple(self.views if views is None else views)
+        number_N, row_N = self._locate(references)
+        used = np.unique(number_N)
+        width = self.width(features, self._datasets[used[0]] if len(used) else None)
+        features_NVF = np.empty((len(references), len(wanted), width), np.float32)
+        for number in used:
+            cache = self.files[number]
+            if _width(cache, features) != width:
+                self.width(features)  # says which differ
+            at = np.flatnonzero(number_N == number)
+            rows = row_N[at]
+            for v, view in enumerate(wanted):
+                features_NVF[at, v] = _take(cache, rows, self._view(cache, view), features)
+        return features_NVF
+
+    def _locate(self, references: Sequence[tuple[str, str, str]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        problems = Problems(ArtifactError, "features of the samples")
+        found = []
+        for dataset, path, image_id in references:
+            place = self._rows.get((dataset, path))
+            if place is None:
+                problems.add(f"{dataset}: {path}: expected a row, found none")
+            elif (cached := self.files[place[0]].image_ids[place[1]]) != image_id:
+                problems.add(f"{dataset}: {path}: expected the features of image {image_id[:12]}, found {cached[:12]}")
+            else:
+                found.append(place)
+        problems.raise_if_any(do="run `visionfm extract` for these datasets, then `visionfm fuse`")
+        places = np.array(found, dtype=np.intp).reshape(-1, 2)
+        return places[:, 0], places[:, 1]
+
+    def _view(self, cache: CacheFile, view: str) -> int:
+        if view not in cache.views:
+            raise ArtifactError(
+                f"{cache.path.name} lacks a view",
+                expected=view,
+                found=", ".join(cache.views),
+                where=cache.path,
+                do="run `visionfm extract` with that view",
+            )
+        return cache.views.index(view)
+
+
+def _width(cache: CacheFile, features: str) -> int:
+    if features not in FEATURES:
+        raise ValueError(f"features: expected one of {FEATURES}, found {features!r}")
+    taps, width = cache.cls_NVLD.shape[2:]
+    return int({"cls": taps, "patch_mean": 1, "both": taps + 1}[features] * width)
+
+
+def _take(cache: CacheFile, rows: npt.NDArray[np.intp], view: int, features: str) -> npt.NDArray[Any]:
+    parts = []
+    if features in ("cls", "both"):
+        parts.append(cache.cls_NVLD[rows, view].reshape(len(rows), -1))
+    if features in ("patch_mean", "both"):
+        parts.append(cache.patch_mean_NVD[rows, view])
+    return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]

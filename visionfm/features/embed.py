@@ -1,0 +1,159 @@
+"""`visionfm embed`: features of a folder of images or of single files, without a config.
+
+Reads images and an encoder (`encoder.safetensors`, or a checkpoint of any dialect that `import` knows); writes a
+feature cache (.h5) or a flat table (.parquet). Rows of an earlier cache at the same place are reused.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from visionfm import artifacts
+from visionfm.config.settings import ExtractSettings, ImportSettings
+from visionfm.data.images import ALLOWED_SUFFIXES, inspect
+from visionfm.data.layouts import list_images
+from visionfm.data.transforms import VIEWS
+from visionfm.errors import ArtifactError, DataError, Problems, UsageError
+from visionfm.features import export
+from visionfm.features.cache import read_cache
+from visionfm.features.extract import IndexedImage, Source, extract, what_matters
+from visionfm.modalities import ANY, canonical
+from visionfm.progress import track
+
+ENCODER_SCHEMA = "visionfm/encoder/1"
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    default = ExtractSettings()
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="a folder, or image files")
+    parser.add_argument(
+        "--encoder", type=Path, required=True, metavar="FILE", help="encoder.safetensors or a checkpoint"
+    )
+    parser.add_argument("--modality", help="what the images show, such as OCT; needed with a checkpoint")
+    parser.add_argument("--key", help="which entry of the checkpoint holds the weights, where there are several")
+    parser.add_argument("--arch", help="timm's name of the architecture, where the weights leave it open")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="features.h5 or features.parquet")
+    parser.add_argument("--size", type=int, metavar="PX", help="side of the square input (default: the encoder's)")
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=default.views, help="flips (default: identity)")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default=default.precision)
+    parser.add_argument("--dtype", choices=["float16", "float32"], default=default.dtype, help="of the stored numbers")
+    parser.add_argument("--exact", action="store_true", help="decode large JPEGs at full size")
+    parser.add_argument("--frame", type=int, help="which image of files that hold several")
+    parser.add_argument("--max-megapixels", type=float, default=default.max_megapixels, help="refuse larger images")
+    parser.add_argument("--skip-bad-images", action="store_true", help="leave out what cannot be read, and list it")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default=default.device)
+    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="images at a time on a GPU")
+    parser.add_argument("--workers", type=int, default=default.workers, help="processes that decode images")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command."""
+    if args.out.suffix not in (".h5", ".parquet"):
+        raise UsageError("unknown kind of output", expected="a name ending in .h5 or .parquet", found=args.out.name)
+    root, paths = list_paths(args.images)
+    images = _usable(root, paths, args)
+    with _encoder(args) as encoder:
+        metadata = artifacts.read_metadata(encoder)
+        settings = ExtractSettings(
+            size=args.size or int(metadata["image_size"]),
+            interpolation="bicubic" if metadata["interpolation"] == "bicubic" else "bilinear",
+            exact_decode=args.exact,
+            **{name: getattr(args, name) for name in ("views", "precision", "dtype", "frame", "max_megapixels")},
+            **{name: getattr(args, name) for name in ("device", "batch_size", "workers")},
+        )
+        source = Source(root, encoder, metadata["payload_sha256"])
+        _embed(images, source, settings, args.out)
+
+
+def list_paths(given: Sequence[Path]) -> tuple[Path, list[str]]:
+    """Return the folder that all images lie in, and their POSIX paths relative to it, sorted, each once.
+
+    Raises DataError for what does not exist and for an empty list, UsageError for files that are no images by name.
+    """
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found += [path / listed.path for listed in list_images(path, "table")]
+        elif not path.exists():
+            raise DataError("images are missing", expected="a folder or an image file", found="nothing", where=path)
+        elif path.suffix.lower() not in ALLOWED_SUFFIXES:
+            raise UsageError("not an image file", expected=" ".join(sorted(ALLOWED_SUFFIXES)), found=path.name)
+        else:
+            found.append(path)
+    if not found:
+        raise DataError("no images", expected="image files", found="none", where=", ".join(map(str, given)))
+    alone = given[0] if len(given) == 1 and given[0].is_dir() else None
+    root = alone or Path(os.path.commonpath([path.absolute().parent for path in found]))
+    return root, sorted({path.absolute().relative_to(root.absolute()).as_posix() for path in found})
+
+
+def _usable(root: Path, paths: Sequence[str], args: argparse.Namespace) -> list[IndexedImage]:
+    problems = Problems(DataError, f"images of {root}")
+    images = []
+    for path in track(paths, total=len(paths), what="index"):
+        facts = inspect(root / path, frame=args.frame, max_megapixels=args.max_megapixels)
+        if facts.status == "ok":
+            images.append(IndexedImage(path, facts.image_id))
+        else:
+            problems.add(f"{path}: {facts.status}")
+    if not args.skip_bad_images:
+        problems.raise_if_any(do="repair or remove these files, or leave them out with --skip-bad-images")
+    for problem in problems:
+        log.warning("left out: %s", problem)
+    if not images:
+        raise DataError("no usable image", expected="at least one", found="none", where=root)
+    return images
+
+
+@contextmanager
+def _encoder(args: argparse.Namespace) -> Iterator[Path]:
+    """Give an `encoder.safetensors`: the one named, or one made of the checkpoint named."""
+    path: Path = args.encoder
+    modality = canonical(args.modality) if args.modality not in (None, ANY) else args.modality
+    if _is_encoder(path):
+        own = artifacts.read_metadata(path)["modality"]
+        if modality not in (None, own) and own != ANY:
+            raise UsageError(
+                "the encoder is for another modality", expected=own, found=modality, where=path, do="name its encoder"
+            )
+        yield path
+        return
+    if modality is None:
+        raise UsageError("a checkpoint does not say what its images show", expected="--modality", where=path)
+    from visionfm.encoders.importing import import_encoder
+
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = Path(folder) / "encoder.safetensors"
+        wanted = ImportSettings(modality=modality, weights=str(path), key=args.key, arch=args.arch)
+        import_encoder(wanted, encoder)
+        yield encoder
+
+
+def _is_encoder(path: Path) -> bool:
+    try:
+        return artifacts.read_metadata(path, verify=False)["schema"] == ENCODER_SCHEMA
+    except ArtifactError:
+        return False  # whatever else it is, `import` knows or says what is wrong
+
+
+def _embed(images: list[IndexedImage], source: Source, settings: ExtractSettings, out: Path) -> None:
+    listing = hashlib.sha256(json.dumps(images).encode()).hexdigest()
+    inputs = {"images": listing, "encoder": source.encoder_sha256}
+    made_by = artifacts.provenance("extract", what_matters(settings), inputs)
+    cache = out if out.suffix == ".h5" else out.with_name(f".{out.stem}.h5")  # hidden: the table is what was asked for
+    if not artifacts.recall(cache, made_by):
+        extract(images, source, settings, cache, made_by)
+    if cache != out and cache.exists():  # under torchrun one process writes
+        export.export(
+            read_cache(cache), out, artifacts.provenance("export", {}, {"features": artifacts.payload_digest(cache)})
+        )
+        cache.unlink()
+    log.info("wrote %s", out)

@@ -1,0 +1,174 @@
+"""The decoder as a network and as a file: `decoder.safetensors`, or a published `checkpoint_*_linear.pth`.
+
+The file holds the head's tensors under their published names, `fusion.*`, `standardisation.{modality}.{mean,std}`, and
+in regression `targets.{mean,std}`; its metadata say what it was trained for. Shapes: B batch, S streams, F features, K
+outputs.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from visionfm import artifacts
+from visionfm.config.settings import PredictSettings, Target
+from visionfm.decoders.classification import Classification
+from visionfm.decoders.fusion import FUSIONS
+from visionfm.decoders.heads import HEADS
+from visionfm.decoders.kinds import Kind
+from visionfm.decoders.recipes import PUBLISHED_MULTI, PUBLISHED_REGRESSION
+from visionfm.decoders.regression import Regression
+from visionfm.decoders.streams import Statistics
+from visionfm.decoders.targets import count_outputs, targets_from_json, targets_to_json
+from visionfm.encoders.checkpoints import read_checkpoint
+from visionfm.errors import ArtifactError, DataError
+
+SCHEMA = "visionfm/decoder/1"
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a decoder is, apart from its numbers; `features` is None where a published file does not say."""
+
+    kind: str
+    targets: dict[str, Target]
+    modalities: list[str]
+    fusion: str
+    head: str
+    features: str | None
+    widths: list[int]  # F of each stream
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as an artefact's metadata."""
+        plain = {name: value for name, value in asdict(self).items() if name != "targets"}
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in plain.items()}
+        return {**texts, "targets": targets_to_json(self.targets)}
+
+
+class Decoder(nn.Module):
+    """Fusion, then head."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Random weights from torch's global generator."""
+        super().__init__()
+        self.fusion = FUSIONS[spec.fusion](spec.widths)
+        self.head = HEADS[spec.head](self.fusion.width, count_outputs(spec.targets))
+
+    def forward(self, streams: list[torch.Tensor], present_BS: torch.Tensor) -> torch.Tensor:
+        """Return outputs_BK of standardised features, S tensors (B, F), and which of them are there."""
+        outputs_BK: torch.Tensor = self.head(self.fusion(streams, present_BS))
+        return outputs_BK
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A decoder ready to predict."""
+
+    spec: Spec
+    network: Decoder
+    kind: Kind
+    standardisation: Statistics
+
+
+def file_tensors(network_state: dict[str, torch.Tensor], kind: Kind, standardisation: Statistics) -> Tensors:
+    """Return what decoder.safetensors holds."""
+    tensors = {name.removeprefix("head."): value.cpu().numpy() for name, value in network_state.items()}
+    for modality, (mean_F, std_F) in standardisation.items():
+        tensors[f"standardisation.{modality}.mean"] = mean_F
+        tensors[f"standardisation.{modality}.std"] = std_F
+    return {**tensors, **kind.constants()}
+
+
+def load_decoder(path: Path, settings: PredictSettings) -> Loaded:
+    """Return a decoder of this project, or a published one, whose targets and modalities the settings name."""
+    return _load_published(path, settings) if path.suffix != ".safetensors" else _load_own(path)
+
+
+def _load_own(path: Path) -> Loaded:
+    tensors, metadata = artifacts.read_tensors(path)
+    if metadata["schema"] != SCHEMA:
+        raise ArtifactError(f"{path.name} is no decoder", expected=SCHEMA, found=metadata["schema"], where=path)
+    spec = Spec(
+        kind=metadata["kind"],
+        targets=targets_from_json(metadata.get("targets"), path),
+        modalities=json.loads(metadata["modalities"]),
+        fusion=metadata["fusion"],
+        head=metadata["head"],
+        features=metadata["features"],
+        widths=json.loads(metadata["widths"]),
+    )
+    standardisation = {
+        name: (tensors.pop(f"standardisation.{name}.mean"), tensors.pop(f"standardisation.{name}.std"))
+        for name in spec.modalities
+        if f"standardisation.{name}.mean" in tensors
+    }
+    constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith("targets.")}
+    return Loaded(spec, _network(spec, tensors, path), _kind(spec, constants), standardisation)
+
+
+def _load_published(path: Path, settings: PredictSettings) -> Loaded:
+    """Facts 2.4: a dict with `state_dict`, or the state dict itself; names may start with `module.`."""
+    content = read_checkpoint(path).content
+    found = content.get("state_dict", content)
+    state = found if isinstance(found, dict) else {}
+    tensors = {
+        str(name).removeprefix("module."): value.float().numpy() if value.is_floating_point() else value.numpy()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    heads = {"RegHead": "classifier.3", "ClsHead": "classifier.6"}
+    layers = [int(name.split(".")[1]) for name in tensors if name.startswith("classifier.")]
+    last = f"classifier.{max(layers, default=0)}"
+    expected = "RegHead" if settings.kind == "regression" else "ClsHead"
+    if heads[expected] != last or f"{last}.weight" not in tensors or "channel_bn.weight" not in tensors:
+        raise DataError(
+            f"{path.name} is no published decoder of kind {settings.kind}",
+            expected=f"channel_bn.* and classifier.* up to {heads[expected]} ({expected})",
+            found=", ".join(sorted(tensors)[:6]) or "no tensors",
+            where=path,
+            do="name a decoder written by train_cls_decoder, train_cls_multi_decoder or train_metric_reg_multi_decoder",
+        )
+    outputs, wanted = len(tensors[f"{last}.weight"]), count_outputs(settings.targets)
+    if outputs != wanted:
+        raise DataError(
+            "the decoder's outputs do not fit the targets",
+            expected=f"{wanted} outputs: {', '.join(settings.targets)}",
+            found=f"{outputs}",
+            where=path,
+            do="list the targets in the order of the decoder's outputs (multiclass: one output a class)",
+        )
+    width = len(tensors["channel_bn.weight"])
+    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", expected, None, [width])
+    constants = {"targets.mean": np.zeros(wanted), "targets.std": np.ones(wanted)}
+    identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
+    return Loaded(spec, _network(spec, tensors, path), _kind(spec, constants), identity)
+
+
+def _network(spec: Spec, tensors: Tensors, path: Path) -> Decoder:
+    network = Decoder(spec)
+    state = {name if name.startswith("fusion.") else f"head.{name}": torch.from_numpy(v) for name, v in tensors.items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(
+            f"the tensors of {path.name} do not fit its head {spec.head}",
+            found="; ".join(line.strip() for line in str(error).splitlines()[1:5]),
+            where=path,
+            do="get the file again, or train the decoder again",
+        ) from error
+    return network.eval()
+
+
+def _kind(spec: Spec, constants: Tensors) -> Kind:
+    """Return the kind as predictions need it: what concerns losses alone is left at its defaults."""
+    if spec.kind == "regression":
+        mean_T, std_T = constants["targets.mean"].astype(np.float64), constants["targets.std"].astype(np.float64)
+        return Regression(spec.targets, PUBLISHED_REGRESSION, mean_T, std_T, np.ones(len(mean_T)))
+    unknown = np.full((1, sum(len(target.classes) or 1 for target in spec.targets.values())), np.nan)
+    return Classification(spec.targets, PUBLISHED_MULTI, unknown, single=False)

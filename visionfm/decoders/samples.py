@@ -1,0 +1,129 @@
+"""Reads samples.parquet / train.parquet into arrays: ids, splits, labels, and which images belong to which sample.
+
+Rows are put in order of sample_id, so that the order of rows on disk changes nothing.
+Shapes: N samples, I images, T label columns (see targets), NaN where a label is unknown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionfm import artifacts
+from visionfm.config.settings import Target
+from visionfm.decoders.targets import Slot, slots
+from visionfm.errors import ArtifactError, DataError, Problems
+
+SCHEMA = "visionfm/samples/1"
+IDS = ("sample_id", "subject_id", "dataset", "split")
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a task, or a part of them."""
+
+    ids: dict[str, npt.NDArray[Any]]  # sample_id, subject_id, dataset, split: (N,) str
+    truth_NT: npt.NDArray[np.float64]
+    sample_I: npt.NDArray[np.int64]  # row of the sample that an image belongs to, ascending
+    modality_I: npt.NDArray[Any]  # str
+    references: list[tuple[str, str, str]]  # (dataset, path, image_id), as FeatureStore.gather takes them
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.truth_NT)
+
+    def take(self, keep_N: Bools) -> "Samples":
+        """Return the samples where `keep_N` is True, with their images."""
+        keep_I = keep_N[self.sample_I]
+        row_N = np.cumsum(keep_N) - 1
+        return Samples(
+            {name: values[keep_N] for name, values in self.ids.items()},
+            self.truth_NT[keep_N],
+            row_N[self.sample_I[keep_I]],
+            self.modality_I[keep_I],
+            [reference for reference, keep in zip(self.references, keep_I, strict=True) if keep],
+        )
+
+    def in_splits(self, splits: Sequence[str]) -> Bools:
+        """Return keep_N: which samples stand in one of the splits."""
+        return np.isin(self.ids["split"].astype(str), list(splits))
+
+
+def read_samples(path: str | Path, targets: Mapping[str, Target], modalities: Sequence[str]) -> Samples:
+    """Return the samples of a checked table.
+
+    Raises ArtifactError for another schema or a missing target, DataError (all problems at once) for values that cannot
+    be used.
+    """
+    table = artifacts.read_table(path)
+    schema = (table.schema.metadata or {}).get(b"schema", b"").decode()
+    missing = [name for name in (*IDS, "images", *targets) if name not in table.column_names]
+    if schema != SCHEMA or missing:
+        raise ArtifactError(
+            f"{Path(path).name} does not fit the decoder's task",
+            expected=f"{SCHEMA} with columns {', '.join([*IDS, 'images', *targets])}",
+            found=f"{schema or 'no schema'}" + (f", without {', '.join(missing)}" if missing else ""),
+            where=path,
+            do="run `visionfm fuse` for this task again",
+        )
+    table = table.sort_by("sample_id")
+    problems = Problems(DataError, f"samples in {Path(path).name}")
+    ids = {name: _strings(table.column(name)) for name in IDS}
+    repeated = ids["sample_id"][1:][ids["sample_id"][1:] == ids["sample_id"][:-1]]
+    for name in np.unique(repeated.astype(str)):
+        problems.add(f"{name}: expected one row, found several")
+    parts = [_labels(table.column(slot.name), slot, ids["sample_id"], problems) for slot in slots(targets)]
+    sample_I, images = _images(table.column("images"))
+    for name in sorted(set(images["modality"]) - set(modalities)):
+        first = ids["sample_id"][sample_I[np.flatnonzero(images["modality"] == name)[0]]]
+        problems.add(f"{first}: modality {name}: expected one of {', '.join(modalities)}")
+    without = np.setdiff1d(np.arange(len(table)), sample_I)
+    for row in without:
+        problems.add(f"{ids['sample_id'][row]}: expected at least one image, found none")
+    problems.raise_if_any(do="correct the labels or the task's targets, then run `visionfm fuse`")
+    references = list(zip(images["dataset"], images["path"], images["image_id"], strict=True))
+    return Samples(ids, np.concatenate(parts, axis=1), sample_I, images["modality"], references)
+
+
+def _strings(column: Any) -> npt.NDArray[Any]:
+    return np.array(column.to_pylist(), dtype=object)
+
+
+def _images(column: Any) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]:
+    """Return the sample's row of each image, and the images' fields."""
+    import pyarrow.compute as pc
+
+    lists = column.combine_chunks()
+    counts = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    flat = lists.flatten()
+    fields = {name: _strings(flat.field(name)) for name in ("modality", "dataset", "path", "image_id")}
+    return np.repeat(np.arange(len(lists)), counts), fields
+
+
+def _labels(column: Any, slot: Slot, sample_ids: npt.NDArray[Any], problems: Problems) -> npt.NDArray[np.float64]:
+    """Return one target's labels (N, columns), NaN where null."""
+    width = slot.labels.stop - slot.labels.start
+    target = slot.target
+    if target.type == "multilabel":
+        rows = [row if row is not None else [None] * width for row in column.to_pylist()]
+        for row, name in zip(rows, sample_ids, strict=True):
+            if len(row) != width:
+                problems.add(f"{name}: {slot.name}: expected {width} values, found {len(row)}")
+        labels = np.array([row if len(row) == width else [None] * width for row in rows], dtype=np.float64)
+    else:
+        labels = np.array(column.to_pylist(), dtype=np.float64)
+    labels = labels.reshape(-1, width)
+    if target.type == "value":
+        wrong = np.isinf(labels)
+        expected = "a finite number"
+    else:
+        classes = len(target.classes) if target.type == "multiclass" else 2
+        wrong = ~np.isnan(labels) & ~np.isin(labels, np.arange(classes))
+        expected = f"a class index 0 to {classes - 1}"
+    for row in np.flatnonzero(wrong.any(axis=1)):
+        problems.add(f"{sample_ids[row]}: {slot.name}: expected {expected}, found {labels[row].tolist()}")
+    return labels

@@ -1,0 +1,199 @@
+"""Stage `train`: from train.parquet and its rows' cached features to decoder.safetensors and training.parquet.
+
+The table holds training and validation rows only, so nothing of a test split can reach a decoder. Both outputs carry
+one key and are recalled together, before torch is imported.
+"""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visionfm import artifacts
+from visionfm.config.settings import TrainSettings
+from visionfm.decoders import streams as streams_of
+from visionfm.decoders.recipes import Recipe, choose, is_single
+from visionfm.decoders.samples import Samples, read_samples
+from visionfm.decoders.streams import Stream
+from visionfm.errors import DataError, UsageError
+from visionfm.features.cache import FeatureStore
+
+if TYPE_CHECKING:
+    from visionfm.decoders.training import Training
+
+TRAINING_SCHEMA = "visionfm/training/1"
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--train", required=True, type=Path, help="train.parquet")
+    parser.add_argument("--features", required=True, nargs="+", metavar="DATASET=FILE", help="feature caches")
+    parser.add_argument("--out", required=True, type=Path, help="decoder.safetensors")
+    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row an epoch")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    settings = TrainSettings.model_validate_json(args.settings)
+    train(args.train, feature_files(args.features), args.out, args.training_out, settings)
+
+
+def feature_files(arguments: list[str]) -> dict[str, list[Path]]:
+    """Return the cache files by dataset of DATASET=FILE arguments; a sharded dataset is named once a file."""
+    files: dict[str, list[Path]] = {}
+    for argument in arguments:
+        dataset, equals, path = argument.partition("=")
+        if not (dataset and equals and path):
+            raise UsageError("--features cannot be read", expected="DATASET=FILE", found=argument)
+        files.setdefault(dataset, []).append(Path(path))
+    return files
+
+
+def store_of(samples: Samples, files: dict[str, list[Path]]) -> FeatureStore:
+    """Return the store of those datasets whose images the samples need."""
+    needed = dict.fromkeys(dataset for dataset, _, _ in samples.references)
+    if missing := [dataset for dataset in needed if dataset not in files]:
+        raise UsageError(
+            "the features of some datasets are not given",
+            expected=f"--features {' '.join(f'{dataset}=FILE' for dataset in missing)}",
+            found=", ".join(files),
+        )
+    return FeatureStore({dataset: files[dataset] for dataset in needed})
+
+
+def train(
+    train_table: Path, files: dict[str, list[Path]], out: Path, training_out: Path, settings: TrainSettings
+) -> None:
+    """Train one decoder; see the module."""
+    recipe = choose(settings)
+    samples = _labelled(read_samples(train_table, settings.targets, settings.modalities), train_table)
+    store = store_of(samples, files)
+    streams = streams_of.gather(samples, store, settings.modalities, settings.fusion, recipe.features, store.views)
+    # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
+    slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
+    inputs = {"train": artifacts.payload_digest(train_table), "features": streams_of.digest(streams)}
+    made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
+    if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
+        return
+    _fit(samples, streams, recipe, settings, out, training_out, made_by)
+
+
+def _labelled(samples: Samples, where: Path) -> Samples:
+    """Return the samples that know some target; raises DataError where a split has none."""
+    known = samples.take(np.asarray((~np.isnan(samples.truth_NT)).any(axis=1)))
+    for split in ("train", "validation"):
+        if not known.in_splits([split]).any():
+            raise DataError(
+                f"there is no {split} sample with a known target",
+                expected="at least one" + (": the best epoch is chosen by it" if split == "validation" else ""),
+                found=f"{samples.in_splits([split]).sum()} rows in the split, 0 with a known target",
+                where=where,
+                do="give the dataset a `split: {validation: 0.15}` by subject, or label some validation images",
+            )
+    return known
+
+
+def _parts(streams: list[Stream], keep_N: Any) -> list[Stream]:
+    """Return the streams of some of the samples, with only their rows."""
+    found = []
+    for stream in streams:
+        row_N = stream.row_N[keep_N]
+        used = row_N[row_N >= 0]
+        at_N = np.where(row_N >= 0, np.cumsum(row_N >= 0) - 1, -1)
+        found.append(Stream(stream.name, stream.features_RVF[used], stream.modality_R[used], at_N))
+    return found
+
+
+def _fit(
+    samples: Samples,
+    streams: list[Stream],
+    recipe: Recipe,
+    settings: TrainSettings,
+    out: Path,
+    training_out: Path,
+    made_by: artifacts.Provenance,
+) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
+    import torch
+
+    from visionfm.decoders import decoder as decoders
+    from visionfm.decoders.resume import StateFile
+    from visionfm.decoders.training import Batches, Training, derived_seed, reproducible
+    from visionfm.interruption import stop_on_signal
+
+    check_device(settings.device)
+    splits = {split: samples.in_splits([split]) for split in ("train", "validation")}
+    parts = {split: _parts(streams, keep_N) for split, keep_N in splits.items()}
+    for stream in parts["train"]:
+        if not len(stream.features_RVF):
+            raise DataError(
+                f"no training sample has an image of {stream.name}",
+                expected=f"training images of each modality: {', '.join(settings.modalities)}",
+                do="leave the modality out of the model, or label images of it",
+            )
+    truth_NT = samples.truth_NT[splits["train"]]
+    known = streams_of.statistics(parts["train"], identity=not recipe.standardise)
+    widths = [stream.features_RVF.shape[2] for stream in parts["train"]]
+    spec = decoders.Spec(
+        settings.kind, settings.targets, settings.modalities, settings.fusion, recipe.head, recipe.features, widths
+    )
+    batches = {}
+    for split, part in parts.items():
+        streams_of.standardise(part, known)
+        batches[split] = Batches.of(part, widths, samples.truth_NT[splits[split]], settings.device)
+    kind = _kind(settings, recipe, truth_NT)
+    with reproducible(recipe.threads), stop_on_signal() as stop:
+        torch.manual_seed(derived_seed(settings.seed, "start"))
+        network = decoders.Decoder(spec).to(settings.device)
+        training = Training(network, batches["train"], batches["validation"], kind, recipe, settings.seed)
+        file = StateFile(out, made_by)
+        if (state := file.load(settings.device)) is not None:
+            training.restore(state)
+            log.info("train: goes on after epoch %d", state.epochs)
+        training.run(stop, file, settings.checkpoint_minutes)
+    extra = {
+        **spec.metadata(),
+        "recipe": settings.recipe,
+        "n_train": str(len(batches["train"])),
+        "n_validation": str(len(batches["validation"])),
+        "best_epoch": str(training.best_epoch),
+    }
+    artifacts.write_table(training_out, _table(training), made_by, schema=TRAINING_SCHEMA)
+    tensors = decoders.file_tensors(training.best, kind, known)
+    artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
+    file.remove()
+    row = training.history[training.best_epoch - 1]
+    log.info(
+        "train: %s training and %s validation samples, best epoch %s of %d, validation loss %.4g; %s",
+        *(extra["n_train"], extra["n_validation"], extra["best_epoch"]),
+        *(len(training.history), row["validation_loss"], out),
+    )
+
+
+def _kind(settings: TrainSettings, recipe: Recipe, truth_NT: Any) -> Any:
+    from visionfm.decoders.classification import Classification
+    from visionfm.decoders.regression import Regression, fit_targets
+
+    if settings.kind == "regression":
+        return Regression(settings.targets, recipe, *fit_targets(recipe, truth_NT, list(settings.targets)))
+    return Classification(settings.targets, recipe, truth_NT, is_single(settings))
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError where a GPU is asked for and there is none."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("there is no GPU", expected="CUDA", found="none", do="set `device: cpu`")
+
+
+def _table(training: "Training") -> Any:
+    import pyarrow as pa
+
+    rows = [{**row, "best": row["epoch"] == training.best_epoch} for row in training.history]
+    types = {"epoch": pa.int32(), "best": pa.bool_()}
+    return pa.table({name: pa.array([row[name] for row in rows], types.get(name, pa.float64())) for name in rows[0]})

@@ -1,0 +1,278 @@
+"""The training loop that all kinds share: epochs over arrays in memory, early stopping on validation, exact resume.
+
+All randomness of an epoch (order, views, modalities dropped, dropout) comes from (seed, epoch); hence a run that was
+stopped goes on bit for bit as if it had not been. Shapes: N samples, S streams, R rows, V views, F features, B batch, K
+outputs, T labels.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from visionfm.decoders.decoder import Decoder
+from visionfm.decoders.kinds import Kind
+from visionfm.decoders.recipes import Recipe
+from visionfm.decoders.resume import State, StateFile
+from visionfm.decoders.streams import Stream
+from visionfm.errors import DataError, Stopped
+from visionfm.interruption import StopFlag
+
+EVALUATION_BATCH = 4096
+MOMENTUM = 0.9
+log = logging.getLogger("visionfm")
+
+
+@dataclass
+class Batches:
+    """Standardised features and labels of some samples, as tensors on the training device."""
+
+    streams: list[torch.Tensor]  # (R, V, F) each
+    row_NS: torch.Tensor
+    truth_NT: torch.Tensor
+
+    @classmethod
+    def of(cls, streams: Sequence[Stream], widths: Sequence[int], truth_NT: Any, device: str) -> "Batches":
+        """Move the arrays to the device, uncopied on the CPU; a stream that no sample has gets one row of zeros."""
+        rows = torch.from_numpy(np.stack([stream.row_N for stream in streams], axis=1)).to(device)
+        truth = torch.from_numpy(np.asarray(truth_NT, dtype=np.float32)).to(device)
+        features = [
+            torch.from_numpy(stream.features_RVF).to(device)
+            if len(stream.features_RVF)
+            else torch.zeros(1, stream.features_RVF.shape[1], width, device=device)
+            for stream, width in zip(streams, widths, strict=True)
+        ]
+        return cls(features, rows, truth)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.truth_NT)
+
+    @property
+    def present_NS(self) -> torch.Tensor:
+        """Which sample has which stream."""
+        return self.row_NS >= 0
+
+    def features(self, at_B: torch.Tensor, view_BS: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Return S tensors (B, F); any row stands in where a stream is missing. No `view_BS`: identity."""
+        found = []
+        for s, features_RVF in enumerate(self.streams):
+            views = features_RVF.shape[1]
+            index_B = self.row_NS[at_B, s].clamp(min=0) * views
+            if view_BS is not None:
+                index_B = index_B + view_BS[:, s]
+            found.append(features_RVF.flatten(0, 1).index_select(0, index_B))
+        return found
+
+
+def derived_seed(seed: int, *what: object) -> int:
+    """Return a seed of 63 bits for one use of a run's seed."""
+    return int.from_bytes(hashlib.sha256(repr((seed, *what)).encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def reproducible(threads: int = 1) -> Iterator[None]:
+    """Fix threads, algorithms and float32 precision while the block runs; leave torch's own state as it was found.
+
+    The last bits of a matrix product can depend on the number of threads, and a decoder's bytes must not.
+    """
+    found, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(found)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer; `sound` spares biases and norms the weight decay, `published` decays all."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), recipe.lr, MOMENTUM, weight_decay=recipe.weight_decay)
+    parameters = list(network.parameters())
+    spared = [p for p in parameters if p.ndim < 2 and recipe.mean_over == "known"]
+    decayed = [p for p in parameters if not any(p is other for other in spared)]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], recipe.lr, weight_decay=recipe.weight_decay)
+
+
+class Training:
+    """One run of the loop over one decoder."""
+
+    def __init__(
+        self, network: Decoder, train: Batches, validation: Batches, kind: Kind, recipe: Recipe, seed: int
+    ) -> None:
+        """All on one device; raises DataError where BatchNorm would meet a single sample."""
+        self.network, self.train, self.validation, self.kind = network, train, validation, kind
+        self.recipe, self.seed = recipe, seed
+        self.batch_size = recipe.batch(len(train))
+        self.inputs = max(features_RVF.shape[2] for features_RVF in train.streams)
+        self.optimizer = optimizer_of(network, recipe)
+        self.batch_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        if self.batch_norm and min(self.batch_size, len(train)) < 2:
+            raise DataError(
+                "BatchNorm cannot be trained on one sample at a time",
+                expected="at least two training samples, and a batch size of at least 2",
+                found=f"{len(train)} samples, batch size {self.batch_size}",
+                do="use `recipe: sound`, or more samples",
+            )
+        if self.batch_norm and len(train) % self.batch_size == 1:
+            log.info("train: the last batch of each epoch has one sample, which BatchNorm cannot use: it is left out")
+
+    def run(self, stop: StopFlag, file: StateFile | None = None, checkpoint_minutes: float = 10) -> None:
+        """Train to the end, or raise Stopped with the state saved, as soon as `stop` says so.
+
+        Afterwards `best` holds the weights of the best epoch, `history` a row an epoch.
+        """
+        saved_at = time.monotonic()
+        while self.history_goes_on():
+            before = self.state()
+            if not self._epoch(stop):
+                if file is not None:
+                    file.save(before)
+                raise Stopped(
+                    f"train: stopped by {stop.signal_name} after epoch {len(self.history)}",
+                    do="run the same command again; it goes on from there",
+                )
+            if file is not None and time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                file.save(self.state())
+                saved_at = time.monotonic()
+
+    def history_goes_on(self) -> bool:
+        """Tell whether there is an epoch to train: neither all done nor `patience` epochs without a better one."""
+        done = len(self.history)
+        if done == 0 or self.recipe.patience is None:
+            return done < self.recipe.epochs
+        return done < self.recipe.epochs and done - self.best_epoch < self.recipe.patience
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch so far, from 1."""
+        return int(max(row["epoch"] for row in self.history if row["best"]))
+
+    def _epoch(self, stop: StopFlag) -> bool:
+        """Train and score one epoch; False where a stop came first."""
+        epoch = len(self.history)
+        lr = self.recipe.learning_rate(epoch, self.batch_size, self.inputs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        total = torch.zeros((), dtype=torch.float64)
+        count = 0
+        self.network.train()
+        for step, batch in enumerate(self._batches(epoch)):
+            if stop():
+                return False
+            self.optimizer.zero_grad()
+            features, present_BS, truth_BT = batch
+            loss = self.kind.loss(self.network(features, present_BS), truth_BT)
+            value = loss.item()
+            if not np.isfinite(value):
+                raise DataError(
+                    "the training loss is not a finite number",
+                    expected="a finite loss",
+                    found=str(value),
+                    where=f"epoch {epoch + 1}, step {step + 1}",
+                    do="lower the learning rate `lr`, or look for extreme features and targets; nothing was written",
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += value * len(truth_BT)
+            count += len(truth_BT)
+        self._note(epoch, float(total) / count, lr)
+        return True
+
+    def _batches(self, epoch: int) -> Iterator[tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]]:
+        """Yield features, presence and labels of an epoch's batches."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
+        torch.manual_seed(derived_seed(self.seed, "dropout", epoch))
+        train, device = self.train, self.train.truth_NT.device
+        count, streams = len(train), len(train.streams)
+        order_N = torch.randperm(count, generator=generator).to(device)
+        views = train.streams[0].shape[1]
+        view_NS = torch.randint(views, (count, streams), generator=generator).to(device)
+        present_NS = drop_modalities(train.present_NS.cpu(), self.recipe.modality_dropout, generator).to(device)
+        for start in range(0, count, self.batch_size):
+            at_B = order_N[start : start + self.batch_size]
+            if self.batch_norm and len(at_B) == 1:
+                continue
+            yield train.features(at_B, view_NS[at_B]), present_NS[at_B], train.truth_NT[at_B]
+
+    def _note(self, epoch: int, train_loss: float, lr: float) -> None:
+        outputs_NK = outputs_of(self.network, self.validation)
+        validation_loss, score = self.kind.score(outputs_NK, self.validation.truth_NT)
+        if not np.isfinite([validation_loss, score]).all():
+            raise DataError(
+                "the validation loss is not a finite number",
+                expected="a finite loss",
+                found=str(validation_loss),
+                where=f"epoch {epoch + 1}",
+                do="lower the learning rate `lr`; nothing was written",
+            )
+        before = max((row["selection"] for row in self.history), default=-np.inf)
+        # Ties: the published scores take the later epoch, a loss the earlier one.
+        better = score > before or (score == before and self.recipe.selection != "loss")
+        if better:
+            self.best = _copy(self.network.state_dict())
+        row = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": validation_loss, "selection": score}
+        self.history.append({**row, "lr": lr, "best": better})
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Return a copy of all that the next epochs depend on."""
+        moments = self.optimizer.state_dict()["state"]
+        flat = [(f"{at}.{name}", value) for at, entry in moments.items() for name, value in entry.items()]
+        optimizer = {name: value.clone() for name, value in flat if value is not None}
+        return State(_copy(self.network.state_dict()), self.best, optimizer, list(self.history))
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state.model)
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in state.optimizer.items():
+            at, _, rest = name.partition(".")
+            moments.setdefault(int(at), {})[rest] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.best, self.history = state.best, list(state.history)
+
+
+def drop_modalities(present_NS: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
+    """Return presence with each entry dropped at the given probability; of those there, one always stays."""
+    if present_NS.shape[1] == 1 or probability == 0:
+        return present_NS
+    draw_NS = torch.rand(present_NS.shape, generator=generator) * present_NS
+    kept_NS = draw_NS > probability
+    stays_NS = draw_NS == draw_NS.max(dim=1, keepdim=True).values
+    return torch.where(kept_NS.any(dim=1, keepdim=True), kept_NS, stays_NS & present_NS)
+
+
+def outputs_of(
+    network: Decoder, batches: Batches, present_NS: torch.Tensor | None = None, view: int = 0
+) -> torch.Tensor:
+    """Return outputs_NK in evaluation mode, from one cached view, with the streams in `present_NS`."""
+    present_NS = batches.present_NS if present_NS is None else present_NS
+    network.eval()
+    parts = []
+    with torch.no_grad():
+        for at_B in torch.split(torch.arange(len(batches), device=present_NS.device), EVALUATION_BATCH):
+            view_BS = torch.full((len(at_B), len(batches.streams)), view, device=at_B.device)
+            parts.append(network(batches.features(at_B, view_BS), present_NS[at_B]))
+    return torch.cat(parts)
+
+
+def _copy(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in tensors.items()}

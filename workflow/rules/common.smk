@@ -119,7 +119,7 @@ def train_gpu(wildcards):
 def reported(wildcards):
     pairs = PLAN.task_models()
     return (
-        [PLAN.metrics(task, model) for task, model in pairs]
+        [path for pair in pairs for path in (PLAN.samples(*pair), PLAN.metrics(*pair))]
         + [
             path
             for task, model in pairs

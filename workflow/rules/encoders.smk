@@ -38,12 +38,9 @@ rule import_encoder:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
-        weights=lambda w: (
-            ["--weights", weights(w)] if PLAN.weights_sum(w.encoder) else []
-        ),
         sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
         settings=lambda w: text(PLAN.import_settings(w.encoder)),
         version=VERSIONS["import"],
     shell:
-        "visionfm import {params.weights:q} {params.sum:q} --out {output:q}"
+        "visionfm import {params.sum:q} --out {output:q}"
         " --settings {params.settings:q} --log {log:q}"

@@ -6,7 +6,9 @@ rule report:
         reported,
     output:
         page=report(PLAN.report, caption="../report/page.rst", category="Report"),
-        metrics=PLAN.report_metrics,
+        metrics=report(
+            PLAN.report_metrics, caption="../report/metrics.rst", category="Metrics"
+        ),
         figures=[
             report(
                 PLAN.figure(task, model),

@@ -1,0 +1,334 @@
+"""The report stage: complete, escaped, self-contained, deterministic, and free when nothing changed."""
+
+import argparse
+import json
+import logging
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from visionfm import artifacts
+from visionfm.config.settings import ReportSettings
+from visionfm.errors import ArtifactError
+from visionfm.evaluation import report as stage
+from visionfm.evaluation import report_data, report_words
+from visionfm.evaluation.report_datasets import caption
+from visionfm.evaluation.report_tables import pivot
+
+OUT, METRICS, FIGURES = (
+    Path("results/report/index.html"),
+    Path("results/report/metrics.parquet"),
+    Path("results/report/figures"),
+)
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+def run_stage(run) -> str:
+    settings = ReportSettings(config=run.config).model_dump_json()
+    parser = argparse.ArgumentParser()
+    stage.add_arguments(parser)
+    flags = ["--out", str(OUT), "--metrics-out", str(METRICS), "--figures-dir", str(FIGURES)]
+    stage.main(argparse.Namespace(**vars(parser.parse_args(flags)), settings=settings))
+    return OUT.read_text()
+
+
+class Elements(HTMLParser):
+    """Collects tags, attributes and text; complains about what is not closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def tags(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag == name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, request):
+    """One run and its page, shared by the tests that only read."""
+    from contextlib import chdir
+
+    fabricate = request.getfixturevalue("fabricate_at")
+    folder = tmp_path_factory.mktemp("report")
+    with chdir(folder):
+        run = fabricate()
+        return folder, run, run_stage(run)
+
+
+@pytest.fixture
+def plain_figures(monkeypatch):
+    """Replace the drawing of figures, which takes seconds, where a test is not about them."""
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>'
+    monkeypatch.setattr("visionfm.evaluation.plots.single", lambda panel: svg)
+
+
+def words(page: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(Elements(page).text))
+
+
+def test_page_is_well_formed_and_needs_no_network_and_no_script(made):
+    elements = Elements(made[2])
+    assert elements.open == []
+    assert elements.tags("script") == []
+    assert all(image["src"].startswith("data:image/jpeg;base64,") for image in elements.tags("img"))
+    assert [link["href"] for link in elements.tags("link")] == ["data:,"]
+    assert all((link["href"] or "").startswith("#") for link in elements.tags("a"))
+    policy = next(meta["content"] for meta in elements.tags("meta") if meta.get("http-equiv"))
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert "@import" not in made[2]
+    assert not re.search(r"url\((?!#)", made[2])
+
+
+def test_names_that_users_chose_are_escaped_everywhere(made):
+    page, run = made[2], made[1]
+    assert "<script" not in page
+    assert "<b>are</b>" not in page
+    assert run.config["title"] in "".join(Elements(page).text)
+    assert "the twins <b>are</b> one eye, checked" in words(page)
+    for figure in (made[0] / FIGURES).iterdir():
+        assert "<script" not in figure.read_text()
+
+
+def test_summary_has_a_row_for_each_task_model_and_target_with_interval_n_and_subjects(made):
+    page = made[2]
+    summary = page[page.index('<table class="summary">') :]
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", summary[: summary.index("</table>")], re.DOTALL)
+    names = [" ".join(Elements(row).text).split()[:3] for row in rows]
+    assert names == [
+        ["diseases", "disease", "visionfm"],
+        ["grading", "grade", "visionfm"],
+        ["grading", "grade", "floor"],
+        ["measures", "thickness", "visionfm"],
+        ["measures", "age", "visionfm"],
+    ]
+    assert all(re.search(r"0\.\d{3}</span><small>\(0\.\d{3} to 0\.\d{3}\)", row) for row in rows)
+    assert "1 of 4 classes left out: never seen" in words(rows[0])
+    assert all(">60</td>" in row and ">30</td>" in row for row in rows)
+    assert [bool(re.search("seed0 0.*, seed1 0", row)) for row in rows] == [False, True, True, False, False]
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_null_metric_is_a_dash_with_its_reason_in_words(fabricated):
+    run = fabricated(samples=40)
+    path = run.plan.metrics("measures", "visionfm")
+    table = artifacts.read_table(path).to_pandas()
+    null = (table["metric"] == "r2") & (table["target"] == "age")
+    table.loc[null, ["value", "ci_low", "ci_high"]] = None
+    table.loc[null, "reason"] = "all true values are the same"
+    kept = pa.Table.from_pandas(table, preserve_index=False)
+    artifacts.write_table(path, kept, artifacts.provenance("evaluate", {}, {}), schema="visionfm/metrics/1")
+    page = run_stage(run)
+    assert re.search(r'class="value">\u2013</span><small>all true values are the same</small>', page)
+    assert re.search(r"\[\d\] no positive case among \d+ known", words(page))
+
+
+def test_a_value_without_interval_says_why_in_a_note():
+    row = dict.fromkeys(("operating_point", "threshold", "unit", "ci_low", "ci_high")) | {"target": "t", "class": None}
+    row |= {
+        "metric": "auroc",
+        "value": 0.8,
+        "n": 7,
+        "n_positive": 3,
+        "n_subjects": 4,
+        "reason": "no interval: 4 subjects",
+    }
+    import pandas as pd
+
+    table = pivot(pd.DataFrame([row]), [], "caption")
+    assert table.rows[0][-1][:2] == ("0.800", "")
+    assert table.notes == ["[1] no interval: 4 subjects"]
+
+
+def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
+    import pandas as pd
+
+    row = dict.fromkeys(("operating_point", "threshold", "unit", "reason")) | {"target": "t", "value": 0.5}
+    row |= {"ci_low": 0.4, "ci_high": 0.6, "n_positive": 2, "n_subjects": 5}
+    counted = (("a", "auroc", 9), ("a", "brier", 10), ("b", "auroc", 9))
+    rows = pd.DataFrame([row | {"class": name, "metric": metric, "n": n} for name, metric, n in counted])
+    table = pivot(rows, [], "caption")
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [["a", "9"], ["a", "10"], ["b", "9"]]
+    assert table.rows[0][1].small == "2 positive\n5 subjects"
+    assert table.columns == ["class", "n", "AUROC", "Brier score"]
+
+
+def test_figures_are_inlined_with_a_name_and_also_written_one_file_a_task_and_model(made):
+    folder, run, page = made
+    figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
+    assert len(figures) == 5 + 2 * 5 + 5
+    assert all(figure["aria-label"] for figure in figures)
+    written = sorted(path.name for path in (folder / FIGURES).iterdir())
+    assert written == ["diseases.visionfm.svg", "grading.floor.svg", "grading.visionfm.svg", "measures.visionfm.svg"]
+    assert {f"results/report/figures/{name}" for name in written} == {
+        run.plan.figure(*pair) for pair in run.plan.task_models()
+    }
+
+
+def test_tables_are_accessible_headers_have_scope_and_pictures_a_text(made):
+    elements = Elements(made[2])
+    assert all(header["scope"] in ("row", "col") for header in elements.tags("th"))
+    assert all(image["alt"] for image in elements.tags("img"))
+    assert len(elements.tags("caption")) == len(elements.tags("table"))
+    assert elements.tags("html") == [{"lang": "en"}]
+
+
+def test_page_tells_the_data_audit_encoders_config_and_cautions(made):
+    said = words(made[2])
+    assert "Untrained encoders (random weights): untrained" in said
+    assert "No subject ids in oct" in said
+    assert "Images were left out because they cannot be read: fundus (1)" in said
+    assert "Allowed overlap in task grading, fundus: the twins" in said
+    assert "identical images with different labels: 1 finding" in said
+    assert "broken.jpg truncated" in said
+    assert "any.pth" in said
+    assert "abababababab" in said
+    assert "CC BY-NC 4.0" in said
+    assert "any_vit: 1 tensor dropped: a head." in said
+    assert "fusion: attention" in said
+    for metric in ("auroc", "brier", "mae", "r2"):
+        assert report_words.METRICS[metric].says in said
+
+
+def test_subsets_datasets_and_validation_have_tables_of_their_own(made):
+    page = made[2]
+    task = page[page.index('id="task-diseases"') : page.index('id="task-grading"')]
+    assert re.findall(r"<summary>(.*?)</summary>", task) == [
+        "All test data",
+        "By dataset",
+        "With fewer modalities",
+        "On validation data",
+        "Training",
+    ]
+    assert "Fundus+OCT" in task
+
+
+def test_several_seeds_show_their_mean_and_each_of_them(made):
+    page = made[2]
+    task = words(page[page.index('<section id="task-grading"') : page.index('<section id="task-measures"')])
+    assert "all test data (mean over seeds)" in task
+    each = task[task.index("Each seed") : task.index("By dataset")]
+    assert "seed0 no DR" in each
+    assert "seed1 no DR" in each
+    assert "mean" not in each
+
+
+def test_metrics_out_is_the_union_of_all_metrics(made):
+    folder, run, _ = made
+    union = artifacts.read_table(folder / METRICS)
+    rows = [artifacts.read_table(folder / run.plan.metrics(*pair)).num_rows for pair in run.plan.task_models()]
+    assert union.num_rows == sum(rows)
+    assert set(union.column("task").to_pylist()) == {"diseases", "grading", "measures"}
+    assert union.schema.metadata[b"schema"] == b"visionfm/metrics/1"
+
+
+def test_page_holds_no_absolute_path(made):
+    assert str(made[0]) not in made[2]
+
+
+def test_same_inputs_give_the_same_bytes_in_another_folder(made, fabricated):
+    assert run_stage(fabricated()) == made[2]
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_an_unchanged_report_is_recalled_without_drawing_even_when_its_files_were_deleted(
+    fabricated, monkeypatch, caplog
+):
+    run = fabricated(samples=30)
+    page = run_stage(run)
+    shutil.rmtree("results/report")
+    monkeypatch.setattr("visionfm.evaluation.plots.single", lambda panel: pytest.fail("drew again"))
+    with caplog.at_level(logging.INFO, "visionfm"):
+        assert run_stage(run) == page
+    assert METRICS.is_file()
+    assert len(list(FIGURES.iterdir())) == 4
+    assert "report: unchanged; open results/report/index.html" in caplog.text
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_changed_metric_or_config_makes_a_new_page(fabricated):
+    run = fabricated(samples=30)
+    first = artifacts.read_metadata(OUT)["key"] if run_stage(run) else ""
+    run.forget_truth("measures", "visionfm")
+    run_stage(run)
+    second = artifacts.read_metadata(OUT)["key"]
+    run.config["title"] = "another title"
+    assert "another title" in run_stage(run)
+    assert len({first, second, artifacts.read_metadata(OUT)["key"]}) == 3
+
+
+def test_every_artefact_of_the_config_that_is_read_is_an_input_of_the_key(made):
+    folder, run, _ = made
+    recorded = json.loads(artifacts.read_metadata(folder / OUT)["inputs"])
+    assert sorted(recorded) == report_data.inputs(run.plan)
+    assert run.plan.encoder("any_vit") in recorded
+    assert run.plan.audit("grading") in recorded
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_damaged_input_is_an_error_and_leaves_no_page(fabricated):
+    run = fabricated(samples=30)
+    path = Path(run.plan.metrics("grading", "floor"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()  # the kept copy is a hard link
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"metrics\.parquet"):
+        run_stage(run)
+    assert not OUT.exists()
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_picture_that_changed_since_it_was_indexed_is_not_shown(fabricated, caplog):
+    run = fabricated(samples=30)
+    for path in Path("data/oct").glob("*.png"):
+        path.write_bytes(b"something else")
+    page = run_stage(run)
+    assert page.count("The file is not what it was when it was indexed") == 8
+    assert "changed since it was indexed" in caplog.text
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_task_without_known_test_answers_has_no_result_figures_but_a_reason(fabricated):
+    run = fabricated(samples=30)
+    run.forget_truth("measures", "visionfm")
+    page = run_stage(run)
+    assert "No test sample has a known answer" in words(page)
+
+
+def test_captions_name_findings_and_round_values():
+    row = {"thickness": 281.23456, "grade": 3.0, "a": 1.0, "b": 0.0, "c": None, "text": "CNV"}
+    assert caption(row, ["grade", "thickness", "text"], []) == "grade: 3; thickness: 281; text: CNV"
+    assert caption(row, ["grade"], ["a", "b", "c"]) == "grade: 3; a"
+    assert caption({"a": 0.0, "b": 0.0}, [], ["a", "b"]) == "no finding"
+    assert caption({"a": None}, ["a"], []) == "no label"
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [(0.91234, "auroc", "0.912"), (-0.25, "r2", "\u22120.250"), (12.345, "mae", "12.3"), (1234.5, "rmse", "1234"),
+     (0.001234, "mae", "0.00123"), (0.0, "mae", "0")],
+)  # fmt: skip
+def test_numbers_are_written_for_people(value, metric, text):
+    assert report_words.number(value, metric) == text

@@ -1,0 +1,43 @@
+"""Draw an eye in a modality: image, and the geometry of what was drawn."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from visionfm.data.synthetic.angiogram import draw_ffa
+from visionfm.data.synthetic.echo import draw_ubm, draw_ultrasound
+from visionfm.data.synthetic.findings import Findings
+from visionfm.data.synthetic.fundus import draw_fundus
+from visionfm.data.synthetic.orbit import draw_mri
+from visionfm.data.synthetic.outside import draw_external, draw_slitlamp
+from visionfm.data.synthetic.scene import DIFFICULTIES, Geometry, Scene
+from visionfm.data.synthetic.tomography import draw_oct
+
+DRAWERS: dict[str, Callable[[Scene], None]] = {
+    "Fundus": draw_fundus,
+    "OCT": draw_oct,
+    "External": draw_external,
+    "UBM": draw_ubm,
+    "Ultrasound": draw_ultrasound,
+    "FFA": draw_ffa,
+    "SlitLamp": draw_slitlamp,
+    "MRI": draw_mri,
+}
+COLOURED = frozenset({"Fundus", "External", "SlitLamp"})  # the others are grey
+
+
+def render(
+    modality: str, findings: Findings, rng: np.random.Generator, size: int = 512, difficulty: str = "easy"
+) -> tuple[npt.NDArray[np.uint8], Geometry]:
+    """Return the image, uint8 RGB (size, size, 3), and the masks and points of what was drawn."""
+    scene = Scene(findings, rng, size, DIFFICULTIES[difficulty], 3 if modality in COLOURED else 1)
+    DRAWERS[modality](scene)
+    return scene.canvas.pixels(), scene.geometry
+
+
+def draw(
+    modality: str, findings: Findings, rng: np.random.Generator, size: int = 512, difficulty: str = "easy"
+) -> npt.NDArray[np.uint8]:
+    """Return `render`'s image alone."""
+    return render(modality, findings, rng, size, difficulty)[0]

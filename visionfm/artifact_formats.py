@@ -1,7 +1,7 @@
 """How each artefact format holds arrays or tables together with a flat `str -> str` metadata.
 
-Pure functions between Python objects and bytes; equal input gives equal bytes (no dates, no hash order). `artifacts` adds the
-checksums and does the writing.
+Pure functions between Python objects and bytes; equal input gives equal bytes (no dates, no hash order). `artifacts`
+adds the checksums and does the writing.
 """
 
 import hashlib
@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-UNREADABLE = (OSError, ValueError, KeyError, struct.error, RuntimeError)
+# What parsers raise on bytes that are not what they expect.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+)
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
     "F64": "float64",
@@ -36,13 +47,16 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 def table_digest(table: Any, left_out: tuple[str, ...], extra: Mapping[str, str]) -> str:
     """Return the sha256 of a table's columns (names, types, values) and of its own metadata."""
     digest = hashlib.sha256(json.dumps(dict(extra), sort_keys=True).encode())
+    table = table.combine_chunks()
     for name in table.column_names:
         if name in left_out:
             continue
         column = table.column(name)
         digest.update(f"\n{name}:{column.type}\n".encode())
         for chunk in column.chunks:
-            digest.update(json.dumps(chunk.to_pylist(), ensure_ascii=True, separators=("\n", ":"))[1:-1].encode() + b"\n")
+            digest.update(
+                json.dumps(chunk.to_pylist(), ensure_ascii=True, separators=("\n", ":"))[1:-1].encode() + b"\n"
+            )
     return digest.hexdigest()
 
 
@@ -56,7 +70,7 @@ def arrays_digest(arrays: Mapping[str, Any], extra: Mapping[str, str]) -> str:
         else:
             array = np.ascontiguousarray(value)
             digest.update(f"\n{name}:{array.dtype}:{array.shape}\n".encode())
-            digest.update(array.reshape(-1).view(np.uint8))
+            digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -78,7 +92,7 @@ def table_bytes(table: Any, metadata: Mapping[str, str]) -> bytes:
 
 
 def tensors_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> bytearray:
-    """Return a safetensors file with tensors by name and a sorted header (the library writes metadata in hash order)."""
+    """Return a safetensors file with tensors by name and a sorted header (the library writes it in hash order)."""
     arrays = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     at = 0
@@ -143,13 +157,20 @@ def read_metadata(path: Path) -> dict[str, str]:
         with h5py.File(path, "r", locking=False) as file:
             return {name: bytes(text).decode() for name, text in file.attrs.items()}
     if path.suffix == ".json":
-        return dict(json.loads(path.read_text())["visionfm"])
+        return dict(json.loads(path.read_text(encoding="utf-8"))["visionfm"])
     if path.suffix in (".html", ".svg"):
-        head, found, tail = path.read_text().rpartition(COMMENT[0])
+        head, found, tail = path.read_text(encoding="utf-8").rpartition(COMMENT[0])
         if not found:
             raise ValueError("no metadata comment at its end")
         return dict(json.loads(tail[: -len(COMMENT[1])]))
-    raise ValueError(f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .json .html .svg")
+    raise ValueError(
+        f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .json .html .svg"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, its metadata among it."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_table(path: Path) -> Any:

@@ -1,29 +1,32 @@
 """Artefacts: the only writer of results, and their provenance, checksums and kept copies.
 
-Every artefact (Parquet, HDF5, safetensors, JSON, HTML, SVG) carries in its own metadata: schema, stage, version, key, the payload digests
-of its inputs, seed, `payload_sha256` (what it says) and `file_sha256` (the whole file, hashed with this field zeroed).
+Every artefact (Parquet, HDF5, safetensors, JSON, HTML, SVG) carries in its own metadata: schema, stage, version, key,
+the payload digests of its inputs, seed, `payload_sha256` (what it says) and `file_sha256` (the whole file, hashed with
+this field zeroed).
 Invariant: a file below `results/` is absent or complete; readers check it before they believe it.
 """
 
-import errno
 import hashlib
 import json
 import logging
 import mmap
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from visionfm import artifact_formats as formats
-from visionfm.errors import ArtifactError, DataError
+from visionfm.artifact_files import KEPT as KEPT
+from visionfm.artifact_files import RESULTS as RESULTS
+from visionfm.artifact_files import kept_path as kept_path
+from visionfm.artifact_files import publish as publish
+from visionfm.artifact_files import put_back
+from visionfm.errors import ArtifactError
 from visionfm.versions import VERSIONS
 
-RESULTS, KEPT = "results", ".kept"
-UNSEALED = "0" * 64
+SEAL, UNSEALED = "file_sha256", "0" * 64
+SEAL_WITHIN = 200  # bytes between the field's name and its value, in any format
 log = logging.getLogger("visionfm")
 
 
@@ -41,91 +44,10 @@ class Provenance:
 def provenance(
     stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int | None = None
 ) -> Provenance:
-    """Return the provenance of a stage's output: settings are its slice of the config, inputs name -> payload digest."""
+    """Return the provenance of a stage's output: `settings` its slice of the config, `inputs` the payload digests."""
     version = VERSIONS[stage]
     identity = json.dumps([stage, version, settings, inputs], sort_keys=True, ensure_ascii=True)
     return Provenance(stage, version, hashlib.sha256(identity.encode()).hexdigest(), dict(inputs), seed)
-
-
-# --- publishing -----------------------------------------------------------------------------------------------------
-
-
-def kept_path(path: str | Path) -> Path | None:
-    """Return where the hard link of an artefact is kept: `results/.kept/<same path>`; None outside a results folder."""
-    absolute = Path(os.path.abspath(path))
-    for parent in absolute.parents:
-        if parent.name == RESULTS:
-            return parent / KEPT / absolute.relative_to(parent)
-    return None
-
-
-def publish(path: str | Path, data: bytes | bytearray | memoryview) -> None:
-    """Write `data` to `path` so that at any moment the old file or the whole new one is there; keep a hard link.
-
-    A full disk raises DataError and leaves the old file whole.
-    """
-    path = Path(path)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(path.parent, len(data))
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        kept = kept_path(path)
-        if kept is not None:
-            _link(temporary, kept)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        _explain(error, path, len(data))
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"{free} bytes free")
-
-
-def _explain(error: OSError, path: Path, needed: int) -> None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise DataError(
-            "the disk is full",
-            expected=f"{needed / 1e6:.1f} MB free",
-            found=f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB",
-            where=path,
-            do="free space and run the same command again; nothing was lost",
-        ) from error
-    raise DataError(
-        f"{path.name} cannot be written: {error.strerror}", where=path, do="make the folder writable"
-    ) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    """Put a hard link (a copy where links are impossible) of `source` at `target`, replacing what is there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def recall(path: str | Path, made_by: Provenance) -> bool:
@@ -144,9 +66,7 @@ def recall(path: str | Path, made_by: Provenance) -> bool:
             continue
         if metadata.get("key") != made_by.key:
             continue
-        if not (path.exists() and path.samefile(candidate)):
-            _link(candidate, path)
-        os.utime(path)
+        put_back(candidate, path)
         log.info("unchanged: %s", path)
         return True
     return False
@@ -167,17 +87,24 @@ def _metadata(made_by: Provenance, schema: str, payload_sha256: str, extra: Mapp
     }
     if taken := metadata.keys() & extra.keys():
         raise ValueError(f"metadata names taken by the provenance: {sorted(taken)}")
-    return dict(sorted({**metadata, **extra, "file_sha256": UNSEALED}.items()))
+    return dict(sorted({**metadata, **extra, SEAL: UNSEALED}.items()))
 
 
 def _publish_sealed(path: str | Path, data: bytes | bytearray) -> None:
     """Publish with `file_sha256` filled in: the digest of all bytes while the field itself is zeros."""
-    if data.count(UNSEALED.encode()) != 1:
-        raise ValueError(f"{path}: the checksum field must occur once, found {data.count(UNSEALED.encode())}")
     sealed = bytearray(data)
-    at = sealed.find(UNSEALED.encode())
+    at = next(place for place, value in _seals(data) if value == UNSEALED.encode())
     sealed[at : at + len(UNSEALED)] = hashlib.sha256(data).hexdigest().encode()
     publish(path, sealed)
+
+
+def _seals(data: bytes | bytearray | mmap.mmap) -> Iterator[tuple[int, bytes]]:
+    """Yield place and value of what may be the field `file_sha256`; a page may show such fields of other artefacts."""
+    at = data.find(SEAL.encode())
+    while at >= 0:
+        if found := re.compile(rb"[0-9a-f]{64}").search(data, at, at + SEAL_WITHIN):
+            yield found.start(), found.group()
+        at = data.find(SEAL.encode(), at + 1)
 
 
 def write_table(
@@ -217,7 +144,7 @@ def write_hdf5(
     schema: str,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Publish arrays (lists of str allowed) as HDF5, built in memory: a full disk under an open handle kills the process."""
+    """Publish arrays (lists of str allowed) as HDF5, built in memory: a full disk under an open one is a crash."""
     extra = extra or {}
     payload = formats.arrays_digest(arrays, extra)
     _publish_sealed(path, formats.hdf5_bytes(arrays, _metadata(made_by, schema, payload, extra)))
@@ -242,14 +169,14 @@ def write_json(path: str | Path, content: Mapping[str, Any], made_by: Provenance
 
 
 def read_metadata(path: str | Path, verify: bool = True) -> dict[str, str]:
-    """Return an artefact's metadata, after checking that no byte of the file changed since it was written."""
+    """Return an artefact's metadata, after checking that no byte of the file changed since it was written.
+
+    The check comes before any parser sees the file: the C libraries of HDF5 and Parquet do not survive every damage.
+    """
     path = Path(path)
-    metadata = _reading(path, formats.read_metadata)
-    sealed = metadata.get("file_sha256", "")
-    if len(sealed) != len(UNSEALED):
-        raise _damaged(path, "it is not an artefact of visionfm (no checksum in its metadata)")
-    if verify and sealed != _unsealed_digest(path, sealed):
-        raise _damaged(path, "its bytes do not match its checksum")
+    if verify and not _reading(path, _is_as_written):
+        raise _damaged(path, "its bytes do not match its checksum, or it has none")
+    metadata: dict[str, str] = _reading(path, formats.read_metadata)
     return metadata
 
 
@@ -271,7 +198,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def read_hdf5(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the arrays (all, or those named; text as object arrays of str) and the metadata of a checked HDF5 artefact."""
+    """Return the arrays (all, or those named; text as object arrays of str) and the metadata of a checked HDF5 file."""
     metadata = read_metadata(path)
     return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names)), metadata
 
@@ -279,7 +206,7 @@ def read_hdf5(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[d
 def read_json(path: str | Path) -> dict[str, Any]:
     """Return the content of a checked JSON artefact, without its metadata."""
     read_metadata(path)
-    content: dict[str, Any] = json.loads(Path(path).read_text())
+    content: dict[str, Any] = _reading(Path(path), formats.read_json)
     del content["visionfm"]
     return content
 
@@ -302,14 +229,16 @@ def _damaged(path: Path, why: str) -> ArtifactError:
     )
 
 
-def _unsealed_digest(path: Path, sealed: str) -> str:
-    digest = hashlib.sha256()
+def _is_as_written(path: Path) -> bool:
+    if not path.stat().st_size:
+        return False
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        at = view.rfind(sealed.encode()) if path.suffix != ".safetensors" else view.find(sealed.encode())
-        if at < 0:
-            return ""
-        with memoryview(view) as content:
-            digest.update(content[:at])
-            digest.update(UNSEALED.encode())
-            digest.update(content[at + len(sealed) :])
-    return digest.hexdigest()
+        for at, value in _seals(view):
+            digest = hashlib.sha256()
+            with memoryview(view) as content:
+                digest.update(content[:at])
+                digest.update(UNSEALED.encode())
+                digest.update(content[at + len(UNSEALED) :])
+            if digest.hexdigest().encode() == value:
+                return True
+    return False

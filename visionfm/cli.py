@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    _start_log(getattr(args, "log", None))
     try:
+        _start_log(getattr(args, "log", None))
         if hasattr(args, "settings"):
             args.settings = _text(args.settings)
         _load(args.command).main(args)
@@ -94,16 +94,23 @@ def _text(settings: str) -> str:
     path = Path(settings[1:])
     if not path.is_file():
         raise UsageError("the settings file is missing", where=path, do="give JSON, or @ and a file that holds it")
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def _start_log(path: Path | None) -> None:
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[logging.StreamHandler()], force=True)
     logging.getLogger("visionfm").setLevel(logging.INFO)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            "the log cannot be written", found=error.strerror, where=path, do="name another --log file"
+        ) from error
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(handler)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The eight imaging modalities of the published system: names, aliases, and the statistics its weights were trained with.
+"""The eight imaging modalities of the published system: names, aliases, and what its weights were trained with.
 
-Means and standard deviations are RGB in [0, 1] (VisionFM, modality statistics). A new modality comes from the config's
-`modalities` block, not from here.
+Means and standard deviations are RGB in [0, 1] (VisionFM, modality statistics). A new modality comes from the
+config's `modalities` block, not from here.
 """
 
 from typing import NamedTuple
@@ -47,9 +47,7 @@ MODALITIES = {
             (0.154277, 0.15504874, 0.14464583),
             ("b scan", "us", "b ultrasound"),
         ),
-        Modality(
-            "External", (0.4936253, 0.36324808, 0.25956994), (0.32001, 0.27109432, 0.21991591), ("external eye",)
-        ),
+        Modality("External", (0.4936253, 0.36324808, 0.25956994), (0.32001, 0.27109432, 0.21991591), ("external eye",)),
         Modality("MRI", (0.17368862,) * 3, (0.16198656,) * 3),
         Modality("UBM", (0.096110865,) * 3, (0.20977867,) * 3),
     )

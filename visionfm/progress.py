@@ -33,4 +33,6 @@ def track(items: Iterable[T], *, total: int, what: str, unit: str = "images", we
         if now - last >= LINE_EVERY_S and done:
             last = now
             rate = done / (now - started)
-            log.info("%s: %d of %d %s, %.1f %s/s, %.0f s left", what, done, total, unit, rate, unit, (total - done) / rate)
+            log.info(
+                "%s: %d of %d %s, %.1f %s/s, %.0f s left", what, done, total, unit, rate, unit, (total - done) / rate
+            )

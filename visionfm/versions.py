@@ -1,7 +1,7 @@
 """The integer version of each stage: raise a stage's when what it computes changes.
 
-A version is part of the stage's key and of its rule's `params`, so that raising it recomputes that stage, and nothing else
-unless the results differ.
+A version is part of the stage's key and of its rule's `params`, so that raising it recomputes that stage, and nothing
+else unless the results differ.
 """
 
 VERSIONS = {

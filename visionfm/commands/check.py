@@ -29,7 +29,9 @@ def main(args: argparse.Namespace) -> None:
             log.warning("dataset %s: no folder %s (relative to the working directory)", name, dataset.root)
     for name, encoder in config.encoders.items():
         if encoder.weights not in (None, "random") and not Path(str(encoder.weights)).is_file():
-            log.warning("encoder %s: no file %s; docs/weights.md says where weights are given out", name, encoder.weights)
+            log.warning(
+                "encoder %s: no file %s; docs/weights.md says where weights are given out", name, encoder.weights
+            )
     unused = sorted(set(config.datasets) - {dataset for task in config.tasks for dataset in plan.task_datasets(task)})
     if unused:
         log.warning("no task uses: %s", ", ".join(unused))

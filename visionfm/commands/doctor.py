@@ -28,8 +28,11 @@ def facts(folder: Path) -> list[tuple[str, str]]:
     found = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     found += [(package, _version(package)) for package in PACKAGES]
     found += [("cpu", _cpu()), *_gpus(), ("slurm", "sbatch found" if shutil.which("sbatch") else "no sbatch on PATH")]
-    usage = shutil.disk_usage(folder if folder.exists() else Path())
-    found.append(("disk", f"{usage.free / 1e9:.0f} GB free of {usage.total / 1e9:.0f} GB; hard links {_hard_links(folder)}"))
+    folder = folder if folder.is_dir() else Path()
+    usage = shutil.disk_usage(folder)
+    found.append(
+        ("disk", f"{usage.free / 1e9:.0f} GB free of {usage.total / 1e9:.0f} GB; hard links {_hard_links(folder)}")
+    )
     return found
 
 

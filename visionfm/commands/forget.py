@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -13,18 +14,27 @@ log = logging.getLogger("visionfm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("paths", nargs="+", help="artefacts or folders; `encoders/oct` is short for `results/encoders/oct`")
+    parser.add_argument(
+        "paths", nargs="+", help="artefacts or folders; `encoders/oct` is short for `results/encoders/oct`"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Drop each."""
     for name in args.paths:
-        path = Path(name) if Path(name).exists() or name.startswith(f"{artifacts.RESULTS}/") else Path(artifacts.RESULTS) / name
+        path = (
+            Path(name)
+            if Path(name).exists() or name.startswith(f"{artifacts.RESULTS}/")
+            else Path(artifacts.RESULTS) / name
+        )
         kept = artifacts.kept_path(path)
-        if kept is None:
+        # The folder results/ must be named: a run may itself lie below some other folder of that name.
+        if kept is None or artifacts.RESULTS not in (parts := Path(os.path.normpath(path)).parts):
             raise UsageError("only artefacts below results/ can be forgotten", found=path, do="name one below results/")
-        if kept.name == artifacts.KEPT or path.name == artifacts.RESULTS:
-            raise UsageError("this would forget all results", found=path, do="delete the folder results/ itself if that is meant")
+        if parts[-1] == artifacts.RESULTS or artifacts.KEPT in parts:
+            raise UsageError(
+                "this would forget all results", found=path, do="delete the folder results/ itself if that is meant"
+            )
         there = [place for place in (path, kept) if place.exists()]
         if not there:
             raise UsageError("there is nothing to forget", where=path, do="name an artefact or a folder below results/")

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from visionfm.errors import ConfigError
-from visionfm.modalities import ANY, canonical
+from visionfm.modalities import ANY, MODALITIES, canonical
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
+# Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
+LABEL_COLUMNS = ("path", "image_id", "subject_id", "eye", "visit", "split")
+SAMPLE_COLUMNS = ("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images")
 
 
 def reference_problems(raw: Mapping[str, Any]) -> Found:
@@ -35,11 +38,15 @@ def _entries(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def _unknown(name: object, known: Iterable[str], what: str) -> str | None:
-    names = list(known)
+    names = [str(one) for one in known]
+    if not isinstance(name, str):
+        return None  # the schema's error
     if name in names:
         return None
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f"no {what} is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names) or 'none'}")
+    spelled = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
+    hint = f"did you mean {spelled[near[0]]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    return f"no {what} is named {name!r}; {hint}"
 
 
 def modality_or_none(name: object, added: tuple[str, ...]) -> str | None:
@@ -53,6 +60,11 @@ def modality_or_none(name: object, added: tuple[str, ...]) -> str | None:
 
 
 def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
+    for name in added:
+        if modality_or_none(name, ()) is not None:
+            yield ("modalities", name), "a published modality, or an alias of one; only new ones stand here"
+        elif modality_or_none(name, added) != name:
+            yield ("modalities", name), f"the same name as {modality_or_none(name, added)}, but for its spelling"
     for name, dataset in _entries(blocks["datasets"]):
         if "modality" in dataset and modality_or_none(dataset["modality"], added) in (None, ANY):
             yield ("datasets", name, "modality"), _modality_hint(dataset["modality"], added)
@@ -60,36 +72,71 @@ def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, .
         if "modality" in encoder and modality_or_none(encoder["modality"], added) is None:
             yield ("encoders", name, "modality"), _modality_hint(encoder["modality"], added)
     for name, model in _entries(blocks["models"]):
+        seen: dict[str, str] = {}
         for modality in model:
-            if modality_or_none(modality, added) is None:
+            known = modality_or_none(modality, added)
+            if known is None:
                 yield ("models", name, modality), _modality_hint(modality, added)
+            elif seen.setdefault(known, modality) != modality:
+                yield ("models", name, modality), f"the same modality as {seen[known]!r}; keep one encoder for it"
 
 
 def _modality_hint(name: object, added: tuple[str, ...]) -> str:
-    from visionfm.modalities import MODALITIES
-
-    return _unknown(name, [*MODALITIES, *added], "modality") or "a dataset's modality cannot be `any`"
+    if name == ANY:
+        return "a dataset's modality cannot be `any`"
+    return _unknown(str(name), [*MODALITIES, *added], "modality") or "unknown modality"
 
 
 def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
     for name, dataset in _entries(blocks["datasets"]):
-        split = dataset.get("split")
-        like = split.get("like") if isinstance(split, Mapping) else None
-        if like is not None:
-            if problem := _unknown(like, blocks["datasets"], "dataset"):
-                yield ("datasets", name, "split", "like"), problem
-            elif dataset.get("cohort") is None or _entry(blocks["datasets"], like).get("cohort") != dataset.get("cohort"):
-                yield ("datasets", name, "split", "like"), f"subjects are shared inside a cohort only: give {name} and {like} the same `cohort`"
-            elif isinstance(split := _entry(blocks["datasets"], like).get("split"), Mapping) and split.get("like"):
-                yield ("datasets", name, "split", "like"), f"{like} itself takes its splits from {split['like']}: name that one"
-        if isinstance(pattern := dataset.get("path_pattern"), str):
-            try:
-                groups = set(re.compile(pattern).groupindex)
-            except re.error as error:
-                yield ("datasets", name, "path_pattern"), f"not a regular expression: {error}"
-            else:
-                if not groups or groups - {"subject", "eye", "visit"}:
-                    yield ("datasets", name, "path_pattern"), "expected named groups among subject, eye, visit: (?P<subject>...)"
+        here = ("datasets", name)
+        split = _block(dataset, "split")
+        if split.get("like") is not None and (problem := _like(name, dataset, split["like"], blocks["datasets"])):
+            yield (*here, "split", "like"), problem
+        labels = _labels(dataset)
+        stratify = split.get("stratify")
+        if labels is not None and (problem := _unknown(stratify, sorted(labels), "label of the dataset")):
+            yield (*here, "split", "stratify"), problem
+        if isinstance(pattern := dataset.get("path_pattern"), str) and (problem := _pattern(pattern)):
+            yield (*here, "path_pattern"), problem
+        own = _list(dataset.get("labels"))
+        for index in _doubled(own):
+            yield (*here, "labels", index), f"{own[index]} stands twice"
+        for index, label in enumerate(own):
+            if label in LABEL_COLUMNS:
+                yield (*here, "labels", index), f"{label} is a column of every dataset; choose another name"
+        for label in _block(_block(dataset, "columns"), "targets"):
+            if label in LABEL_COLUMNS:
+                place = (*here, "columns", "targets", label)
+                yield place, f"{label} is a column of every dataset; choose another name for the target"
+
+
+def _like(name: str, dataset: Mapping[str, Any], like: object, datasets: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with taking over the splits of the dataset `like`."""
+    if problem := _unknown(like, datasets, "dataset"):
+        return problem
+    leader = _entry(datasets, like)
+    if dataset.get("cohort") is None or leader.get("cohort") != dataset.get("cohort"):
+        return f"subjects are shared inside a cohort only: give {name} and {like} the same `cohort`"
+    if further := _block(leader, "split").get("like"):
+        return f"{like} itself takes its splits from {further}: name that one"
+    return None
+
+
+def _pattern(pattern: str) -> str | None:
+    """Return what is wrong with a path_pattern."""
+    try:
+        groups = set(re.compile(pattern).groupindex)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"not a regular expression: {error}"
+    if not groups or groups - {"subject", "eye", "visit"}:
+        return "expected named groups among subject, eye, visit: (?P<subject>...)"
+    return None
+
+
+def _doubled(values: list[Any]) -> list[int]:
+    """Return the places of values that stand before in the list."""
+    return [index for index, value in enumerate(values) if value in values[:index]]
 
 
 def _entry(block: Mapping[str, Any], name: object) -> Mapping[str, Any]:
@@ -120,16 +167,26 @@ def _list(value: object) -> list[Any]:
 
 
 def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
-    """Return the label columns that a dataset has, None when its block is invalid."""
-    columns = dataset.get("columns")
-    targets = columns.get("targets") if isinstance(columns, Mapping) else None
-    mapped = set(targets) if isinstance(targets, Mapping) else set()
+    """Return the label columns that a dataset will have, None when its block is invalid."""
+    targets = _block({"columns": {}, **dataset}, "columns").get("targets", {})
     labels = dataset.get("labels")
-    return mapped | set(labels) if isinstance(labels, list) else mapped
+    if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+        own = labels
+    elif labels is None:
+        own = ["label"] if dataset.get("layout") == "imagefolder" and not targets else []
+    elif labels == "none":
+        return set()
+    else:
+        return None
+    return {*own, *targets} if isinstance(targets, Mapping) else None
 
 
 def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, task in _entries(blocks["tasks"]):
+        for key in ("datasets", "external", "models", "seeds"):
+            values = _list(task.get(key))
+            for index in _doubled(values):
+                yield ("tasks", name, key, index), f"{values[index]} stands twice"
         datasets = [(key, i, d) for key in ("datasets", "external") for i, d in enumerate(_list(task.get(key)))]
         for key, index, dataset in datasets:
             if problem := _unknown(dataset, blocks["datasets"], "dataset"):
@@ -143,12 +200,21 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
             seen = {modality_or_none(modality, added) for modality in _entry(blocks["models"], model)}
             for _, _, dataset in datasets:
                 needed = modality_or_none(_entry(blocks["datasets"], dataset).get("modality"), added)
-                if needed is not None and needed not in seen and ANY not in seen:
-                    yield ("tasks", name, "models", index), f"model {model} has no encoder for {needed} (dataset {dataset})"
-        labelled = set().union(*(_labels(_entry(blocks["datasets"], d)) or set() for _, _, d in datasets), set())
-        for target, block in _entries(_block(task, "targets")):
-            multilabel = block.get("type") == "multilabel"
-            wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
-            for column in wanted:
-                if problem := _unknown(column, sorted(labelled), "label of the task's datasets"):
-                    yield ("tasks", name, "targets", target), problem
+                if needed not in (None, ANY) and needed not in seen and ANY not in seen:
+                    place = ("tasks", name, "models", index)
+                    yield place, f"model {model} has no encoder for {needed} (dataset {dataset})"
+        yield from _targets(name, task, [_entry(blocks["datasets"], dataset) for _, _, dataset in datasets])
+
+
+def _targets(name: str, task: Mapping[str, Any], datasets: list[Mapping[str, Any]]) -> Found:
+    labels = [_labels(dataset) for dataset in datasets]
+    labelled = sorted(set().union(*(known or set() for known in labels)))
+    for target, block in _entries(_block(task, "targets")):
+        place = ("tasks", name, "targets", target)
+        if target in SAMPLE_COLUMNS:
+            yield place, f"{target} is a column of every task's samples; choose another name, and `column: {target}`"
+        multilabel = block.get("type") == "multilabel"
+        wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
+        for column in wanted if None not in labels else []:
+            if problem := _unknown(str(column), labelled, "label of the task's datasets"):
+                yield place, problem

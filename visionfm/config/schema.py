@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+ModalityName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -17,7 +18,7 @@ Scalar = bool | int | float | str
 class Strict(BaseModel):
     """A block of the config: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Statistics(Strict):
@@ -43,12 +44,19 @@ class Encoder(Strict):
     weights: str | None = Field(
         None, description="a checkpoint of any known dialect, or `random` for an untrained encoder"
     )
-    timm: str | None = Field(None, description="a timm model name; its weights are downloaded unless `weights` is a file")
-    key: str | None = Field(None, description="the entry of the checkpoint to take, where it holds several (teacher, student)")
-    arch: str | None = Field(None, description="timm architecture, where the weights do not tell; required for `random`")
+    timm: str | None = Field(
+        None, description="a timm model name; its weights are downloaded unless `weights` is a file"
+    )
+    key: str | None = Field(
+        None, description="the entry of the checkpoint to take, where it holds several (teacher, student)"
+    )
+    arch: str | None = Field(
+        None, description="timm architecture, where the weights do not tell; required for `random`"
+    )
     image_size: Positive = Field(224, description="side of the square input in px; must divide by the patch size")
     interpolation: Literal["bilinear", "bicubic"] = Field(
-        "bilinear", description="of the resize; bilinear as published for extraction, bicubic for single-modality training"
+        "bilinear",
+        description="of the resize; bilinear as published for extraction, bicubic for single-modality training",
     )
     statistics: Literal["weights", "modality", "imagenet"] | Statistics = Field(
         "weights", description="input normalisation: what the weights were trained with, or another by choice"
@@ -59,7 +67,9 @@ class Encoder(Strict):
     )
     cache: Literal["float16", "float32"] = Field("float16", description="type of the cached features")
     seed: Natural = Field(0, description="seed of `weights: random`")
-    trained_on: list[Name] = Field([], description="datasets whose images these weights were pretrained on; `audit` checks them")
+    trained_on: list[Name] = Field(
+        [], description="datasets whose images these weights were pretrained on; `audit` checks them"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where extraction computes")
     batch_size: Positive = Field(32, description="images a forward pass")
     workers: Natural = Field(2, description="processes that decode images")
@@ -75,9 +85,12 @@ class Encoder(Strict):
 
 
 class Columns(Strict):
-    """Which columns of a table, or names of a vfm line's values, mean what."""
+    """Which columns of a table mean what; in other layouts, which labels make a target."""
 
-    image: str | None = Field(None, description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`")
+    image: str | None = Field(
+        None,
+        description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`",
+    )
     subject: str | None = Field(None, description="the person; splits and intervals go by it")
     eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
     visit: str | None = Field(None, description="a date or a number")
@@ -105,15 +118,20 @@ class Dataset(Strict):
     images: str | None = Field(None, description="glob below root that limits what counts as an image of the dataset")
     table: str | None = Field(None, description="CSV, TSV or Parquet of labels, relative to root (layout table)")
     labels: list[Name] | Literal["none"] | None = Field(
-        None, description="names for the values of a vfm label line, or the one of an image folder's class; `none`: no labels"
+        None,
+        description="names for a vfm label line's values, or the one name of image folders' classes; `none`: no labels",
     )
     columns: Columns = Field(Columns(), description="what the columns mean")
     path_pattern: str | None = Field(
         None, description="regular expression with named groups subject, eye, visit, searched in the image's path"
     )
-    cohort: Name | None = Field(None, description="datasets that share it share subject ids; default: the dataset's own name")
+    cohort: Name | None = Field(
+        None, description="datasets that share it share subject ids; default: the dataset's own name"
+    )
     split: Split = Field(Split(), description="how splits are drawn where they are not given")
-    frame: Natural | None = Field(None, description="which frame of animated or multi-page images; otherwise they are errors")
+    frame: Natural | None = Field(
+        None, description="which frame of animated or multi-page images; otherwise they are errors"
+    )
     bad_images: Literal["fail", "skip"] = Field("fail", description="skip leaves unreadable images out and lists them")
     max_megapixels: float = Field(200, gt=0, description="larger images are refused from their header")
     watch: Literal["files", "folders", "none"] = Field(
@@ -121,7 +139,9 @@ class Dataset(Strict):
     )
     shards: Positive = Field(1, description="parts that are indexed and extracted as separate jobs")
     max_rows: Positive = Field(100_000, description="images a cache file at most; more need shards")
-    allow_leakage: str | None = Field(None, min_length=10, description="a written reason that lets `audit` pass; the report prints it")
+    allow_leakage: str | None = Field(
+        None, min_length=10, description="a written reason that lets `audit` pass; the report prints it"
+    )
     export: Literal["parquet"] | None = Field(None, description="also write the features as flat Parquet")
 
     @model_validator(mode="after")
@@ -134,6 +154,10 @@ class Dataset(Strict):
             raise ValueError("layout imagefolder has one label, the folder's name: `labels: [name]`")
         if self.layout != "table" and self.table is not None:
             raise ValueError("`table` belongs to layout table")
+        if self.layout == "table" and isinstance(self.labels, list):
+            raise ValueError("layout table names its labels in `columns: {targets: {name: column}}`, not in `labels`")
+        if self.layout != "table" and self.columns.model_fields_set - {"targets"}:
+            raise ValueError("only layout table has columns; take subject, eye and visit by `path_pattern`")
         return self
 
 
@@ -143,7 +167,8 @@ class Target(Strict):
     type: Literal["binary", "multiclass", "multilabel", "value"] = Field(description="its kind of value")
     column: Name | None = Field(None, description="the label it is made from; default: the target's own name")
     classes: Positive | list[Scalar] | dict[str, Scalar | list[Scalar]] | None = Field(
-        None, description="a number (labels 0..n-1), the labels in order, or name: label(s); multilabel: the label columns"
+        None,
+        description="a number (labels 0..n-1), the labels in order, or name: label(s); multilabel: the label columns",
     )
     ordered: bool = Field(False, description="classes are grades: adds quadratic kappa")
     weight: float = Field(1.0, gt=0, description="of its loss")
@@ -164,13 +189,33 @@ class Target(Strict):
         count = self.classes if isinstance(self.classes, int) else len(self.classes or ())
         if self.type == "binary" and self.classes is not None and count != 2:
             raise ValueError("binary has two classes, the negative one first")
+        if (self.type == "multiclass" and count < 2) or (self.type == "multilabel" and count < 1):
+            raise ValueError(
+                f"{self.type} needs {'two classes' if self.type == 'multiclass' else 'one label'} at least"
+            )
+        if doubled := _doubled(self.classes):
+            raise ValueError(f"`classes` must differ; these stand twice: {', '.join(doubled)}")
+        if self.aggregate == "mean" and self.type != "value":
+            raise ValueError("`aggregate: mean` belongs to type value; for classes choose max, latest or first")
         return self
+
+
+def _doubled(classes: int | list[Scalar] | dict[str, Scalar | list[Scalar]] | None) -> list[str]:
+    """Return labels that mean two classes; 1, 1.0, true and `1` are one label."""
+    if classes is None or isinstance(classes, int):
+        return []
+    labels = classes if isinstance(classes, list) else list(classes.values())
+    flat = [label for one in labels for label in (one if isinstance(one, list) else [one])]
+    texts = [f"{float(label):g}" if isinstance(label, bool | int | float) else label for label in flat]
+    return sorted({text for text in texts if texts.count(text) > 1})
 
 
 class Training(Strict):
     """How a decoder is trained; unset values are the recipe's own."""
 
-    recipe: Literal["sound", "published"] = Field("sound", description="sound: for a few hundred images; published: as the paper's code")
+    recipe: Literal["sound", "published"] = Field(
+        "sound", description="sound: for a few hundred images; published: as the paper's code"
+    )
     features: Literal["cls", "patch_mean", "both"] | None = Field(None, description="which cached features")
     epochs: Positive | None = Field(None, description="at most; early stopping may end before")
     batch_size: Positive | None = Field(None, description="samples a step")
@@ -195,7 +240,8 @@ class Task(Strict):
     unit: Literal["image", "eye", "visit", "subject"] = Field("image", description="what a sample is; `n` counts it")
     max_days: Positive | None = Field(None, description="images of one unit may lie this far apart (visits as dates)")
     fusion: Literal["pooled", "concat", "mean", "attention"] = Field(
-        "pooled", description="pooled: one decoder over the images of all modalities; the others join modalities in a unit"
+        "pooled",
+        description="pooled: one decoder over the images of all modalities; the others join modalities in a unit",
     )
     training: Training = Field(Training(), description="of the decoders")
     tta: Literal["none", "flips"] = Field("none", description="flips: average the test images' four views")
@@ -227,7 +273,7 @@ class Config(Strict):
     encoders: dict[Name, Encoder] = Field(description="encoders by name")
     models: dict[Name, dict[str, Name]] = Field(description="a model: modality (or `any`) -> encoder")
     datasets: dict[Name, Dataset] = Field(description="datasets by name")
-    modalities: dict[str, ModalityBlock] = Field({}, description="only new ones")
+    modalities: dict[ModalityName, ModalityBlock] = Field({}, description="only new ones")
     tasks: dict[Name, Task] = Field(description="tasks by name")
     title: str = Field("VisionFM report", description="of the report")
 

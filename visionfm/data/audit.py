@@ -1,7 +1,8 @@
-"""Stage `audit`, one a task: leakage between splits, and what else a reviewer would ask about the data. Writes `audit.parquet`.
+"""Stage `audit`, one a task: leakage between splits, and what else a reviewer would ask about the data.
 
-Fails, with the list, when a subject or the same bytes stand in two splits, or a test image was used to pretrain an encoder, unless the
-dataset's block gives a written reason. Identical images with different labels are reported.
+Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes stand in two splits, or a test image
+was used to pretrain an encoder, unless the dataset's block gives a written reason. Identical images with different
+labels are reported.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from visionfm import artifacts
 from visionfm.config.settings import AuditSettings
-from visionfm.errors import DataError, Problems
+from visionfm.errors import DataError, Problems, UsageError
 
 SCHEMA = "visionfm/audit/1"
 log = logging.getLogger("visionfm")
@@ -62,21 +63,42 @@ def by_dataset(pairs: Iterable[str]) -> dict[str, list[Path]]:
     """Return the files of each dataset from `DATASET=FILE` arguments."""
     files: dict[str, list[Path]] = defaultdict(list)
     for pair in pairs:
-        dataset, _, path = pair.partition("=")
+        dataset, equals, path = pair.partition("=")
+        if not (dataset and equals and path):
+            raise UsageError("a file does not say whose it is", expected="DATASET=FILE", found=pair)
         files[dataset].append(Path(path))
     return dict(files)
 
 
+def _check_given(settings: AuditSettings, images: dict[str, list[Path]], labels: dict[str, list[Path]]) -> None:
+    wanted = [*settings.datasets, *settings.external]
+    pretrained = [name for names in settings.pretraining.values() for name in names]
+    for option, needed, given in (("--images", [*wanted, *pretrained], images), ("--labels", wanted, labels)):
+        if missing := sorted(set(needed) - set(given)):
+            raise UsageError(f"{option} lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
+
+
 def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Path, settings: AuditSettings) -> None:
     """Check a task's data; write the findings to `out`, or raise DataError with those that must not be."""
-    inputs = {str(path): artifacts.payload_digest(path) for files in (images, labels) for p in files.values() for path in p}
+    _check_given(settings, images, labels)
+    inputs = {
+        f"{kind}/{dataset}/{index}": artifacts.payload_digest(path)
+        for kind, files in (("images", images), ("labels", labels))
+        for dataset, paths in files.items()
+        for index, path in enumerate(paths)
+    }
     made_by = artifacts.provenance("audit", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by):
         return
-    listed = {dataset: [row for path in paths for row in artifacts.read_table(path).to_pylist()] for dataset, paths in images.items()}
+    listed = {
+        dataset: [row for path in paths for row in artifacts.read_table(path).to_pylist()]
+        for dataset, paths in images.items()
+    }
     labelled = [image for dataset, paths in labels.items() for image in _labelled(dataset, paths[0], settings)]
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
-    pretraining = {encoder: [(d, row) for d in names for row in listed[d]] for encoder, names in settings.pretraining.items()}
+    pretraining = {
+        encoder: [(d, row) for d in names for row in listed[d]] for encoder, names in settings.pretraining.items()
+    }
     findings = [
         *_unreadable(task_images, settings),
         *_in_two_splits(labelled, "subject", "subject_id"),
@@ -90,7 +112,7 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         if finding.severity in ("leak", "error"):
             problems.add(_sentence(finding))
     problems.raise_if_any(
-        do="correct subjects or splits; an overlap that is meant needs `allow_leakage: \"why\"` in the dataset's block, "
+        do='correct subjects or splits; an overlap that is meant needs `allow_leakage: "why"` in the dataset\'s block, '
         "unreadable images `bad_images: skip`"
     )
     for finding in findings:
@@ -119,22 +141,30 @@ def _in_two_splits(labelled: list[Image], check: str, attribute: str) -> Iterato
     for image in labelled:
         groups[getattr(image, attribute)].append(image)
     for key, members in sorted(groups.items()):
-        first: dict[str, Image] = {}
+        first: dict[tuple[str, str], Image] = {}
         for image in sorted(members):
-            first.setdefault(image.split, image)
-        for one, other in combinations([first[split] for split in sorted(first)], 2):
+            first.setdefault((image.split, image.dataset), image)
+        for one, other in combinations([first[place] for place in sorted(first)], 2):
+            if one.split == other.split:
+                continue
             detail = f"subject {key}" if check == "subject" else f"identical images, sha256 {key[:12]}"
-            yield Finding(check, "leak", one.dataset, one.path, one.split, other.dataset, other.path, other.split, detail)
+            yield Finding(
+                check, "leak", one.dataset, one.path, one.split, other.dataset, other.path, other.split, detail
+            )
 
 
-def _pretrained_on(labelled: list[Image], pretraining: dict[str, list[tuple[str, dict[str, str]]]]) -> Iterator[Finding]:
+def _pretrained_on(
+    labelled: list[Image], pretraining: dict[str, list[tuple[str, dict[str, str]]]]
+) -> Iterator[Finding]:
     for encoder, rows in pretraining.items():
         seen = {row["image_id"]: (dataset, row["path"]) for dataset, row in rows}
         for image in sorted(labelled):
             if image.split == "test" and image.image_id in seen:
                 dataset, path = seen[image.image_id]
                 detail = f"encoder {encoder} was pretrained on this image"
-                yield Finding("pretraining", "leak", image.dataset, image.path, "test", dataset, path, "pretraining", detail)
+                yield Finding(
+                    "pretraining", "leak", image.dataset, image.path, "test", dataset, path, "pretraining", detail
+                )
 
 
 def _contradictions(labelled: list[Image]) -> Iterator[Finding]:
@@ -145,10 +175,22 @@ def _contradictions(labelled: list[Image]) -> Iterator[Finding]:
     for _, members in sorted(groups.items()):
         for one, other in combinations(sorted(members), 2):
             theirs = dict(other.labels)
-            differing = [f"{name} {value} and {theirs[name]}" for name, value in one.labels if theirs.get(name, value) != value]
+            differing = [
+                f"{name} {value} and {theirs[name]}" for name, value in one.labels if theirs.get(name, value) != value
+            ]
             if differing:
                 detail = "identical images, different labels: " + ", ".join(differing)
-                yield Finding("contradiction", "note", one.dataset, one.path, one.split, other.dataset, other.path, other.split, detail)
+                yield Finding(
+                    "contradiction",
+                    "note",
+                    one.dataset,
+                    one.path,
+                    one.split,
+                    other.dataset,
+                    other.path,
+                    other.split,
+                    detail,
+                )
 
 
 def _allow(finding: Finding, reasons: dict[str, str]) -> Finding:

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.config.settings import IndexSettings
 from visionfm.data.images import inspect
-from visionfm.data.layouts import Listed, check_root, list_images
-from visionfm.errors import ArtifactError, DataError
+from visionfm.data.layouts import Listed, list_images
+from visionfm.errors import ArtifactError, DataError, Problems
 from visionfm.progress import track
 
 SCHEMA = "visionfm/images/1"
@@ -46,13 +46,8 @@ def in_shard(path: str, shard: int, shards: int) -> bool:
 
 def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None:
     """Write the index of a dataset (or of one shard of it) to `out`."""
-    check_root(root)
-    listed = [
-        entry
-        for entry in list_images(root, settings.layout, settings.images)
-        if in_shard(entry.path, settings.shard, settings.shards)
-    ]
-    if not listed and settings.shards == 1:
+    images = list_images(root, settings.layout, settings.images)
+    if not images:
         raise DataError(
             "the dataset has no images",
             expected=f"image files as layout {settings.layout} has them",
@@ -60,6 +55,8 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
             where=root if settings.images is None else f"{root}, glob {settings.images}",
             do="correct `root`, `layout` or `images` in the config",
         )
+    _check_names(root, images)
+    listed = [entry for entry in images if in_shard(entry.path, settings.shard, settings.shards)]
     listing = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     made_by = artifacts.provenance("index", settings.model_dump(mode="json"), {"listing": listing})
     if artifacts.recall(out, made_by):
@@ -69,8 +66,7 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
     known = _known_rows(out, reading)
     rows: dict[str, Row] = {}
     for entry in listed:
-        row = known.get(entry.path)
-        if row is not None and (row["bytes"], row["mtime_ns"]) == (entry.bytes, entry.mtime_ns):
+        if (row := known.get(entry)) is not None:
             rows[entry.path] = row
     fresh = [entry for entry in listed if entry.path not in rows]
     last = time.monotonic()
@@ -79,6 +75,7 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         if time.monotonic() - last > PARTIAL_EVERY_S and (partial := _partial(out)):
             artifacts.write_table(partial, _table(rows), made_by, schema=SCHEMA, extra={"reading": reading})
             last = time.monotonic()
+    _check_access(root, rows.values())
     extra = {"reading": reading, "modality": settings.modality}
     artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns",))
     if (partial := _partial(out)) is not None:
@@ -89,19 +86,40 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
     log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), len(rows) - len(fresh), len(bad), out)
 
 
+def _check_names(root: Path, images: list[Listed]) -> None:
+    """Raise DataError for file names that no table can hold."""
+    problems = Problems(DataError, f"images below {root}")
+    for entry in images:
+        try:
+            entry.path.encode()
+        except UnicodeEncodeError:
+            problems.add(f"{entry.path!r}: the file's name is not UTF-8")
+    problems.raise_if_any(do="rename these files")
+
+
+def _check_access(root: Path, rows: Iterable[Row]) -> None:
+    """Raise DataError for files that could not be opened: their size and date will not tell when they can be."""
+    problems = Problems(DataError, f"images below {root}")
+    for row in rows:
+        if row["status"].startswith("no_access"):
+            problems.add(f"{row['path']}: {row['status']}")
+    problems.raise_if_any(do="correct the files' permissions, or check the disk")
+
+
 def _partial(out: Path) -> Path | None:
     kept = artifacts.kept_path(out)
     return None if kept is None else kept.with_name(f"{out.stem}.partial.parquet")
 
 
-def _known_rows(out: Path, reading: str) -> dict[str, Row]:
+def _known_rows(out: Path, reading: str) -> dict[Listed, Row]:
     """Return the rows of earlier indices of this dataset, whatever its shards were, that were read the same way."""
     kept = artifacts.kept_path(out)
-    rows: dict[str, Row] = {}
+    rows: dict[Listed, Row] = {}
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
             if artifacts.read_metadata(path).get("reading") == reading:
-                rows.update((row["path"], row) for row in artifacts.read_table(path).to_pylist())
+                table = artifacts.read_table(path).to_pylist()
+                rows.update((Listed(row["path"], row["bytes"], row["mtime_ns"]), row) for row in table)
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
     return rows
@@ -136,7 +154,13 @@ def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
 def _table(rows: dict[str, Row]) -> Any:
     import pyarrow as pa
 
-    types = {"width": pa.int32(), "height": pa.int32(), "frames": pa.int32(), "bytes": pa.int64(), "mtime_ns": pa.int64()}
+    types = {
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "frames": pa.int32(),
+        "bytes": pa.int64(),
+        "mtime_ns": pa.int64(),
+    }
     names = ("path", "image_id", "modality", "width", "height", "mode", "frames", "bytes", "mtime_ns", "status")
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
     return pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=schema)

@@ -1,12 +1,13 @@
 """Stage `label`: joins a dataset's labels to its images and gives each image its subject and split: `labels.parquet`.
 
-One row a labelled image, sorted by path; null means unknown. Splits given by the data are kept; validation is always drawn by subject
-from training unless the data give it.
+One row a labelled image, sorted by path; null means unknown. Splits given by the data are kept; validation is always
+drawn by subject from training unless the data give it.
 """
 
 import argparse
 import hashlib
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Hashable
@@ -16,7 +17,8 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.config.settings import LabelSettings
 from visionfm.data import splits
-from visionfm.data.label_files import EYES, LabelRow, Value, as_columns, read_labels, unreadable_labels
+from visionfm.data.label_files import as_columns, read_labels, unreadable_labels
+from visionfm.data.label_rows import EYES, LabelRow, Value
 from visionfm.data.layouts import check_root, label_files
 from visionfm.errors import DataError, Problems
 
@@ -43,7 +45,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     inputs = {f"images{i}": artifacts.payload_digest(path) for i, path in enumerate(images)}
     for file in label_files(root, settings.layout, settings.table):
         if file.is_file():
-            inputs[file.relative_to(root).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
+            inputs[f"file:{os.path.relpath(file, root)}"] = hashlib.sha256(file.read_bytes()).hexdigest()
     if like is not None:
         inputs["like"] = artifacts.payload_digest(like)
     made_by = artifacts.provenance("label", settings.model_dump(mode="json"), inputs)
@@ -54,6 +56,14 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     rows = read_labels(root, settings, sorted(listed), problems)
     _read_paths(rows, settings, problems)
     problems.raise_if_any(do="correct the lines named; nothing was written")
+    if not rows:
+        raise DataError(
+            f"labels of {settings.dataset}: no image has a label",
+            expected="a label for each image that is to be used",
+            found="none",
+            where=root,
+            do="correct the label files, or say `labels: none`",
+        )
     unlabelled = len(listed) - len(rows)
     rows = sorted((row for row in rows if listed[row.path]["status"] == "ok"), key=lambda row: row.path)
     columns = as_columns(rows)

@@ -1,12 +1,12 @@
 """What lies in a dataset's folder: its images, in each layout, and a fingerprint that tells when they changed.
 
-Layouts: `vfm` (sub-datasets, or the root itself, with training/ and test/), `imagefolder` (train/val/test of class folders, or class folders
-alone), `table` (images anywhere below the root). Only names are read here, never contents.
+Layouts: `vfm` (sub-datasets, or the root itself, with training/ and test/), `imagefolder` (train/val/test of class
+folders, or class folders alone), `table` (images anywhere below the root). Only names are read here, never contents.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -68,16 +68,30 @@ def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Lis
     return sorted(entry for entry in found if pattern is None or fnmatch(entry.path, pattern))
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield every regular image file below a folder, linked ones too; hidden entries are no data."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in ALLOWED_SUFFIXES:
-                yield Path(entry.path), (entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False))
+def _folders(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Yield a folder and all below it, linked ones too; hidden ones are no data, nor is a link to a folder above."""
+    try:
+        stat = folder.stat()
+        if (stat.st_dev, stat.st_ino) in above:
+            return
+        inside = sorted(e.path for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            "a folder cannot be read", found=error.strerror, where=folder, do="correct its permissions, or remove it"
+        ) from error
+    yield folder
+    for path in inside:
+        yield from _folders(Path(path), above | {(stat.st_dev, stat.st_ino)})
+
+
+def _files(start: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield every image file below a folder, linked ones too; hidden entries are no data."""
+    for folder in _folders(start):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                is_image = Path(entry.name).suffix.lower() in ALLOWED_SUFFIXES and not entry.name.startswith(".")
+                if is_image and not entry.is_dir():
+                    yield Path(entry.path), entry.stat(follow_symlinks=entry.is_file())
 
 
 def label_files(root: Path, layout: str, table: str | None) -> list[Path]:
@@ -96,14 +110,13 @@ def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str)
     if not root.is_dir():
         return "missing"
     if watch == "folders":
-        folders = sorted((folder, os.stat(folder).st_mtime_ns) for folder, _, _ in os.walk(root))
-        return _digest((os.path.relpath(folder, root), str(mtime)) for folder, mtime in folders)
+        return _digest((os.path.relpath(folder, root), str(folder.stat().st_mtime_ns)) for folder in _folders(root))
     return _digest((entry.path, str(entry.bytes), str(entry.mtime_ns)) for entry in list_images(root, layout, pattern))
 
 
 def labels_fingerprint(root: Path, layout: str, table: str | None) -> str:
     """Return what changes when a dataset's label files do."""
-    return _digest((path.relative_to(root).as_posix(), file_state(path)) for path in label_files(root, layout, table))
+    return _digest((os.path.relpath(path, root), file_state(path)) for path in label_files(root, layout, table))
 
 
 def file_state(path: Path) -> str:
@@ -115,7 +128,7 @@ def file_state(path: Path) -> str:
     return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}/{stat.st_ino}"
 
 
-def _digest(rows: Iterator[tuple[str, str]]) -> str:
+def _digest(rows: Iterable[tuple[str, ...]]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")

@@ -1,7 +1,8 @@
 """Splits that hold still: by group, stratified, seeded, and stable when the data grow.
 
-Groups are the connected components of subject and equal bytes. Inside a stratum they are ordered by sha256(seed, group) and cut by fraction,
-so that one more subject or one corrected label moves at most one other group across each boundary.
+Groups are the connected components of subject and equal bytes. Inside a stratum they are ordered by sha256(seed,
+group) and cut by fraction. So one more subject moves at most one other group of its stratum into or out of test, and
+one between train and validation; a corrected label does so once in the stratum it leaves and once in the one it enters.
 """
 
 import hashlib
@@ -55,9 +56,10 @@ def draw(
 ) -> list[str]:
     """Return a split (train, validation, test) for each row.
 
-    `keys_of_rows` are what may not be divided: first the subject (or eye, or image), then the image's bytes. Rows with a given split keep it; rows
-    given as train are divided into train and validation unless some row is given as validation; rows without one are
-    drawn: `test` of all groups first, then `validation` of the rest.
+    `keys_of_rows` are what may not be divided: first the subject (or eye, or image), then the image's bytes. Rows with
+    a given split keep it, and take those of their group without one along; rows given as train are divided into train
+    and validation unless some row is given as validation; groups without any are drawn: `test` of all groups first,
+    then `validation` of the rest.
     """
     component = connected(keys_of_rows)
     names: dict[int, str] = {}
@@ -78,9 +80,13 @@ def draw(
     validated = set() if has_validation else cut(trainable, validation, seed + 1)
 
     def place(row: int) -> str:
-        if given[row] is not None and not (given[row] == "train" and group[row] in validated):
-            return str(given[row])
-        return "validation" if group[row] in validated else "test" if group[row] in tested else "train"
+        name, own = group[row], given[row]
+        if own is not None and not (own == "train" and name in validated):
+            return own
+        if name in validated:
+            return "validation"
+        # A row without a split stays with its group: it must not divide what the data keep together.
+        return "test" if name in tested else min(fixed[name], default="train")
 
     return [place(row) for row in range(len(group))]
 

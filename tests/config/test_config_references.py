@@ -1,0 +1,180 @@
+"""What must fit between the blocks of a config, and inside one: each misfit has its place and says what to do."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from visionfm.config import parse_config
+from visionfm.config.references import LABEL_COLUMNS, SAMPLE_COLUMNS
+from visionfm.errors import ConfigError
+
+BASE: dict[str, Any] = {
+    "encoders": {
+        "fundus": {"modality": "Fundus", "weights": "random", "arch": "vit"},
+        "oct": {"modality": "OCT", "weights": "w.pth"},
+    },
+    "models": {"both": {"Fundus": "fundus", "OCT": "oct"}, "one": {"Fundus": "fundus"}},
+    "datasets": {
+        "f": {"modality": "Fundus", "root": "f", "layout": "vfm", "labels": ["dr", "iop"], "cohort": "c"},
+        "o": {"modality": "OCT", "root": "o", "layout": "imagefolder", "cohort": "c", "split": {"like": "f"}},
+        "t": {
+            "modality": "cfp",
+            "root": "t",
+            "layout": "table",
+            "table": "t.csv",
+            "columns": {"image": "i", "targets": {"grade": "g"}},
+        },
+    },
+    "modalities": {"OCTA": {"statistics": "imagenet"}},
+    "tasks": {
+        "task": {
+            "kind": "classification",
+            "datasets": ["f", "o"],
+            "external": ["t"],
+            "models": ["both"],
+            "targets": {"dr": {"type": "binary"}},
+        }
+    },
+}
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """The base config with one value set."""
+    raw = copy.deepcopy(BASE)
+    inside: Any = raw
+    *way, last = place.split(".")
+    for key in way:
+        inside = inside.setdefault(key, {})
+    inside[last] = value
+    return raw
+
+
+def problem_of(place: str, value: Any) -> str:
+    with pytest.raises(ConfigError) as raised:
+        parse_config(changed(place, value))
+    return str(raised.value)
+
+
+def test_the_base_config_is_valid() -> None:
+    parse_config(BASE)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("datasets.f.modality", "any", "datasets.f.modality: a dataset's modality cannot be `any`"),
+        ("datasets.f.modality", "Retina", "no modality is named 'Retina'"),
+        ("encoders.oct.modality", "Octt", "encoders.oct.modality: no modality is named 'Octt'; did you mean 'OCT'"),
+        ("models.both.Slit", "nobody", "models.both.Slit: no encoder is named 'nobody'"),
+        ("models.both.X", "oct", "models.both.X: no modality is named 'X'"),
+        ("models.both.CFP", "fundus", "models.both.CFP: the same modality as 'Fundus'; keep one encoder for it"),
+        ("models.none", {}, "models.none: names no encoder"),
+        ("encoders.oct.trained_on", ["f", "g"], "encoders.oct.trained_on.1: no dataset is named 'g'"),
+        ("encoders.oct.weights", None, "encoders.oct: needs one of weights"),
+        ("encoders.fundus.arch", None, "encoders.fundus: `weights: random` needs arch"),
+        ("encoders.oct", {"modality": "any", "weights": "w", "statistics": "modality"}, "`any` has no statistics"),
+        ("modalities.Fundus", {"statistics": "imagenet"}, "modalities.Fundus: a published modality, or an alias"),
+        ("modalities.b-scan", {"statistics": "imagenet"}, "modalities.b-scan: a published modality, or an alias"),
+        ("modalities.any", {"statistics": "imagenet"}, "modalities.any: a published modality, or an alias"),
+        ("modalities.octa", {"statistics": "imagenet"}, "the same name as octa, but for its spelling"),
+        ("modalities.a/b", {"statistics": "imagenet"}, "modalities.a/b: expected a name"),
+        ("modalities.{x}", {"statistics": "imagenet"}, "modalities.{x}: expected a name"),
+        ("datasets.o.split.like", "g", "datasets.o.split.like: no dataset is named 'g'"),
+        ("datasets.o.cohort", None, "give o and f the same `cohort`"),
+        ("datasets.f.split", {"like": "f"}, "f itself takes its splits from f: name that one"),
+        ("datasets.f.split", {"stratify": "grade"}, "datasets.f.split.stratify: no label of the dataset is named"),
+        ("datasets.f.path_pattern", "(", "datasets.f.path_pattern: not a regular expression"),
+        ("datasets.f.path_pattern", "s[0-9]+", "datasets.f.path_pattern: expected named groups"),
+        ("datasets.f.path_pattern", "(?P<person>.)", "datasets.f.path_pattern: expected named groups"),
+        ("datasets.f.labels", ["dr", "iop", "dr"], "datasets.f.labels.2: dr stands twice"),
+        ("datasets.f.labels", None, "datasets.f: layout vfm needs `labels`"),
+        ("datasets.f.table", "t.csv", "`table` belongs to layout table"),
+        ("datasets.f.columns", {"subject": "s"}, "datasets.f: only layout table has columns"),
+        ("datasets.o.labels", ["a", "b"], "layout imagefolder has one label"),
+        ("datasets.t.table", None, "datasets.t: layout table needs `table`"),
+        ("datasets.t.labels", ["grade"], "layout table names its labels in `columns"),
+        ("datasets.t.allow_leakage", "because", "datasets.t.allow_leakage"),
+        ("tasks.task.datasets", ["f", "f"], "tasks.task.datasets.1: f stands twice"),
+        ("tasks.task.models", ["both", "both"], "tasks.task.models.1: both stands twice"),
+        ("tasks.task.seeds", [1, 0, 1], "tasks.task.seeds.2: 1 stands twice"),
+        ("tasks.task.external", ["f"], "tasks.task.external.0: f stands under `datasets` too"),
+        ("tasks.task.external", ["g"], "tasks.task.external.0: no dataset is named 'g'"),
+        ("tasks.task.models", ["both", "one"], "tasks.task.models.1: model one has no encoder for OCT (dataset o)"),
+        ("tasks.task.models", ["bot"], "tasks.task.models.0: no model is named 'bot'; did you mean 'both'?"),
+        ("tasks.task.targets.dr.column", "drr", "tasks.task.targets.dr: no label of the task's datasets is named"),
+        ("tasks.task.targets.x", {"type": "multilabel", "classes": ["dr", "amd"]}, "is named 'amd'"),
+        ("tasks.task.targets.dr.type", "value", "classification cannot have targets of type value: dr"),
+        ("tasks.task.kind", "regression", "regression needs targets of type value only"),
+        ("tasks.task.unit", "eye", "fusion pooled has unit image"),
+        ("tasks.task.fusion", "mean", "fusion mean needs unit eye, visit or subject"),
+        ("tasks.task.targets.dr.classes", 3, "binary has two classes"),
+        ("tasks.task.targets.dr.classes", ["a", "a"], "stand twice: a"),
+        ("tasks.task.targets.dr.classes", {"a": [0, 1], "b": [1.0]}, "stand twice: 1"),
+        ("tasks.task.targets.dr", {"type": "multiclass", "classes": 1}, "multiclass needs two classes"),
+        ("tasks.task.targets.dr", {"type": "multiclass"}, "multiclass needs `classes`"),
+        ("tasks.task.targets.dr", {"type": "multilabel", "classes": []}, "multilabel needs one label"),
+        ("tasks.task.targets.dr", {"type": "multilabel", "classes": 3}, "multilabel needs `classes`: the list"),
+        ("tasks.task.targets.dr.aggregate", "mean", "`aggregate: mean` belongs to type value"),
+        ("tasks.task.targets.iop", {"type": "value", "classes": 3}, "a value has no classes"),
+    ],
+)
+def test_a_misfit_has_its_place_and_its_reason(place: str, value: Any, message: str) -> None:
+    assert message in problem_of(place, value)
+
+
+@pytest.mark.parametrize("name", LABEL_COLUMNS)
+def test_labels_cannot_be_named_as_the_columns_that_every_dataset_has(name: str) -> None:
+    assert f"datasets.f.labels.2: {name} is a column" in problem_of("datasets.f.labels", ["dr", "iop", name])
+    message = problem_of("datasets.t.columns.targets", {"grade": "g", name: "x"})
+    assert f"datasets.t.columns.targets.{name}: {name} is a column" in message
+
+
+@pytest.mark.parametrize("name", SAMPLE_COLUMNS)
+def test_targets_cannot_be_named_as_the_columns_of_samples(name: str) -> None:
+    message = problem_of(f"tasks.task.targets.{name}", {"type": "binary", "column": "dr"})
+    assert f"tasks.task.targets.{name}: {name} is a column of every task's samples" in message
+
+
+def test_the_fixed_columns_are_those_that_the_stages_write(results: Any) -> None:
+    import inspect
+
+    from visionfm.data import labels
+    from visionfm.features import fuse
+
+    assert all(f'"{name}":' in inspect.getsource(labels._table) for name in LABEL_COLUMNS)
+    assert all(f'"{name}"' in inspect.getsource(fuse._table) for name in SAMPLE_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("models.both", {"any": "oct"}),
+        ("models.both", {"Colour Fundus": "fundus", "oct": "oct"}),
+        ("tasks.task.targets.label", {"type": "multiclass", "classes": ["a", "b"]}),  # an image folder's own
+        ("tasks.task.targets.grade", {"type": "multiclass", "classes": {"a": [0, "x"], "b": 1}}),
+        ("datasets.t.split", {"stratify": "grade"}),
+        ("datasets.f.columns", {"targets": {"high": ["dr", "iop"]}}),
+        ("datasets.f.labels", "none"),
+        ("datasets.t", {"modality": "OCTA", "root": "t", "layout": "table", "labels": "none"}),
+    ],
+)
+def test_what_fits_is_accepted(place: str, value: Any) -> None:
+    raw = changed(place, value)
+    if place == "datasets.f.labels":
+        raw["tasks"]["task"]["targets"] = {"grade": {"type": "binary"}}
+    if place == "datasets.t":
+        raw["tasks"]["task"]["external"] = []
+    parse_config(raw)
+
+
+def test_problems_between_blocks_stand_beside_those_of_the_schema() -> None:
+    raw = changed("datasets.f.rot", 1)
+    raw["tasks"]["task"]["models"] = ["nobody"]
+    with pytest.raises(ConfigError) as raised:
+        parse_config(raw)
+    assert "datasets.f.rot: unknown key" in str(raised.value) and "no model is named 'nobody'" in str(raised.value)
+
+
+def test_an_invalid_label_list_does_not_make_every_target_unknown() -> None:
+    assert "no label" not in problem_of("datasets.f.labels", 3)

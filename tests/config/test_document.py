@@ -1,0 +1,67 @@
+"""docs/config.md and docs/config.schema.json are in step with the models, and what they show works."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from visionfm.config import document, load_config, schema
+from visionfm.config.document import DOCS, SECTIONS, json_schema, page, write
+
+BLOCKS = [
+    model
+    for model in vars(schema).values()
+    if isinstance(model, type) and issubclass(model, BaseModel) and model not in (BaseModel, schema.Strict)
+]
+
+
+@pytest.mark.parametrize(("name", "content"), [("config.md", page), ("config.schema.json", json_schema)])
+def test_the_file_is_in_step_with_the_models(name: str, content: object) -> None:
+    assert callable(content)
+    assert (DOCS / name).read_text(encoding="utf-8") == content(), "run `make docs`"
+
+
+def test_every_block_has_its_section_and_every_key_a_meaning() -> None:
+    assert {section.model for section in SECTIONS} | {schema.Config} == set(BLOCKS)
+    for model in BLOCKS:
+        assert not [name for name, field in model.model_fields.items() if not field.description], model
+    rows = [line for line in page().splitlines() if line.startswith("| `")]
+    assert len(rows) == sum(len(model.model_fields) for model in BLOCKS)
+
+
+def test_the_examples_of_the_page_are_together_a_valid_config(tmp_path: Path) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", page(), re.DOTALL)
+    assert len(examples) == len(SECTIONS)
+    paths = [tmp_path / f"{index:02}.yaml" for index in range(len(examples))]
+    for path, example in zip(paths, examples, strict=True):
+        path.write_text(example)
+    config = load_config(*paths)
+    assert len(config.tasks) > 3 and config.tasks["grades"].training.lr == 1e-3
+
+
+def test_tables_have_four_columns(tmp_path: Path) -> None:
+    for line in page().splitlines():
+        if line.startswith("|"):
+            assert len(re.split(r"(?<!\\)\|", line)) == 6, line
+
+
+def test_bounds_defaults_and_choices_are_shown() -> None:
+    rows = {line.split("|")[1].strip(): line for line in page().splitlines() if line.startswith("| `")}
+    assert "number > 0, < 1 | `0.15`" in rows["`validation`"]
+    assert "`vfm` or `imagefolder` or `table` | required" in rows["`layout`"]
+    assert "[Statistics](#statistics)" in rows["`statistics`"]
+    assert "list of integer >= 0 | `[0]`" in rows["`seeds`"]
+
+
+def test_the_schema_is_json_and_knows_every_block() -> None:
+    content = json.loads(json_schema())
+    assert set(content["$defs"]) == {model.__name__ for model in BLOCKS if model is not schema.Config}
+    assert content["additionalProperties"] is False
+
+
+def test_both_files_are_written_to_the_folder_asked_for(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.md", "config.schema.json"]
+    assert (tmp_path / "config.md").read_text() == document.page()

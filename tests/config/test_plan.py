@@ -1,0 +1,162 @@
+"""The plan names every artefact, without reading a file, and gives each stage its own slice of the config."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from visionfm.config import Plan, load_config, parse_config
+from visionfm.config import settings as s
+from visionfm.errors import UsageError
+
+RAW: dict[str, Any] = {
+    "encoders": {
+        "fundus": {"modality": "Fundus", "weights": "w.pth", "trained_on": ["old"], "device": "cpu"},
+        "rest": {"modality": "any", "timm": "vit", "image_size": 518, "resources": {"gpu": 2}},
+        "unused": {"modality": "OCT", "weights": "random", "arch": "vit"},
+    },
+    "models": {"m": {"CFP": "fundus", "any": "rest"}},
+    "datasets": {
+        "f": {"modality": "cfp", "root": "f", "layout": "vfm", "labels": ["dr", "iop"], "export": "parquet"},
+        "o": {"modality": "OCT", "root": "o", "layout": "imagefolder", "shards": 2, "bad_images": "skip"},
+        "x": {"modality": "OCT", "root": "x", "layout": "imagefolder", "allow_leakage": "same people on purpose"},
+        "old": {"modality": "Fundus", "root": "old", "layout": "vfm", "labels": "none"},
+    },
+    "tasks": {
+        "t": {
+            "kind": "classification",
+            "datasets": ["f", "o"],
+            "external": ["x"],
+            "models": ["m"],
+            "seeds": [0, 7],
+            "targets": {
+                "dr": {"type": "binary"},
+                "signs": {"type": "multilabel", "classes": ["dr", "label"], "weight": 2},
+                "grade": {"type": "multiclass", "column": "label", "classes": {"a": 0, "b": [1, "x"]}, "ordered": True},
+            },
+        }
+    },
+}
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return Plan(parse_config(RAW))
+
+
+def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
+    assert plan.images("f") == ["results/datasets/f/images.parquet"]
+    assert plan.images("o") == ["results/datasets/o/images.0.parquet", "results/datasets/o/images.1.parquet"]
+    assert plan.features("rest", "o") == [f"results/features/rest/o.cls518.{i}.h5" for i in (0, 1)]
+    assert plan.exports("fundus", "f") == ["results/features/fundus/f.cls224.parquet"] and not plan.exports("rest", "o")
+    assert plan.weights_sum("fundus") == ["results/encoders/fundus/weights.json"] and plan.weights_sum("rest") == []
+    assert plan.decoder("t", "m", "seed7") == "results/tasks/t/m/seed7/decoder.safetensors"
+    assert plan.figure("t", "m") == "results/report/figures/t.m.svg"
+    assert plan.runs("t") == ["seed0", "seed7"]
+
+
+def test_everything_names_each_artefact_of_the_config_once_below_results(plan: Plan) -> None:
+    paths = plan.everything()
+    assert len(paths) == len(set(paths)) and all(path.startswith("results/") for path in paths)
+    assert "results/encoders/unused/encoder.safetensors" not in paths
+    for run in ("seed0", "seed7"):
+        for name in ("decoder.safetensors", "training.parquet", "predictions.parquet"):
+            assert f"results/tasks/t/m/{run}/{name}" in paths
+    assert {"results/datasets/old/labels.parquet", "results/tasks/t/audit.parquet"} <= set(paths)
+
+
+def test_each_dataset_is_encoded_by_the_encoder_of_its_modality(plan: Plan) -> None:
+    assert plan.extractions() == [("fundus", "f"), ("rest", "o"), ("rest", "x")]
+    assert plan.task_modalities("t") == ["Fundus", "OCT"]
+    assert [dataset for dataset, _ in plan.task_features("t", "m")] == ["f", "o", "o", "x"]
+
+
+def test_four_views_where_a_task_trains_and_one_where_it_only_tests(plan: Plan) -> None:
+    assert plan.extract_settings("fundus", "f").views == ["identity", "h", "v", "hv"]
+    assert plan.extract_settings("rest", "x").views == ["identity"]
+    assert plan.extract_settings("rest", "o").bad_images == "skip"
+    assert (plan.extract_gpu("fundus"), plan.extract_gpu("rest"), plan.extract_gpu("unused")) == (0, 2, 1)
+
+
+def test_targets_are_spelled_out(plan: Plan) -> None:
+    targets = plan.fuse_settings("t").targets
+    assert (targets["dr"].classes, targets["dr"].values) == (["negative", "positive"], [[0], [1]])
+    assert targets["signs"].columns() == ["dr", "label"] and targets["grade"].columns() == ["label"]
+    assert targets["grade"].values == [[0], [1, "x"]]
+    assert plan.targets("t")["grade"] == s.Target(type="multiclass", classes=["a", "b"], ordered=True)
+
+
+def test_the_audit_reads_the_pretraining_images_of_the_tasks_encoders(plan: Plan) -> None:
+    settings = plan.audit_settings("t")
+    assert settings.pretraining == {"fundus": ["old"]} and plan.audited_datasets("t") == ["f", "o", "x", "old"]
+    assert settings.allow_leakage == {"x": "same people on purpose"} and settings.targets == ["dr", "label"]
+    assert settings.bad_images == {"f": "fail", "o": "skip", "x": "fail"}
+
+
+STAGES: list[tuple[str, tuple[str, ...]]] = [
+    ("index_settings", ("o", ".1")),
+    ("label_settings", ("f",)),
+    ("audit_settings", ("t",)),
+    ("import_settings", ("fundus",)),
+    ("extract_settings", ("rest", "o")),
+    ("fuse_settings", ("t",)),
+    ("train_settings", ("t", "seed7")),
+    ("predict_settings", ("t", "m", "seed7")),
+    ("evaluate_settings", ("t", "m")),
+    ("report_settings", ()),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), STAGES, ids=lambda value: value if isinstance(value, str) else "")
+def test_settings_survive_the_command_line(name: str, arguments: tuple[str, ...], plan: Plan) -> None:
+    settings = getattr(plan, name)(*arguments)
+    assert type(settings).model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_settings_that_do_not_fit_are_a_usage_error() -> None:
+    for text in ("", "{", "[]", '{"modality": "OCT", "layout": "vfm", "colour": 1}', '{"modality": 1}'):
+        with pytest.raises(UsageError, match="--settings does not fit this stage"):
+            s.IndexSettings.model_validate_json(text)
+
+
+def changes(edit: dict[str, Any], section: str) -> set[str]:
+    """The stages whose settings a change of one block changes."""
+    raw = {**RAW, section: {**RAW[section], **edit}}
+    before, after = Plan(parse_config(RAW)), Plan(parse_config(raw))
+    return {
+        f"{name}{arguments}"
+        for name, arguments in STAGES
+        if name != "report_settings" and getattr(before, name)(*arguments) != getattr(after, name)(*arguments)
+    }
+
+
+def test_moving_a_dataset_changes_no_stage() -> None:
+    assert changes({"f": {**RAW["datasets"]["f"], "root": "elsewhere"}}, "datasets") == set()
+
+
+def test_a_new_task_on_the_same_datasets_encodes_nothing() -> None:
+    assert changes({"t2": {**RAW["tasks"]["t"], "seeds": [1]}}, "tasks") == set()
+
+
+def test_another_split_changes_labels_alone() -> None:
+    assert changes({"f": {**RAW["datasets"]["f"], "split": {"seed": 1}}}, "datasets") == {"label_settings('f',)"}
+
+
+def test_renaming_a_weights_file_changes_no_settings() -> None:
+    assert changes({"fundus": {**RAW["encoders"]["fundus"], "weights": "moved/w2.pth"}}, "encoders") == set()
+
+
+def test_a_dry_run_of_fifty_datasets_is_planned_in_seconds(tmp_path: Path) -> None:
+    import time
+
+    lines = ["encoders: {e: {modality: any, weights: w.pth}}", "models:"]
+    lines += [f"  m{i}: {{any: e}}" for i in range(5)] + ["datasets:"]
+    lines += [f"  d{i}: {{modality: OCT, root: d{i}, layout: vfm, labels: [y]}}" for i in range(50)] + ["tasks:"]
+    names = ", ".join(f"d{i}" for i in range(50))
+    task = f"{{kind: classification, datasets: [{names}], models: [m0, m1, m2, m3, m4], targets: {{y: {{type: binary}}}}}}"
+    lines += [f"  t{i}: {task}" for i in range(20)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    started = time.monotonic()
+    plan = Plan(load_config(tmp_path / "c.yaml"))
+    assert len(plan.everything()) > 20 * 5 * 6
+    assert time.monotonic() - started < 5

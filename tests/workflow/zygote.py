@@ -1,0 +1,108 @@
+"""Runs `visionfm` and `snakemake` command lines in forks of one warm process, so that a hundred workflow runs take minutes.
+
+The code that runs is the real one; only the start of Python and the imports are saved. `python zygote.py SOCKET` serves; the wrapper
+scripts that `write_wrappers` makes are the clients.
+"""
+
+import json
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+CLIENT = """#!{python} -SE
+import array, json, os, socket, sys
+name = os.path.basename(sys.argv[0])
+if name == "visionfm":
+    with open("calls.log", "a") as calls:
+        calls.write(json.dumps(sys.argv[1:]) + "\\n")
+    if os.path.exists("fail-" + sys.argv[1]):
+        os.unlink("fail-" + sys.argv[1])
+        sys.exit("injected failure of " + sys.argv[1])
+link = socket.socket(socket.AF_UNIX)
+link.connect({socket!r})
+text = json.dumps([name, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(link, [len(text).to_bytes(8, "big")], [0, 1, 2])
+link.sendall(text)
+sys.exit(int(link.recv(16) or b"99"))
+"""
+
+
+def write_wrappers(folder: Path, socket_path: Path) -> None:
+    """Write `visionfm` and `snakemake` commands that hand their command line to the server."""
+    folder.mkdir()
+    for name in ("visionfm", "snakemake"):
+        script = folder / name
+        script.write_text(CLIENT.format(python=sys.executable, socket=str(socket_path)))
+        script.chmod(0o755)
+
+
+def serve(path: str) -> None:
+    """Fork a child for each connection, for ever."""
+    import matplotlib.backends.backend_svg
+    import pandas
+    import sklearn.metrics
+    import snakemake.cli
+    import timm
+    import torch
+
+    assert (matplotlib, pandas, sklearn, snakemake, timm, torch)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(64)
+    while True:
+        link, _ = server.accept()
+        if os.fork():
+            link.close()
+            continue
+        if os.fork():  # the grandchild belongs to init: nothing waits for it here
+            os._exit(0)
+        server.close()
+        link.sendall(str(_run(link)).encode())
+        os._exit(0)
+
+
+def _run(link: socket.socket) -> int:
+    head, files, _, _ = socket.recv_fds(link, 8, 3)
+    length, text = int.from_bytes(head, "big"), b""
+    while len(text) < length:
+        text += link.recv(length - len(text))
+    name, arguments, folder, environment = json.loads(text)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        code = _call(name, arguments)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _call(name: str, arguments: list[str]) -> int:
+    from visionfm.versions import VERSIONS
+
+    VERSIONS.update(json.loads(os.environ.get("RAISED_VERSIONS", "{}")))
+    sys.argv = [name, *arguments]
+    if name == "visionfm":
+        from visionfm.cli import main
+
+        return main(arguments)
+    from snakemake.cli import main as snakemake_main
+
+    snakemake_main(arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

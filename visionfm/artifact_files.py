@@ -1,0 +1,116 @@
+"""Files that are absent or complete, and the kept copies that outlive a deletion: what `artifacts` publishes through.
+
+A file is written under a temporary name, synced and renamed; a hard link of it is kept at `results/.kept/<same
+path>`. Invariant: whenever a process or the machine stops, the old file or the whole new one is there. What a killed
+process leaves is a hidden `.*.tmp` file.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import NoReturn
+
+from visionfm.errors import DataError
+
+RESULTS, KEPT = "results", ".kept"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def kept_path(path: str | Path) -> Path | None:
+    """Return where the hard link of an artefact is kept: `results/.kept/<same path>`.
+
+    None outside a results folder, and for what lies in `.kept` itself.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links in the path stay as they are
+    for parent in absolute.parents:
+        if parent.name == RESULTS:
+            inside = absolute.relative_to(parent)
+            return None if inside.parts[0] == KEPT else parent / KEPT / inside
+    return None
+
+
+def publish(path: str | Path, data: bytes | bytearray | memoryview) -> None:
+    """Write `data` to `path` so that at any moment the old file or the whole new one is there; keep a hard link.
+
+    A full disk raises DataError and leaves the old file whole.
+    """
+    path = Path(path)
+    temporary = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(path.parent, len(data))
+        try:
+            with temporary.open("xb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            kept = kept_path(path)
+            if kept is not None:
+                _link(temporary, kept)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _explain(error, path, len(data))
+
+
+def put_back(kept: Path, path: Path) -> None:
+    """Link an artefact's kept copy to `path`, where it is not there already, as a file of now."""
+    try:
+        if not (path.exists() and path.samefile(kept)):
+            _link(kept, path)
+        os.utime(path)
+    except OSError as error:
+        _explain(error, path, kept.stat().st_size)
+
+
+def _beside(path: Path) -> Path:
+    return path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{free} bytes free")
+
+
+def _explain(error: OSError, path: Path, needed: int) -> NoReturn:
+    if error.errno in FULL:
+        there = next((folder for folder in path.absolute().parents if folder.is_dir()), Path())
+        raise DataError(
+            "the disk is full",
+            expected=f"{needed / 1e6:.1f} MB free",
+            found=f"{shutil.disk_usage(there).free / 1e6:.1f} MB",
+            where=path,
+            do="free space and run the same command again; nothing was lost",
+        ) from error
+    raise DataError(
+        f"{path.name} cannot be written: {error.strerror}", where=path, do="make the folder writable"
+    ) from error
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put a hard link (a copy where links are impossible) of `source` at `target`, replacing what is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""What label files of all layouts share: a labelled image, numbers, the words for unknown, and the lines of a text."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visionfm.errors import Problems
+
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+UNKNOWN = ("", "null", "NULL", "NA", "NaN", "nan")
+EYES = {"r": "R", "od": "R", "right": "R", "re": "R", "l": "L", "os": "L", "left": "L", "le": "L"}
+Value = float | str | None
+
+
+@dataclass
+class LabelRow:
+    """One labelled image; `where` is file and line for messages, `values` label -> raw value."""
+
+    path: str
+    where: str
+    values: dict[str, Value] = field(default_factory=dict)
+    subject: str | None = None
+    eye: str | None = None
+    visit: str | None = None
+    split: str | None = None
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a finite number of ASCII digits."""
+    return NUMBER.fullmatch(text) is not None and abs(float(text)) != float("inf")
+
+
+def number(text: str) -> float:
+    """Return a finite number of ASCII digits; raise ValueError for anything else."""
+    if not is_number(text):
+        raise ValueError(f"expected a number, found {text!r}")
+    return float(text)
+
+
+def text_lines(file: Path, problems: Problems) -> list[str]:
+    """Return the lines of a UTF-8 text, with or without BOM, LF or CRLF; blank ones at its end are left out."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        problems.add(f"{file}: not UTF-8 text: {error.reason} at byte {error.start}; save it as UTF-8")
+        return []
+    if "\0" in text:
+        problems.add(f"{file}: holds NUL bytes; it is no text file")
+        return []
+    text = text.rstrip("\n")  # blank lines at the end are no lines; splitlines() would cut at U+2028 and others too
+    return text.split("\n") if text else []

@@ -1,8 +1,8 @@
 """An epoch of decoder training on cached samples, against reading the pickles of a published epoch.
 
-Prints `name | reference | ours | ratio | wanted`. The reference only reads; its own training is not counted. A published training
-set has ten pickles an image, one for each random-flip pass; the cache's four views stand for them. Ours is the whole epoch:
-the draw of order and views, gathering, forward, backward, steps.
+Prints `name | reference | ours | ratio | wanted`. The reference only reads; its own training is not counted. A
+published training set has ten pickles an image, one for each random-flip pass; the cache's four views stand for them.
+Ours is the whole epoch: the draw of order and views, gathering, forward, backward, steps.
 """
 
 import argparse

@@ -29,6 +29,7 @@ from visionfm.features.extract import encoder_shape
 from visionfm.features.rows import RowBank, RowIdentity, write_cache
 from visionfm.interruption import StopFlag
 
+FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 names, then the Arm one
 INTERESTING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "avx_vnni", "asimd", "bf16")
 
 
@@ -156,7 +157,7 @@ def _machine(args: argparse.Namespace) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
     flags = " ".join(flag for flag in INTERESTING_FLAGS if flag in words)
-    bf16 = "has bf16 arithmetic" if encode.cpu_has_bf16() else "has no bf16 arithmetic: rows named bf16 run in float32"
+    bf16 = "has bf16 arithmetic" if FAST_BF16 & words else "has no bf16 arithmetic: bf16 is emulated"
     clock = "processor time" if args.cpu_time else "wall time"
     return f"{args.arch}, {args.threads} threads, {clock}, torch {torch.__version__}; the processor ({flags}) {bf16}"
 

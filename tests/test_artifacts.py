@@ -1,4 +1,4 @@
-"""Artefacts are absent or complete, never silently damaged, recalled when nothing changed, and equal bytes for equal input."""
+"""Artefacts are absent or complete, never silently damaged, recalled when nothing changed; equal input, equal bytes."""
 
 import contextlib
 import errno
@@ -216,7 +216,15 @@ def test_a_truncated_appended_zeroed_or_foreign_file_is_refused(name: str, resul
     lengths = [0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1]
     damaged = [whole[:length] for length in lengths]
     damaged += [whole + b"\0", whole + b"\n", whole + whole, b"\0" * len(whole), whole[:50] + b"\0" * 50 + whole[100:]]
-    damaged += [b"hello", b"[]", b"{}", b"{", b'{"visionfm": []}', b'{"visionfm": {"file_sha256": 3}}', b"<html></html>"]
+    damaged += [
+        b"hello",
+        b"[]",
+        b"{}",
+        b"{",
+        b'{"visionfm": []}',
+        b'{"visionfm": {"file_sha256": 3}}',
+        b"<html></html>",
+    ]
     damaged += [json.dumps({"visionfm": {"file_sha256": "a" * 64}}).encode(), b"\xff" * 40]
     for content in damaged:
         path.write_bytes(content)

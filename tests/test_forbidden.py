@@ -1,4 +1,4 @@
-"""What may stand nowhere in the package or the workflow: unsafe loading, swallowed errors, rerun traps, machine paths."""
+"""What may stand nowhere in package or workflow: unsafe loading, swallowed errors, rerun traps, machine paths."""
 
 import ast
 import re

@@ -116,9 +116,10 @@ def write_table(
     extra: Mapping[str, str] | None = None,
     not_payload: tuple[str, ...] = (),
 ) -> None:
-    """Publish a `pyarrow.Table` as Parquet; columns in `not_payload` (file dates) stay out of the payload digest."""
+    """Publish a `pyarrow.Table` as Parquet; columns and metadata in `not_payload` stay out of the payload digest."""
     extra = extra or {}
-    payload = formats.table_digest(table, not_payload, extra)
+    said = {name: text for name, text in extra.items() if name not in not_payload}
+    payload = formats.table_digest(table, not_payload, said)
     _publish_sealed(path, formats.table_bytes(table, _metadata(made_by, schema, payload, extra)))
 
 

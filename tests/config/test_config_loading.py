@@ -105,9 +105,7 @@ def test_keys_that_stand_twice_are_errors_at_any_depth(tmp_path: Path) -> None:
 
 
 def test_anchors_aliases_and_merge_keys_work(tmp_path: Path) -> None:
-    text = GOOD.replace("a: {", "base: &base {").replace(
-        "tasks:", "  a: {<<: *base, root: data/b}\ntasks:"
-    )
+    text = GOOD.replace("a: {", "base: &base {").replace("tasks:", "  a: {<<: *base, root: data/b}\ntasks:")
     config = load(tmp_path, text)
     assert (config.datasets["a"].root, config.datasets["a"].labels) == ("data/b", ["dr", "iop"])
 
@@ -189,7 +187,8 @@ tasks:
     expected = [
         "1: encoder: unknown key; did you mean 'encoders'?",
         "4: encoders.fundus.weight: unknown key; did you mean 'weights'?",
-        "4: encoders.fundus.statistics: expected 'weights', 'modality' or 'imagenet', or a block of keys, found 'modalty'; did you mean 'modality'?",
+        "4: encoders.fundus.statistics: expected 'weights', 'modality' or 'imagenet', or a block of keys, found"
+        " 'modalty'; did you mean 'modality'?",
         "4: encoders.fundus.modality: no modality is named 'Fundos'; did you mean 'Fundus'?",
         "6: models.tiny.Fundus: no encoder is named 'fundis'; did you mean 'fundus'?",
         "8: datasets.a.root: missing",
@@ -198,7 +197,8 @@ tasks:
         "12: datasets.a.split.validation: input should be less than 1, found 2",
         "12: datasets.a.split.by: expected 'subject', 'eye' or 'image', found 'person'",
         "14: tasks.t.datasets.0: no dataset is named 'b'; known: a",
-        "14: tasks.t.targets.dr.type: expected 'binary', 'multiclass', 'multilabel' or 'value', found 'binry'; did you mean 'binary'?",
+        "14: tasks.t.targets.dr.type: expected 'binary', 'multiclass', 'multilabel' or 'value', found 'binry'"
+        "; did you mean 'binary'?",
         "14: tasks.t.seeds: list should have at least 1 item after validation, not 0, found a list",
         "14: tasks.t.targets.dr: no label of the task's datasets is named 'dr'; known: none",
     ]
@@ -279,7 +279,9 @@ def test_every_example_is_valid_and_survives_a_round_trip(path: Path) -> None:
 
 
 MODEL: dict[str, Any] = {
-    "encoders": {"e": {"modality": "Fundus", "weights": "random", "arch": "x", "trained_on": ["d"], "statistics": "weights"}},
+    "encoders": {
+        "e": {"modality": "Fundus", "weights": "random", "arch": "x", "trained_on": ["d"], "statistics": "weights"}
+    },
     "models": {"m": {"Fundus": "e"}},
     "datasets": {
         "d": {

@@ -142,8 +142,9 @@ def test_another_split_changes_labels_alone() -> None:
     assert changes({"f": {**RAW["datasets"]["f"], "split": {"seed": 1}}}, "datasets") == {"label_settings('f',)"}
 
 
-def test_renaming_a_weights_file_changes_no_settings() -> None:
-    assert changes({"fundus": {**RAW["encoders"]["fundus"], "weights": "moved/w2.pth"}}, "encoders") == set()
+def test_other_weights_change_the_import_alone() -> None:
+    other = {"fundus": {**RAW["encoders"]["fundus"], "weights": "moved/w2.pth"}}
+    assert changes(other, "encoders") == {"import_settings('fundus',)"}
 
 
 def test_a_dry_run_of_fifty_datasets_is_planned_in_seconds(tmp_path: Path) -> None:
@@ -153,7 +154,9 @@ def test_a_dry_run_of_fifty_datasets_is_planned_in_seconds(tmp_path: Path) -> No
     lines += [f"  m{i}: {{any: e}}" for i in range(5)] + ["datasets:"]
     lines += [f"  d{i}: {{modality: OCT, root: d{i}, layout: vfm, labels: [y]}}" for i in range(50)] + ["tasks:"]
     names = ", ".join(f"d{i}" for i in range(50))
-    task = f"{{kind: classification, datasets: [{names}], models: [m0, m1, m2, m3, m4], targets: {{y: {{type: binary}}}}}}"
+    task = (
+        f"{{kind: classification, datasets: [{names}], models: [m0, m1, m2, m3, m4], targets: {{y: {{type: binary}}}}}}"
+    )
     lines += [f"  t{i}: {task}" for i in range(20)]
     (tmp_path / "c.yaml").write_text("\n".join(lines))
     started = time.monotonic()

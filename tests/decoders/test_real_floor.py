@@ -71,7 +71,7 @@ def test_sound_decoder_is_as_good_as_logistic_regression_on_the_same_rows(tmp_pa
         ours.append(roc_auc_score(found.truth, found.scores.str[0]))
         rows = flat_NVF[learn].reshape(-1, flat_NVF.shape[2])
         mean, std = rows.mean(0), rows.std(0)
-        model = LogisticRegression(C=1 / len(VIEWS), max_iter=500)  # each image counts once
+        model = LogisticRegression(C=1 / len(VIEWS), max_iter=200)  # each image counts once
         model.fit((rows - mean) / std, np.repeat(sick_N[learn], len(VIEWS)))
         reference.append(roc_auc_score(sick_N[test], model.decision_function((flat_NVF[test, 0] - mean) / std)))
     print(f"AUROC: decoder {np.mean(ours):.3f}, logistic regression {np.mean(reference):.3f}")

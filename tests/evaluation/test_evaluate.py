@@ -243,6 +243,22 @@ def test_the_macro_mean_leaves_absent_classes_out_and_counts_them(evaluated: Cal
     assert one(found, metric="brier", class_="never seen")["value"] is not None
 
 
+def test_each_class_counts_the_samples_that_know_it_and_macro_those_that_know_any(
+    evaluated: Callable[..., list[Row]],
+) -> None:
+    fundus, clinic = samples(40), samples(30, dataset="clinic")
+    rows = []
+    for label, known in (("drusen", fundus), ("edema", clinic), ("never seen", [])):
+        of_label = binary_rows(fundus + clinic, target="signs", label=label)
+        ids = {sample["sample_id"] for sample in known}
+        rows += [row if row["sample_id"] in ids else row | {"truth": None} for row in of_label]
+    found = evaluated({"seed0": rows}, {"signs": SIGNS})
+    counts = {label: one(found, metric="auroc", class_=label) for label in (*SIGNS["classes"], "macro")}
+    assert [(row["n"], row["n_subjects"]) for row in counts.values()] == [(40, 20), (30, 15), (0, 0), (70, 35)]
+    assert counts["never seen"]["reason"] == "no sample with a known answer"
+    assert counts["macro"]["value"] == pytest.approx((counts["drusen"]["value"] + counts["edema"]["value"]) / 2)
+
+
 def test_a_multiclass_target_is_scored_by_class_and_as_a_whole(evaluated: Callable[..., list[Row]]) -> None:
     of = grade_rows(samples(90))
     rows = evaluated({"seed0": of}, {"grade": GRADE})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WIDTH, Project
+from small_project import WIDTH, Project
 
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import Project, write_images
+from small_project import Project, write_images
 
 from visionfm import artifacts
 from visionfm.errors import Stopped
@@ -124,13 +124,3 @@ def test_large_encoders_get_small_batches_on_a_cpu() -> None:
     assert rows(192, 16, 224) == 16
     assert rows(768, 16, 224) == 4
     assert rows(1024, 14, 518) == 4
-
-
-def test_bf16_is_not_emulated(
-    project: Project, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level("INFO", "visionfm")
-    monkeypatch.setattr(encode, "cpu_has_bf16", lambda: False)
-    project.extract(precision="bf16")
-    assert "no bf16 arithmetic" in caplog.text
-    assert artifacts.read_metadata(project.out)["precision"] == "bf16"

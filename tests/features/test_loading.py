@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_images
 from PIL import Image
+from small_project import write_images
 
 from visionfm.data.transforms import VIEWS
 from visionfm.errors import DataError

@@ -196,7 +196,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Project:
     folder = tmp_path_factory.mktemp("fresh") / "project"
     for seed, name in enumerate("ab"):
         write_dataset(folder / name, seed)
-        write_weights(folder / f"{name}.pth", seed)
+        write_weights(folder.parent / f"{name}.pth", seed)
+        # A link: copies of the project share the file, so that its inode and ctime tell of no change.
+        (folder / f"{name}.pth").symlink_to(folder.parent / f"{name}.pth")
     project = Project(folder, commands)
     project.config = CONFIG
     return project

@@ -71,11 +71,11 @@ def add_task(project: Project) -> None:
 
 
 def replace_weights(project: Project) -> None:
-    stat = (project.folder / "a.pth").stat()
-    write_weights(project.folder / "new.pth", 9)
-    shutil.copyfile(project.folder / "new.pth", project.folder / "a.pth")
-    (project.folder / "new.pth").unlink()
-    os.utime(project.folder / "a.pth", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # an old date does not hide it
+    weights = project.folder / "a.pth"
+    stat = weights.stat()
+    weights.unlink()
+    write_weights(weights, 9)
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # an old date does not hide it
 
 
 def rename_dataset(project: Project) -> None:
@@ -119,7 +119,8 @@ CASES = {
     ),
     "an image with a label is added": Case(
         add_image_with_label,
-        {"index": 1, "label": 2, "audit": 2, "extract": 1, "fuse": 2, "train": 2, "predict": 2, "evaluate": 2, "report": 1},
+        # b takes its splits from a, so one more subject may move one of b's across a boundary: all three tasks
+        {"index": 1, "label": 2, "audit": 3, "extract": 1, "fuse": 3, "train": 3, "predict": 3, "evaluate": 3, "report": 1},
         ("encoded 1, reused 48",),
     ),
     "an image is removed": Case(
@@ -139,16 +140,16 @@ CASES = {
         ("encoded 48, reused 0",),
     ),
     "a dataset is renamed": Case(
-        rename_dataset,
-        {"index": 1, "label": 2, "audit": 2, "extract": 1, "fuse": 2, "train": 2, "predict": 2, "evaluate": 2, "report": 1},
+        rename_dataset,  # metrics of eyes are told apart by cohort, so sick_eye's do not know the name
+        {"index": 1, "label": 2, "audit": 2, "extract": 1, "fuse": 2, "train": 2, "predict": 2, "evaluate": 1, "report": 1},
         ("encoded 0, reused 48",),
     ),
     "the version of extract is raised": Case(
         raise_version,
-        {"extract": 2},  # equal rows: what lies behind is unchanged
+        {"extract": 2, "report": 1},  # equal rows: what lies behind is unchanged
         ("encoded 48, reused 0",),
     ),
-    "the version of label is raised": Case(raise_version_of_label, {"label": 2}),
+    "the version of label is raised": Case(raise_version_of_label, {"label": 2, "report": 1}),
 }
 
 

@@ -47,7 +47,8 @@ def serve(path: str) -> None:
     import timm
     import torch
 
-    assert (matplotlib, pandas, sklearn, snakemake, timm, torch)
+    modules = (matplotlib, pandas, sklearn, snakemake, timm, torch)
+    print(f"warm: {', '.join(module.__name__ for module in modules)}", file=sys.stderr)
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen(64)

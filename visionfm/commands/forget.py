@@ -28,8 +28,9 @@ def main(args: argparse.Namespace) -> None:
             else Path(artifacts.RESULTS) / name
         )
         kept = artifacts.kept_path(path)
-        # The folder results/ must be named: a run may itself lie below some other folder of that name.
-        if kept is None or artifacts.RESULTS not in (parts := Path(os.path.normpath(path)).parts):
+        # The folder results/ must be named, and hold kept copies: a run may itself lie below a folder of that name.
+        parts = Path(os.path.normpath(path)).parts
+        if kept is None or artifacts.RESULTS not in parts or not _holds_results(kept):
             raise UsageError("only artefacts below results/ can be forgotten", found=path, do="name one below results/")
         if parts[-1] == artifacts.RESULTS or artifacts.KEPT in parts:
             raise UsageError(
@@ -41,3 +42,7 @@ def main(args: argparse.Namespace) -> None:
         for place in there:
             shutil.rmtree(place) if place.is_dir() else place.unlink()
         log.info("forgotten: %s", path)
+
+
+def _holds_results(kept: Path) -> bool:
+    return any(folder.name == artifacts.KEPT and folder.is_dir() for folder in kept.parents)

@@ -77,7 +77,7 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
             last = time.monotonic()
     _check_access(root, rows.values())
     extra = {"reading": reading, "modality": settings.modality}
-    artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns",))
+    artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns", "reading"))
     if (partial := _partial(out)) is not None:
         partial.unlink(missing_ok=True)
     bad = [row for row in rows.values() if row["status"] != "ok"]

@@ -127,8 +127,9 @@ def _draw(
         given = [taken.get(subject, split) for subject, split in zip(subjects, given, strict=True)]
     if settings.labels == "none":
         return [split or "test" for split in given]
+    undivided = [list(pair) for pair in zip(keys, image_ids, strict=True)]
     drawn = splits.draw(
-        [list(pair) for pair in zip(keys, image_ids, strict=True)],
+        undivided,
         given,
         strata,
         validation=rule.validation,
@@ -139,7 +140,7 @@ def _draw(
         raise DataError(
             f"split of {settings.dataset}: no group is left for validation",
             expected="at least two groups of training images in some stratum",
-            found=f"{len(set(keys))} groups",
+            found=f"{len(set(splits.connected(undivided)))} groups (identical images are one)",
             do="give more images, a coarser split.stratify, or a split column",
         )
     return drawn

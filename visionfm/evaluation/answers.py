@@ -19,6 +19,7 @@ from visionfm.evaluation.metrics import Floats
 
 ALL = "all"
 SPLITS = ("test", "validation")  # always reported, even when empty; others where there are predictions
+ROUNDING = 1e-6  # of probabilities computed in single precision
 REDO = "run `visionfm predict` again"
 
 
@@ -144,7 +145,7 @@ def _scores(rows: Any, target: Target, where: str) -> Floats:
                 "scores do not fit the target", expected=f"{width} a sample", found=wrong[0], where=where, do=REDO
             )
         score_RK = np.asarray(lists, dtype=np.float64).reshape(-1, width)
-        if (bad := (score_RK < 0) | (score_RK > 1)).any():
+        if (bad := (score_RK < -ROUNDING) | (score_RK > 1 + ROUNDING)).any():
             raise ArtifactError("scores are no probabilities", found=score_RK[bad][0], where=where, do=REDO)
     if not np.isfinite(score_RK).all():
         count = int((~np.isfinite(score_RK)).any(axis=1).sum())

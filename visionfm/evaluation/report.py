@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionfm import artifacts
 from visionfm.config.settings import ReportSettings
+from visionfm.versions import VERSIONS
 
 if TYPE_CHECKING:
     from visionfm.evaluation.report_view import Page
@@ -45,7 +46,9 @@ def report(out: Path, metrics_out: Path, figures_dir: Path, settings: ReportSett
 
     plan = Plan(Config.model_validate_json(_as_json(settings.config)))
     digests = {path: artifacts.payload_digest(path) for path in report_data.inputs(plan)}
-    made_by = artifacts.provenance("report", settings.model_dump(mode="json"), digests)
+    # The page names the version of every stage, so it depends on them.
+    said = {**settings.model_dump(mode="json"), "versions": VERSIONS}
+    made_by = artifacts.provenance("report", said, digests)
     figures = {pair: figures_dir / Path(plan.figure(*pair)).name for pair in plan.task_models()}
     if all([artifacts.recall(path, made_by) for path in [out, metrics_out, *figures.values()]]):
         log.info("report: unchanged; open %s", out)

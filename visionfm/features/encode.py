@@ -34,7 +34,6 @@ log = logging.getLogger("visionfm")
 PART_IMAGES, PART_S = 1024, 60.0
 CPU_ACTIVATION_MB = 12.0  # of the widest activation: larger ones leave the cache, and are allocated anew each time
 CPU_ROWS = (4, 16)  # a multiple of the first, so that the four views of images fill a batch; at most the second
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 names, then the Arm one
 
 
 class Process(NamedTuple):
@@ -181,14 +180,6 @@ def choose_device(device: str, gpu: int, local_rank: int) -> "torch.device":
     return torch.device("cpu")
 
 
-def cpu_has_bf16() -> bool:
-    """Return whether this processor calculates in bfloat16; emulated, it is several times slower than float32."""
-    try:
-        return bool(BF16_FLAGS & set(Path("/proc/cpuinfo").read_text().split()))
-    except OSError:
-        return False
-
-
 def cpu_rows(encoder: "Encoder", size_px: int) -> int:
     """Return how many images go through the encoder at a time on a CPU: as many as fit its cache."""
     tokens = (size_px // encoder.patch) ** 2 + 1
@@ -202,7 +193,6 @@ def _load(path: Path, settings: "ExtractSettings", device: "torch.device") -> "E
 
     from visionfm.encoders.vit import load_encoder
 
-    precision = settings.precision
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -210,10 +200,7 @@ def _load(path: Path, settings: "ExtractSettings", device: "torch.device") -> "E
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
         torch.cuda.set_device(device)
-    elif precision == "bf16" and not cpu_has_bf16():
-        log.info("this processor has no bf16 arithmetic: float32 is used, more exact and here several times faster")
-        precision = "fp32"
-    return load_encoder(path, image_size=settings.size, device=device, precision=precision)
+    return load_encoder(path, image_size=settings.size, device=device, precision=settings.precision)
 
 
 def _encode_all(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
 from visionfm.features import cache
+from visionfm.versions import VERSIONS
 
 log = logging.getLogger("visionfm")
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # cls_NVLD, patch_mean_NVD
@@ -101,7 +102,8 @@ class RowBank:
 
     def _fill_from_file(self, path: Path, identity: RowIdentity) -> None:
         attributes = artifacts.read_metadata(path, verify=False)
-        if any(attributes.get(name) != value for name, value in identity.attributes().items()):
+        wanted = {**identity.attributes(), "version": str(VERSIONS["extract"])}
+        if any(attributes.get(name) != value for name, value in wanted.items()):
             return
         names, _ = artifacts.read_hdf5(path, ("image_id", "view"))
         useful_V = [self.views.index(view) for view in names["view"] if view in self.views]

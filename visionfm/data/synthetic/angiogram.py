@@ -78,9 +78,9 @@ def _signs(scene: Scene, retina: Retina) -> None:
         turn = rng.uniform(0.25, 0.75) * np.pi * (1 if rng.random() < 0.5 else -1)
         height = (canvas.x - 0.5) * np.cos(turn) + (canvas.y - 0.5) * np.sin(turn) + 0.03 * canvas.clouds(rng, 5)
         area = np.clip((height - 0.04) / 0.025, 0, 1).astype(np.float32) * field
-        scene.sign("Retinal Detachment", area, 0.42, 0.6)
+        scene.tint("Retinal Detachment", area, 0.42, 0.6)
         paint_signs(scene, {"Retinal Detachment": Look(area, 0.03, 0.9)})
     if scene.has("Cataract"):
         canvas.blur(0.0035 * scene.difficulty.opacity)
-        scene.sign("Cataract", field, 0.36, 0.40)
+        scene.tint("Cataract", field, 0.36, 0.40)
         paint_signs(scene, {"Cataract": Look(field, 0.08, 0.5)})

@@ -62,16 +62,16 @@ def _paint(scene: Scene, everything: Array, dark: Array, bright: Array) -> None:
     paint_signs(
         scene,
         {
-            "DR-1": Look(everything, 0.85),
-            "DR-2": Look(everything, 0.70),
-            "DR-3": Look(everything, 0.62),
-            "DR-4": Look(everything, 0.75),
-            "Glaucoma": Look(everything, 0.42, 0.7),
-            "AMD": Look(everything, 0.70),
-            "Cataract": Look(everything, 0.40, 0.6),
-            "Hypertensive Retinopathy": Look(everything, 0.42, 0.7),
-            "Retinal Vein Occlusion": Look(everything * half, 0.85),
-            "Myopia": Look(everything, 0.42, 0.7),
+            "DR-1": Look(everything, 0.70),
+            "DR-2": Look(everything, 0.60),
+            "DR-3": Look(everything, 0.50),
+            "DR-4": Look(everything, 0.55),
+            "Glaucoma": Look(everything, 0.36, 0.65),
+            "AMD": Look(everything, 0.60),
+            "Cataract": Look(everything, 0.34, 0.6),
+            "Hypertensive Retinopathy": Look(everything, 0.36, 0.65),
+            "Retinal Vein Occlusion": Look(everything * half, 0.75),
+            "Myopia": Look(everything, 0.36, 0.65),
             "Retinal Detachment": Look(np.maximum(dark, 0.4 * bright), 0.50, 0.8),
         },
     )
@@ -140,8 +140,8 @@ def draw_ubm(scene: Scene) -> None:
         scene.sign(
             "Retinal Detachment", canvas.between(floor + 0.30 + 0.5 * off**2, floor + 0.32 + 0.5 * off**2), 0.8, 0.9
         )
-    everything = np.ones_like(canvas.x)
-    _paint(scene, everything, everything, everything)
+    eye = canvas.below(outer)
+    _paint(scene, eye, eye, eye)
     canvas.rgb *= (1 + scene.grain_of_tissue(0.35))[..., None]
     speckle = canvas.grain(scene.stream("UBM/speckle"))
     canvas.rgb *= np.clip(1 + 0.25 * speckle, 0, 2)[..., None]

@@ -75,7 +75,7 @@ def _vessels(scene: Scene, retina: Retina) -> None:
     scene.keep("arteries", arteries)
     if scene.has("Hypertensive Retinopathy"):  # silver wiring: a bright reflex in wide, hard arteriolar walls
         walls = canvas.strokes(retina.arteries.lines, [max(0.006, 1.5 * width) for width in retina.arteries.widths])
-        scene.sign("Hypertensive Retinopathy", walls, (0.92, 0.80, 0.74), 0.9)
+        scene.tint("Hypertensive Retinopathy", walls, (0.92, 0.80, 0.74), 0.9)
 
 
 def _myopia_below(scene: Scene, retina: Retina) -> None:
@@ -141,7 +141,7 @@ def _detachment(scene: Scene) -> None:
     toward = rng.uniform(0.25, 0.75) * np.pi * (1 if rng.random() < 0.5 else -1)
     height = (canvas.x - 0.5) * np.cos(toward) + (canvas.y - 0.5) * np.sin(toward) + 0.03 * canvas.clouds(rng, 5)
     area = np.clip((height - 0.04) / 0.025, 0, 1).astype(np.float32)
-    scene.sign("Retinal Detachment", area, (0.60, 0.57, 0.53), 0.75)
+    scene.tint("Retinal Detachment", area, (0.60, 0.57, 0.53), 0.75)
     paint_signs(scene, {"Retinal Detachment": Look(area, (0.36, 0.35, 0.36), 0.7)})
 
 
@@ -149,5 +149,5 @@ def _cataract(scene: Scene) -> None:
     """A milky veil: slightly blurred, and lifted towards a dull grey-yellow."""
     scene.canvas.blur(0.0035 * scene.difficulty.opacity)
     everywhere = np.ones_like(scene.canvas.x)
-    scene.sign("Cataract", everywhere, (0.78, 0.66, 0.50), 0.36)
+    scene.tint("Cataract", everywhere, (0.78, 0.66, 0.50), 0.36)
     paint_signs(scene, {"Cataract": Look(everywhere, (0.40, 0.30, 0.20), 0.35)})

@@ -26,14 +26,24 @@ FACTOR_WEAVES = {
 
 
 class Difficulty(NamedTuple):
-    """How clearly signs show: their opacity, their number, and the variation between captures (0 none)."""
+    """How clearly signs show.
+
+    `opacity` and `amount` scale the signs' contrast and number, `clutter` the variation between captures (0 none);
+    `drift` is the share of a cell by which an eye's marks are displaced together, so that averages over patches no longer
+    add them up; `veil` scales what tints large areas.
+    """
 
     opacity: float
     amount: float
     clutter: float
+    drift: float
+    veil: float
 
 
-DIFFICULTIES = {"easy": Difficulty(1.0, 1.0, 0.0), "hard": Difficulty(0.3, 0.45, 1.0)}
+DIFFICULTIES = {
+    "easy": Difficulty(opacity=1.0, amount=1.0, clutter=0.0, drift=0.0, veil=1.0),
+    "hard": Difficulty(opacity=0.4, amount=0.55, clutter=1.0, drift=0.6, veil=0.4),
+}
 
 
 @dataclass
@@ -79,18 +89,25 @@ class Scene:
         self.canvas.paint(mask, colour, opacity * self.difficulty.opacity)
         self.keep(name, mask)
 
+    def tint(self, name: str, mask: Array, colour: Colour, opacity: float) -> None:
+        """Paint a sign that covers a large area."""
+        self.sign(name, mask, colour, opacity * self.difficulty.veil)
+
     def keep(self, name: str, mask: Array) -> None:
         """Note a mask (joined with what already has the name)."""
         known = self.geometry.masks.get(name)
         self.geometry.masks[name] = mask if known is None else np.maximum(known, mask)
 
-    def weave(self, across: int, down: int, warp: float = 0.0, rng: np.random.Generator | None = None) -> Array:
-        """Return checks in [-1, 1] with that many periods a lattice cell; `warp` bends them, in radians."""
-        canvas = self.canvas
-        turn = np.float32(2 * np.pi * CELLS)
-        bend = np.float32(warp) * canvas.clouds(rng, 6) if warp and rng is not None else np.float32(0)
-        along = np.cos(turn * across * canvas.x + bend) if across else np.ones_like(canvas.x)
-        return along * np.cos(turn * down * canvas.y + bend) if down else along
+    def weave(
+        self, across: int, down: int, bend: Array | float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+    ) -> Array:
+        """Return checks in [-1, 1] with that many periods a lattice cell; `bend` in radians, `shift` in cells."""
+        x, y = (
+            self.canvas.x * np.float32(CELLS) - np.float32(shift[0]),
+            self.canvas.y * np.float32(CELLS) - np.float32(shift[1]),
+        )
+        along = np.cos(np.float32(2 * np.pi * across) * x + bend) if across else np.ones_like(x)
+        return np.asarray(along * np.cos(np.float32(2 * np.pi * down) * y + bend) if down else along)
 
     def grain_of_tissue(self, contrast: float) -> Array:
         """Return the fine texture, around 0, that the eye's six factors give its tissue."""

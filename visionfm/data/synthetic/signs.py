@@ -17,7 +17,7 @@ from visionfm.data.synthetic.scene import CELLS, Scene
 
 GRADE_SIGNS = DISEASES[1:5]
 SIGNS = (*GRADE_SIGNS, *NOT_GRADED)
-THINNED = {1: 0.6, 2: 0.15, 3: 0.15}  # the density of a grade's marks once a higher one is reached
+THINNED = {1: 0.9, 2: 0.15, 3: 0.15}  # the density of a grade's marks once a higher one is reached
 JITTER = 0.12  # of a cell
 
 
@@ -54,11 +54,12 @@ MARKS: dict[str, Dots | Stripes] = {
 
 
 class Look(NamedTuple):
-    """How a modality shows a mark: where (a mask), in which colour, how opaque."""
+    """How a modality shows a mark: where (a mask), in which colour, how opaque, and how large against the usual."""
 
     region: Array
     colour: Colour
     opacity: float = 0.95
+    scale: float = 1.0
 
 
 def shown(scene: Scene) -> dict[str, float]:
@@ -73,20 +74,23 @@ def paint_signs(scene: Scene, looks: Mapping[str, Look]) -> None:
     for name, density in shown(scene).items():
         if name in looks:
             look = looks[name]
-            scene.sign(name, mark(scene, name, look.region, density), look.colour, look.opacity)
+            scene.sign(name, mark(scene, name, look.region, density, look.scale), look.colour, look.opacity)
 
 
-def mark(scene: Scene, sign: str, region: Array, density: float = 1.0) -> Array:
+def mark(scene: Scene, sign: str, region: Array, density: float = 1.0, scale: float = 1.0) -> Array:
     """Return the mask of one sign's marks inside a region."""
     kind = MARKS[sign]
     rng = scene.stream(f"mark/{sign}")
+    drift = rng.uniform(-0.5, 0.5, 2) * scene.difficulty.drift
+    shift = (float(drift[0]), float(drift[1]))
     if isinstance(kind, Stripes):
-        waves = scene.weave(kind.across, kind.down, kind.warp, rng)
+        bend = np.float32(kind.warp) * scene.canvas.clouds(rng, 6)
+        waves = scene.weave(kind.across, kind.down, bend, shift)
         patchy = np.clip(0.6 + 0.45 * scene.canvas.clouds(rng, 7), 0, 1)
         return np.asarray(np.clip(0.5 + 0.75 * waves, 0, 1) * patchy * region, np.float32)
     keep = 0.8 * density * scene.difficulty.amount
-    at = inside(lattice(rng, kind.offset, keep, kind.cells), region)
-    radii = kind.radius * rng.uniform(0.65, 1.0, len(at))
+    at = inside(lattice(rng, (kind.offset[0] + shift[0], kind.offset[1] + shift[1]), keep, kind.cells), region)
+    radii = scale * kind.radius * rng.uniform(0.65, 1.0, len(at))
     if not kind.dash:
         return scene.canvas.dots(at, radii)
     tilt = rng.normal(0.0, 0.2, len(at))

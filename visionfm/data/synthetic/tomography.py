@@ -76,7 +76,7 @@ def draw_oct(scene: Scene) -> None:
 def _layers(scene: Scene, top: Array, bottom: Array, epithelium: Array, pit: Array) -> None:
     canvas = scene.canvas
     glow = canvas.between(epithelium, epithelium + np.float32(0.30), 0.004)
-    fade = np.exp(-np.clip(canvas.y - epithelium[None, :], 0, None) / np.float32(0.16))
+    fade = np.exp(-np.clip(canvas.y - epithelium[None, :], 0, None) / np.float32(0.24))
     texture = 1 + 0.28 * canvas.clouds(scene.stream("OCT/choroid"), 30, 46)
     canvas.paint(glow * fade * texture, 0.50 - 0.18 * scene.level("pigment"))
     edge = top
@@ -121,19 +121,19 @@ def _signs(scene: Scene, vitreous: Array, retina: Array, choroid: Array, gap: Ar
     paint_signs(
         scene,
         {
-            "DR-1": Look(np.maximum(retina, choroid), 0.02),
+            "DR-1": Look(np.maximum(retina, choroid), 0.02, scale=1.5),
             "DR-2": Look(np.maximum(retina, choroid), 1.0),
-            "DR-3": Look(np.maximum(retina, choroid), 0.02),
+            "DR-3": Look(np.maximum(retina, choroid), 0.02, scale=1.25),
             "DR-4": Look(np.maximum(vitreous, retina), 0.75),
             "Glaucoma": Look(np.maximum(retina, choroid), 0.04, 0.7),
-            "AMD": Look(choroid, 0.95, 0.9),
+            "AMD": Look(np.maximum(retina, choroid), 0.95, 0.9, scale=1.15),
             "Cataract": Look(everything, 0.02, 0.45),
             "Hypertensive Retinopathy": Look(np.maximum(retina, choroid), 0.62, 0.8),
-            "Retinal Vein Occlusion": Look(np.maximum(retina, choroid), 0.02),
+            "Retinal Vein Occlusion": Look(np.maximum(retina, choroid), 0.02, scale=1.15),
             "Myopia": Look(choroid, 0.85, 0.8),
             "Retinal Detachment": Look(np.maximum(retina, choroid), 0.03, 0.65),
         },
     )
     if scene.has("Cataract"):
         scene.canvas.blur(0.003 * scene.difficulty.opacity)
-        scene.sign("Cataract", everything, 0.16, 0.35)
+        scene.tint("Cataract", everything, 0.16, 0.35)

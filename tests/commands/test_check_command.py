@@ -1,0 +1,54 @@
+"""`visionfm check`: every error at once, or what the config would do."""
+
+from pathlib import Path
+
+import pytest
+
+from visionfm.cli import main
+
+GOOD = """\
+encoders:
+  fundus: {modality: Fundus, weights: w.pth}
+models:
+  m: {Fundus: fundus}
+datasets:
+  a: {modality: Fundus, root: data/a, layout: vfm, labels: [dr]}
+  b: {modality: Fundus, root: data/b, layout: vfm, labels: [dr]}
+tasks:
+  t: {kind: classification, datasets: [a], models: [m], targets: {dr: {type: binary}}, seeds: [0, 1]}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(GOOD)
+    return tmp_path / "c.yaml"
+
+
+def test_a_good_config_is_summed_up_and_what_is_missing_is_said(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/b").mkdir(parents=True)
+    assert main(["check", "c.yaml"]) == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "c.yaml: no errors. 2 datasets, 1 encoders, 1 feature caches, 1 tasks, 2 decoders."
+    assert shown[1:] == [
+        "dataset a: no folder data/a (relative to the working directory)",
+        "encoder fundus: no file w.pth; docs/weights.md says where weights are given out",
+        "no task uses: b",
+    ]
+
+
+def test_several_files_are_checked_as_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("more.yaml").write_text("tasks: {t: {seeds: [0, 1, 2]}}\n")
+    assert main(["check", "c.yaml", "more.yaml"]) == 0
+    assert "3 decoders" in capsys.readouterr().err
+
+
+def test_mistakes_end_with_exit_code_2_and_nothing_is_written(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(GOOD.replace("layout", "layuot").replace("type", "tipe"))
+    assert main(["check", "c.yaml"]) == 2
+    shown = capsys.readouterr().err
+    assert "c.yaml:6: datasets.a.layuot: unknown key; did you mean 'layout'?" in shown and "c.yaml:9: " in shown
+    assert [path.name for path in Path().iterdir()] == ["c.yaml"]

@@ -1,0 +1,80 @@
+"""`visionfm verify` finds damage; `visionfm forget` drops results and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from visionfm import artifacts
+from visionfm.cli import main
+
+MADE_BY = artifacts.provenance("report", {}, {})
+
+
+def write(path: str) -> Path:
+    artifacts.write_text(path, path, MADE_BY, schema="visionfm/x/1")
+    return Path(path)
+
+
+def test_whole_artefacts_pass_and_are_counted(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("results/a/x.svg")
+    write("results/y.html")
+    Path("results/log.txt").write_text("no artefact")
+    assert main(["verify", "results"]) == 0
+    assert capsys.readouterr().err == "verify: 2 artefacts are as they were written\n"
+    assert main(["verify", "results/.kept", "results/y.html"]) == 0
+    assert "3 artefacts" in capsys.readouterr().err
+
+
+def test_all_damaged_and_missing_artefacts_are_listed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("x", "y", "z"):
+        write(f"results/{name}.svg")
+    for name in ("x", "z"):
+        Path(f"results/{name}.svg").write_text("damaged")
+    assert main(["verify", "results", "results/none.svg"]) == 4
+    shown = capsys.readouterr().err
+    assert "verify: 3 problems" in shown and all(f"results/{name}.svg" in shown for name in ("x", "z", "none"))
+    assert "results/y.svg" not in shown
+
+
+def test_metadata_are_shown_as_json(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("results/x.svg")
+    assert main(["verify", "--show", "results/x.svg"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["path"], shown["stage"], shown["key"]) == ("results/x.svg", "report", MADE_BY.key)
+
+
+@pytest.mark.parametrize(
+    "name", ["encoders/oct", "results/encoders/oct", "./results/encoders/oct/", "encoders/oct/x.svg"]
+)
+def test_an_artefact_is_forgotten_with_its_kept_copy(name: str, results: Path) -> None:
+    path, other = write("results/encoders/oct/x.svg"), write("results/encoders/fundus/x.svg")
+    assert main(["forget", name]) == 0
+    assert not path.exists() and not artifacts.recall(path, MADE_BY)
+    assert other.exists() and artifacts.recall(other, MADE_BY)
+
+
+def test_a_kept_copy_alone_is_forgotten_too(results: Path) -> None:
+    path = write("results/encoders/oct/x.svg")
+    path.unlink()
+    assert main(["forget", "encoders/oct"]) == 0
+    assert not artifacts.recall(path, MADE_BY)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["results", "results/", "results/../results", ".", "data", "./data", "results/../data", "../../results/run/data",
+     "/", "results/.kept", "results/.kept/x.svg", "none", "results/none", "", "absolute"],
+)  # fmt: skip
+def test_nothing_but_results_can_be_forgotten(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where the run itself lies below some folder named results."""
+    run = tmp_path / "results" / "run"
+    (run / "data").mkdir(parents=True)
+    (run / "data" / "image.png").write_text("mine")
+    monkeypatch.chdir(run)
+    path = write("results/x.svg")
+    assert main(["forget", str(run / "data") if name == "absolute" else name]) == 2
+    assert path.exists() and (run / "data" / "image.png").exists() and artifacts.recall(path, MADE_BY)
+    assert "error: " in capsys.readouterr().err

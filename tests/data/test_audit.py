@@ -1,0 +1,262 @@
+"""The audit finds every leak between splits and every contradiction, and lets through what has a written reason."""
+
+import csv
+import hashlib
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from visionfm import artifacts
+from visionfm.config.schema import Columns
+from visionfm.config.settings import AuditSettings, IndexSettings, LabelSettings
+from visionfm.data.audit import audit, by_dataset
+from visionfm.data.index import index
+from visionfm.data.labels import label
+from visionfm.errors import DataError, UsageError
+
+Row = dict[str, Any]
+MADE_BY = artifacts.provenance("label", {}, {})
+
+
+def row(number: int, split: str, subject: str | None = None, image: str | None = None, **labels: Any) -> Row:
+    return {
+        "path": f"{number:04}.png",
+        "image_id": image or f"bytes{number}",
+        "subject_id": subject or f"d/s{number}",
+        "split": split,
+        "status": "ok",
+        **labels,
+    }
+
+
+def write(dataset: str, rows: list[Row]) -> None:
+    """The tables that index and label would write, with what an audit reads."""
+    for name, left_out in (("images", ()), ("labels", ("status",))):
+        plain = [{key: value for key, value in one.items() if key not in left_out} for one in rows]
+        artifacts.write_table(
+            f"results/datasets/{dataset}/{name}.parquet", pa.Table.from_pylist(plain), MADE_BY, schema="visionfm/x/1"
+        )
+
+
+def run(data: dict[str, list[Row]], **settings: Any) -> list[Row]:
+    for name, rows in data.items():
+        write(name, rows)
+    return run_again(list(data), **settings)
+
+
+def run_again(names: list[str], **settings: Any) -> list[Row]:
+    pretraining = {name for group in settings.get("pretraining", {}).values() for name in group}
+    own = [name for name in names if name not in pretraining or name in settings.get("datasets", names)]
+    settings.setdefault("datasets", [name for name in own if name not in settings.get("external", [])])
+    files = {name: [Path(f"results/datasets/{name}/images.parquet")] for name in names}
+    tables = {
+        name: [Path(f"results/datasets/{name}/labels.parquet")]
+        for name in [*settings["datasets"], *settings.get("external", [])]
+    }
+    out = Path("results/tasks/t/audit.parquet")
+    audit(files, tables, out, AuditSettings(task="t", **settings))
+    found: list[Row] = artifacts.read_table(out).to_pylist()
+    return found
+
+
+def clean(count: int = 60) -> list[Row]:
+    return [row(number, ("train", "validation", "test")[number % 3]) for number in range(count)]
+
+
+def test_clean_data_pass_with_an_empty_table(results: Path) -> None:
+    assert run({"d": clean()}) == []
+    metadata = artifacts.read_metadata("results/tasks/t/audit.parquet")
+    assert (metadata["stage"], metadata["schema"]) == ("audit", "visionfm/audit/1")
+
+
+@pytest.mark.parametrize("kind", ["subject", "bytes"])
+@pytest.mark.parametrize("count", [1, 2, 7, 20, 21, 50])
+def test_every_planted_leak_is_found(count: int, kind: str, results: Path) -> None:
+    rows = clean(300)
+    for number in range(count):
+        one, other = rows[3 * number], rows[3 * number + 2]  # train and test
+        key = "subject_id" if kind == "subject" else "image_id"
+        other[key] = one[key]
+    with pytest.raises(DataError) as raised:
+        run({"d": rows})
+    text = str(raised.value)
+    assert text.startswith(f"audit of task t: {count} problem") and "allow_leakage" in text
+    shown = [f"d/{3 * number:04}.png (train)" in text for number in range(count)]
+    assert sum(shown) == min(count, 20)
+    findings = run_again(["d"], allow_leakage={"d": "planted on purpose"})
+    assert len(findings) == count and {finding["check"] for finding in findings} == {kind}
+    planted = {(f"{3 * number:04}.png", f"{3 * number + 2:04}.png") for number in range(count)}
+    assert {tuple(sorted((f["path"], f["other_path"]))) for f in findings} == planted
+    assert {(f["severity"], f["reason"]) for f in findings} == {("allowed", "planted on purpose")}
+
+
+def test_a_failed_audit_writes_nothing_and_leaves_the_old_one(results: Path) -> None:
+    run({"d": clean()})
+    out = Path("results/tasks/t/audit.parquet")
+    before = out.read_bytes()
+    rows = clean()
+    rows[0]["subject_id"] = rows[1]["subject_id"]
+    with pytest.raises(DataError):
+        run({"d": rows})
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("pair", list(combinations(("train", "validation", "test"), 2)))
+def test_leaks_between_any_two_splits_are_found(pair: tuple[str, str], results: Path) -> None:
+    with pytest.raises(DataError, match="subject d/s"):
+        run({"d": [row(1, pair[0], "d/s"), row(2, pair[1], "d/s")]})
+    with pytest.raises(DataError, match="identical images"):
+        run({"d": [row(1, pair[0], image="same"), row(2, pair[1], image="same")]})
+
+
+def test_a_subject_in_two_datasets_of_a_task_is_found(results: Path) -> None:
+    with pytest.raises(DataError, match=r"b/0002.png \(test\) and a/0001.png \(train\): subject c/s"):
+        run({"a": [row(1, "train", "c/s")], "b": [row(2, "test", "c/s")]})
+
+
+def test_external_data_are_test_data_whatever_their_split(results: Path) -> None:
+    data = {"a": [row(1, "train", "c/s")], "b": [row(2, "train", "c/s")]}
+    assert run(data) == []
+    with pytest.raises(DataError, match=r"b/0002.png \(test\)"):
+        run_again(["a", "b"], external=["b"])
+
+
+def test_a_reason_covers_its_own_dataset_and_no_other(results: Path) -> None:
+    data = {
+        "a": [row(1, "train", "c/s"), row(2, "test", "c/s")],
+        "b": [row(3, "train", "c/s")],
+        "e": [row(4, "test", "c/s")],
+    }
+    with pytest.raises(DataError) as raised:
+        run(data, allow_leakage={"a": "the same people, on purpose"})
+    text = str(raised.value)
+    assert "1 problem" in text and "e/0004.png (test) and b/0003.png (train)" in text
+    findings = run_again(["a", "b", "e"], allow_leakage={"a": "on purpose", "e": "on purpose too"})
+    assert {finding["severity"] for finding in findings} == {"allowed"} and len(findings) == 4
+
+
+def test_test_images_among_the_pretraining_images_are_found(results: Path) -> None:
+    data = {
+        "d": [row(1, "train"), row(2, "test"), row(3, "test")],
+        "old": [row(1, "train"), row(7, "", image="bytes2")],
+    }
+    with pytest.raises(DataError, match="encoder e was pretrained on this image") as raised:
+        run(data, datasets=["d"], pretraining={"e": ["old"]})
+    assert "d/0002.png (test) and old/0007.png (pretraining)" in str(raised.value) and "1 problem" in str(raised.value)
+    findings = run_again(
+        ["d", "old"], datasets=["d"], pretraining={"e": ["old"]}, allow_leakage={"d": "known, reported"}
+    )
+    assert [(f["check"], f["severity"]) for f in findings] == [("pretraining", "allowed")]
+
+
+def test_a_dataset_that_was_itself_pretrained_on_leaks_its_test_images(results: Path) -> None:
+    with pytest.raises(DataError, match="2 problems"):
+        run({"d": [row(1, "train"), row(2, "test"), row(3, "test")]}, datasets=["d"], pretraining={"e": ["d"]})
+
+
+def test_unreadable_images_fail_unless_they_are_to_be_skipped(results: Path) -> None:
+    rows = [row(1, "train"), {**row(2, "test"), "status": "truncated: JPEG, ended early"}]
+    with pytest.raises(DataError, match="truncated: JPEG"):
+        run({"d": rows}, bad_images={"d": "fail"})
+    findings = run_again(["d"], bad_images={"d": "skip"})
+    assert [(f["check"], f["severity"], f["path"]) for f in findings] == [("unreadable", "note", "0002.png")]
+
+
+def test_a_reason_for_leakage_does_not_excuse_unreadable_images(results: Path) -> None:
+    rows = [row(1, "train"), {**row(2, "test"), "status": "empty: 0 bytes"}]
+    with pytest.raises(DataError, match="empty"):
+        run({"d": rows}, allow_leakage={"d": "some long reason"})
+
+
+def test_each_pair_of_identical_images_with_different_labels_is_reported(results: Path) -> None:
+    rows = [
+        row(1, "train", image="x", dr=0.0, dme=1.0),
+        row(2, "train", image="x", dr=1.0, dme=1.0),
+        row(3, "train", image="x", dr=None, dme=2.0),
+        row(4, "train", image="y", dr=0.0, dme=1.0),
+        row(5, "train", image="y", dr=None, dme=1.0),
+    ]
+    findings = run({"d": rows}, targets=["dr", "dme"])
+    details = {(f["path"], f["other_path"]): f["detail"] for f in findings}
+    assert set(details) == {("0001.png", "0002.png"), ("0001.png", "0003.png"), ("0002.png", "0003.png")}
+    assert details["0001.png", "0002.png"].endswith("different labels: dr 0.0 and 1.0")
+    assert {f["severity"] for f in findings} == {"note"}
+    assert run_again(["d"], targets=["age"]) == []
+
+
+def test_every_contradiction_of_idrid_is_found(shared: Path, results: Path) -> None:
+    root = shared / "data" / "idrid"
+    settings = LabelSettings(
+        dataset="idrid",
+        layout="table",
+        table="labels.csv",
+        columns=Columns(image="image", targets={"dr_grade": "dr_grade", "dme_risk": "dme_risk"}),
+    )
+    images, labels = Path("results/datasets/idrid/images.parquet"), Path("results/datasets/idrid/labels.parquet")
+    index(root, images, IndexSettings(modality="Fundus", layout="table", images="images/*"), jobs=2)
+    label(root, [images], None, labels, settings)
+    out = Path("results/tasks/t/audit.parquet")
+    wanted = AuditSettings(task="t", datasets=["idrid"], targets=["dr_grade", "dme_risk"])
+    audit({"idrid": [images]}, {"idrid": [labels]}, out, wanted)
+    found = {(f["path"], f["other_path"]) for f in artifacts.read_table(out).to_pylist()}
+
+    with (root / "labels.csv").open(encoding="utf-8-sig") as file:  # by brute force
+        rows = sorted(csv.DictReader(file), key=lambda one: one["image"])
+    same = defaultdict(list)
+    for one in rows:
+        same[hashlib.sha256((root / one["image"]).read_bytes()).hexdigest()].append(one)
+    pairs = [pair for group in same.values() for pair in combinations(group, 2)]
+    contradictions = {
+        (one["image"], other["image"])
+        for one, other in pairs
+        if (one["dr_grade"], one["dme_risk"]) != (other["dr_grade"], other["dme_risk"])
+    }
+    assert found == contradictions and len(contradictions) >= 3
+
+
+def test_the_audit_says_the_same_wherever_and_in_whatever_order_its_files_lie(results: Path, tmp_path: Path) -> None:
+    data = {
+        "a": clean(9),
+        "b": [
+            {**one, "path": f"b{one['path']}", "subject_id": f"b/{i}", "image_id": f"b{i}"}
+            for i, one in enumerate(clean(9))
+        ],
+    }
+    run(data)
+    settings = AuditSettings(task="t", datasets=["a", "b"])
+    folder = tmp_path / "results" / "datasets"
+    files = {kind: {name: [folder / name / f"{kind}.parquet"] for name in ("b", "a")} for kind in ("images", "labels")}
+    audit(files["images"], files["labels"], tmp_path / "elsewhere.parquet", settings)
+    assert (tmp_path / "elsewhere.parquet").read_bytes() == Path("results/tasks/t/audit.parquet").read_bytes()
+
+
+def test_nothing_is_done_again_when_nothing_changed(results: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run({"d": clean()})
+    with caplog.at_level("INFO", "visionfm"):
+        run_again(["d"])
+    assert "unchanged: results/tasks/t/audit.parquet" in caplog.text
+
+
+@pytest.mark.parametrize("pair", ["file.parquet", "=file", "d="])
+def test_a_file_without_its_dataset_is_a_usage_error(pair: str) -> None:
+    with pytest.raises(UsageError, match="does not say whose it is"):
+        by_dataset(["a=1.parquet", pair])
+
+
+def test_the_files_of_a_dataset_are_collected() -> None:
+    assert by_dataset(["a=1", "b=x=y", "a=2"]) == {"a": [Path("1"), Path("2")], "b": [Path("x=y")]}
+
+
+def test_a_dataset_whose_files_are_not_given_is_a_usage_error(results: Path) -> None:
+    write("d", clean())
+    files = {"d": [Path("results/datasets/d/images.parquet")]}
+    with pytest.raises(UsageError, match="--labels lacks"):
+        audit(files, {}, Path("results/x.parquet"), AuditSettings(task="t", datasets=["d"]))
+    with pytest.raises(UsageError, match="--images lacks"):
+        audit(
+            files, files, Path("results/x.parquet"), AuditSettings(task="t", datasets=["d"], pretraining={"e": ["o"]})
+        )

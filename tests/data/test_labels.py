@@ -1,0 +1,265 @@
+"""Labels, subjects and splits are joined to the images; a mistake stops the stage before anything is written."""
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from visionfm import artifacts
+from visionfm.config.schema import Columns, Split
+from visionfm.config.settings import IndexSettings, LabelSettings
+from visionfm.data.index import index
+from visionfm.data.labels import label
+from visionfm.errors import DataError
+
+Draw = Callable[..., Path]
+
+
+class Run:
+    """Datasets of a run: indexed and labelled as the config says."""
+
+    def __init__(self, folder: Path, draw: Draw) -> None:
+        self.folder, self.draw = folder, draw
+
+    def images(self, root: str, *names: str) -> None:
+        for name in names:
+            self.draw(self.folder / root / name, hash_of(name))
+
+    def label(
+        self, dataset: str, root: str | None = None, like: str | None = None, **keys: Any
+    ) -> list[dict[str, Any]]:
+        folder = self.folder / (root or dataset)
+        layout = keys.setdefault("layout", "table")
+        images = Path(f"results/datasets/{dataset}/images.parquet")
+        index(folder, images, IndexSettings(modality="Fundus", layout=layout))
+        out = Path(f"results/datasets/{dataset}/labels.parquet")
+        leader = Path(f"results/datasets/{like}/labels.parquet") if like else None
+        label(folder, [images], leader, out, LabelSettings(dataset=dataset, **keys))
+        rows: list[dict[str, Any]] = artifacts.read_table(out).to_pylist()
+        return rows
+
+
+def hash_of(name: str) -> int:
+    return zlib.crc32(name.encode())
+
+
+@pytest.fixture
+def run(tmp_path: Path, results: Path, draw: Draw) -> Run:
+    return Run(tmp_path, draw)
+
+
+def people(run: Run, root: str, count: int = 20, header: str = "file,person,dx") -> None:
+    """A table dataset of `count` people with two images each."""
+    names = [f"{person:02}_{eye}.png" for person in range(count) for eye in "RL"]
+    run.images(root, *names)
+    lines = [f"{name},p{name[:2]},{int(name[:2]) % 2}" for name in names]
+    (run.folder / root / "l.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
+PEOPLE: dict[str, Any] = {"table": "l.csv", "columns": Columns(image="file", subject="person", targets={"dx": "dx"})}
+
+
+def test_rows_are_sorted_by_path_and_carry_image_subject_and_split(run: Run) -> None:
+    people(run, "d")
+    rows = run.label("d", split=Split(test=0.2), **PEOPLE)
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows) and len(rows) == 40
+    assert rows[0].keys() == {"path", "image_id", "subject_id", "eye", "visit", "split", "dx"}
+    images = {row["path"]: row for row in artifacts.read_table("results/datasets/d/images.parquet").to_pylist()}
+    assert all(row["image_id"] == images[row["path"]]["image_id"] for row in rows)
+    assert {row["subject_id"] for row in rows} == {f"d/p{person:02}" for person in range(20)}
+    by_split = {
+        split: {row["subject_id"] for row in rows if row["split"] == split} for split in ("train", "validation", "test")
+    }
+    assert [len(subjects) for subjects in by_split.values()] == [14, 2, 4]
+    assert sum(map(len, by_split.values())) == len(set().union(*by_split.values()))
+
+
+def test_a_cohort_shares_subject_ids_and_like_their_splits(run: Run) -> None:
+    people(run, "a", 20)
+    people(run, "b", 24)
+    first = run.label("a", cohort="c", split=Split(test=0.2), **PEOPLE)
+    second = run.label("b", like="a", cohort="c", split=Split(like="a"), **PEOPLE)
+    split_of = {row["subject_id"]: row["split"] for row in first}
+    assert set(split_of) == {f"c/p{person:02}" for person in range(20)}
+    for row in second:
+        assert row["split"] == split_of.get(row["subject_id"], "train")
+    assert {row["split"] for row in second} == {"train", "validation", "test"}
+
+
+def test_without_a_cohort_equal_subject_ids_are_different_people(run: Run) -> None:
+    people(run, "a", 4)
+    people(run, "b", 4)
+    subjects = [{row["subject_id"] for row in run.label(name, **PEOPLE)} for name in "ab"]
+    assert not subjects[0] & subjects[1]
+
+
+def test_an_image_without_a_subject_is_its_own(run: Run) -> None:
+    run.images("d", "A/1.png", "A/2.png", "B/3.png")
+    rows = run.label("d", layout="imagefolder")
+    assert [row["subject_id"] for row in rows] == ["d/A/1.png", "d/A/2.png", "d/B/3.png"]
+
+
+def test_subject_eye_and_visit_come_from_file_names(run: Run) -> None:
+    run.images("d", *(f"A/s{i}_{eye}_{visit}.png" for i in range(3) for eye in ("OD", "l") for visit in ("1", "2")))
+    pattern = r"(?P<subject>s\d+)_(?P<eye>OD|l)_(?P<visit>\d)"
+    rows = run.label("d", layout="imagefolder", path_pattern=pattern)
+    assert {(row["subject_id"], row["eye"], row["visit"]) for row in rows} == {
+        (f"d/s{i}", eye, visit) for i in range(3) for eye in "RL" for visit in "12"
+    }
+
+
+def test_file_names_that_do_not_match_the_pattern_are_all_named(run: Run) -> None:
+    run.images("d", "A/s1_R.png", "A/x.png", "B/s2_X.png", "B/y.png")
+    with pytest.raises(DataError) as raised:
+        run.label("d", layout="imagefolder", path_pattern=r"(?P<subject>s\d+)_(?P<eye>.)")
+    text = str(raised.value)
+    assert "3 problems" in text and "does not match A/x.png" in text and "does not match B/y.png" in text
+    assert "expected an eye R or L, found 'X'" in text
+
+
+def test_all_mistakes_of_a_dataset_are_named_at_once_and_nothing_is_written(run: Run) -> None:
+    run.images("d", *(f"{split}/{i}.jpg" for split in ("training", "test") for i in range(30)))
+    bad = "\n".join(f"training/{i}.jpg;x" for i in range(30))
+    (run.folder / "d/training_labels.txt").write_text(bad)
+    (run.folder / "d/test_labels.txt").write_text("test/0.jpg;1,2\n")
+    with pytest.raises(DataError) as raised:
+        run.label("d", layout="vfm", labels=["a"])
+    text = str(raised.value)
+    assert (
+        text.startswith("labels of d: 31 problems") and "... and 11 more" in text and "training_labels.txt:20" in text
+    )
+    assert not list(Path("results").rglob("labels.parquet"))
+
+
+def test_an_old_table_of_labels_stays_where_a_new_one_is_refused(run: Run) -> None:
+    people(run, "d")
+    run.label("d", **PEOPLE)
+    out = Path("results/datasets/d/labels.parquet")
+    before = out.read_bytes()
+    with (run.folder / "d/l.csv").open("a") as file:
+        file.write("nowhere.png,p,1\n")
+    with pytest.raises(DataError, match="no image 'nowhere.png'"):
+        run.label("d", **PEOPLE)
+    assert out.read_bytes() == before
+
+
+def test_labels_none_takes_splits_from_folders_and_tests_the_rest(run: Run) -> None:
+    run.images("v", "A/training/1.jpg", "A/test/2.jpg")
+    assert [row["split"] for row in run.label("v", layout="vfm", labels="none")] == ["test", "train"]
+    run.images("t", "1.jpg", "x/2.jpg")
+    rows = run.label("t", labels="none")
+    assert [row["split"] for row in rows] == ["test", "test"] and "label" not in rows[0]
+
+
+def test_unlabelled_images_are_left_out_and_unreadable_ones_too(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    people(run, "d", 10)
+    run.images("d", "unlabelled.png")
+    (run.folder / "d/03_R.png").write_bytes(b"")
+    with caplog.at_level("INFO", "visionfm"):
+        rows = run.label("d", **PEOPLE)
+    paths = {row["path"] for row in rows}
+    assert len(paths) == 19 and not paths & {"unlabelled.png", "03_R.png"}
+    assert "1 without a label" in caplog.text
+
+
+def test_no_label_at_all_is_an_error(run: Run) -> None:
+    run.images("d", "training/1.jpg")
+    (run.folder / "d/training_labels.txt").write_text("")
+    with pytest.raises(DataError, match="no image has a label"):
+        run.label("d", layout="vfm", labels=["a"])
+
+
+def test_given_splits_are_kept_and_validation_is_drawn_from_training(run: Run) -> None:
+    names = [f"{split}/{i}.jpg" for split in ("training", "test") for i in range(10)]
+    run.images("d", *names)
+    for split in ("training", "test"):
+        lines = [f"{split}/{i}.jpg;{i % 2}" for i in range(10)]
+        (run.folder / f"d/{split}_labels.txt").write_text("\n".join(lines))
+    rows = run.label("d", layout="vfm", labels=["a"], split=Split(validation=0.2))
+    splits = {row["path"]: row["split"] for row in rows}
+    assert {splits[f"test/{i}.jpg"] for i in range(10)} == {"test"}
+    assert sorted(splits[f"training/{i}.jpg"] for i in range(10)) == ["train"] * 8 + ["validation"] * 2
+
+
+def test_a_split_without_validation_is_an_error_that_says_so(run: Run) -> None:
+    run.images("d", "A/1.png", "B/2.png")
+    with pytest.raises(DataError, match="no group is left for validation"):
+        run.label("d", layout="imagefolder", split=Split(stratify="label"))
+
+
+def test_stratifying_by_no_label_is_an_error(run: Run) -> None:
+    people(run, "d")
+    with pytest.raises(DataError, match="cannot stratify by 'grade'"):
+        run.label("d", split=Split(stratify="grade"), **PEOPLE)
+
+
+def test_nothing_is_done_again_when_nothing_changed(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    people(run, "d")
+    run.label("d", **PEOPLE)
+    out = Path("results/datasets/d/labels.parquet")
+    before = out.read_bytes()
+    out.unlink()
+    with caplog.at_level("INFO", "visionfm"):
+        run.label("d", **PEOPLE)
+    assert out.read_bytes() == before and caplog.text.count("unchanged") == 2
+
+
+def test_an_unlabelled_image_does_not_change_what_the_labels_say(run: Run) -> None:
+    people(run, "d")
+    run.label("d", **PEOPLE)
+    digest = artifacts.payload_digest("results/datasets/d/labels.parquet")
+    run.images("d", "new.png")
+    run.label("d", **PEOPLE)
+    assert artifacts.payload_digest("results/datasets/d/labels.parquet") == digest
+
+
+def test_equal_bytes_never_stand_in_two_splits(run: Run) -> None:
+    people(run, "d", 30)
+    for number in range(0, 28, 2):
+        run.draw(run.folder / f"d/{number:02}_R.png", 1)
+    rows = run.label("d", split=Split(test=0.3, validation=0.3), **PEOPLE)
+    splits = {row["image_id"]: set() for row in rows}  # type: dict[str, set[str]]
+    for row in rows:
+        splits[row["image_id"]].add(row["split"])
+    assert all(len(found) == 1 for found in splits.values())
+
+
+@pytest.mark.parametrize(("by", "groups"), [("subject", 20), ("eye", 40), ("image", 40)])
+def test_what_is_never_divided_is_what_the_config_says(by: Any, groups: int, run: Run) -> None:
+    people(run, "d", header="file,person,dx")
+    rows = run.label("d", split=Split(validation=0.5, by=by), path_pattern="_(?P<eye>[RL])", **PEOPLE)
+    assert sum(row["split"] == "validation" for row in rows) == 20
+    divided = {row["subject_id"] for row in rows if row["split"] == "validation"} & {
+        row["subject_id"] for row in rows if row["split"] == "train"
+    }
+    assert (divided == set()) == (by == "subject")
+
+
+def test_a_table_outside_the_root_may_be_named(run: Run) -> None:
+    run.images("d/images", "1.png", "2.png", "3.png")
+    (run.folder / "d/l.csv").write_text("f,dx\n1.png,0\n2.png,1\n3.png,1\n")
+    columns = Columns(image="f", targets={"dx": "dx"})
+    for name in ("../l.csv", str(run.folder / "d/l.csv")):
+        rows = run.label("d", "d/images", table=name, columns=columns)
+        assert len(rows) == 3
+    content = Path("results/datasets/d/labels.parquet").read_bytes()
+    assert str(run.folder).encode() not in content.replace(name.encode(), b"")
+
+
+def test_another_place_of_the_same_dataset_gives_the_same_bytes(run: Run) -> None:
+    people(run, "a")
+    people(run, "b")
+    paths = [f"results/datasets/{name}/labels.parquet" for name in ("d", "d")]
+    run.label("d", "a", **PEOPLE)
+    first = Path(paths[0]).read_bytes()
+    for path in Path("results").rglob("*.parquet"):
+        path.unlink(missing_ok=True)
+    images = [path for path in (run.folder / "a").glob("*.png")]
+    for path in images:  # same dates, so that the index is the same too
+        stat = path.stat()
+        os.utime(run.folder / "b" / path.name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    run.label("d", "b", **PEOPLE)
+    assert Path(paths[1]).read_bytes() == first

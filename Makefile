@@ -9,17 +9,20 @@ READY := $(VENV)/.ready
 EYES := data/synthetic/truth.csv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check lock docs bench clean
+.PHONY: demo test test-all check lock docs bench clean
 
 demo: $(READY) $(EYES)
 	snakemake --cores $(CORES)
 	@echo "The report: results/report/index.html"
 
 $(EYES): | $(READY)
-	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 260 --size 256 --out data/synthetic
-	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 260 --size 256 --out data/synthetic_values
+	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 130 --size 224 --out data/synthetic
+	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 100 --size 224 --out data/synthetic_values
 
 test: $(READY)
+	pytest -n 2 --dist loadgroup -m "not slow"
+
+test-all: $(READY)
 	pytest -n 2 --dist loadgroup
 
 check: $(READY)

@@ -584,3 +584,12 @@ def test_a_file_in_place_of_a_folder_is_a_data_error(results: Path) -> None:
     (results / "a").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         json_(results / "a" / "x.json")
+
+
+def test_what_a_killed_process_left_is_swept_a_day_later(results: Path) -> None:
+    old, young = (results / f".a.parquet.{name}.tmp" for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    artifacts.publish(results / "b.json", b"{}")
+    assert not old.exists() and young.exists()

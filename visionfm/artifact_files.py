@@ -2,12 +2,14 @@
 
 A file is written under a temporary name, synced and renamed; a hard link of it is kept at `results/.kept/<same
 path>`. Invariant: whenever a process or the machine stops, the old file or the whole new one is there. What a killed
-process leaves is a hidden `.*.tmp` file.
+process leaves is a hidden `.*.tmp` file, swept a day later by the next write to its folder.
 """
 
+import contextlib
 import errno
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +18,7 @@ from visionfm.errors import DataError
 
 RESULTS, KEPT = "results", ".kept"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+ABANDONED_S = 24 * 3600
 
 
 def kept_path(path: str | Path) -> Path | None:
@@ -53,8 +56,17 @@ def publish(path: str | Path, data: bytes | bytearray | memoryview) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
+        for folder in (path.parent, *([kept.parent] if kept is not None else [])):
+            _sweep(folder)
     except OSError as error:
         _explain(error, path, len(data))
+
+
+def _sweep(folder: Path) -> None:
+    for abandoned in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process may sweep too
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_S:
+                abandoned.unlink()
 
 
 def put_back(kept: Path, path: Path) -> None:

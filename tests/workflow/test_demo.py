@@ -33,7 +33,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     recipe = subprocess.run(
-        ["make", "-s", "-n", "-W", "requirements.lock", "demo"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        ["make", "-s", "-n", "-W", "requirements.lock", "demo"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     drawn = [line for line in recipe.splitlines() if line.startswith("visionfm synth")]
     assert len(drawn) == 2

@@ -1,7 +1,7 @@
-"""Runs `visionfm` and `snakemake` command lines in forks of one warm process, so that a hundred workflow runs take minutes.
+"""Runs `visionfm` and `snakemake` command lines in forks of one warm process: a hundred workflow runs in minutes.
 
-The code that runs is the real one; only the start of Python and the imports are saved. `python zygote.py SOCKET` serves; the wrapper
-scripts that `write_wrappers` makes are the clients.
+The code that runs is the real one; only the start of Python and the imports are saved. `python zygote.py SOCKET`
+serves; the scripts that `write_wrappers` makes are the clients.
 """
 
 import json
@@ -15,11 +15,11 @@ CLIENT = """#!{python} -SE
 import array, json, os, socket, sys
 name = os.path.basename(sys.argv[0])
 if name == "visionfm":
-    with open("calls.log", "a") as calls:
-        calls.write(json.dumps(sys.argv[1:]) + "\\n")
     if os.path.exists("fail-" + sys.argv[1]):
         os.unlink("fail-" + sys.argv[1])
         sys.exit("injected failure of " + sys.argv[1])
+    with open("calls.log", "a") as calls:
+        calls.write(json.dumps(sys.argv[1:]) + "\\n")
 link = socket.socket(socket.AF_UNIX)
 link.connect({socket!r})
 text = json.dumps([name, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()

@@ -24,7 +24,7 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     yield from _modality_names(blocks, added)
     yield from _datasets(blocks)
     yield from _encoders(blocks)
-    yield from _models(blocks)
+    yield from _models(blocks, added)
     yield from _tasks(blocks, added)
 
 
@@ -153,13 +153,20 @@ def _encoders(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
             yield ("encoders", name, "statistics"), "modality `any` has no statistics of its own"
 
 
-def _models(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
+def _models(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, model in _entries(blocks["models"]):
         if not model:
             yield ("models", name), "names no encoder"
         for modality, encoder in model.items():
             if problem := _unknown(encoder, blocks["encoders"], "encoder"):
                 yield ("models", name, modality), problem
+                continue
+            trained = modality_or_none(_entry(blocks["encoders"], encoder).get("modality"), added)
+            if modality != ANY and trained not in (None, ANY, modality_or_none(modality, added)):
+                yield (
+                    ("models", name, modality),
+                    f"{encoder} is an encoder of {trained}; if it shall see {modality} images too, say `modality: any`",
+                )
 
 
 def _list(value: object) -> list[Any]:

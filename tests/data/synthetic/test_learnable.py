@@ -1,4 +1,4 @@
-"""The easy set can be learnt, and its permuted labels cannot: mean patches and a ridge stand in for an untrained encoder."""
+"""The easy set can be learnt, permuted labels cannot; mean patches and a ridge stand in for an untrained encoder."""
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ def mean_patch(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.concatenate([cells.mean(axis=0), (cells / norms).mean(axis=0)])
 
 
-@pytest.fixture(scope="module", params=["Fundus"])
+@pytest.fixture(scope="module", params=["OCT"])
 def eyes(request: pytest.FixtureRequest) -> tuple[npt.NDArray[np.float64], list[Findings]]:
     features, findings = [], []
     for person in range((TRAINING + TEST) // 2):

@@ -62,7 +62,7 @@ def _disc(scene: Scene, retina: Retina) -> None:
         reach = np.clip((canvas.distance(x, y) - radius) / 0.03, 0, 1)
         wedges = [canvas.sector(x, y, toward + turn, 0.45, 0.05) * reach for turn in (-0.75, 0.75)]
         canvas.multiply(np.maximum(*wedges) * np.float32(scene.difficulty.opacity), (0.86, 0.88, 0.95))
-        paint_signs(scene, {"Glaucoma": Look(np.maximum(*wedges), (0.16, 0.09, 0.08), 0.6)})
+        paint_signs(scene, {"Glaucoma": Look(np.maximum(*wedges), (0.16, 0.09, 0.08), 0.72)})
 
 
 def _vessels(scene: Scene, retina: Retina) -> None:
@@ -103,8 +103,10 @@ def _signs(scene: Scene, retina: Retina) -> None:
         "Retinal Vein Occlusion": Look(_drained(scene, retina) * off_disc, (0.55, 0.02, 0.04)),
     }
     if scene.has("AMD"):
-        atrophy = canvas.ellipse(*retina.fovea, 0.085, 0.07, soft=0.02)
+        atrophy = canvas.ellipse(*retina.fovea, 0.10, 0.085, soft=0.02)
         scene.sign("AMD", atrophy, (0.90, 0.70, 0.52), 0.85)
+    if scene.has("Retinal Vein Occlusion"):  # the drained area is swollen and pale
+        scene.tint("Retinal Vein Occlusion", looks["Retinal Vein Occlusion"].region, (0.78, 0.34, 0.30), 0.45)
     paint_signs(scene, looks)
     if scene.findings.dr_grade == 4:
         _proliferation(scene, retina)

@@ -29,8 +29,8 @@ class Difficulty(NamedTuple):
     """How clearly signs show.
 
     `opacity` and `amount` scale the signs' contrast and number, `clutter` the variation between captures (0 none);
-    `drift` is the share of a cell by which an eye's marks are displaced together, so that averages over patches no longer
-    add them up; `veil` scales what tints large areas.
+    `drift` is the share of a period by which an eye's marks are displaced together, so that averages over patches no
+    longer add them up; `veil` scales what tints large areas.
     """
 
     opacity: float
@@ -42,7 +42,7 @@ class Difficulty(NamedTuple):
 
 DIFFICULTIES = {
     "easy": Difficulty(opacity=1.0, amount=1.0, clutter=0.0, drift=0.0, veil=1.0),
-    "hard": Difficulty(opacity=0.4, amount=0.55, clutter=1.0, drift=0.6, veil=0.4),
+    "hard": Difficulty(opacity=0.38, amount=0.55, clutter=1.0, drift=0.6, veil=0.4),
 }
 
 

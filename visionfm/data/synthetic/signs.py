@@ -44,10 +44,10 @@ MARKS: dict[str, Dots | Stripes] = {
     "DR-3": Dots((0.5, 0.0), 0.0165),
     "DR-4": Dots((0.0, 0.5), 0.0175),
     "Glaucoma": Stripes(2, 0),
-    "AMD": Dots((0.5, 0.5), 0.0085, 2 * CELLS),
+    "AMD": Dots((0.5, 0.5), 0.0094, 2 * CELLS),
     "Cataract": Stripes(1, 1),
     "Hypertensive Retinopathy": Stripes(1, 2),
-    "Retinal Vein Occlusion": Dots((0.25, 0.5), 0.0070, 2 * CELLS, dash=0.012),
+    "Retinal Vein Occlusion": Dots((0.25, 0.5), 0.0078, 2 * CELLS, dash=0.012),
     "Myopia": Stripes(2, 1),
     "Retinal Detachment": Stripes(0, 1),
 }
@@ -85,6 +85,7 @@ def mark(scene: Scene, sign: str, region: Array, density: float = 1.0, scale: fl
     shift = (float(drift[0]), float(drift[1]))
     if isinstance(kind, Stripes):
         bend = np.float32(kind.warp) * scene.canvas.clouds(rng, 6)
+        shift = (shift[0] / max(1, kind.across), shift[1] / max(1, kind.down))
         waves = scene.weave(kind.across, kind.down, bend, shift)
         patchy = np.clip(0.6 + 0.45 * scene.canvas.clouds(rng, 7), 0, 1)
         return np.asarray(np.clip(0.5 + 0.75 * waves, 0, 1) * patchy * region, np.float32)

@@ -58,6 +58,9 @@ def _signs(scene: Scene, retina: Retina) -> None:
         scene.sign("AMD", canvas.ellipse(*retina.fovea, 0.075, 0.06, soft=0.03), 0.85, 0.85)
     if scene.has("Hypertensive Retinopathy"):
         scene.sign("Hypertensive Retinopathy", canvas.glow(x, y, 0.07), 0.85, 0.9)
+    drained = (1 - half if upper else half) * field
+    if scene.has("Retinal Vein Occlusion"):
+        scene.tint("Retinal Vein Occlusion", drained, 0.10, 0.3)
     paint_signs(
         scene,
         {
@@ -68,7 +71,7 @@ def _signs(scene: Scene, retina: Retina) -> None:
             "Glaucoma": Look(np.maximum(*wedges) * field, 0.02, 0.75),
             "AMD": Look(field * canvas.ellipse(*retina.fovea, 0.36), 0.80),
             "Hypertensive Retinopathy": Look(field, 0.50, 0.6),
-            "Retinal Vein Occlusion": Look((1 - half if upper else half) * field, 0.03),
+            "Retinal Vein Occlusion": Look(drained, 0.02),
         },
     )
     if scene.findings.dr_grade == 4:  # dye that has leaked from new vessels

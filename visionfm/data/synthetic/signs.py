@@ -3,7 +3,7 @@
 Marks lie on a jittered lattice with one cell for each patch of a ViT/16 at 224 px, each disease's at its own place in
 the cell or with its own periods, all unchanged by flips. So even an untrained encoder, which does little more than
 average its patches, tells them apart; colour and region are the modality's. Of diabetic retinopathy the grade's own
-mark is dense, those of the grades below are thinner.
+mark and microaneurysms are dense, the marks of the grades between are sparse.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from visionfm.data.synthetic.scene import CELLS, Scene
 
 GRADE_SIGNS = DISEASES[1:5]
 SIGNS = (*GRADE_SIGNS, *NOT_GRADED)
-THINNED = {1: 0.9, 2: 0.15, 3: 0.15}  # the density of a grade's marks once a higher one is reached
+THINNED = {1: 1.0, 2: 0.15, 3: 0.15}  # the density of a grade's marks once a higher one is reached
 JITTER = 0.12  # of a cell
 
 

@@ -118,6 +118,8 @@ def _signs(scene: Scene, vitreous: Array, retina: Array, choroid: Array, gap: Ar
     everything = np.ones_like(canvas.x)
     if scene.has("Retinal Detachment"):
         scene.sign("Retinal Detachment", gap, 0.03, 0.9)
+    if scene.has("Retinal Vein Occlusion"):  # swollen inner layers reflect less
+        scene.tint("Retinal Vein Occlusion", retina, 0.10, 0.35)
     paint_signs(
         scene,
         {
@@ -131,7 +133,7 @@ def _signs(scene: Scene, vitreous: Array, retina: Array, choroid: Array, gap: Ar
             "Hypertensive Retinopathy": Look(np.maximum(retina, choroid), 0.62, 0.8),
             "Retinal Vein Occlusion": Look(np.maximum(retina, choroid), 0.02, scale=1.15),
             "Myopia": Look(choroid, 0.85, 0.8),
-            "Retinal Detachment": Look(np.maximum(retina, choroid), 0.03, 0.65),
+            "Retinal Detachment": Look(np.maximum(retina, choroid), 0.03, 0.75),
         },
     )
     if scene.has("Cataract"):

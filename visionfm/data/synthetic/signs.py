@@ -18,7 +18,7 @@ from visionfm.data.synthetic.scene import CELLS, Scene
 GRADE_SIGNS = DISEASES[1:5]
 SIGNS = (*GRADE_SIGNS, *NOT_GRADED)
 THINNED = {1: 1.0, 2: 0.15, 3: 0.15}  # the density of a grade's marks once a higher one is reached
-JITTER = 0.12  # of a cell
+JITTER = 0.12  # of a cell, a little more where cells are small
 
 
 class Dots(NamedTuple):
@@ -102,7 +102,7 @@ def mark(scene: Scene, sign: str, region: Array, density: float = 1.0, scale: fl
 def lattice(rng: np.random.Generator, offset: tuple[float, float], keep: float, cells: int) -> Points:
     """Return points over the whole picture: one a cell at `offset`, `keep` of them, jittered."""
     corner = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1).reshape(-1, 2)
-    points = corner + np.asarray(offset) + rng.normal(0.0, JITTER * cells / CELLS, corner.shape)
+    points = corner + np.asarray(offset) + rng.normal(0.0, JITTER * (cells / CELLS) ** 0.3, corner.shape)
     return np.asarray(points[rng.random(len(points)) < keep] / cells)
 
 

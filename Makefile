@@ -41,7 +41,7 @@ docs: $(READY)
 	python -m visionfm.config.document
 
 bench: $(READY)
-	for script in bench/decode.py bench/extract.py bench/cached.py bench/decoder_epoch.py bench/plan.py; do python $$script; done
+	for name in decode extract cached decoder_epoch plan; do python -m bench.$$name; done
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

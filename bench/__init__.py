@@ -1,0 +1,1 @@
+"""Benchmarks: each prints `name | reference | ours | ratio | wanted`, reference and ours in the same run."""

@@ -20,7 +20,7 @@ from visionfm.decoders.train import train
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PERMUTATIONS = 20
-SIGNS = 8
+SIGNS = 6
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 

@@ -64,12 +64,12 @@ def _signs(scene: Scene, retina: Retina) -> None:
     paint_signs(
         scene,
         {
-            "DR-1": Look(field, 0.02),
+            "DR-1": Look(field, 0.02, scale=1.15),
             "DR-2": Look(field * canvas.ellipse(*retina.fovea, 0.46), 0.95),
             "DR-3": Look(field, 0.02),
             "DR-4": Look(field, 0.95),
             "Glaucoma": Look(np.maximum(*wedges) * field, 0.02, 0.75),
-            "AMD": Look(field * canvas.ellipse(*retina.fovea, 0.36), 0.80),
+            "AMD": Look(field * canvas.ellipse(*retina.fovea, 0.36), 0.75, scale=0.9),
             "Hypertensive Retinopathy": Look(field, 0.50, 0.6),
             "Retinal Vein Occlusion": Look(drained, 0.02),
         },
@@ -80,7 +80,7 @@ def _signs(scene: Scene, retina: Retina) -> None:
         rng = scene.stream("Fundus/RD")
         turn = rng.uniform(0.25, 0.75) * np.pi * (1 if rng.random() < 0.5 else -1)
         height = (canvas.x - 0.5) * np.cos(turn) + (canvas.y - 0.5) * np.sin(turn) + 0.03 * canvas.clouds(rng, 5)
-        area = np.clip((height - 0.04) / 0.025, 0, 1).astype(np.float32) * field
+        area = np.clip((height - 0.01) / 0.025, 0, 1).astype(np.float32) * field
         scene.tint("Retinal Detachment", area, 0.42, 0.6)
         paint_signs(scene, {"Retinal Detachment": Look(area, 0.03, 0.9)})
     if scene.has("Cataract"):

@@ -60,7 +60,7 @@ def _disc(scene: Scene, retina: Retina) -> None:
         scene.sign("Glaucoma", disc, (0.97, 0.95, 0.86), 0.75)
         toward = np.pi if scene.nasal > 0 else 0.0
         reach = np.clip((canvas.distance(x, y) - radius) / 0.03, 0, 1)
-        wedges = [canvas.sector(x, y, toward + turn, 0.45, 0.05) * reach for turn in (-0.75, 0.75)]
+        wedges = [canvas.sector(x, y, toward + turn, 0.55, 0.05) * reach for turn in (-0.75, 0.75)]
         canvas.multiply(np.maximum(*wedges) * np.float32(scene.difficulty.opacity), (0.86, 0.88, 0.95))
         paint_signs(scene, {"Glaucoma": Look(np.maximum(*wedges), (0.16, 0.09, 0.08), 0.72)})
 

@@ -16,7 +16,7 @@ demo: $(READY) $(EYES)
 	@echo "The report: results/report/index.html"
 
 $(EYES): | $(READY)
-	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 200 --size 224 --out data/synthetic
+	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 150 --size 224 --out data/synthetic
 	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 90 --size 224 --out data/synthetic_values
 
 test: $(READY)

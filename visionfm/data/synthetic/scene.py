@@ -42,7 +42,7 @@ class Difficulty(NamedTuple):
 
 DIFFICULTIES = {
     "easy": Difficulty(opacity=1.0, amount=1.0, clutter=0.0, drift=0.0, veil=1.0),
-    "hard": Difficulty(opacity=0.38, amount=0.55, clutter=1.0, drift=0.6, veil=0.4),
+    "hard": Difficulty(opacity=0.34, amount=0.5, clutter=1.0, drift=0.7, veil=0.4),
 }
 
 

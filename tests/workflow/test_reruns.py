@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from rerun_project import Project, assert_same, draw, write_weights
+from rerun_project import DRAWN_NS, Project, assert_same, draw, write_weights
 
 RULES = ("index", "label", "audit", "checksum", "import", "extract", "fuse", "train", "predict", "evaluate", "report")
 
@@ -21,7 +21,7 @@ def touch_folder(project: Project) -> None:
 
 def touch_images(project: Project) -> None:
     for path in sorted((project.folder / "a/img").iterdir()):
-        os.utime(path)
+        os.utime(path, ns=(DRAWN_NS + 1, DRAWN_NS + 1))
 
 
 def correct_label(project: Project) -> None:

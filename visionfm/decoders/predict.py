@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.config.settings import PredictSettings
+from visionfm.data.audit import by_dataset
 from visionfm.data.transforms import VIEWS
 from visionfm.decoders import streams as streams_of
 from visionfm.decoders.samples import Samples, read_samples
 from visionfm.decoders.targets import targets_from_json, targets_to_json
-from visionfm.decoders.train import check_device, feature_files, store_of
+from visionfm.decoders.train import check_device, store_of
 from visionfm.errors import DataError
 from visionfm.features.cache import FEATURES, FeatureStore
 
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
     settings = PredictSettings.model_validate_json(args.settings)
-    predict(args.decoder, args.samples, feature_files(args.features), args.out, settings)
+    predict(args.decoder, args.samples, by_dataset(args.features), args.out, settings)
 
 
 def predict(

@@ -14,6 +14,7 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.config.settings import TrainSettings
+from visionfm.data.audit import by_dataset
 from visionfm.decoders import streams as streams_of
 from visionfm.decoders.recipes import Recipe, choose, is_single
 from visionfm.decoders.samples import Samples, read_samples
@@ -39,18 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
     settings = TrainSettings.model_validate_json(args.settings)
-    train(args.train, feature_files(args.features), args.out, args.training_out, settings)
-
-
-def feature_files(arguments: list[str]) -> dict[str, list[Path]]:
-    """Return the cache files by dataset of DATASET=FILE arguments; a sharded dataset is named once a file."""
-    files: dict[str, list[Path]] = {}
-    for argument in arguments:
-        dataset, equals, path = argument.partition("=")
-        if not (dataset and equals and path):
-            raise UsageError("--features cannot be read", expected="DATASET=FILE", found=argument)
-        files.setdefault(dataset, []).append(Path(path))
-    return files
+    train(args.train, by_dataset(args.features), args.out, args.training_out, settings)
 
 
 def store_of(samples: Samples, files: dict[str, list[Path]]) -> FeatureStore:

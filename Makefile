@@ -34,7 +34,7 @@ check: $(READY)
 	snakemake --lint
 
 lock: $(READY)
-	pip-compile --quiet --extra dev --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	pip-compile --quiet --extra dev --extra lora --extra tensorboard --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 docs: $(READY)

@@ -160,6 +160,16 @@ tasks:
 """,
     ),
     Section(
+        schema.DenseCache,
+        "tasks.NAME.dense_cache",
+        "How much the patch tokens of one dataset may take on disk; the largest budget of its tasks counts.",
+        """
+tasks:
+  angle:
+    {kind: landmarks, datasets: [graded], models: [visionfm], targets: {disc: {}, fovea: {}}, dense_cache: {max_gb: 50}}
+""",
+    ),
+    Section(
         schema.Target,
         "tasks.NAME.targets.NAME",
         "What is predicted from a label. Labels that mean the same class stand in one list.",

@@ -5,6 +5,7 @@ A pure function of the config that reads no file, so that a dry-run tells the wh
 
 from visionfm.config.references import modality_or_none
 from visionfm.config.schema import Config
+from visionfm.config.schema_dense import DENSE_KINDS, DENSE_SIZE_PX
 from visionfm.modalities import ANY
 
 ROOT = "results"
@@ -35,6 +36,25 @@ class Names:
         encoders = {self._canonical(name): encoder for name, encoder in self.config.models[model].items()}
         return encoders.get(modality) or encoders[ANY]
 
+    def encoder_of(self, model: str, dataset: str) -> str:
+        """Return the encoder that a model has for a dataset's images."""
+        return self.encoder_for(model, self.modality(dataset))
+
+    def is_dense(self, task: str) -> bool:
+        """Tell whether a task predicts masks or points, from patch tokens."""
+        return self.config.tasks[task].kind in DENSE_KINDS
+
+    def dense_size(self, task: str) -> int:
+        """Return the side of a dense task's input in px."""
+        return self.config.tasks[task].image_size or DENSE_SIZE_PX
+
+    def has_probabilities(self, task: str) -> bool:
+        """Tell whether a task's probability maps are written: on request, else where a mask has two classes."""
+        block = self.config.tasks[task]
+        classes = [t.classes if isinstance(t.classes, int) else len(t.classes or ()) for t in block.targets.values()]
+        wanted = classes == [2] if block.probabilities is None else block.probabilities
+        return block.kind == "segmentation" and wanted
+
     def task_datasets(self, task: str) -> list[str]:
         """Return a task's datasets, the external ones last."""
         block = self.config.tasks[task]
@@ -49,13 +69,28 @@ class Names:
         return [(task, model) for task, block in self.config.tasks.items() for model in block.models]
 
     def extractions(self) -> list[tuple[str, str]]:
-        """Return all (encoder, dataset) pairs that some task needs."""
+        """Return all (encoder, dataset) pairs whose vectors some task needs."""
         pairs = {
-            (self.encoder_for(model, self.modality(dataset)), dataset)
+            (self.encoder_of(model, dataset), dataset)
             for task, model in self.task_models()
             for dataset in self.task_datasets(task)
+            if not self.is_dense(task)
         }
         return sorted(pairs)
+
+    def dense_caches(self, task: str, model: str) -> list[tuple[str, str, int]]:
+        """Return (encoder, dataset, size) of all patch tokens that a dense task's model reads."""
+        size = self.dense_size(task) if self.is_dense(task) else None
+        return [(self.encoder_of(model, d), d, size) for d in self.task_datasets(task) if size is not None]
+
+    def dense_extractions(self) -> list[tuple[str, str, int]]:
+        """Return all (encoder, dataset, size) whose patch tokens some task needs."""
+        return sorted({found for pair in self.task_models() for found in self.dense_caches(*pair)})
+
+    def encoders(self) -> list[str]:
+        """Return the encoders that some task needs."""
+        pairs = [*self.extractions(), *(found[:2] for found in self.dense_extractions())]
+        return list(dict.fromkeys(encoder for encoder, _ in pairs))
 
     def shards(self, dataset: str) -> list[str]:
         """Return the file-name parts of a dataset's shards; one empty part where it has a single one."""
@@ -90,6 +125,10 @@ class Names:
         size = self.config.encoders[encoder].image_size
         return [f"{ROOT}/features/{encoder}/{dataset}.cls{size}{shard}.h5" for shard in self.shards(dataset)]
 
+    def dense(self, encoder: str, dataset: str, size: int) -> list[str]:
+        """Return the caches of a dataset's patch tokens, one file a shard."""
+        return [f"{ROOT}/features/{encoder}/{dataset}.dense{size}{shard}.h5" for shard in self.shards(dataset)]
+
     def exports(self, encoder: str, dataset: str) -> list[str]:
         """Return the flat Parquet exports of a dataset's features, where its block asks for them."""
         wanted = self.config.datasets[dataset].export == "parquet"
@@ -97,6 +136,8 @@ class Names:
 
     def task_features(self, task: str, model: str) -> list[tuple[str, str]]:
         """Return (dataset, cache file) of all that a task's model reads."""
+        if self.is_dense(task):
+            return [(found[1], path) for found in self.dense_caches(task, model) for path in self.dense(*found)]
         return [
             (dataset, path)
             for dataset in self.task_datasets(task)
@@ -127,6 +168,15 @@ class Names:
         """Return a decoder's predictions."""
         return f"{ROOT}/tasks/{task}/{model}/{run}/predictions.parquet"
 
+    def masks(self, task: str, model: str, run: str) -> list[str]:
+        """Return the archive of a decoder's masks; none where the task predicts no masks."""
+        wanted = self.config.tasks[task].kind == "segmentation"
+        return [f"{ROOT}/tasks/{task}/{model}/{run}/masks.zip"] if wanted else []
+
+    def probabilities(self, task: str, model: str, run: str) -> list[str]:
+        """Return the archive of a decoder's probability maps; none where they are not written."""
+        return [f"{ROOT}/tasks/{task}/{model}/{run}/probabilities.zip"] if self.has_probabilities(task) else []
+
     def metrics(self, task: str, model: str) -> str:
         """Return the metrics of all runs of a task's model."""
         return f"{ROOT}/tasks/{task}/{model}/metrics.parquet"
@@ -140,8 +190,10 @@ class Names:
         paths: list[str] = [self.report, self.report_metrics]
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), self.labels(dataset)]
-        for encoder, dataset in self.extractions():
+        for encoder in self.encoders():
             paths += [*self.weights_sum(encoder), self.encoder(encoder)]
+        paths += [path for found in self.dense_extractions() for path in self.dense(*found)]
+        for encoder, dataset in self.extractions():
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
         for task in self.config.tasks:
             paths.append(self.audit(task))
@@ -157,5 +209,7 @@ class Names:
                     self.decoder(task, model, run),
                     self.training(task, model, run),
                     self.predictions(task, model, run),
+                    *self.masks(task, model, run),
+                    *self.probabilities(task, model, run),
                 ]
         return list(dict.fromkeys(paths))

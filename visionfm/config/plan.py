@@ -4,14 +4,15 @@ from collections.abc import Iterable
 
 from visionfm.config import settings as s
 from visionfm.config.names import ROOT as ROOT
-from visionfm.config.names import Names
+from visionfm.config.plan_dense import ALL_VIEWS, DensePlan
 from visionfm.config.schema import Scalar, Statistics, Target, Task
+from visionfm.config.schema_dense import DenseTraining
 from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD
 
-ALL_VIEWS = ["identity", "h", "v", "hv"]
+DENSE_TYPES = {"segmentation": "mask", "landmarks": "point"}
 
 
-class Plan(Names):
+class Plan(DensePlan):
     """Names of all artefacts, and the settings of all stages: their slices of the config."""
 
     def index_settings(self, dataset: str, shard: str) -> s.IndexSettings:
@@ -83,7 +84,7 @@ class Plan(Names):
     def extract_settings(self, encoder: str, dataset: str) -> s.ExtractSettings:
         """Return the settings of `extract`: four views where some task trains on the dataset."""
         block, images = self.config.encoders[encoder], self.config.datasets[dataset]
-        tasks = self.config.tasks.values()
+        tasks = [block for name, block in self.config.tasks.items() if not self.is_dense(name)]
         views = any(dataset in t.datasets or (dataset in t.external and t.tta == "flips") for t in tasks)
         return s.ExtractSettings(
             size=block.image_size,
@@ -102,13 +103,6 @@ class Plan(Names):
             max_rows=images.max_rows,
         )
 
-    def extract_gpu(self, encoder: str) -> int:
-        """Return how many GPUs extraction asks for: those of the config, none on `device: cpu`, else one."""
-        block = self.config.encoders[encoder]
-        if block.resources.gpu is not None:
-            return block.resources.gpu
-        return 0 if block.device == "cpu" else 1
-
     def fuse_settings(self, task: str) -> s.FuseSettings:
         """Return the settings of `fuse`."""
         block = self.config.tasks[task]
@@ -116,7 +110,7 @@ class Plan(Names):
             datasets={name: self.modality(name) for name in self.task_datasets(task)},
             external=block.external,
             modalities=self.task_modalities(task),
-            targets={name: _spelled_out(name, target) for name, target in block.targets.items()},
+            targets={name: _spelled_out(name, target, block.kind) for name, target in block.targets.items()},
             unit=block.unit,
             max_days=block.max_days,
             fusion=block.fusion,
@@ -130,7 +124,7 @@ class Plan(Names):
     def train_settings(self, task: str, run: str) -> s.TrainSettings:
         """Return the settings of `train` for one run."""
         block = self.config.tasks[task]
-        chosen = block.training.model_dump(exclude={"resources"})
+        chosen = block.training.model_dump(exclude={"resources", *DenseTraining.model_fields})
         return s.TrainSettings(
             kind=block.kind,
             targets=self.targets(task),
@@ -176,13 +170,13 @@ def _added_statistics(statistics: object) -> Statistics:
 
 def _columns(task: Task) -> Iterable[str]:
     for name, target in task.targets.items():
-        yield from _spelled_out(name, target).columns()
+        yield from _spelled_out(name, target, task.kind).columns()
 
 
-def _spelled_out(name: str, target: Target) -> s.TargetSettings:
-    classes, values = _classes(target)
+def _spelled_out(name: str, target: Target, kind: str) -> s.TargetSettings:
+    classes, values = ([], []) if kind == "landmarks" else _classes(target)
     return s.TargetSettings(
-        type=target.type,
+        type=target.type or DENSE_TYPES[kind],
         column=target.column or name,
         classes=classes,
         values=values,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from visionfm.config.schema_dense import DENSE_KINDS
 from visionfm.errors import ConfigError
 from visionfm.modalities import ANY, MODALITIES, canonical
 
@@ -220,6 +221,8 @@ def _targets(name: str, task: Mapping[str, Any], datasets: list[Mapping[str, Any
         place = ("tasks", name, "targets", target)
         if target in SAMPLE_COLUMNS:
             yield place, f"{target} is a column of every task's samples; choose another name, and `column: {target}`"
+        if task.get("kind") in DENSE_KINDS:
+            continue  # made from masks and points, which are no labels
         multilabel = block.get("type") == "multilabel"
         wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
         for column in wanted if None not in labels else []:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from visionfm.config import schema_dense
 from visionfm.config.schema_base import Fraction as Fraction
 from visionfm.config.schema_base import ModalityName as ModalityName
 from visionfm.config.schema_base import Name as Name
@@ -19,6 +20,7 @@ from visionfm.config.schema_base import Strict as Strict
 from visionfm.config.schema_datasets import Columns as Columns
 from visionfm.config.schema_datasets import Dataset as Dataset
 from visionfm.config.schema_datasets import Split as Split
+from visionfm.config.schema_dense import DenseCache as DenseCache
 
 
 class Encoder(Strict):
@@ -71,14 +73,20 @@ class Encoder(Strict):
 class Target(Strict):
     """What a task predicts from the labels."""
 
-    type: Literal["binary", "multiclass", "multilabel", "value"] = Field(description="its kind of value")
+    type: Literal["binary", "multiclass", "multilabel", "value"] | None = Field(
+        None, description="its kind of value; masks and points of dense tasks have none"
+    )
     column: Name | None = Field(None, description="the label it is made from; default: the target's own name")
     classes: Positive | list[Scalar] | dict[str, Scalar | list[Scalar]] | None = Field(
         None,
-        description="a number (labels 0..n-1), the labels in order, or name: label(s); multilabel: the label columns",
+        description="a number (labels 0..n-1), the labels in order, or name: label(s); multilabel: the label columns;"
+        " masks: pixel values",
     )
     ordered: bool = Field(False, description="classes are grades: adds quadratic kappa")
     weight: float = Field(1.0, gt=0, description="of its loss")
+    tubular: bool | None = Field(
+        None, description="masks: adds clDice; default: where `vessel` is in the target's name"
+    )
     unit: str | None = Field(None, description="of a value, for reports")
     unknown: list[Scalar] = Field([], description="labels that mean unknown, beside empty ones")
     aggregate: Literal["max", "mean", "latest", "first"] | None = Field(
@@ -117,7 +125,7 @@ def _doubled(classes: int | list[Scalar] | dict[str, Scalar | list[Scalar]] | No
     return sorted({text for text in texts if texts.count(text) > 1})
 
 
-class Training(Strict):
+class Training(schema_dense.DenseTraining):
     """How a decoder is trained; unset values are the recipe's own."""
 
     recipe: Literal["sound", "published"] = Field(
@@ -136,10 +144,12 @@ class Training(Strict):
     resources: Resources = Field(Resources(), description="of the `train` jobs")
 
 
-class Task(Strict):
+class Task(schema_dense.DenseTask):
     """Decoders for one question, on one or several datasets, for each of several models."""
 
-    kind: Literal["classification", "regression"] = Field(description="what the targets are")
+    kind: Literal["classification", "regression", "segmentation", "landmarks"] = Field(
+        description="what the targets are"
+    )
     datasets: list[Name] = Field(min_length=1, description="train, validate and test on these")
     external: list[Name] = Field([], description="test only: all their images")
     models: list[Name] = Field(min_length=1, description="compared on equal terms")
@@ -156,6 +166,8 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _kind_and_unit_fit(self) -> "Task":
+        if problem := schema_dense.dense_problem(self):
+            raise ValueError(problem)
         values = {name for name, target in self.targets.items() if target.type == "value"}
         if self.kind == "classification" and values:
             raise ValueError(f"classification cannot have targets of type value: {', '.join(sorted(values))}")

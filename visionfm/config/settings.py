@@ -106,7 +106,7 @@ class ExtractSettings(Settings):
 class TargetSettings(Settings):
     """A target with its classes spelled out: `values[i]` are the labels that mean class i."""
 
-    type: Literal["binary", "multiclass", "multilabel", "value"]
+    type: Literal["binary", "multiclass", "multilabel", "value", "mask", "point"]
     column: str
     classes: list[str] = []
     values: list[list[Scalar]] = []
@@ -117,7 +117,9 @@ class TargetSettings(Settings):
     aggregate: Literal["max", "mean", "latest", "first"] | None = None
 
     def columns(self) -> list[str]:
-        """Return the label columns it is made from."""
+        """Return the label columns it is made from; masks and points are no labels."""
+        if self.type in ("mask", "point"):
+            return []
         return self.classes if self.type == "multilabel" else [self.column]
 
 
@@ -136,7 +138,7 @@ class FuseSettings(Settings):
 class Target(Settings):
     """A target as decoders and metrics see it."""
 
-    type: Literal["binary", "multiclass", "multilabel", "value"]
+    type: Literal["binary", "multiclass", "multilabel", "value", "mask", "point"]
     classes: list[str] = []
     ordered: bool = False
     weight: float = 1.0
@@ -186,7 +188,7 @@ class EvaluateSettings(Settings):
     model: str
     head: str
     fusion: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "segmentation", "landmarks"]
     targets: dict[str, Target]
     draws: int = 1000
     seed: int = 0

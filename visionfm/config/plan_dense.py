@@ -1,0 +1,117 @@
+"""The plan of dense tasks: names and settings of their caches, trainings and predictions."""
+
+from visionfm.config import settings_dense as d
+from visionfm.config.names import Names
+from visionfm.config.schema import Target, Task
+
+ALL_VIEWS = ["identity", "h", "v", "hv"]
+
+
+class DensePlan(Names):
+    """Names and settings that only dense tasks have."""
+
+    def dense_settings(self, encoder: str, dataset: str, size: int) -> d.DenseSettings:
+        """Return the settings of `dense`: four views where some task trains on the dataset with flips alone."""
+        block = self.config.encoders[encoder]
+        tasks = [
+            task
+            for name, task in self.config.tasks.items()
+            if (encoder, dataset, size) in [found for model in task.models for found in self.dense_caches(name, model)]
+        ]
+        flips = any(_augmentation(t) == "flips" and t.tile_overlap is None for t in tasks if dataset in t.datasets)
+        return d.DenseSettings(
+            **self._reading(encoder, dataset).model_dump(),
+            size=size,
+            views=ALL_VIEWS if flips or any(t.tta == "flips" for t in tasks) else ["identity"],
+            bad_images=self.config.datasets[dataset].bad_images,
+            max_gb=max(task.dense_cache.max_gb for task in tasks),
+            never=all(task.tile_overlap is not None for task in tasks),
+            device=block.device,
+            gpu=self.extract_gpu(encoder),
+            batch_size=block.batch_size,
+            workers=block.workers,
+        )
+
+    def _reading(self, encoder: str, dataset: str) -> d.Reading:
+        block, images = self.config.encoders[encoder], self.config.datasets[dataset]
+        return d.Reading(
+            interpolation=block.interpolation,
+            exact_decode=block.decode == "exact",
+            precision=block.precision,
+            dtype=block.cache,
+            frame=images.frame,
+            max_megapixels=images.max_megapixels,
+        )
+
+    def extract_gpu(self, encoder: str) -> int:
+        """Return how many GPUs extraction asks for: those of the config, none on `device: cpu`, else one."""
+        block = self.config.encoders[encoder]
+        if block.resources.gpu is not None:
+            return block.resources.gpu
+        return 0 if block.device == "cpu" else 1
+
+    def dense_targets(self, task: str) -> dict[str, d.DenseTarget]:
+        """Return a dense task's mask or points."""
+        found = {}
+        for name, target in self.config.tasks[task].targets.items():
+            classes, values = _mask_classes(target)
+            found[name] = d.DenseTarget(
+                column=target.column or name, classes=classes, values=values, weight=target.weight
+            )
+        return found
+
+    def _readings(self, task: str, model: str) -> dict[str, d.Reading]:
+        return {name: self._reading(self.encoder_of(model, name), name) for name in self.task_datasets(task)}
+
+    def dense_train_settings(self, task: str, model: str, run: str) -> d.DenseTrainSettings:
+        """Return the settings of `train` for one run of a dense task."""
+        block = self.config.tasks[task]
+        unused = {"resources", "features", "modality_dropout"}
+        chosen = block.training.model_dump(include=set(d.DenseTrainSettings.model_fields) - unused)
+        return d.DenseTrainSettings(
+            kind=block.kind,
+            targets=self.dense_targets(task),
+            modalities=self.task_modalities(task),
+            datasets=self._readings(task, model),
+            size=self.dense_size(task),
+            head=block.head,
+            swaps=block.swaps,
+            tile_overlap=block.tile_overlap,
+            seed=int(run.removeprefix("seed")),
+            **chosen,
+        )
+
+    def dense_predict_settings(self, task: str, model: str, run: str) -> d.DensePredictSettings:
+        """Return the settings of `predict` for one run of a dense task."""
+        block = self.config.tasks[task]
+        return d.DensePredictSettings(
+            task=task,
+            model=model,
+            run=run,
+            kind=block.kind,
+            targets=self.dense_targets(task),
+            modalities=self.task_modalities(task),
+            datasets=self._readings(task, model),
+            size=self.dense_size(task),
+            tile_overlap=block.tile_overlap,
+            probabilities=self.has_probabilities(task),
+            tta=block.tta,
+            device=block.training.device,
+        )
+
+
+def _augmentation(task: Task) -> str:
+    published = "rich" if task.kind == "landmarks" else "flips"  # the published landmark training has affine maps
+    recipes = {"sound": "flips", "published": published}
+    return task.training.augmentation or recipes[task.training.recipe]
+
+
+def _mask_classes(target: Target) -> tuple[list[str], list[list[int]]]:
+    given = target.classes
+    if given is None:
+        return [], []
+    if isinstance(given, int):
+        return [str(index) for index in range(given)], [[index] for index in range(given)]
+    names = [str(name) for name in given]
+    listed = given if isinstance(given, list) else list(given.values())
+    return names, [[int(v) for v in (one if isinstance(one, list) else [one])] for one in listed]

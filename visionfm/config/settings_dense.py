@@ -1,0 +1,89 @@
+"""The settings of dense tasks: their cache of patch tokens, their training, their predictions."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from visionfm.config.settings import Settings
+
+Precision = Literal["fp32", "bf16"]
+Augmentation = Literal["none", "flips", "rich"]
+
+
+class DenseTarget(Settings):
+    """A mask with its classes (`values[i]`: the pixel values that mean class i), or a point."""
+
+    column: str
+    classes: list[str] = Field([])
+    values: list[list[int]] = Field([])
+    weight: float = 1.0
+
+
+class Reading(Settings):
+    """How the images of one dataset become an encoder's input."""
+
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    exact_decode: bool = False
+    precision: Precision = "fp32"
+    dtype: Literal["float16", "float32"] = "float16"
+    frame: int | None = None
+    max_megapixels: float = 200
+
+
+class DenseSettings(Reading):
+    """Of `dense`."""
+
+    size: int = 512
+    views: list[str] = Field(["identity"])
+    bad_images: Literal["fail", "skip"] = "fail"
+    max_gb: float = 20
+    never: bool = False  # every task that reads it computes tokens in its loop: nothing is worth caching
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu: int = 0
+    batch_size: int = 32
+    workers: int = 2
+
+
+class DenseTrainSettings(Settings):
+    """Of `train`, for dense tasks; None is the recipe's own value."""
+
+    kind: Literal["segmentation", "landmarks"]
+    targets: dict[str, DenseTarget]
+    modalities: list[str]
+    datasets: dict[str, Reading]
+    size: int = 512
+    head: Literal["light", "unetr", "linear"] | None = None
+    swaps: list[list[str]] = Field([])
+    tile_overlap: float | None = None
+    seed: int = 0
+    recipe: Literal["sound", "published"] = "sound"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    class_weighting: Literal["none", "balanced"] | None = None
+    precision: Precision | None = None
+    schedule: Literal["cosine", "step", "constant"] | None = None
+    augmentation: Augmentation | None = None
+    target_width: float | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    checkpoint_minutes: float = 10
+
+
+class DensePredictSettings(Settings):
+    """Of `predict`, for dense tasks; `targets` name the outputs of a published decoder file, which carries none."""
+
+    task: str
+    model: str
+    run: str
+    kind: Literal["segmentation", "landmarks"]
+    targets: dict[str, DenseTarget]
+    modalities: list[str]
+    datasets: dict[str, Reading]
+    size: int = 512
+    tile_overlap: float | None = None
+    probabilities: bool = False
+    tta: Literal["none", "flips"] = "none"
+    splits: list[str] = Field(["validation", "test"])
+    device: Literal["cpu", "cuda"] = "cpu"

@@ -82,4 +82,4 @@ def test_code_is_ascii() -> None:
 
 def test_only_the_config_reads_yaml() -> None:
     readers = found(r"yaml\.\w*(?:load|Loader|parse|compose)", [*PACKAGE, *WORKFLOW])
-    assert readers and all(line.startswith("visionfm/config/loading.py:") for line in readers)
+    assert readers and all(line.startswith("visionfm/config/yaml_files.py:") for line in readers)

@@ -1,50 +1,18 @@
-"""Reads a config: the project's only reader of YAML. All errors at once, each with its line and the nearest known key.
+"""Reads a config: all errors at once, each with its line and the nearest known key."""
 
-YAML's traps are closed: `1e-3` is a number, `no` is text, `010` is text, a key that stands twice is an error, objects
-cannot be built.
-"""
-
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from visionfm.config.messages import Location, described, dotted
+from visionfm.config.messages import described
 from visionfm.config.references import reference_problems
 from visionfm.config.schema import Config
+from visionfm.config.yaml_files import Location, dotted, read_yaml
 from visionfm.errors import ConfigError, Problems
 
-MAX_BYTES, MAX_NODES, MAX_DEPTH = 4_000_000, 50_000, 20
 DO = "correct these lines; docs/config.md lists every key"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of numbers and booleans, and no key twice."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as the base declares it
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; its keys were checked before."""
-        return super().construct_mapping(node, deep=True)
-
-
-_NUMBERS, _DIGITS, _EXPONENT = "-+.0123456789", "(?:0|[1-9][0-9]*)", "[eE][-+]?[0-9]+"
-for _tag, _pattern, _first in (
-    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", "~|null|Null|NULL|", ("~", "n", "N", "")),
-    ("int", f"[-+]?{_DIGITS}", _NUMBERS),
-    # A float has a point or an exponent: 010 is neither, and stays text.
-    ("float", rf"[-+]?(?:{_DIGITS}?\.[0-9]+|{_DIGITS}\.)(?:{_EXPONENT})?|[-+]?{_DIGITS}{_EXPONENT}", _NUMBERS),
-    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
-    ("merge", "<<", "<"),
-):
-    for _letter in _first:
-        _Loader.yaml_implicit_resolvers.setdefault(_letter, []).append(
-            (f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"))
-        )
 
 
 def load_config(*paths: str | Path) -> Config:
@@ -53,7 +21,7 @@ def load_config(*paths: str | Path) -> Config:
     lines: dict[Location, str] = {}
     problems = Problems(ConfigError, ", ".join(str(path) for path in paths))
     for path in paths:
-        raw, places, found = _read(Path(path))
+        raw, places, found = read_yaml(path)
         merged = _merge(merged, raw)
         lines.update(places)
         for problem in found:
@@ -77,55 +45,6 @@ def parse_config(
         problems.add(f"{place(location)}{dotted(location)}: {problem}")
     problems.raise_if_any(do=DO)
     return config
-
-
-# --- YAML -----------------------------------------------------------------------------------------------------------
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[Location, str], list[str]]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: a config of over {MAX_BYTES // 1_000_000} MB is none")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the config {path} cannot be read", found=error, do="name an existing YAML file") from error
-    lines: dict[Location, str] = {}
-    problems: list[str] = []
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return {}, {}, []
-        for location, line, doubled in _walk(node, ()):
-            lines.setdefault(location, f"{path}:{line}: ")
-            if doubled:
-                problems.append(f"{path}:{line}: {dotted(location)}: stands twice; keep one")
-            if len(lines) > MAX_NODES or len(location) > MAX_DEPTH:
-                raise ConfigError(f"{path}:{line}: too many values, or too deep; are its aliases nested?")
-        raw = loader.construct_document(node)
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply", do="write it as docs/config.md has it") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} is not valid YAML", found=" ".join(str(error).split()), do="correct the line"
-        ) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected blocks (encoders:, datasets:, ...)", found=type(raw).__name__)
-    return raw, lines, problems
-
-
-def _walk(node: yaml.Node, location: Location) -> Iterator[tuple[Location, int, bool]]:
-    yield location, node.start_mark.line + 1, False
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            place = (*location, str(key.value))
-            yield place, key.start_mark.line + 1, str(key.value) in seen
-            seen.add(str(key.value))
-            yield from _walk(value, place)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _walk(value, (*location, index))
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

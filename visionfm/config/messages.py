@@ -13,8 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from visionfm.config.schema import Config
+from visionfm.config.yaml_files import Location
 
-Location = tuple[str | int, ...]
 KINDS = {
     "list_type": "a list",
     "dict_type": "a block of keys",
@@ -24,12 +24,6 @@ KINDS = {
     "bool_type": "true or false",
     "string_type": "text",
 }
-
-
-def dotted(location: Location) -> str:
-    """Return a location as `datasets.idrid.root`."""
-    parts = [str(part) for part in location]
-    return ".".join(part if part.isprintable() else repr(part) for part in parts) or "(top)"
 
 
 def described(invalid: ValidationError, raw: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:

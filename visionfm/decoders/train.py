@@ -112,8 +112,9 @@ def _fit(
 
     from visionfm.decoders import decoder as decoders
     from visionfm.decoders.resume import StateFile
-    from visionfm.decoders.training import Batches, Training, derived_seed, reproducible
+    from visionfm.decoders.training import Batches, Training, reproducible
     from visionfm.interruption import stop_on_signal
+    from visionfm.randomness import derived_seed
 
     check_device(settings.device)
     splits = {split: samples.in_splits([split]) for split in ("train", "validation")}

@@ -5,7 +5,6 @@ stopped goes on bit for bit as if it had not been. Shapes: N samples, S streams,
 outputs, T labels.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from visionfm.decoders.resume import State, StateFile
 from visionfm.decoders.streams import Stream
 from visionfm.errors import DataError, Stopped
 from visionfm.interruption import StopFlag
+from visionfm.randomness import derived_seed
 
 EVALUATION_BATCH = 4096
 MOMENTUM = 0.9
@@ -70,11 +70,6 @@ class Batches:
                 index_B = index_B + view_BS[:, s]
             found.append(features_RVF.flatten(0, 1).index_select(0, index_B))
         return found
-
-
-def derived_seed(seed: int, *what: object) -> int:
-    """Return a seed of 63 bits for one use of a run's seed."""
-    return int.from_bytes(hashlib.sha256(repr((seed, *what)).encode()).digest()[:8], "big") >> 1
 
 
 @contextmanager

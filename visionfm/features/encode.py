@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.errors import DataError, Stopped, UsageError
+from visionfm.distributed import choose_device, this_process
+from visionfm.errors import DataError, Stopped
 from visionfm.features.loading import Batch, Reading, batches_of, decoded_batches
 from visionfm.features.rows import Rows
 from visionfm.interruption import StopFlag
@@ -34,20 +35,6 @@ log = logging.getLogger("visionfm")
 PART_IMAGES, PART_S = 1024, 60.0
 CPU_ACTIVATION_MB = 12.0  # of the widest activation: larger ones leave the cache, and are allocated anew each time
 CPU_ROWS = (4, 16)  # a multiple of the first, so that the four views of images fill a batch; at most the second
-
-
-class Process(NamedTuple):
-    """This process among those that torchrun started; alone without torchrun."""
-
-    rank: int
-    world: int
-    local_rank: int
-
-
-def this_process() -> Process:
-    """Read what torchrun puts into the environment."""
-    names = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-    return Process(*(int(os.environ.get(name, alone)) for name, alone in names))
 
 
 @contextmanager
@@ -158,26 +145,6 @@ class _Chunk:
 
     def rows(self) -> Rows:
         return np.concatenate(self._cls), np.concatenate(self._patch_mean)
-
-
-def choose_device(device: str, gpu: int, local_rank: int) -> "torch.device":
-    """Return the device: CUDA where there is one, unless the settings say `cpu`.
-
-    Raises UsageError when a GPU is asked for (`gpu` >= 1, or device `cuda`) and there is none: an hour's work should
-    not become a week's.
-    """
-    import torch
-
-    if device != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda", local_rank)
-    if device == "cuda" or (device != "cpu" and gpu >= 1):
-        raise UsageError(
-            "a GPU is asked for and there is none",
-            expected=f"CUDA, for `device: {device}` with `gpu: {gpu}`",
-            found="no CUDA device",
-            do="run where there is one, or set `device: cpu` (or `gpu: 0`)",
-        )
-    return torch.device("cpu")
 
 
 def cpu_rows(encoder: "Encoder", size_px: int) -> int:

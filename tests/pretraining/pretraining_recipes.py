@@ -1,0 +1,9 @@
+"""Recipes for tests: a published or modern one with some fields changed."""
+
+from typing import Any
+
+from visionfm.config.schema_pretraining import Pretrain, Recipe
+
+
+def recipe(name: str = "published", **fields: Any) -> Recipe:
+    return Pretrain(datasets=["eyes"], arch="vit_tiny_patch16_224", recipe=name, **fields).recipe_values()

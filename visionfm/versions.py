@@ -7,7 +7,7 @@ else unless the results differ.
 VERSIONS = {
     "index": 1,
     "label": 1,
-    "audit": 1,
+    "audit": 2,
     "checksum": 1,
     "import": 1,
     "extract": 1,

@@ -52,11 +52,9 @@ def run_again(names: list[str], **settings: Any) -> list[Row]:
     pretraining = {name for group in settings.get("pretraining", {}).values() for name in group}
     own = [name for name in names if name not in pretraining or name in settings.get("datasets", names)]
     settings.setdefault("datasets", [name for name in own if name not in settings.get("external", [])])
-    files = {name: [Path(f"results/datasets/{name}/images.parquet")] for name in names}
-    tables = {
-        name: [Path(f"results/datasets/{name}/labels.parquet")]
-        for name in [*settings["datasets"], *settings.get("external", [])]
-    }
+    files, tables = (
+        {name: [Path(f"results/datasets/{name}/{table}.parquet")] for name in names} for table in ("images", "labels")
+    )
     out = Path("results/tasks/t/audit.parquet")
     audit(files, tables, out, AuditSettings(task="t", **settings))
     found: list[Row] = artifacts.read_table(out).to_pylist()
@@ -142,7 +140,7 @@ def test_a_reason_covers_its_own_dataset_and_no_other(results: Path) -> None:
 def test_test_images_among_the_pretraining_images_are_found(results: Path) -> None:
     data = {
         "d": [row(1, "train"), row(2, "test"), row(3, "test")],
-        "old": [row(1, "train"), row(7, "", image="bytes2")],
+        "old": [row(11, "train", subject="old/s1"), row(7, "train", subject="old/s2", image="bytes2")],
     }
     with pytest.raises(DataError, match="encoder e was pretrained on this image") as raised:
         run(data, datasets=["d"], pretraining={"e": ["old"]})
@@ -151,6 +149,16 @@ def test_test_images_among_the_pretraining_images_are_found(results: Path) -> No
         ["d", "old"], datasets=["d"], pretraining={"e": ["old"]}, allow_leakage={"d": "known, reported"}
     )
     assert [(f["check"], f["severity"]) for f in findings] == [("pretraining", "allowed")]
+
+
+def test_other_images_of_test_subjects_among_the_pretraining_images_are_found(results: Path) -> None:
+    data = {
+        "d": [row(1, "train"), row(2, "test", subject="clinic/p2"), row(3, "test", subject="clinic/p3")],
+        "old": [row(11, "train", subject="clinic/p1"), row(12, "train", subject="clinic/p3")],
+    }
+    with pytest.raises(DataError, match="encoder e was pretrained on an image of subject clinic/p3") as raised:
+        run(data, datasets=["d"], pretraining={"e": ["old"]})
+    assert "d/0003.png (test) and old/0012.png (pretraining)" in str(raised.value) and "1 problem" in str(raised.value)
 
 
 def test_a_dataset_that_was_itself_pretrained_on_leaks_its_test_images(results: Path) -> None:

@@ -1,8 +1,8 @@
 """Stage `audit`, one a task: leakage between splits, and what else a reviewer would ask about the data.
 
-Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes stand in two splits, or a test image
-was used to pretrain an encoder, unless the dataset's block gives a written reason. Identical images with different
-labels are reported.
+Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes stand in two splits, or in a test split
+and among the images that an encoder was pretrained on, unless the dataset's block gives a written reason. Identical
+images with different labels are reported.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Image(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's files."""
     parser.add_argument("--images", required=True, nargs="+", help="DATASET=images.parquet, each shard")
-    parser.add_argument("--labels", required=True, nargs="+", help="DATASET=labels.parquet, of the task's datasets")
+    parser.add_argument("--labels", required=True, nargs="+", help="DATASET=labels.parquet of each dataset")
     parser.add_argument("--out", required=True, type=Path, help="audit.parquet")
 
 
@@ -73,8 +73,8 @@ def by_dataset(pairs: Iterable[str]) -> dict[str, list[Path]]:
 def _check_given(settings: AuditSettings, images: dict[str, list[Path]], labels: dict[str, list[Path]]) -> None:
     wanted = [*settings.datasets, *settings.external]
     pretrained = [name for names in settings.pretraining.values() for name in names]
-    for option, needed, given in (("--images", [*wanted, *pretrained], images), ("--labels", wanted, labels)):
-        if missing := sorted(set(needed) - set(given)):
+    for option, given in (("--images", images), ("--labels", labels)):
+        if missing := sorted({*wanted, *pretrained} - set(given)):
             raise UsageError(f"{option} lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
 
 
@@ -94,16 +94,15 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         dataset: [row for path in paths for row in artifacts.read_table(path).to_pylist()]
         for dataset, paths in images.items()
     }
-    labelled = [image for dataset, paths in labels.items() for image in _labelled(dataset, paths[0], settings)]
+    known = {dataset: list(_labelled(dataset, paths[0], settings)) for dataset, paths in labels.items()}
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
-    pretraining = {
-        encoder: [(d, row) for d in names for row in listed[d]] for encoder, names in settings.pretraining.items()
-    }
+    labelled = [image for dataset in task_images for image in known[dataset]]
+    seen = {encoder: Seen.of(names, listed, known) for encoder, names in settings.pretraining.items()}
     findings = [
         *_unreadable(task_images, settings),
         *_in_two_splits(labelled, "subject", "subject_id"),
         *_in_two_splits(labelled, "bytes", "image_id"),
-        *_pretrained_on(labelled, pretraining),
+        *_pretrained_on(labelled, seen),
         *_contradictions(labelled),
     ]
     findings = [_allow(finding, settings.allow_leakage) for finding in findings]
@@ -118,7 +117,7 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
     for finding in findings:
         log.warning("audit: %s", _sentence(finding))
     _write(out, findings, made_by)
-    log.info("audit: %d images of %d datasets, %d findings; %s", len(labelled), len(labels), len(findings), out)
+    log.info("audit: %d images of %d datasets, %d findings; %s", len(labelled), len(task_images), len(findings), out)
 
 
 def _labelled(dataset: str, path: Path, settings: AuditSettings) -> Iterator[Image]:
@@ -153,18 +152,34 @@ def _in_two_splits(labelled: list[Image], check: str, attribute: str) -> Iterato
             )
 
 
-def _pretrained_on(
-    labelled: list[Image], pretraining: dict[str, list[tuple[str, dict[str, str]]]]
-) -> Iterator[Finding]:
-    for encoder, rows in pretraining.items():
-        seen = {row["image_id"]: (dataset, row["path"]) for dataset, row in rows}
+class Seen(NamedTuple):
+    """What an encoder saw in pretraining: one (dataset, path) for each image and each subject."""
+
+    images: dict[str, tuple[str, str]]
+    subjects: dict[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, datasets: list[str], listed: dict[str, list[dict[str, str]]], known: dict[str, list[Image]]) -> "Seen":
+        """Gather the images of some datasets; those without a known subject count for their bytes alone."""
+        return cls(
+            {row["image_id"]: (dataset, row["path"]) for dataset in datasets for row in listed[dataset]},
+            {image.subject_id: (dataset, image.path) for dataset in datasets for image in known[dataset]},
+        )
+
+
+def _pretrained_on(labelled: list[Image], seen: dict[str, Seen]) -> Iterator[Finding]:
+    for encoder, (images, subjects) in seen.items():
         for image in sorted(labelled):
-            if image.split == "test" and image.image_id in seen:
-                dataset, path = seen[image.image_id]
-                detail = f"encoder {encoder} was pretrained on this image"
-                yield Finding(
-                    "pretraining", "leak", image.dataset, image.path, "test", dataset, path, "pretraining", detail
-                )
+            if image.split != "test":
+                continue
+            if (place := images.get(image.image_id)) is not None:
+                what = "this image"
+            elif (place := subjects.get(image.subject_id)) is not None:
+                what = f"an image of subject {image.subject_id}"
+            else:
+                continue
+            detail = f"encoder {encoder} was pretrained on {what}"
+            yield Finding("pretraining", "leak", image.dataset, image.path, "test", *place, "pretraining", detail)
 
 
 def _contradictions(labelled: list[Image]) -> Iterator[Finding]:

@@ -56,7 +56,7 @@ rule audit:
         images=lambda w: [
             path for d in PLAN.audited_datasets(w.task) for path in PLAN.images(d)
         ],
-        labels=lambda w: [PLAN.labels(d) for d in PLAN.task_datasets(w.task)],
+        labels=lambda w: [PLAN.labels(d) for d in PLAN.audited_datasets(w.task)],
     output:
         "results/tasks/{task}/audit.parquet",
     log:
@@ -75,7 +75,9 @@ rule audit:
             for d in PLAN.audited_datasets(w.task)
             for path in PLAN.images(d)
         ],
-        labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
+        labels=lambda w: [
+            f"{d}={PLAN.labels(d)}" for d in PLAN.audited_datasets(w.task)
+        ],
         settings=lambda w: text(PLAN.audit_settings(w.task)),
         version=VERSIONS["audit"],
     shell:

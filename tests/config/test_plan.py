@@ -52,7 +52,7 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.weights_sum("fundus") == ["results/encoders/fundus/weights.json"] and plan.weights_sum("rest") == []
     assert plan.decoder("t", "m", "seed7") == "results/tasks/t/m/seed7/decoder.safetensors"
     assert plan.figure("t", "m") == "results/report/figures/t.m.svg"
-    assert plan.runs("t") == ["seed0", "seed7"]
+    assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 
 def test_everything_names_each_artefact_of_the_config_once_below_results(plan: Plan) -> None:

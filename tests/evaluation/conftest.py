@@ -11,6 +11,7 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.config import Config, Plan
+from visionfm.config.runs import read_run
 
 NASTY = "<script>alert('x')</script> $a_1 & \"b\""
 DISEASES = ["diabetic retinopathy", "glaucoma", NASTY, "never seen"]
@@ -49,12 +50,14 @@ def config_of_run() -> dict[str, Any]:
                 "unit": "subject",
                 "fusion": "attention",
                 "targets": {"disease": {"type": "multilabel", "classes": DISEASES}},
+                "baselines": [],
             },
             "grading": {
                 "kind": "classification",
                 "datasets": ["fundus"],
                 "models": ["visionfm", "floor"],
                 "seeds": [0, 1],
+                "train_fraction": [0.1, 0.5, 1],
                 "targets": {"grade": {"type": "multiclass", "classes": GRADES, "ordered": True}},
             },
             "measures": {"kind": "regression", "datasets": ["oct"], "models": ["visionfm"], "targets": values},
@@ -225,14 +228,19 @@ class Fabricated:
             )
             epochs = np.arange(1, 31)
             validation = np.exp(-epochs / 8) + 0.004 * epochs + self.rng.normal(0, 0.01, 30)
-            curves = pa.table(
-                {
-                    "epoch": epochs,
-                    "train_loss": np.exp(-epochs / 7),
-                    "validation_loss": validation,
-                    "best": epochs == 26,
-                }
-            )
+            curves = {
+                "epoch": epochs,
+                "train_loss": np.exp(-epochs / 7),
+                "validation_loss": validation,
+                "best": epochs == 26,
+            }
+            about = read_run(run)
+            if about.baseline:
+                tried = {"target": ["grade"] * 2, "class": [None] * 2, "parameter": ["C"] * 2, "value": [0.1, 1.0]}
+                curves = {**tried, "validation_loss": [0.7, 0.6], "best": [False, True]}
+            rows = len(curves["best"])
+            n_train = int(60 * (about.train_fraction or 1))
+            curves = pa.table({**curves, "n_train": [n_train] * rows, "n_train_subjects": [n_train // 2] * rows})
             artifacts.write_table(self.plan.training(task, model, run), curves, by, schema="visionfm/training/1")
         self.evaluate(task, model)
 

@@ -177,7 +177,7 @@ def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
 def test_figures_are_inlined_with_a_name_and_also_written_one_file_a_task_and_model(made):
     folder, run, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
-    assert len(figures) == 5 + 2 * 5 + 5
+    assert len(figures) == 5 + 2 * (5 + 1) + 5  # two of them label efficiency
     assert all(figure["aria-label"] for figure in figures)
     written = sorted(path.name for path in (folder / FIGURES).iterdir())
     assert written == ["diseases.visionfm.svg", "grading.floor.svg", "grading.visionfm.svg", "measures.visionfm.svg"]

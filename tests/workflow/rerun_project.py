@@ -151,6 +151,8 @@ CONFIG = {
             "models": ["tiny"],
             "targets": {"sick": {"type": "binary"}},
             "training": {"epochs": 3},
+            "baselines": ["logreg"],
+            "train_fraction": [0.5],
         },
         "sick_eye": {
             "kind": "classification",
@@ -158,6 +160,7 @@ CONFIG = {
             "models": ["tiny"],
             "unit": "eye",
             "fusion": "attention",
+            "baselines": [],
             "targets": {"sick": {"type": "binary"}},
             "training": {"epochs": 3},
         },

@@ -4,6 +4,7 @@ A pure function of the config that reads no file, so that a dry-run tells the wh
 """
 
 from visionfm.config.references import modality_or_none
+from visionfm.config.runs import all_runs, baseline_runs, seed_runs
 from visionfm.config.schema import Config
 from visionfm.config.schema_dense import DENSE_KINDS, DENSE_SIZE_PX
 from visionfm.modalities import ANY
@@ -99,7 +100,15 @@ class Names:
 
     def runs(self, task: str) -> list[str]:
         """Return the names of a task's runs, one decoder each."""
-        return [f"seed{seed}" for seed in self.config.tasks[task].seeds]
+        return all_runs(self.config.tasks[task])
+
+    def seed_runs(self, task: str) -> list[str]:
+        """Return the runs of a task's own decoder on all training data."""
+        return seed_runs(self.config.tasks[task])
+
+    def baseline_runs(self, task: str) -> list[str]:
+        """Return the baselines that stand beside a task's own decoder."""
+        return baseline_runs(self.config.tasks[task])
 
     # --- where it lies ----------------------------------------------------------------------------------------------
 

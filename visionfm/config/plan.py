@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from visionfm.config import settings as s
 from visionfm.config.names import ROOT as ROOT
 from visionfm.config.plan_dense import ALL_VIEWS, DensePlan
+from visionfm.config.runs import read_run
 from visionfm.config.schema import Scalar, Statistics, Target, Task
 from visionfm.config.schema_dense import DenseTraining
 from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD
@@ -123,14 +124,19 @@ class Plan(DensePlan):
 
     def train_settings(self, task: str, run: str) -> s.TrainSettings:
         """Return the settings of `train` for one run."""
-        block = self.config.tasks[task]
-        chosen = block.training.model_dump(exclude={"resources", *DenseTraining.model_fields})
+        block, about = self.config.tasks[task], read_run(run)
+        # What a baseline does not depend on is left at its default, so that it is not fitted again for it.
+        given = {"recipe", "features", "class_weighting"} if about.baseline else set(type(block.training).model_fields)
+        chosen = block.training.model_dump(include=given - {"resources", *DenseTraining.model_fields})
         return s.TrainSettings(
             kind=block.kind,
             targets=self.targets(task),
             modalities=self.task_modalities(task),
             fusion=block.fusion,
-            seed=int(run.removeprefix("seed")),
+            baseline=about.baseline,
+            train_fraction=about.train_fraction,
+            shots=about.shots,
+            seed=about.seed or 0,
             **chosen,
         )
 

@@ -191,7 +191,7 @@ def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
 
 def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, task in _entries(blocks["tasks"]):
-        for key in ("datasets", "external", "models", "seeds"):
+        for key in ("datasets", "external", "models", "seeds", "baselines", "train_fraction", "shots"):
             values = _list(task.get(key))
             for index in _doubled(values):
                 yield ("tasks", name, key, index), f"{values[index]} stands twice"

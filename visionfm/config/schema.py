@@ -21,6 +21,8 @@ from visionfm.config.schema_datasets import Columns as Columns
 from visionfm.config.schema_datasets import Dataset as Dataset
 from visionfm.config.schema_datasets import Split as Split
 from visionfm.config.schema_dense import DenseCache as DenseCache
+from visionfm.config.schema_training import PartOfAll
+from visionfm.config.schema_training import Training as Training
 
 
 class Encoder(Strict):
@@ -125,25 +127,6 @@ def _doubled(classes: int | list[Scalar] | dict[str, Scalar | list[Scalar]] | No
     return sorted({text for text in texts if texts.count(text) > 1})
 
 
-class Training(schema_dense.DenseTraining):
-    """How a decoder is trained; unset values are the recipe's own."""
-
-    recipe: Literal["sound", "published"] = Field(
-        "sound", description="sound: for a few hundred images; published: as the paper's code"
-    )
-    features: Literal["cls", "patch_mean", "both"] | None = Field(None, description="which cached features")
-    epochs: Positive | None = Field(None, description="at most; early stopping may end before")
-    batch_size: Positive | None = Field(None, description="samples a step")
-    lr: float | None = Field(None, gt=0, description="learning rate")
-    weight_decay: float | None = Field(None, ge=0, description="of AdamW")
-    patience: Positive | None = Field(None, description="epochs without a better validation loss before stopping")
-    modality_dropout: float | None = Field(None, ge=0, lt=1, description="chance that a modality is hidden in training")
-    class_weighting: Literal["none", "balanced"] | None = Field(None, description="balanced: rare classes weigh more")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where the decoder is trained")
-    checkpoint_minutes: float = Field(10, gt=0, description="progress is saved this often")
-    resources: Resources = Field(Resources(), description="of the `train` jobs")
-
-
 class Task(schema_dense.DenseTask):
     """Decoders for one question, on one or several datasets, for each of several models."""
 
@@ -163,6 +146,15 @@ class Task(schema_dense.DenseTask):
     training: Training = Field(Training(), description="of the decoders")
     tta: Literal["none", "flips"] = Field("none", description="flips: average the test images' four views")
     seeds: list[Natural] = Field([0], min_length=1, description="one decoder each")
+    baselines: list[Literal["knn", "logreg"]] | None = Field(
+        None, description="k-NN and logistic regression beside a classification's decoder; default both, `[]` none"
+    )
+    train_fraction: list[PartOfAll] = Field(
+        [], description="label efficiency: also train on these fractions of the training subjects, for every seed"
+    )
+    shots: list[Positive] = Field(
+        [], description="label efficiency: also train on so many samples a class (or fifth of the values)"
+    )
 
     @model_validator(mode="after")
     def _kind_and_unit_fit(self) -> "Task":
@@ -173,6 +165,10 @@ class Task(schema_dense.DenseTask):
             raise ValueError(f"classification cannot have targets of type value: {', '.join(sorted(values))}")
         if self.kind == "regression" and values != set(self.targets):
             raise ValueError("regression needs targets of type value only")
+        if self.kind != "classification" and self.baselines:
+            raise ValueError("knn and logreg are baselines of classification; leave `baselines` out")
+        if self.kind not in ("classification", "regression") and (self.train_fraction or self.shots):
+            raise ValueError("train_fraction and shots belong to classification and regression")
         if self.fusion == "pooled" and self.unit != "image":
             raise ValueError(f"fusion pooled has unit image; for unit {self.unit} choose concat, mean or attention")
         if self.fusion != "pooled" and self.unit == "image":

@@ -146,12 +146,15 @@ class Target(Settings):
 
 
 class TrainSettings(Settings):
-    """Of `train`; None is the recipe's own value."""
+    """Of `train`; None is the recipe's own value, and of the two that choose a part of the training data: all."""
 
     kind: Literal["classification", "regression"]
     targets: dict[str, Target]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    baseline: Literal["knn", "logreg"] | None = None  # None: the recipe's head
+    train_fraction: float | None = None
+    shots: int | None = None
     seed: int = 0
     recipe: Literal["sound", "published"] = "sound"
     features: Literal["cls", "patch_mean", "both"] | None = None

@@ -57,6 +57,7 @@ class Decoder(nn.Module):
     def __init__(self, spec: Spec) -> None:
         """Random weights from torch's global generator."""
         super().__init__()
+        self.spec = spec
         self.fusion = FUSIONS[spec.fusion](spec.widths)
         self.head = HEADS[spec.head](self.fusion.width, count_outputs(spec.targets))
 

@@ -1,13 +1,15 @@
 """Heads: one vector a sample to the outputs of all targets.
 
 ClsHead and RegHead are the published ones (VisionFM facts 6), same parameter names and, in evaluation, same outputs;
-LinearHead is the sound default. Shapes: B batch, F features, K outputs.
+LinearHead is the sound default, KnnHead a baseline. Shapes: B batch, F features, K outputs.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 DROPOUT = 0.1
 EPS, MOMENTUM = 1e-6, 0.99
@@ -70,4 +72,65 @@ class LinearHead(nn.Module):
         return outputs
 
 
-HEADS = {"linear": LinearHead, "ClsHead": ClsHead, "RegHead": RegHead}
+class KnnHead(nn.Module):
+    """Votes of the k most similar training samples (cosine), smoothed by one vote of the training frequencies.
+
+    Outputs are log odds of a yes-or-no question (`odds_K`), log probabilities of a class. It holds its training
+    samples: N rows; a load takes over their number from the file.
+    """
+
+    rows_NF: torch.Tensor
+    truth_NK: torch.Tensor
+    k_K: torch.Tensor
+    odds_K: torch.Tensor
+
+    def __init__(self, features: int, outputs: int) -> None:
+        """`features` is F, `outputs` K; without training samples."""
+        super().__init__()
+        self.register_buffer("rows_NF", torch.zeros(0, features))
+        self.register_buffer("truth_NK", torch.zeros(0, outputs))
+        self.register_buffer("k_K", torch.ones(outputs, dtype=torch.int64))
+        self.register_buffer("odds_K", torch.zeros(outputs, dtype=torch.bool))
+
+    def remember(self, rows_NF: torch.Tensor, truth_NK: torch.Tensor) -> None:
+        """Hold training samples; their labels are 0 or 1, NaN where unknown."""
+        self.rows_NF, self.truth_NK = rows_NF, truth_NK
+
+    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
+        for name in ("rows_NF", "truth_NK"):
+            held, found = getattr(self, name), state_dict.get(prefix + name)
+            if found is not None and found.shape[1:] == held.shape[1:]:
+                setattr(self, name, held.new_zeros(found.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def forward(self, features_BF: torch.Tensor) -> torch.Tensor:
+        """Return outputs_BK."""
+        outputs, nearest = [], {}
+        for at, (column_N, k) in enumerate(zip(self.truth_NK.T, self.k_K.tolist(), strict=True)):
+            known_N = ~column_N.isnan()
+            key = (k, known_N.cpu().numpy().tobytes())  # the classes of one target share their neighbours
+            if key not in nearest:
+                nearest[key] = most_similar(features_BF, self.rows_NF[known_N], k)
+            votes_N1 = column_N[known_N].unsqueeze(1)
+            chance_B = smoothed(votes_N1[nearest[key]], votes_N1.mean(0)).squeeze(1)
+            outputs.append(chance_B.logit() if self.odds_K[at] else chance_B.log())
+        return torch.stack(outputs, dim=1)
+
+
+def most_similar(queries_BF: torch.Tensor, rows_NF: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the numbers (B, k) of the rows with the largest cosine, the largest first."""
+    cosine_BN = functional.normalize(queries_BF, dim=1) @ functional.normalize(rows_NF, dim=1).T
+    return cosine_BN.topk(k, dim=1).indices
+
+
+def smoothed(votes_BkC: torch.Tensor, prior_C: torch.Tensor) -> torch.Tensor:
+    """Return probabilities (B, C): the votes and one more, divided as the training samples are; never 0 for a class."""
+    return (votes_BkC.sum(1) + prior_C) / (votes_BkC.shape[1] + 1)
+
+
+HEADS: dict[str, type[LinearHead | ClsHead | RegHead | KnnHead]] = {
+    "linear": LinearHead,
+    "ClsHead": ClsHead,
+    "RegHead": RegHead,
+    "knn": KnnHead,
+}

@@ -15,7 +15,9 @@ import numpy as np
 from visionfm import artifacts
 from visionfm.config.settings import TrainSettings
 from visionfm.data.audit import by_dataset
+from visionfm.data.transforms import VIEWS
 from visionfm.decoders import streams as streams_of
+from visionfm.decoders.parts import part_of
 from visionfm.decoders.recipes import Recipe, choose, is_single
 from visionfm.decoders.samples import Samples, read_samples
 from visionfm.decoders.streams import Stream
@@ -23,9 +25,11 @@ from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
 
 if TYPE_CHECKING:
-    from visionfm.decoders.training import Training
+    from visionfm.decoders.decoder import Spec
+    from visionfm.decoders.training import Batches, Training
 
 TRAINING_SCHEMA = "visionfm/training/1"
+BASELINE_HEADS = {"knn": "knn", "logreg": "linear"}
 log = logging.getLogger("visionfm")
 
 
@@ -58,11 +62,13 @@ def store_of(samples: Samples, files: dict[str, list[Path]]) -> FeatureStore:
 def train(
     train_table: Path, files: dict[str, list[Path]], out: Path, training_out: Path, settings: TrainSettings
 ) -> None:
-    """Train one decoder; see the module."""
+    """Train one decoder, or fit one baseline; see the module."""
     recipe = choose(settings)
-    samples = _labelled(read_samples(train_table, settings.targets, settings.modalities), train_table)
+    samples = training_samples(train_table, settings)
     store = store_of(samples, files)
-    streams = streams_of.gather(samples, store, settings.modalities, settings.fusion, recipe.features, store.views)
+    fusion = _fusion(settings)
+    views = VIEWS[:1] if settings.baseline else store.views
+    streams = streams_of.gather(samples, store, settings.modalities, fusion, recipe.features, views)
     # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
     slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
     inputs = {"train": artifacts.payload_digest(train_table), "features": streams_of.digest(streams)}
@@ -70,6 +76,17 @@ def train(
     if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
         return
     _fit(samples, streams, recipe, settings, out, training_out, made_by)
+
+
+def training_samples(train_table: Path, settings: TrainSettings) -> Samples:
+    """Return the samples of training (or the part of them that the settings ask for) and validation."""
+    samples = _labelled(read_samples(train_table, settings.targets, settings.modalities), train_table)
+    return samples.take(part_of(samples, settings.targets, settings.seed, settings.train_fraction, settings.shots))
+
+
+def _fusion(settings: TrainSettings) -> str:
+    """Return how modalities are joined: baselines have nothing that could learn it."""
+    return "concat" if settings.baseline and settings.fusion != "pooled" else settings.fusion
 
 
 def _labelled(samples: Samples, where: Path) -> Samples:
@@ -127,15 +144,27 @@ def _fit(
                 do="leave the modality out of the model, or label images of it",
             )
     truth_NT = samples.truth_NT[splits["train"]]
-    known = streams_of.statistics(parts["train"], identity=not recipe.standardise)
+    known = streams_of.statistics(parts["train"], identity=not (recipe.standardise or settings.baseline))
     widths = [stream.features_RVF.shape[2] for stream in parts["train"]]
+    head = BASELINE_HEADS[settings.baseline] if settings.baseline else recipe.head
     spec = decoders.Spec(
-        settings.kind, settings.targets, settings.modalities, settings.fusion, recipe.head, recipe.features, widths
+        settings.kind, settings.targets, settings.modalities, _fusion(settings), head, recipe.features, widths
     )
     batches = {}
     for split, part in parts.items():
         streams_of.standardise(part, known)
         batches[split] = Batches.of(part, widths, samples.truth_NT[splits[split]], settings.device)
+    extra = {
+        **spec.metadata(),
+        "recipe": settings.baseline or settings.recipe,
+        "n_train": str(len(batches["train"])),
+        "n_validation": str(len(batches["validation"])),
+    }
+    people = len(set(samples.ids["subject_id"][splits["train"]]))
+    sizes = {"n_train": len(batches["train"]), "n_train_subjects": people}
+    if settings.baseline:
+        _fit_baseline(settings, spec, batches, known, (out, training_out), made_by, extra, sizes)
+        return
     kind = _kind(settings, recipe, truth_NT)
     with reproducible(recipe.threads), stop_on_signal() as stop:
         torch.manual_seed(derived_seed(settings.seed, "start"))
@@ -146,14 +175,8 @@ def _fit(
             training.restore(state)
             log.info("train: goes on after epoch %d", state.epochs)
         training.run(stop, file, settings.checkpoint_minutes)
-    extra = {
-        **spec.metadata(),
-        "recipe": settings.recipe,
-        "n_train": str(len(batches["train"])),
-        "n_validation": str(len(batches["validation"])),
-        "best_epoch": str(training.best_epoch),
-    }
-    artifacts.write_table(training_out, _table(training), made_by, schema=TRAINING_SCHEMA)
+    extra["best_epoch"] = str(training.best_epoch)
+    artifacts.write_table(training_out, _table(training, sizes), made_by, schema=TRAINING_SCHEMA)
     tensors = decoders.file_tensors(training.best, kind, known)
     artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
     file.remove()
@@ -182,9 +205,53 @@ def check_device(device: str) -> None:
         raise UsageError("there is no GPU", expected="CUDA", found="none", do="set `device: cpu`")
 
 
-def _table(training: "Training") -> Any:
+def _fit_baseline(
+    settings: TrainSettings,
+    spec: "Spec",
+    batches: "dict[str, Batches]",
+    known: streams_of.Statistics,
+    outs: tuple[Path, Path],
+    made_by: artifacts.Provenance,
+    extra: dict[str, str],
+    sizes: dict[str, int],
+) -> None:
+    import pyarrow as pa
+    import torch
+
+    from visionfm.decoders import baselines
+    from visionfm.decoders import decoder as decoders
+    from visionfm.decoders.training import reproducible
+
+    with reproducible():
+        torch.manual_seed(0)
+        network = decoders.Decoder(spec).eval()
+        balanced = settings.class_weighting == "balanced"
+        rows = baselines.fit(settings.baseline or "", network, batches["train"], batches["validation"], balanced)
+    kind = _kind(settings, choose(settings), batches["train"].truth_NT.double().numpy())
+    text, number = pa.string(), pa.float64()
+    types = {"target": text, "class": text, "parameter": text, "value": number, "validation_loss": number}
+    types |= {"best": pa.bool_()}
+    columns = {name: pa.array([row[name] for row in rows], type_) for name, type_ in types.items()}
+    artifacts.write_table(outs[1], pa.table(columns | _sizes(sizes, len(rows))), made_by, schema=TRAINING_SCHEMA)
+    tensors = decoders.file_tensors(network.state_dict(), kind, known)
+    artifacts.write_tensors(outs[0], tensors, made_by, schema=decoders.SCHEMA, extra=extra)
+    chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
+    log.info(
+        "train: %s on %s training samples; chosen on %s validation samples: %s; %s",
+        *(settings.baseline, extra["n_train"], extra["n_validation"], chosen, outs[0]),
+    )
+
+
+def _table(training: "Training", sizes: dict[str, int]) -> Any:
     import pyarrow as pa
 
     rows = [{**row, "best": row["epoch"] == training.best_epoch} for row in training.history]
     types = {"epoch": pa.int32(), "best": pa.bool_()}
-    return pa.table({name: pa.array([row[name] for row in rows], types.get(name, pa.float64())) for name in rows[0]})
+    columns = {name: pa.array([row[name] for row in rows], types.get(name, pa.float64())) for name in rows[0]}
+    return pa.table(columns | _sizes(sizes, len(rows)))
+
+
+def _sizes(sizes: dict[str, int], rows: int) -> dict[str, Any]:
+    import pyarrow as pa
+
+    return {name: pa.array([value] * rows, pa.int64()) for name, value in sizes.items()}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from visionfm import artifacts
+from visionfm.config.runs import read_run
 from visionfm.config.settings import EvaluateSettings, Target
 from visionfm.evaluation.answers import ALL, Answers, Part, read_runs
 from visionfm.evaluation.scoring import Line, score, thresholds
@@ -156,8 +157,7 @@ def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str
         else:
             low, high = bounds
     return {
-        "task": settings.task, "model": settings.model, "head": settings.head, "fusion": settings.fusion,
-        "run": run, **_of_run(run),
+        "task": settings.task, "model": settings.model, "run": run, **_of_run(run, settings),
         "dataset": part.dataset, "modality": part.modality, "modalities": part.subset,
         "split": part.split, "subgroup": None, "target": target, "class": label,
         "metric": metric, "threshold": line.threshold, "operating_point": point,
@@ -168,19 +168,13 @@ def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str
     }  # fmt: skip
 
 
-def _of_run(run: str) -> dict[str, Any]:
-    """Return what a run's name says: `seed0`, `seed0-fold2`, `seed0-frac0p1`, `seed0-shots5`; a mean has no seed."""
-
-    def number(name: str) -> str | None:
-        found = re.search(rf"(?:^|-){name}(\d+(?:p\d+)?)(?=-|$)", run)
-        return found[1].replace("p", ".") if found else None
-
-    whole = {"seed": number("seed"), "fold": number("fold"), "shots": number("shots")}
-    fraction = number("frac")
-    return {
-        **{name: None if text is None else int(text) for name, text in whole.items()},
-        "train_fraction": None if fraction is None else float(fraction),
-    }
+def _of_run(run: str, settings: EvaluateSettings) -> dict[str, Any]:
+    """Return what a run's name says, its head and its fusion: baselines join modalities side by side."""
+    about = read_run(run)._asdict()
+    baseline = about.pop("baseline")
+    if baseline is None:
+        return {"head": settings.head, "fusion": settings.fusion, **about}
+    return {"head": baseline, "fusion": "pooled" if settings.fusion == "pooled" else "concat", **about}
 
 
 def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:

@@ -80,6 +80,14 @@ class Panel:
         return PANEL_HEIGHT_IN + LEGEND_ROW_IN * self.legend_rows
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure for the page: an SVG element and its caption."""
+
+    svg: str
+    title: str
+
+
 def label(text: object, longest: int = MAX_NAME) -> str:
     """Return a name as it can stand in a figure: printable, short, and not mistaken for a hidden matplotlib label."""
     printable = _printable(str(text)).strip()

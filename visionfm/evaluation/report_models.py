@@ -6,18 +6,11 @@ Draws each figure once; it goes into the page and, joined with the others, into 
 from dataclasses import dataclass
 
 from visionfm.evaluation import panels, panels_values, plots
-from visionfm.evaluation.plots import Panel
+from visionfm.evaluation.plots import Figure, Panel
 from visionfm.evaluation.report_data import Results, TaskModel
+from visionfm.evaluation.report_efficiency import EfficiencyView, efficiency_view
 from visionfm.evaluation.report_tables import Cell, Table, areas, metric_tables
 from visionfm.evaluation.report_words import NO_VALUE, listed, number
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure for the page: an SVG element and its caption."""
-
-    svg: str
-    title: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +23,7 @@ class ModelView:
     figures: list[Figure]
     figures_note: str
     tables: list[tuple[str, Table]]
+    efficiency: EfficiencyView | None
     training: Table
     grid: str
 
@@ -37,8 +31,8 @@ class ModelView:
 def model_view(results: Results, result: TaskModel) -> ModelView:
     """Return a model's figures and numbers."""
     plan = results.plan
-    runs = plan.runs(result.task)
-    found = _panels(result, runs[0], results.config.tasks[result.task].kind)
+    runs = plan.seed_runs(result.task)
+    found = _panels(result, runs, results.config.tasks[result.task].kind)
     drawn = [(panel, plots.single(panel)) for panel in found]
     prefix = f"f-{result.task}-{result.model}"
     few = all(panel.kind == "training" for panel in found)
@@ -56,13 +50,15 @@ def model_view(results: Results, result: TaskModel) -> ModelView:
             Figure(plots.inline(svg, f"{prefix}-{i}", panel.alt), panel.title) for i, (panel, svg) in enumerate(drawn)
         ],
         figures_note=note,
-        tables=metric_tables(result, runs),
+        tables=metric_tables(result, runs, plan.baseline_runs(result.task)),
+        efficiency=efficiency_view(results, result),
         training=_training(result),
         grid=plots.grid(drawn, f"Task {result.task}, model {result.model}"),
     )
 
 
-def _panels(result: TaskModel, run: str, kind: str) -> list[Panel]:
+def _panels(result: TaskModel, runs: list[str], kind: str) -> list[Panel]:
+    run = runs[0]
     rows = result.predictions[run]
     rows = rows[(rows["split"] == "test") & (rows["subset"] == "all")]
     found: list[Panel] = []
@@ -72,7 +68,7 @@ def _panels(result: TaskModel, run: str, kind: str) -> list[Panel]:
             found += panels_values.regression(of_target, name, target)
         else:
             found += panels.classification(of_target, name, target, areas(result, name, run))
-    curves = panels_values.training(result.training)
+    curves = panels_values.training({run: result.training[run] for run in runs})
     return [*found, curves] if curves else found
 
 
@@ -80,9 +76,12 @@ def _training(result: TaskModel) -> Table:
     rows = []
     for run, table in result.training.items():
         chosen = table[table["best"]]
-        cells = [NO_VALUE, NO_VALUE]
-        if len(chosen):
-            cells = [str(int(chosen.iloc[-1]["epoch"])), number(float(chosen.iloc[-1]["validation_loss"]))]
-        rows.append([Cell(run), *(Cell(text, numeric=True) for text in [str(len(table)), *cells])])
+        loss = number(float(chosen["validation_loss"].mean())) if chosen["validation_loss"].notna().any() else NO_VALUE
+        if "parameter" in table.columns:
+            texts = [f"{row['parameter']} = {row['value']:g}" for row in chosen.to_dict("records")]
+            cells = [NO_VALUE, ", ".join(dict.fromkeys(texts)), loss]
+        else:
+            cells = [str(len(table)), f"epoch {int(chosen.iloc[-1]['epoch'])}" if len(chosen) else NO_VALUE, loss]
+        rows.append([Cell(run), *(Cell(text, numeric=True) for text in cells)])
     caption = f"{result.task}, {result.model}: training"
-    return Table(caption, ["run", "epochs", "epoch chosen on validation", "its validation loss"], rows)
+    return Table(caption, ["run", "epochs", "chosen on validation", "its validation loss"], rows)

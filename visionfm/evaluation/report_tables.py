@@ -154,7 +154,7 @@ def areas(result: TaskModel, target: str, run: str) -> dict[tuple[str, str], str
     return found
 
 
-def metric_tables(result: TaskModel, runs: Sequence[str]) -> list[tuple[str, Table]]:
+def metric_tables(result: TaskModel, runs: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, Table]]:
     """Return (heading, table) of all numbers: over all test data first, then by part, then validation."""
     metrics = result.metrics
     test = metrics[metrics["split"] == "test"]
@@ -165,7 +165,8 @@ def metric_tables(result: TaskModel, runs: Sequence[str]) -> list[tuple[str, Tab
     whole = whole_dataset & whole_modality & whole_subset & whole_group
     parts = [
         ("All test data", [], test[whole & first]),
-        ("Each seed", ["run"], test[whole & ~first]),
+        ("Beside the baselines", ["run"], test[whole & (first | test["run"].isin(baselines))] if baselines else []),
+        ("Each seed", ["run"], test[whole & ~first & test["run"].isin(runs)]),
         ("By dataset", ["dataset"], test[~whole_dataset & whole_modality & whole_subset & whole_group & first]),
         ("By modality", ["modality"], test[~whole_modality & whole_subset & whole_group & first]),
         ("With fewer modalities", ["modalities"], test[~whole_subset & whole_dataset & whole_group & first]),

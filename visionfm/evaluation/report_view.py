@@ -13,7 +13,7 @@ from visionfm.evaluation.report_datasets import AuditView, DatasetView, audit_vi
 from visionfm.evaluation.report_encoders import encoders_table, import_notes, is_untrained
 from visionfm.evaluation.report_models import ModelView, model_view
 from visionfm.evaluation.report_tables import Cell, Headline, Table, counted, headlines
-from visionfm.evaluation.report_words import FUSIONS, SPLITS, TARGET_TYPES, count, listed
+from visionfm.evaluation.report_words import BASELINES, FUSIONS, SPLITS, TARGET_TYPES, count, listed
 from visionfm.progress import track
 
 FEW_SUBJECTS = 30
@@ -61,7 +61,10 @@ def page(results: Results, config: Mapping[str, Any]) -> Page:
         line
         for result in results.results
         for line in headlines(
-            result, results.config.tasks[result.task].kind, plan.runs(result.task), _tested_on(results, result.task)
+            result,
+            results.config.tasks[result.task].kind,
+            plan.seed_runs(result.task),
+            _tested_on(results, result.task),
         )
     ]
     datasets = [dataset_view(plan, tables) for tables in results.datasets]
@@ -98,6 +101,11 @@ def page(results: Results, config: Mapping[str, Any]) -> Page:
             [[Cell(s), Cell(str(v), numeric=True)] for s, v in VERSIONS.items()],
         ),
     )
+
+
+def _headlines(results: Results, result: TaskModel) -> list[Headline]:
+    kind, runs = results.config.tasks[result.task].kind, results.plan.seed_runs(result.task)
+    return headlines(result, kind, runs, _tested_on(results, result.task))
 
 
 def _what_ran(results: Results) -> str:
@@ -155,6 +163,8 @@ def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
         f"Fusion {block.fusion}: {FUSIONS[block.fusion]}.",
         f"Recipe {block.training.recipe}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
+    if beside := results.plan.baseline_runs(task):
+        found.append(f"Beside it, on the same features: {listed(BASELINES[name] for name in beside)}.")
     if block.external:
         found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.")
     if block.tta != "none":

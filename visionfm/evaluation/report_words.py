@@ -99,6 +99,10 @@ FUSIONS = {
     "mean": "the modalities' features are averaged",
     "attention": "the modalities' features are weighed by attention",
 }
+BASELINES = {
+    "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
+    "logreg": "logistic regression (regularised, C chosen on validation)",
+}
 
 
 def metric_name(metric: str) -> str:

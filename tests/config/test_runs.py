@@ -1,0 +1,59 @@
+"""Names of runs: what a task trains, and what a name says."""
+
+import pytest
+
+from visionfm.config import parse_config
+from visionfm.config.runs import Run, all_runs, read_run
+from visionfm.errors import ConfigError
+
+
+def task(**changes):
+    block = {"kind": "classification", "datasets": ["d"], "models": ["m"], "targets": {"dr": {"type": "binary"}}}
+    raw = {
+        "encoders": {"e": {"modality": "Fundus", "weights": "w.pth"}},
+        "models": {"m": {"Fundus": "e"}},
+        "datasets": {"d": {"modality": "Fundus", "root": "d", "layout": "vfm", "labels": ["dr", "iop"]}},
+        "tasks": {"t": {**block, **changes}},
+    }
+    return parse_config(raw).tasks["t"]
+
+
+def test_a_classification_has_its_seeds_then_both_baselines_then_its_parts():
+    found = all_runs(task(seeds=[0, 3], train_fraction=[0.01, 0.5, 1], shots=[5]))
+    parts = ["frac0p01", "frac0p5", "shots5"]
+    assert found == ["seed0", "seed3", "knn", "logreg", *(f"seed{s}-{part}" for s in (0, 3) for part in parts)]
+
+
+def test_baselines_can_be_chosen_and_left_out():
+    assert all_runs(task(baselines=["logreg"])) == ["seed0", "logreg"]
+    assert all_runs(task(baselines=[])) == ["seed0"]
+
+
+def test_a_regression_has_no_baselines_and_refuses_them():
+    value = {"kind": "regression", "targets": {"iop": {"type": "value"}}}
+    assert all_runs(task(**value, shots=[2])) == ["seed0", "seed0-shots2"]
+    with pytest.raises(ConfigError, match="baselines of classification"):
+        task(**value, baselines=["knn"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("seed0", Run(seed=0)),
+        ("seed12-frac0p01", Run(seed=12, train_fraction=0.01)),
+        ("seed1-shots5", Run(seed=1, shots=5)),
+        ("seed0-fold2", Run(seed=0, fold=2)),
+        ("knn", Run(baseline="knn")),
+        ("mean-frac0p5", Run(train_fraction=0.5)),
+    ],
+)
+def test_a_name_says_what_the_run_is(name, expected):
+    assert read_run(name) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"train_fraction": [0]}, {"train_fraction": [1.5]}, {"shots": [0]}, {"shots": [2, 2]}]
+)
+def test_impossible_parts_are_errors(wrong):
+    with pytest.raises(ConfigError):
+        task(**wrong)

@@ -5,7 +5,7 @@ else unless the results differ.
 """
 
 VERSIONS = {
-    "index": 1,
+    "index": 2,
     "label": 1,
     "audit": 2,
     "checksum": 1,

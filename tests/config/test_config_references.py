@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from visionfm.config import parse_config
-from visionfm.config.references import LABEL_COLUMNS, SAMPLE_COLUMNS
+from visionfm.config.references import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 from visionfm.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -94,6 +94,14 @@ def test_the_base_config_is_valid() -> None:
         ("datasets.o.labels", ["a", "b"], "layout imagefolder has one label"),
         ("datasets.t.table", None, "datasets.t: layout table needs `table`"),
         ("datasets.t.labels", ["grade"], "layout table names its labels in `columns"),
+        ("datasets.t.columns.mask", "m", "masks lie below the root too: say which files are images"),
+        ("datasets.t.columns", {"image": "i", "mask2": "m"}, "mask2 is a second observer's"),
+        ("datasets.t.columns", {"image": "i", "points": {"a": ["x"]}}, "expected [x column, y column]; not so: a"),
+        ("datasets.t.columns", {"image": "i", "mm_per_px": -0.1}, "mm_per_px must be greater than 0"),
+        ("datasets.f.layout", "segmentation", "layout segmentation has masks as labels"),
+        ("datasets.o.layout", "landmark", "layout landmark needs `labels`"),
+        ("datasets.t.split", {"test_subjects": ["a"]}, "test_subjects needs subjects"),
+        ("datasets.t.split", {"test_subjects": ["a"], "test": 0.2}, "no split.test and no columns.split beside it"),
         ("datasets.t.allow_leakage", "because", "datasets.t.allow_leakage"),
         ("tasks.task.datasets", ["f", "f"], "tasks.task.datasets.1: f stands twice"),
         ("tasks.task.models", ["both", "both"], "tasks.task.models.1: both stands twice"),
@@ -123,14 +131,14 @@ def test_a_misfit_has_its_place_and_its_reason(place: str, value: Any, message: 
     assert message in problem_of(place, value)
 
 
-@pytest.mark.parametrize("name", LABEL_COLUMNS)
+@pytest.mark.parametrize("name", [*LABEL_COLUMNS, *DENSE_COLUMNS])
 def test_labels_cannot_be_named_as_the_columns_that_every_dataset_has(name: str) -> None:
     assert f"datasets.f.labels.2: {name} is a column" in problem_of("datasets.f.labels", ["dr", "iop", name])
     message = problem_of("datasets.t.columns.targets", {"grade": "g", name: "x"})
     assert f"datasets.t.columns.targets.{name}: {name} is a column" in message
 
 
-@pytest.mark.parametrize("name", SAMPLE_COLUMNS)
+@pytest.mark.parametrize("name", [*SAMPLE_COLUMNS, *DENSE_COLUMNS])
 def test_targets_cannot_be_named_as_the_columns_of_samples(name: str) -> None:
     message = problem_of(f"tasks.task.targets.{name}", {"type": "binary", "column": "dr"})
     assert f"tasks.task.targets.{name}: {name} is a column of every task's samples" in message
@@ -166,6 +174,20 @@ def test_what_fits_is_accepted(place: str, value: Any) -> None:
     if place == "datasets.t":
         raw["tasks"]["task"]["external"] = []
     parse_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "message"),
+    [
+        ("segmentation", {"vessel": {"classes": 2}}, "tasks.task.targets.vessel: no dataset of the task has masks"),
+        ("landmarks", {"fovea": {}}, "tasks.task.targets.fovea: no point of the task's datasets is named 'fovea'"),
+    ],
+)
+def test_dense_tasks_need_masks_or_points(kind: str, targets: Any, message: str) -> None:
+    raw = changed("tasks.task", {"kind": kind, "datasets": ["f"], "models": ["both"], "targets": targets})
+    with pytest.raises(ConfigError) as raised:
+        parse_config(raw)
+    assert message in str(raised.value)
 
 
 def test_problems_between_blocks_stand_beside_those_of_the_schema() -> None:

@@ -11,7 +11,10 @@ RAW: dict[str, Any] = {
     "encoders": {"fundus": {"modality": "Fundus", "weights": "random", "arch": "vit", "device": "cpu"}},
     "models": {"m": {"Fundus": "fundus"}},
     "datasets": {
-        "drive": {"modality": "Fundus", "root": "d", "layout": "imagefolder", "shards": 2},
+        "drive": {
+            **{"modality": "Fundus", "root": "d", "layout": "table", "table": "t.csv", "images": "i/*", "shards": 2},
+            "columns": {"image": "i", "mask": "m", "points": {"disc": ["dx", "dy"], "macula": ["mx", "my"]}},
+        },
         "other": {"modality": "Fundus", "root": "o", "layout": "imagefolder"},
     },
     "tasks": {

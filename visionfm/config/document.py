@@ -63,8 +63,9 @@ encoders:
         "Images of one modality below one folder. Layout `vfm`: `training/` and `test/` with `training_labels.txt` and "
         "`test_labels.txt` of lines `path;v1,v2,...`, in the folder itself or in every folder below it. `imagefolder`: "
         "`train/`, `val/` and `test/` (or nothing above them) with a folder for each class. `table`: images anywhere, "
-        "and a table of labels. `path_pattern` finds a person in file names. Empty values, `null`, `NA` and `NaN` "
-        "are unknown.",
+        "and a table of labels. `segmentation` and `landmark`: `images/` and `labels/` in `training/` and `test/`, a "
+        "mask (pixel values are classes) or a `.npy` array (a channel for each point) of the image's name. "
+        "`path_pattern` finds a person in file names. Empty values, `null`, `NA` and `NaN` are unknown.",
         """
 datasets:
   clinic:
@@ -85,6 +86,7 @@ datasets:
     split: {like: clinic}
   screening: {modality: CFP, root: data/screening, layout: vfm, labels: [healthy, dr, glaucoma], bad_images: skip}
   unlabelled: {modality: OCTA, root: data/angiographs, layout: vfm, labels: none}
+  angles: {modality: UBM, root: data/LandmarkDetection, layout: landmark, labels: [spur_left, spur_right, apex]}
 """,
     ),
     Section(
@@ -92,7 +94,8 @@ datasets:
         "datasets.NAME.columns",
         "What the columns of a table mean. A list of columns under `targets` is a one-hot group: its value is the name "
         "of the column that is 1, unknown where all are 0. In layout `vfm` the names in `labels` stand for columns; "
-        "only `targets` has a meaning there.",
+        "only `targets` has a meaning there. A mask has one channel whose values are classes; it and "
+        "the points are in the frame of the image's stored pixels, and follow it through its EXIF rotation.",
         """
 datasets:
   graded:
@@ -104,6 +107,14 @@ datasets:
       image: "images/{id_code}.png"
       subject: person
       targets: {dr_grade: [dr0, dr1, dr2, dr3, dr4]}
+  drive:
+    modality: Fundus
+    root: data/drive
+    layout: table
+    table: files.csv
+    images: "images/*"
+    columns: {image: file, subject: person, mask: vessels, mask2: second_observer, fov: field_of_view,
+              points: {fovea: [fovea_x, fovea_y], disc: [disc_x, disc_y]}, mm_per_px: 0.011}
 """,
     ),
     Section(
@@ -137,6 +148,7 @@ models:
   visionfm: {Fundus: fundus, OCT: oct}
   dinov2: {any: dino}
   baseline: {Fundus: untrained}
+  ultrasound: {any: dino}
 tasks:
   diseases:
     kind: classification
@@ -157,6 +169,18 @@ tasks:
     datasets: [clinic]
     models: [visionfm]
     targets: {iop: {type: value, unit: mmHg}}
+  vessels:
+    kind: segmentation
+    datasets: [drive]
+    models: [visionfm]
+    image_size: 512
+    targets: {vessel: {classes: {background: 0, vessel: 255}}}
+  angle:
+    kind: landmarks
+    datasets: [angles]
+    models: [ultrasound]
+    targets: {spur_left: {}, spur_right: {}, apex: {}}
+    swaps: [[spur_left, spur_right]]
 """,
     ),
     Section(
@@ -165,8 +189,8 @@ tasks:
         "How much the patch tokens of one dataset may take on disk; the largest budget of its tasks counts.",
         """
 tasks:
-  angle:
-    {kind: landmarks, datasets: [graded], models: [visionfm], targets: {disc: {}, fovea: {}}, dense_cache: {max_gb: 50}}
+  places:
+    {kind: landmarks, datasets: [drive], models: [visionfm], targets: {disc: {}, fovea: {}}, dense_cache: {max_gb: 50}}
 """,
     ),
     Section(

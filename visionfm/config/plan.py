@@ -32,7 +32,7 @@ class Plan(DensePlan):
     def label_settings(self, dataset: str) -> s.LabelSettings:
         """Return the settings of `label`."""
         block = self.config.datasets[dataset]
-        same = ("layout", "table", "labels", "columns", "path_pattern", "cohort", "split")
+        same = ("layout", "images", "table", "labels", "columns", "path_pattern", "cohort", "split")
         return s.LabelSettings(dataset=dataset, **{name: getattr(block, name) for name in same})
 
     def audit_settings(self, task: str) -> s.AuditSettings:

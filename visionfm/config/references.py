@@ -14,6 +14,10 @@ from visionfm.modalities import ANY, MODALITIES, canonical
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 # Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
+DENSE_COLUMNS = (  # of both, where there are masks or points
+    *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
+    *("points", "mm_per_px", "width", "height", "orientation"),
+)
 LABEL_COLUMNS = ("path", "image_id", "subject_id", "eye", "visit", "split")
 SAMPLE_COLUMNS = ("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images")
 
@@ -104,12 +108,23 @@ def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
         for index in _doubled(own):
             yield (*here, "labels", index), f"{own[index]} stands twice"
         for index, label in enumerate(own):
-            if label in LABEL_COLUMNS:
+            if label in (*LABEL_COLUMNS, *DENSE_COLUMNS):
                 yield (*here, "labels", index), f"{label} is a column of every dataset; choose another name"
+        for problem in _dense_problems(dataset):
+            yield here, problem
         for label in _block(_block(dataset, "columns"), "targets"):
-            if label in LABEL_COLUMNS:
+            if label in (*LABEL_COLUMNS, *DENSE_COLUMNS):
                 place = (*here, "columns", "targets", label)
                 yield place, f"{label} is a column of every dataset; choose another name for the target"
+
+
+def _dense_problems(dataset: Mapping[str, Any]) -> Iterator[str]:
+    named = _list(_block(dataset, "split").get("test_subjects"))
+    for index in _doubled(named):
+        yield f"split.test_subjects: {named[index]} stands twice"
+    knows = dataset.get("path_pattern") or _block(dataset, "columns").get("subject")
+    if named and not knows:
+        yield "split.test_subjects needs subjects: give `columns: {subject: ...}` or `path_pattern`"
 
 
 def _like(name: str, dataset: Mapping[str, Any], like: object, datasets: Mapping[str, Any]) -> str | None:
@@ -178,6 +193,8 @@ def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
     """Return the label columns that a dataset will have, None when its block is invalid."""
     targets = _block({"columns": {}, **dataset}, "columns").get("targets", {})
     labels = dataset.get("labels")
+    if dataset.get("layout") in ("segmentation", "landmark"):
+        return set()  # masks and points; see `_points`
     if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
         own = labels
     elif labels is None:
@@ -214,15 +231,28 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
         yield from _targets(name, task, [_entry(blocks["datasets"], dataset) for _, _, dataset in datasets])
 
 
+def _dense_target(kind: str, column: object, datasets: list[Mapping[str, Any]]) -> str | None:
+    """Return what is wrong with a mask or a point, given the task's datasets."""
+    if kind == "segmentation":
+        masked = [d for d in datasets if d.get("layout") == "segmentation" or _block(d, "columns").get("mask")]
+        given = [d for d in masked if d.get("labels") != "none"]
+        return None if given else "no dataset of the task has masks: layout segmentation, or `columns: {mask: ...}`"
+    points = [point for d in datasets for point in _block(d, "columns").get("points") or {}]
+    points += [point for d in datasets if d.get("layout") == "landmark" for point in _list(d.get("labels"))]
+    return _unknown(str(column), dict.fromkeys(points), "point of the task's datasets")
+
+
 def _targets(name: str, task: Mapping[str, Any], datasets: list[Mapping[str, Any]]) -> Found:
     labels = [_labels(dataset) for dataset in datasets]
     labelled = sorted(set().union(*(known or set() for known in labels)))
     for target, block in _entries(_block(task, "targets")):
         place = ("tasks", name, "targets", target)
-        if target in SAMPLE_COLUMNS:
+        if target in (*SAMPLE_COLUMNS, *DENSE_COLUMNS):
             yield place, f"{target} is a column of every task's samples; choose another name, and `column: {target}`"
         if task.get("kind") in DENSE_KINDS:
-            continue  # made from masks and points, which are no labels
+            if problem := _dense_target(task["kind"], block.get("column") or target, datasets):
+                yield place, problem
+            continue
         multilabel = block.get("type") == "multilabel"
         wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
         for column in wanted if None not in labels else []:

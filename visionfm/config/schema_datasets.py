@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from visionfm.config.schema_base import Fraction, Name, Natural, Positive, Strict
 
+Layout = Literal["vfm", "imagefolder", "table", "segmentation", "landmark"]
+
 
 class Columns(Strict):
     """Which columns of a table mean what; in other layouts, which labels make a target."""
@@ -19,6 +21,28 @@ class Columns(Strict):
     visit: str | None = Field(None, description="a date or a number")
     split: str | None = Field(None, description="train, validation or test (also training, val)")
     targets: dict[Name, str | list[str]] = Field({}, description="target: column; or a list of one-hot columns")
+    mask: str | None = Field(None, description="path of the image's mask of classes, relative to root")
+    mask2: str | None = Field(None, description="path of a second observer's mask; human agreement is then reported")
+    fov: str | None = Field(None, description="path of a mask of the field of view (0 is outside)")
+    points: dict[Name, list[str]] = Field(
+        {}, description="point: [x column, y column], pixels of the stored image; (0, 0) is the first pixel's centre"
+    )
+    mm_per_px: str | float | None = Field(None, description="size of a stored pixel in mm: a column, or one number")
+
+    @model_validator(mode="after")
+    def _dense_columns_fit(self) -> "Columns":
+        if wrong := sorted(name for name, pair in self.points.items() if len(pair) != 2):
+            raise ValueError(f"points: expected [x column, y column]; not so: {', '.join(wrong)}")
+        if self.mask is None and self.mask2 is not None:
+            raise ValueError("mask2 is a second observer's; `mask` names the first's")
+        if isinstance(self.mm_per_px, float) and self.mm_per_px <= 0:
+            raise ValueError("mm_per_px must be greater than 0")
+        return self
+
+    @property
+    def has_masks(self) -> bool:
+        """Return whether some column names mask files."""
+        return any((self.mask, self.mask2, self.fov))
 
 
 class Split(Strict):
@@ -26,6 +50,7 @@ class Split(Strict):
 
     validation: Fraction = Field(0.15, description="fraction of the training groups that selects models")
     test: Fraction | None = Field(None, description="fraction of all groups, drawn where no test split is given")
+    test_subjects: list[str] = Field([], description="subjects of the test split by name; all others train")
     by: Literal["subject", "eye", "image"] = Field("subject", description="what is never divided between splits")
     stratify: Name | None = Field(None, description="a target whose values are spread evenly over the splits")
     seed: Natural = Field(0, description="another seed, another draw")
@@ -37,12 +62,13 @@ class Dataset(Strict):
 
     modality: str = Field(description="one of the published eight, an alias, or one of `modalities`")
     root: str = Field(description="the folder, relative to the working directory")
-    layout: Literal["vfm", "imagefolder", "table"] = Field(description="how images and labels lie in it")
+    layout: Layout = Field(description="how images and labels lie in it")
     images: str | None = Field(None, description="glob below root that limits what counts as an image of the dataset")
     table: str | None = Field(None, description="CSV, TSV or Parquet of labels, relative to root (layout table)")
     labels: list[Name] | Literal["none"] | None = Field(
         None,
-        description="names for a vfm label line's values, or the one name of image folders' classes; `none`: no labels",
+        description="names for a vfm label line's values, for the channels of landmark arrays, or the one name of "
+        "image folders' classes; `none`: no labels",
     )
     columns: Columns = Field(Columns(), description="what the columns mean")
     path_pattern: str | None = Field(
@@ -79,6 +105,17 @@ class Dataset(Strict):
             raise ValueError("`table` belongs to layout table")
         if self.layout == "table" and isinstance(self.labels, list):
             raise ValueError("layout table names its labels in `columns: {targets: {name: column}}`, not in `labels`")
-        if self.layout != "table" and self.columns.model_fields_set - {"targets"}:
+        if self.split.test_subjects and (self.split.test is not None or self.columns.split is not None):
+            raise ValueError("split.test_subjects stands for itself: no split.test and no columns.split beside it")
+        if self.layout == "segmentation" and isinstance(self.labels, list):
+            raise ValueError("layout segmentation has masks as labels; their classes stand in the task's target")
+        if self.layout == "landmark" and self.labels is None:
+            raise ValueError("layout landmark needs `labels`: names for the channels of its arrays, or `none`")
+        allowed = {"mm_per_px"} if self.layout in ("segmentation", "landmark") else {"targets"}
+        if self.layout != "table" and self.columns.model_fields_set - allowed:
             raise ValueError("only layout table has columns; take subject, eye and visit by `path_pattern`")
+        if self.layout != "table" and isinstance(self.columns.mm_per_px, str):
+            raise ValueError("only layout table has a column of `mm_per_px`; elsewhere it is one number")
+        if self.layout == "table" and self.columns.has_masks and self.images is None:
+            raise ValueError("masks lie below the root too: say which files are images, as in `images: 'images/*'`")
         return self

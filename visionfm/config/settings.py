@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from visionfm.config.schema import Columns, Scalar, Split, Statistics
+from visionfm.config.schema_datasets import Layout
 from visionfm.errors import UsageError
 
 
@@ -36,7 +37,7 @@ class IndexSettings(Settings):
     """Of `index`."""
 
     modality: str
-    layout: Literal["vfm", "imagefolder", "table"]
+    layout: Layout
     images: str | None = None
     frame: int | None = None
     max_megapixels: float = 200
@@ -48,7 +49,8 @@ class LabelSettings(Settings):
     """Of `label`."""
 
     dataset: str
-    layout: Literal["vfm", "imagefolder", "table"]
+    layout: Layout
+    images: str | None = None
     table: str | None = None
     labels: list[str] | Literal["none"] | None = None
     columns: Columns = Columns()
@@ -117,9 +119,9 @@ class TargetSettings(Settings):
     aggregate: Literal["max", "mean", "latest", "first"] | None = None
 
     def columns(self) -> list[str]:
-        """Return the label columns it is made from; masks and points are no labels."""
+        """Return the columns of labels.parquet it is made from."""
         if self.type in ("mask", "point"):
-            return []
+            return ["mask_id" if self.type == "mask" else "points"]
         return self.classes if self.type == "multilabel" else [self.column]
 
 

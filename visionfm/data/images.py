@@ -67,7 +67,7 @@ class ImageFacts(NamedTuple):
 
     `image_id` is the sha256 of the bytes in hex, empty where they could not be read; `width` and `height` are pixels
     after the EXIF rotation (as the header has them for a refused image, 0 where unknown); `mode` is Pillow's, before
-    conversion; `frames` counts images in the file.
+    conversion; `frames` counts images in the file; `orientation` is the EXIF rotation, which 1 is none of.
     """
 
     image_id: str
@@ -77,6 +77,7 @@ class ImageFacts(NamedTuple):
     frames: int
     bytes: int
     status: str
+    orientation: int = 1
 
 
 class _Refused(Exception):
@@ -102,12 +103,11 @@ def inspect(path: Path, *, frame: int | None, max_megapixels: float) -> ImageFac
         facts = _with_header(facts, image)
         # 1/8 scale: entropy decoding, where damage shows, is complete all the same, at a quarter of the time
         width, height = image.size
-        _load(image, name, data, shrink_to_px=1)
+        turn = _load(image, name, data, shrink_to_px=1)
         if name != "JPEG":
             width, height = image.size
-        with _blame(name, data, image):
-            turned = orientation(image) >= 5
-        facts = facts._replace(width=height if turned else width, height=width if turned else height)
+        turned = turn >= 5 and name != "TIFF"
+        facts = facts._replace(width=height if turned else width, height=width if turned else height, orientation=turn)
     except _Refused as refused:
         return facts._replace(status=str(refused))
     return facts
@@ -129,6 +129,20 @@ def decode(
         _load(image, name, data, shrink_to_px)
         with _blame(name, data, image):
             return oriented(to_rgb(image), orientation(image))
+    except _Refused as refused:
+        expected, do = REASONS[refused.reason]
+        raise DataError("an image cannot be used", expected=expected, found=refused, where=where, do=do) from refused
+
+
+def stored_pixels(data: bytes, *, max_megapixels: float, where: str) -> tuple[Image.Image, str, int]:
+    """Return a single-image file as Pillow loads it, unconverted, with its format and its own EXIF orientation.
+
+    A TIFF is upright already. Raises DataError, which names `where`.
+    """
+    try:
+        image, name = _open(data)
+        _choose(image, name, data, _count_frames(image, name, data), None, max_megapixels)
+        return image, name, _load(image, name, data, None)
     except _Refused as refused:
         expected, do = REASONS[refused.reason]
         raise DataError("an image cannot be used", expected=expected, found=refused, where=where, do=do) from refused
@@ -202,14 +216,20 @@ def _check_size(image: Image.Image, max_megapixels: float) -> None:
         raise _Refused("too_large", f"{width} x {height} pixels, over {max_megapixels:g} megapixels")
 
 
-def _load(image: ImageFile.ImageFile, name: str, data: bytes, shrink_to_px: int | None) -> None:
-    """Decode every byte in place; `verify()` would pass nearly every truncated JPEG."""
+def _load(image: ImageFile.ImageFile, name: str, data: bytes, shrink_to_px: int | None) -> int:
+    """Decode every byte in place, and return the file's EXIF orientation, which loading a TIFF applies.
+
+    `verify()` would pass nearly every truncated JPEG.
+    """
     with _blame(name, data, image), _room_for(image.width * image.height):
+        before = orientation(image) if name == "TIFF" else 1
         if shrink_to_px is not None and isinstance(image, JpegImageFile):
             image.draft(None, (shrink_to_px, shrink_to_px))
         image.load()
+        turn = before if name == "TIFF" else orientation(image)  # a PNG may tell it after its pixels
     if what := unsupported(image):
         raise _Refused("unsupported_mode", f"{name}, {what}")
+    return turn
 
 
 @contextmanager

@@ -145,6 +145,7 @@ def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
         "height": facts.height,
         "mode": facts.mode,
         "frames": facts.frames,
+        "orientation": facts.orientation,
         "bytes": entry.bytes,
         "mtime_ns": entry.mtime_ns,
         "status": facts.status,
@@ -158,9 +159,13 @@ def _table(rows: dict[str, Row]) -> Any:
         "width": pa.int32(),
         "height": pa.int32(),
         "frames": pa.int32(),
+        "orientation": pa.int32(),
         "bytes": pa.int64(),
         "mtime_ns": pa.int64(),
     }
-    names = ("path", "image_id", "modality", "width", "height", "mode", "frames", "bytes", "mtime_ns", "status")
+    names = (
+        *("path", "image_id", "modality", "width", "height", "mode", "frames", "orientation"),
+        *("bytes", "mtime_ns", "status"),
+    )
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
     return pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=schema)

@@ -4,24 +4,29 @@ Grammar of `vfm` (the published system): `relpath;v1,v2,...`, the path relative 
 number, or empty (or `null`) for unknown. Tables: CSV, TSV, semicolon-separated or Parquet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from visionfm.config.settings import LabelSettings
 from visionfm.data.label_rows import UNKNOWN, LabelRow, Value, is_number, number, text_lines
 from visionfm.data.label_tables import read_table
-from visionfm.data.layouts import SPLIT_NAMES, VFM_SPLITS, vfm_folders
+from visionfm.data.layouts import PARTNERED, SPLIT_NAMES, VFM_SPLITS, vfm_folders
+from visionfm.data.partner_files import partnered_rows
 from visionfm.errors import DataError, Problems
 
 
-def read_labels(root: Path, settings: LabelSettings, listed: list[str], problems: Problems) -> list[LabelRow]:
-    """Return the label rows of a dataset; `listed` are the paths of its images."""
+def read_labels(
+    root: Path, settings: LabelSettings, listed: list[str], problems: Problems, partners: Sequence[str] = ()
+) -> list[LabelRow]:
+    """Return the label rows of a dataset; `listed` are paths of its images, `partners` of masks and arrays."""
     if settings.labels == "none":
         return [LabelRow(path, path, split=_folder_split(path, settings.layout)) for path in listed]
     if settings.layout == "vfm":
         rows = list(_vfm(root, settings, listed, problems))
     elif settings.layout == "imagefolder":
         rows = list(_imagefolder(settings, listed, problems))
+    elif settings.layout in PARTNERED:
+        rows = list(partnered_rows(settings, listed, sorted(partners), problems))
     else:
         rows = list(read_table(root, settings, problems))
     _check_paths(rows, set(listed), problems)
@@ -32,7 +37,7 @@ def read_labels(root: Path, settings: LabelSettings, listed: list[str], problems
 def _folder_split(path: str, layout: str) -> str | None:
     """Return the split that the folders of an unlabelled image say: of a vfm or train/val/test tree."""
     parts = path.split("/")[:-1]
-    if layout == "vfm":
+    if layout == "vfm" or layout in PARTNERED:
         return next((VFM_SPLITS[part] for part in parts[:2] if part in VFM_SPLITS), None)
     return SPLIT_NAMES.get(parts[0].lower()) if layout == "imagefolder" and parts else None
 

@@ -14,7 +14,10 @@ Value = float | str | None
 
 @dataclass
 class LabelRow:
-    """One labelled image; `where` is file and line for messages, `values` label -> raw value."""
+    """One labelled image; `where` is file and line for messages, `values` label -> raw value.
+
+    `partners` are paths of masks by role (mask, mask2, fov), `array` that of landmarks; `points` are stored pixels.
+    """
 
     path: str
     where: str
@@ -23,6 +26,10 @@ class LabelRow:
     eye: str | None = None
     visit: str | None = None
     split: str | None = None
+    partners: dict[str, str] = field(default_factory=dict)
+    array: str | None = None
+    points: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    mm_per_px: float | None = None
 
 
 def is_number(text: str) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from visionfm.config.schema import Columns
 from visionfm.config.settings import LabelSettings
-from visionfm.data.label_rows import EYES, UNKNOWN, LabelRow, text_lines
+from visionfm.data.label_rows import EYES, UNKNOWN, LabelRow, number, text_lines
 from visionfm.data.layouts import SPLIT_NAMES
 from visionfm.errors import Problems
 
@@ -24,6 +25,9 @@ def read_table(root: Path, settings: LabelSettings, problems: Problems) -> Itera
     wanted += [name for name in (columns.subject, columns.eye, columns.visit, columns.split) if name]
     for target in columns.targets.values():
         wanted += target if isinstance(target, list) else [target]
+    wanted += [name for name in (columns.mask, columns.mask2, columns.fov) if name]
+    wanted += [name for pair in columns.points.values() for name in pair]
+    wanted += [columns.mm_per_px] if isinstance(columns.mm_per_px, str) else []
     header, records = _records(file, problems)
     for name in dict.fromkeys(wanted):
         if name not in header:
@@ -40,7 +44,35 @@ def read_table(root: Path, settings: LabelSettings, problems: Problems) -> Itera
         row.eye = _translated(record, columns.eye, EYES, "R or L", where, problems)
         row.visit = record[columns.visit].strip() or None if columns.visit else None
         row.split = _translated(record, columns.split, SPLIT_NAMES, "train, validation or test", where, problems)
+        _read_dense(row, record, columns, problems)
         yield row
+
+
+def _read_dense(row: LabelRow, record: dict[str, str], columns: Columns, problems: Problems) -> None:
+    """Take over masks, points and the size of a pixel."""
+    for role in ("mask", "mask2", "fov"):
+        column = getattr(columns, role)
+        if column is not None and (path := record[column].strip()) not in UNKNOWN:
+            row.partners[role] = path
+    for name, (x, y) in columns.points.items():
+        texts = [record[x].strip(), record[y].strip()]
+        if all(text in UNKNOWN for text in texts):
+            row.points[name] = None
+            continue
+        try:
+            row.points[name] = (number(texts[0]), number(texts[1]))
+        except ValueError:
+            problems.add(f"{row.where}: {name}: expected two numbers, or both cells empty, found {texts}")
+    size = columns.mm_per_px
+    if isinstance(size, float):
+        row.mm_per_px = size
+    elif size is not None and (text := record[size].strip()) not in UNKNOWN:
+        try:
+            row.mm_per_px = number(text)
+        except ValueError as error:
+            problems.add(f"{row.where}: {size}: {error}")
+        if row.mm_per_px is not None and row.mm_per_px <= 0:
+            problems.add(f"{row.where}: {size}: expected more than 0 mm, found {text}")
 
 
 def _records(file: Path, problems: Problems) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:

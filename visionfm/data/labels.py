@@ -6,6 +6,7 @@ drawn by subject from training unless the data give it.
 
 import argparse
 import hashlib
+import json
 import logging
 import os
 import re
@@ -17,9 +18,11 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.config.settings import LabelSettings
 from visionfm.data import splits
+from visionfm.data.dense import column_type
 from visionfm.data.label_files import as_columns, read_labels, unreadable_labels
 from visionfm.data.label_rows import EYES, LabelRow, Value
 from visionfm.data.layouts import check_root, label_files
+from visionfm.data.partner_files import dense_columns, has_partners, partner_digests, point_names
 from visionfm.errors import DataError, Problems
 
 SCHEMA = "visionfm/labels/1"
@@ -46,6 +49,9 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     for file in label_files(root, settings.layout, settings.table):
         if file.is_file():
             inputs[f"file:{os.path.relpath(file, root)}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    partners = partner_digests(root, settings)
+    if partners:
+        inputs["partners"] = hashlib.sha256(json.dumps(partners, sort_keys=True).encode()).hexdigest()
     if like is not None:
         inputs["like"] = artifacts.payload_digest(like)
     made_by = artifacts.provenance("label", settings.model_dump(mode="json"), inputs)
@@ -53,9 +59,16 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         return
     listed = {row["path"]: row for path in images for row in artifacts.read_table(path).to_pylist()}
     problems = unreadable_labels(settings.dataset)
-    rows = read_labels(root, settings, sorted(listed), problems)
+    rows = read_labels(root, settings, sorted(listed), problems, sorted(partners))
     _read_paths(rows, settings, problems)
-    problems.raise_if_any(do="correct the lines named; nothing was written")
+    _name_test_subjects(rows, settings, problems)
+    readable = sorted(
+        (row for row in rows if row.path in listed and listed[row.path]["status"] == "ok"), key=lambda row: row.path
+    )
+    dense: dict[str, list[Any]] = {}
+    if has_partners(settings):
+        dense = dense_columns(root, readable, listed, partners, settings, problems)
+    problems.raise_if_any(do="correct the files or lines named; nothing was written")
     if not rows:
         raise DataError(
             f"labels of {settings.dataset}: no image has a label",
@@ -65,11 +78,16 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
             do="correct the label files, or say `labels: none`",
         )
     unlabelled = len(listed) - len(rows)
-    rows = sorted((row for row in rows if listed[row.path]["status"] == "ok"), key=lambda row: row.path)
+    rows = readable
+    if dense or settings.labels == "none":  # what predicts maps and points needs the images' shapes
+        shape = ("width", "height", "orientation")
+        dense |= {name: [listed[row.path][name] for row in rows] for name in shape}
     columns = as_columns(rows)
     subjects = [_subject(row, settings) for row in rows]
     split = _draw(rows, subjects, [listed[row.path]["image_id"] for row in rows], columns, like, settings)
-    table = _table(rows, subjects, split, [listed[row.path]["image_id"] for row in rows], columns)
+    table = _table(
+        rows, subjects, split, [listed[row.path]["image_id"] for row in rows], columns, dense, point_names(settings)
+    )
     artifacts.write_table(out, table, made_by, schema=SCHEMA)
     count = Counter(split)
     log.info(
@@ -95,6 +113,17 @@ def _read_paths(rows: list[LabelRow], settings: LabelSettings, problems: Problem
             if eye.lower() not in EYES:
                 problems.add(f"{row.where}: path_pattern: expected an eye R or L, found {eye!r}")
             row.eye = EYES.get(eye.lower())
+
+
+def _name_test_subjects(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:
+    """Put the subjects that the config names into the test split, all others into training."""
+    named = set(settings.split.test_subjects)
+    if not named:
+        return
+    if unknown := sorted(named - {row.subject for row in rows}):
+        problems.add(f"split.test_subjects: no image is of {', '.join(unknown)}")
+    for row in rows:
+        row.split = "test" if row.subject in named else "train"
 
 
 def _subject(row: LabelRow, settings: LabelSettings) -> str:
@@ -153,7 +182,13 @@ def _undivided(row: LabelRow, subject: str, by: str) -> str:
 
 
 def _table(
-    rows: list[LabelRow], subjects: list[str], split: list[str], image_ids: list[str], columns: dict[str, list[Value]]
+    rows: list[LabelRow],
+    subjects: list[str],
+    split: list[str],
+    image_ids: list[str],
+    columns: dict[str, list[Value]],
+    dense: dict[str, list[Any]],
+    points: list[str],
 ) -> Any:
     import pyarrow as pa
 
@@ -169,4 +204,6 @@ def _table(
     for name, values in columns.items():
         text = any(isinstance(value, str) for value in values)
         arrays[name] = pa.array(values, pa.string() if text else pa.float64())
+    for name, values in dense.items():
+        arrays[name] = pa.array(values, column_type(name, points))
     return pa.table(arrays)

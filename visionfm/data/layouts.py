@@ -1,7 +1,9 @@
 """What lies in a dataset's folder: its images, in each layout, and a fingerprint that tells when they changed.
 
 Layouts: `vfm` (sub-datasets, or the root itself, with training/ and test/), `imagefolder` (train/val/test of class
-folders, or class folders alone), `table` (images anywhere below the root). Only names are read here, never contents.
+folders, or class folders alone), `table` (images anywhere below the root), `segmentation` and `landmark` (as `vfm`,
+with images/ and labels/ in training/ and test/). Only names are read here, never contents. Partners are what belongs to
+images without being one: masks, and arrays of landmarks.
 """
 
 import hashlib
@@ -15,6 +17,9 @@ from visionfm.data.images import ALLOWED_SUFFIXES
 from visionfm.errors import DataError
 
 VFM_SPLITS = {"training": "train", "test": "test"}
+PARTNERED = ("segmentation", "landmark")
+IMAGES, LABELS = "images", "labels"
+ARRAY_SUFFIXES = frozenset({".npy"})
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -58,14 +63,28 @@ def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Lis
     """Return all image files of a dataset, by path; `pattern` is a glob on the path relative to the root."""
     check_root(root)
     starts = [root]
-    if layout == "vfm":
-        starts = [folder / split for folder in vfm_folders(root) for split in VFM_SPLITS if (folder / split).is_dir()]
-    found = [
-        Listed(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns)
-        for start in starts
-        for path, stat in _files(start)
-    ]
+    if layout == "vfm" or layout in PARTNERED:
+        inside = IMAGES if layout in PARTNERED else "."
+        starts = [folder / split / inside for folder in vfm_folders(root) for split in VFM_SPLITS]
+    found = [entry for start in starts if start.is_dir() for entry in _listed(root, start)]
     return sorted(entry for entry in found if pattern is None or fnmatch(entry.path, pattern))
+
+
+def list_partners(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
+    """Return what may be a mask or an array of a dataset, by path: in a table's folder all that `pattern` spares."""
+    check_root(root)
+    if layout in PARTNERED:
+        starts = [folder / split / LABELS for folder in vfm_folders(root) for split in VFM_SPLITS]
+        suffixes = ALLOWED_SUFFIXES | ARRAY_SUFFIXES
+        return sorted(entry for start in starts if start.is_dir() for entry in _listed(root, start, suffixes))
+    if layout != "table" or pattern is None:
+        return []
+    return sorted(entry for entry in _listed(root, root) if not fnmatch(entry.path, pattern))
+
+
+def _listed(root: Path, start: Path, suffixes: frozenset[str] = ALLOWED_SUFFIXES) -> Iterator[Listed]:
+    for path, stat in _files(start, suffixes):
+        yield Listed(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns)
 
 
 def _folders(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
@@ -84,13 +103,13 @@ def _folders(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> I
         yield from _folders(Path(path), above | {(stat.st_dev, stat.st_ino)})
 
 
-def _files(start: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield every image file below a folder, linked ones too; hidden entries are no data."""
+def _files(start: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield every file of these suffixes below a folder, linked ones too; hidden entries are no data."""
     for folder in _folders(start):
         with os.scandir(folder) as entries:
             for entry in entries:
-                is_image = Path(entry.name).suffix.lower() in ALLOWED_SUFFIXES and not entry.name.startswith(".")
-                if is_image and not entry.is_dir():
+                is_wanted = Path(entry.name).suffix.lower() in suffixes and not entry.name.startswith(".")
+                if is_wanted and not entry.is_dir():
                     yield Path(entry.path), entry.stat(follow_symlinks=entry.is_file())
 
 
@@ -114,10 +133,16 @@ def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str)
     return _digest((entry.path, str(entry.bytes), str(entry.mtime_ns)) for entry in list_images(root, layout, pattern))
 
 
-def labels_fingerprint(root: Path, layout: str, table: str | None) -> str:
-    """Return what changes when a dataset's label files do: their contents, for they are small."""
-    files = label_files(root, layout, table)
-    return _digest((os.path.relpath(path, root), _content(path)) for path in files)
+def labels_fingerprint(
+    root: Path, layout: str, table: str | None, pattern: str | None = None, masks: bool = False
+) -> str:
+    """Return what changes when a dataset's labels do: the contents of label files, for they are small, and each
+    partner's size and date."""
+    rows = [(os.path.relpath(path, root), _content(path)) for path in label_files(root, layout, table)]
+    if (masks or layout in PARTNERED) and root.is_dir():
+        partners = list_partners(root, layout, pattern)
+        rows += [(entry.path, f"{entry.bytes}/{entry.mtime_ns}") for entry in partners]
+    return _digest(rows)
 
 
 def _content(path: Path) -> str:

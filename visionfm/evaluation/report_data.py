@@ -11,8 +11,9 @@ from typing import Any
 
 from visionfm import artifacts
 from visionfm.config import Config, Plan
+from visionfm.config.references import DENSE_COLUMNS, LABEL_COLUMNS
 
-LABEL_KEYS = ("path", "image_id", "subject_id", "eye", "visit", "split")
+LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from visionfm.config.settings import FuseSettings, Target
 from visionfm.data.audit import by_dataset
 from visionfm.data.label_rows import number
 from visionfm.errors import DataError, Problems, UsageError
+from visionfm.features.dense_samples import dense_fields, dense_samples, is_dense
 from visionfm.features.targets import absent_classes, encode, joined
 
 SCHEMA = "visionfm/samples/1"
@@ -48,12 +49,7 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     made_by = artifacts.provenance("fuse", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
         return
-    problems = Problems(DataError, "samples of the task")
-    rows = [row for name in settings.datasets for row in _rows(name, labels[name][0], settings, problems)]
-    problems.raise_if_any(do="correct these labels, or the target's `classes` and `unknown`")
-    samples = _pooled(rows) if settings.unit == "image" else _units(rows, settings)
-    samples.sort(key=lambda sample: str(sample["sample_id"]))
-    _check(samples, settings)
+    samples = dense_samples(labels, settings) if is_dense(settings) else _samples(labels, settings)
     extra = {
         "targets": json.dumps(
             {name: target.model_dump(include=set(Target.model_fields)) for name, target in settings.targets.items()}
@@ -70,6 +66,16 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
         "fuse: %d samples (train %d, validation %d, test %d); %s",
         *(len(samples), count["train"], count["validation"], count["test"], out),
     )
+
+
+def _samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list[Row]:
+    problems = Problems(DataError, "samples of the task")
+    rows = [row for name in settings.datasets for row in _rows(name, labels[name][0], settings, problems)]
+    problems.raise_if_any(do="correct these labels, or the target's `classes` and `unknown`")
+    samples = _pooled(rows) if settings.unit == "image" else _units(rows, settings)
+    samples.sort(key=lambda sample: str(sample["sample_id"]))
+    _check(samples, settings)
+    return samples
 
 
 def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) -> list[Row]:
@@ -231,7 +237,9 @@ def _table(samples: Sequence[Row], settings: FuseSettings) -> Any:
     image = pa.struct([(name, text) for name in ("modality", "dataset", "path", "image_id")])
     fields = [(name, text) for name in ("sample_id", "subject_id", "eye", "visit", "dataset", "split")]
     fields.append(("images", pa.list_(image)))
-    for name, target in settings.targets.items():
+    if is_dense(settings):
+        fields += dense_fields(settings)
+    for name, target in settings.targets.items() if not is_dense(settings) else ():
         fields.append((name, pa.list_(pa.float64()) if target.type == "multilabel" else pa.float64()))
     names = [name for name, _ in fields]
     return pa.Table.from_pylist(

@@ -55,7 +55,13 @@ def images_state(wildcards):
 def labels_state(wildcards):
     block = CONFIG.datasets[wildcards.dataset]
     return outside(
-        lambda: labels_fingerprint(Path(block.root), block.layout, block.table)
+        lambda: labels_fingerprint(
+            Path(block.root),
+            block.layout,
+            block.table,
+            block.images,
+            block.columns.has_masks and block.watch != "none",
+        )
     )
 
 

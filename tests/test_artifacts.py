@@ -79,7 +79,7 @@ def left_over(folder: Path) -> list[Path]:
 def test_metadata_say_how_the_artefact_came_to_be(name: str, results: Path) -> None:
     WRITERS[name](results / name)
     metadata = artifacts.read_metadata(results / name)
-    assert (metadata["stage"], metadata["version"], metadata["seed"]) == ("index", "1", "3")
+    assert (metadata["stage"], metadata["version"], metadata["seed"]) == ("index", str(MADE_BY.version), "3")
     assert metadata["schema"] == "visionfm/x/1" and metadata["key"] == MADE_BY.key
     assert json.loads(metadata["inputs"]) == {"images": "f" * 64}
 

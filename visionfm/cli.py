@@ -18,6 +18,7 @@ STAGES = {
     "label": ("visionfm.data.labels", "join labels, subjects and splits to the images"),
     "audit": ("visionfm.data.audit", "find leakage between a task's splits"),
     "checksum": ("visionfm.encoders.checksum", "identify a weights file"),
+    "pack": ("visionfm.pretraining.packs", "write a dataset's images, pre-shrunk, into few large files"),
     "import": ("visionfm.encoders.importing", "turn a checkpoint of any dialect into an encoder"),
     "extract": ("visionfm.features.extract", "encode each image once into a feature cache"),
     "fuse": ("visionfm.features.fuse", "join labelled images into a task's samples"),

@@ -10,6 +10,7 @@ VERSIONS = {
     "audit": 2,
     "checksum": 1,
     "import": 1,
+    "pack": 1,
     "extract": 1,
     "fuse": 1,
     "train": 1,

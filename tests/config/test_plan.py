@@ -55,6 +55,21 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 
+def test_a_pack_is_named_where_a_dataset_asks_for_one_and_pretraining_sees_it() -> None:
+    raw = {**RAW, "datasets": {**RAW["datasets"], "o": {**RAW["datasets"]["o"], "pack": {"size": 384}}}}
+    plan = Plan(parse_config(raw))
+    assert plan.packs("o") == [f"results/packs/o/384px.{i}.parquet" for i in (0, 1)] and plan.packs("f") == []
+    assert set(plan.packs("o")) < set(plan.everything())
+    assert plan.pack_settings("o").model_dump(exclude_unset=True) == {
+        "size": 384,
+        "frame": None,
+        "max_megapixels": 200,
+        "bad_images": "skip",
+    }
+    sets = plan.image_sets(["f", "o"])
+    assert (sets["f"].modality, sets["f"].pack_px, sets["o"].pack_px) == ("Fundus", None, 384)
+
+
 def test_everything_names_each_artefact_of_the_config_once_below_results(plan: Plan) -> None:
     paths = plan.everything()
     assert len(paths) == len(set(paths)) and all(path.startswith("results/") for path in paths)

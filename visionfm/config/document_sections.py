@@ -118,6 +118,17 @@ datasets:
 """,
     ),
     Section(
+        schema.Pack,
+        "datasets.NAME.pack",
+        "Pretraining on a parallel file system: a million small files become few large ones, and large photographs "
+        "are decoded and shrunk once. Training sees the same pixels as without the pack of this size; what it sees of "
+        "larger images than `size` is less fine than without `pack`.",
+        """
+datasets:
+  unlabelled: {pack: {size: 512}}
+""",
+    ),
+    Section(
         schema.ModalityBlock,
         "modalities.NAME",
         "Only for a modality beside Fundus, OCT, FFA, SlitLamp, Ultrasound, External, MRI and UBM (aliases such as "

@@ -116,6 +116,15 @@ class Names:
         """Return the index of a dataset, one file a shard."""
         return [f"{ROOT}/datasets/{dataset}/images{shard}.parquet" for shard in self.shards(dataset)]
 
+    def packs(self, dataset: str) -> list[str]:
+        """Return the indices of a dataset's pack, one file a shard, where its block asks for one."""
+        pack = self.config.datasets[dataset].pack
+        return (
+            []
+            if pack is None
+            else [f"{ROOT}/packs/{dataset}/{pack.size}px{shard}.parquet" for shard in self.shards(dataset)]
+        )
+
     def labels(self, dataset: str) -> str:
         """Return a dataset's labels and splits."""
         return f"{ROOT}/datasets/{dataset}/labels.parquet"
@@ -198,7 +207,7 @@ class Names:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
         paths: list[str] = [self.report, self.report_metrics]
         for dataset in self.config.datasets:
-            paths += [*self.images(dataset), self.labels(dataset)]
+            paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():
             paths += [*self.weights_sum(encoder), self.encoder(encoder)]
         paths += [path for found in self.dense_extractions() for path in self.dense(*found)]

@@ -8,6 +8,7 @@ from visionfm.config.plan_dense import ALL_VIEWS, DensePlan
 from visionfm.config.runs import read_run
 from visionfm.config.schema import Scalar, Statistics, Target, Task
 from visionfm.config.schema_dense import DenseTraining
+from visionfm.config.settings_images import ImageSetSettings, PackSettings
 from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD
 
 DENSE_TYPES = {"segmentation": "mask", "landmarks": "point"}
@@ -27,6 +28,28 @@ class Plan(DensePlan):
             max_megapixels=block.max_megapixels,
             shard=int(shard[1:] or 0),
             shards=block.shards,
+        )
+
+    def image_sets(self, datasets: Iterable[str]) -> dict[str, ImageSetSettings]:
+        """Return how pretraining sees the images of datasets."""
+        blocks = {name: self.config.datasets[name] for name in datasets}
+        return {
+            name: ImageSetSettings(
+                modality=self.modality(name),
+                frame=block.frame,
+                max_megapixels=block.max_megapixels,
+                bad_images=block.bad_images,
+                pack_px=None if block.pack is None else block.pack.size,
+            )
+            for name, block in blocks.items()
+        }
+
+    def pack_settings(self, dataset: str) -> PackSettings:
+        """Return the settings of `pack`."""
+        block = self.config.datasets[dataset]
+        assert block.pack is not None, f"{dataset} has a pack: its rule was asked for"
+        return PackSettings(
+            size=block.pack.size, frame=block.frame, max_megapixels=block.max_megapixels, bad_images=block.bad_images
         )
 
     def label_settings(self, dataset: str) -> s.LabelSettings:

@@ -21,6 +21,7 @@ from visionfm.config.schema_datasets import Columns as Columns
 from visionfm.config.schema_datasets import Dataset as Dataset
 from visionfm.config.schema_datasets import Split as Split
 from visionfm.config.schema_dense import DenseCache as DenseCache
+from visionfm.config.schema_images import Pack as Pack
 from visionfm.config.schema_training import PartOfAll
 from visionfm.config.schema_training import Training as Training
 

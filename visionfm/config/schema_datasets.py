@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from visionfm.config.schema_base import Fraction, Name, Natural, Positive, Strict
+from visionfm.config.schema_images import Pack
 
 Layout = Literal["vfm", "imagefolder", "table", "segmentation", "landmark"]
 
@@ -87,6 +88,7 @@ class Dataset(Strict):
         "files", description="what tells that images changed: each file's size and date, the folders' dates, nothing"
     )
     shards: Positive = Field(1, description="parts that are indexed and extracted as separate jobs")
+    pack: Pack | None = Field(None, description="packs its images, pre-shrunk, for pretraining")
     max_rows: Positive = Field(100_000, description="images a cache file at most; more need shards")
     allow_leakage: str | None = Field(
         None, min_length=10, description="a written reason that lets `audit` pass; the report prints it"

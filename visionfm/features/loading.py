@@ -1,22 +1,13 @@
 """Images to batches of one fixed shape, decoded in worker processes; imports no torch.
 
-Reads image files below a root and checks their bytes against the index. Memory does not grow with the number of images:
-only a few batches are on their way. Workers ignore signals sent to the group (the parent decides) and end with it.
+Reads image files below a root and checks their bytes against the index.
 Shapes: B rows of a batch (an image in V views takes V of them), H = W = S px, 3 channels, uint8 RGB.
 """
 
 import hashlib
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm.data.images import decode
+from visionfm.data.parallel import in_order
 from visionfm.data.transforms import Interpolation, flip, resize_square
 from visionfm.errors import DataError
-from visionfm.interruption import STOP_SIGNALS, ignore_stop_signals
-
-BATCHES_AHEAD = 2  # a worker
 
 
 class Batch(NamedTuple):
@@ -110,55 +99,4 @@ def decoded_batches(
 
     Close the generator (contextlib.closing) when leaving early, so that the workers end.
     """
-    if workers == 0:
-        for batch in batches:
-            yield batch, read_batch(batch, reading)
-        return
-    # Fresh interpreters: a forked copy of a process in which torch has started its threads may hang.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        yield from _ahead(batches, lambda batch: pool.submit(read_batch, batch, reading), workers * BATCHES_AHEAD)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that decodes images was killed",
-            do="the machine may be out of memory: lower `workers`, then run the same command again",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ahead(
-    batches: Iterable[Batch], submit: Callable[[Batch], "Future[npt.NDArray[np.uint8]]"], most: int
-) -> Iterator[tuple[Batch, npt.NDArray[np.uint8]]]:
-    waiting: deque[tuple[Batch, Future[npt.NDArray[np.uint8]]]] = deque()
-    for batch in batches:
-        with _stop_signals_held_back():
-            waiting.append((batch, submit(batch)))
-        if len(waiting) > most:
-            first, images = waiting.popleft()
-            yield first, images.result()
-    while waiting:
-        first, images = waiting.popleft()
-        yield first, images.result()
-
-
-@contextmanager
-def _stop_signals_held_back() -> Iterator[None]:
-    """Hold back signals while a worker starts: it inherits the mask, so none can end it before it ignores them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    ignore_stop_signals()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    return in_order(batches, partial(read_batch, reading=reading), workers)

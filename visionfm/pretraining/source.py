@@ -36,7 +36,9 @@ class Images(Sequence[Item]):
         return len(self.columns["image_id"])
 
     def __getitem__(self, at: Any) -> Any:
-        """Return one item."""
+        """Return one item, or a list of those of a slice."""
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
         return Item(*(self.columns[name][at] for name in Item._fields))
 
 

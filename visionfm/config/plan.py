@@ -181,9 +181,14 @@ class Plan(DensePlan):
     def evaluate_settings(self, task: str, model: str) -> s.EvaluateSettings:
         """Return the settings of `evaluate`."""
         block = self.config.tasks[task]
-        recipe = block.training.recipe
         return s.EvaluateSettings(
-            task=task, model=model, head=recipe, fusion=block.fusion, kind=block.kind, targets=self.targets(task)
+            task=task,
+            model=model,
+            head=block.training.recipe,
+            fusion=block.fusion,
+            kind=block.kind,
+            targets=self.targets(task),
+            **({"success_px": block.success_px, "success_mm": block.success_mm} if block.kind == "landmarks" else {}),
         )
 
     def report_settings(self) -> s.ReportSettings:

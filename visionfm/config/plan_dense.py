@@ -56,7 +56,11 @@ class DensePlan(Names):
         for name, target in self.config.tasks[task].targets.items():
             classes, values = _mask_classes(target)
             found[name] = d.DenseTarget(
-                column=target.column or name, classes=classes, values=values, weight=target.weight
+                column=target.column or name,
+                classes=classes,
+                values=values,
+                weight=target.weight,
+                tubular="vessel" in name if target.tubular is None else target.tubular,
             )
         return found
 

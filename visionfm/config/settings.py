@@ -195,6 +195,8 @@ class EvaluateSettings(Settings):
     fusion: str
     kind: Literal["classification", "regression", "segmentation", "landmarks"]
     targets: dict[str, Target]
+    success_px: list[float] = []
+    success_mm: list[float] = []
     draws: int = 1000
     seed: int = 0
 

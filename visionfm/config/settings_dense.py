@@ -17,6 +17,7 @@ class DenseTarget(Settings):
     classes: list[str] = Field([])
     values: list[list[int]] = Field([])
     weight: float = 1.0
+    tubular: bool = False
 
 
 class Reading(Settings):

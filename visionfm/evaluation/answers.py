@@ -65,7 +65,7 @@ def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[s
     frames: dict[str, tuple[Path, Any]] = {}
     for path in paths:
         table = artifacts.read_table(path)
-        _check_origin(path, {key.decode(): value.decode() for key, value in table.schema.metadata.items()}, settings)
+        check_origin(path, {key.decode(): value.decode() for key, value in table.schema.metadata.items()}, settings)
         for run, rows in table.to_pandas().groupby("run", sort=True):
             if run in frames:
                 raise UsageError(f"run {run} is given twice", found=f"{frames[run][0]} and {path}", do="give each once")
@@ -75,17 +75,19 @@ def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[s
     return {
         run: {name: _answers(rows[rows["target"] == name], target, f"{path}, target {name}")
               for name, target in settings.targets.items()}
-        for run, (path, rows) in sorted(frames.items(), key=lambda item: _natural(item[0]))
+        for run, (path, rows) in sorted(frames.items(), key=lambda item: natural(item[0]))
     }  # fmt: skip
 
 
-def _natural(run: str) -> list[tuple[int, str]]:
+def natural(run: str) -> list[tuple[int, str]]:
+    """Return what puts runs in natural order: seed2 before seed10."""
     import re
 
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", run)]
 
 
-def _check_origin(path: Path, metadata: Mapping[str, str], settings: EvaluateSettings) -> None:
+def check_origin(path: Path, metadata: Mapping[str, str], settings: EvaluateSettings) -> None:
+    """Raise ArtifactError for predictions of another task or model."""
     for name, expected in (("task", settings.task), ("model", settings.model)):
         if metadata.get(name, expected) != expected:
             raise ArtifactError(

@@ -17,8 +17,10 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.config.runs import read_run
+from visionfm.config.schema_dense import DENSE_KINDS
 from visionfm.config.settings import EvaluateSettings, Target
 from visionfm.evaluation.answers import ALL, Answers, Part, read_runs
+from visionfm.evaluation.dense_scoring import OBSERVER, dense_runs
 from visionfm.evaluation.scoring import Line, score, thresholds
 from visionfm.evaluation.statistics import interval
 from visionfm.progress import track
@@ -33,7 +35,7 @@ COLUMNS = {
     "n": "int64", "n_positive": "int64", "n_subjects": "int64",
     "unit": "string", "reason": "string",
 }  # fmt: skip
-HEADLINES = {"classification": "auroc", "regression": "r2"}
+HEADLINES = {"classification": "auroc", "regression": "r2", "segmentation": "dice", "landmarks": "mre"}
 IN_UNITS = ("mae", "rmse")
 Key = tuple[str, Part, str | None, str, str | None]  # target, part, class, metric, operating point
 log = logging.getLogger("visionfm")
@@ -61,7 +63,10 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings) -> 
         return
     import pyarrow as pa
 
-    rows = metric_rows(read_runs(predictions, settings), settings)
+    if settings.kind in DENSE_KINDS:
+        rows = rows_of(dense_runs(predictions, settings), settings)
+    else:
+        rows = metric_rows(read_runs(predictions, settings), settings)
     schema = pa.schema([(name, getattr(pa, {"double": "float64"}.get(kind, kind))()) for name, kind in COLUMNS.items()])
     artifacts.write_table(out, pa.Table.from_pylist(rows, schema=schema), made_by, schema=SCHEMA)
     log.info("evaluate: %d rows; %s", len(rows), out)
@@ -69,9 +74,13 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings) -> 
 
 def metric_rows(runs: Mapping[str, Mapping[str, Answers]], settings: EvaluateSettings) -> list[dict[str, Any]]:
     """Return the rows of metrics.parquet for run -> target -> answers."""
-    scored = {run: _score_run(run, answers, settings) for run, answers in runs.items()}
+    return rows_of({run: _score_run(run, answers, settings) for run, answers in runs.items()}, settings)
+
+
+def rows_of(scored: dict[str, dict[Key, Line]], settings: EvaluateSettings) -> list[dict[str, Any]]:
+    """Return the rows of these lines, and of their means over seeds."""
     families: dict[str, list[str]] = defaultdict(list)
-    for run in runs:
+    for run in scored:
         if re.match(r"seed\d", run):
             families[re.sub(r"^seed\d+", "mean", run)].append(run)
     for name, members in families.items():
@@ -133,6 +142,7 @@ def _mean(scored: Mapping[str, Mapping[Key, Line]]) -> dict[Key, Line]:
         found[key] = Line(
             line.label, line.metric, line.point, values_D, line.n, line.n_positive, line.subjects_S,
             threshold=thresholds_R.pop() if len(thresholds_R) == 1 else None, reason="; ".join(reasons) or None,
+            unit=line.unit,
         )  # fmt: skip
     return found
 
@@ -163,7 +173,7 @@ def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str
         "metric": metric, "threshold": line.threshold, "operating_point": point,
         "value": None if np.isnan(value) else value, "ci_low": low, "ci_high": high,
         "n": line.n, "n_positive": line.n_positive, "n_subjects": len(line.subjects_S),
-        "unit": settings.targets[target].unit if metric in IN_UNITS else None,
+        "unit": settings.targets[target].unit if metric in IN_UNITS else line.unit,
         "reason": "; ".join(reasons) or None,
     }  # fmt: skip
 
@@ -171,6 +181,8 @@ def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str
 def _of_run(run: str, settings: EvaluateSettings) -> dict[str, Any]:
     """Return what a run's name says, its head and its fusion: baselines join modalities side by side."""
     about = read_run(run)._asdict()
+    if run == OBSERVER:
+        return {**about, "head": OBSERVER, "fusion": settings.fusion}
     baseline = about.pop("baseline")
     if baseline is None:
         return {"head": settings.head, "fusion": settings.fusion, **about}
@@ -192,7 +204,8 @@ def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
         where = name if label is None else f"{name}, {label}"
         log.warning("evaluate: %s: %s has no %s in test: %s", rows[0]["run"], where, ", ".join(metrics), reason)
     for name, target in settings.targets.items():
-        headline = (name, "macro" if target.type in ("multiclass", "multilabel") else None, HEADLINES[settings.kind])
+        label = "macro" if target.type in ("multiclass", "multilabel", "mask") else None
+        headline = (name, label, HEADLINES[settings.kind])
         for row in test:
             if (row["target"], row["class"], row["metric"]) != headline or row["value"] is None:
                 continue

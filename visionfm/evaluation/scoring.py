@@ -32,6 +32,7 @@ class Line:
     subjects_S: NDArray[np.object_]
     threshold: float | None = None
     reason: str | None = None
+    unit: str | None = None
 
 
 def thresholds(target: Target, truth_NK: Floats, score_NK: Floats) -> list[Threshold]:

@@ -1,0 +1,151 @@
+"""Metrics of dense tasks are means over images with intervals over subjects; the second observer stands beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from visionfm import artifacts
+from visionfm.config.settings import EvaluateSettings, Target
+from visionfm.errors import ArtifactError
+from visionfm.evaluation.dense_metrics import scores_type
+from visionfm.evaluation.evaluate import evaluate
+
+Row = dict[str, Any]
+VESSEL = {"vessel": Target(type="mask", classes=["background", "vessel"])}
+POINTS = {"disc": Target(type="point"), "fovea": Target(type="point")}
+
+
+def ids(n: int, run: str, target: str, split: str = "test") -> Row:
+    """Image n of person n // 2, in one of two datasets."""
+    same = {"sample_id": f"d/{n:02}", "subject_id": f"d/p{n // 2}", "dataset": "ab"[n % 2], "modalities": "Fundus"}
+    return {**same, "split": split, "run": run, "target": target}
+
+
+def cells(**values: float | None) -> list[Row]:
+    """Metrics of the class vessel."""
+    pairs = [(label, item) for label in ("vessel", "macro") for item in values.items()]
+    return [{"class": label, "metric": name, "value": value} for label, (name, value) in pairs]
+
+
+def write(rows: list[Row], run: str) -> Path:
+    texts = ("sample_id", "subject_id", "dataset", "modalities", "split", "run", "target")
+    fields = [(name, pa.string()) for name in texts]
+    if "metrics" in rows[0]:
+        fields += [("metrics", scores_type()), ("observer2", scores_type()), ("present", pa.list_(pa.string()))]
+    else:
+        fields += [(name, pa.float64()) for name in ("x", "y", "truth_x", "truth_y", "mm_per_px")]
+    path = Path(f"results/tasks/t/m/{run}/predictions.parquet")
+    made_by = artifacts.provenance("predict", {"run": run}, {})
+    artifacts.write_table(path, pa.Table.from_pylist(rows, schema=pa.schema(fields)), made_by, schema="x")
+    return path
+
+
+def run(*tables: list[Row], **settings: Any) -> list[Row]:
+    paths = [write(table, table[0]["run"]) for table in tables]
+    out = Path("results/tasks/t/m/metrics.parquet")
+    same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 200}
+    evaluate(paths, out, EvaluateSettings(**same, **settings))
+    read: list[Row] = artifacts.read_table(out).to_pylist()
+    return read
+
+
+def masks(run: str = "seed0", shift: float = 0.0, count: int = 12) -> list[Row]:
+    rows = []
+    for n in range(count):
+        seen = cells(dice=0.5 + n / 100) if n < 10 else None
+        row = ids(n, run, "vessel") | {"metrics": cells(dice=n / 20 + shift, hd95=float(n) if n else None)}
+        rows.append(row | {"observer2": seen, "present": ["background", "vessel"] if n else ["background"]})
+    return rows
+
+
+def find(rows: list[Row], metric: str, **keys: Any) -> Row:
+    keys = {"dataset": "all", "modality": "all", "split": "test", "run": "seed0", **keys, "metric": metric}
+    found = [row for row in rows if all(row[name] == value for name, value in keys.items())]
+    assert len(found) == 1, (keys, len(found))
+    return found[0]
+
+
+def test_a_metric_is_the_mean_over_images_with_an_interval_over_subjects(results: Path) -> None:
+    rows = run(masks(), kind="segmentation", targets=VESSEL)
+    dice = find(rows, "dice", **{"class": "vessel"})
+    assert dice["value"] == pytest.approx(np.mean(np.arange(12) / 20)) and dice["reason"] is None
+    assert dice["ci_low"] < dice["value"] < dice["ci_high"]
+    assert (dice["n"], dice["n_subjects"], dice["n_positive"], dice["unit"]) == (12, 6, 11, None)
+    assert find(rows, "dice", **{"class": "macro"})["n_positive"] is None
+    assert find(rows, "dice", dataset="a", **{"class": "vessel"})["n"] == 6
+    assert find(rows, "dice", modality="Fundus", **{"class": "vessel"})["value"] == dice["value"]
+
+
+def test_the_interval_draws_people_not_images(results: Path) -> None:
+    """Each person's two images agree, so that drawing images would make the interval too narrow."""
+    table = masks(count=40)
+    for n, row in enumerate(table):
+        row["metrics"] = cells(dice=float(n // 2 % 2))
+    dice = find(run(table, kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})
+    width = dice["ci_high"] - dice["ci_low"]
+    assert width == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.25)
+
+
+def test_images_without_a_value_are_counted_and_explained(results: Path) -> None:
+    distance = find(run(masks(), kind="segmentation", targets=VESSEL), "hd95", **{"class": "vessel"})
+    assert (distance["value"], distance["n"], distance["unit"]) == (6.0, 11, "px")
+    assert distance["reason"] == "1 of 12 images left out: the class is absent from truth or prediction there"
+
+
+def test_the_second_observer_stands_beside_ours(results: Path) -> None:
+    rows = run(masks(), kind="segmentation", targets=VESSEL)
+    human = find(rows, "dice", run="observer2", **{"class": "vessel"})
+    assert (human["value"], human["n"], human["head"], human["seed"]) == (pytest.approx(0.545), 10, "observer2", None)
+
+
+def test_several_seeds_get_a_mean_and_one_second_observer(results: Path) -> None:
+    rows = run(masks(), masks("seed1", 0.1), kind="segmentation", targets=VESSEL)
+    one, mean = (find(rows, "dice", run=name, **{"class": "vessel"}) for name in ("seed0", "mean"))
+    assert mean["value"] == pytest.approx(one["value"] + 0.05) and mean["ci_low"] is not None
+    assert sum(row["run"] == "observer2" for row in rows) == len([row for row in rows if row["run"] == "seed0"]) / 2
+
+
+def test_images_without_truth_are_not_measured(results: Path) -> None:
+    table = masks()
+    for row in table[:6]:
+        row |= {"metrics": None, "observer2": None, "present": None}
+    assert find(run(table, kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})["n"] == 6
+
+
+# --- points ---------------------------------------------------------------------------------------------------------
+
+
+def points(run: str = "seed0") -> list[Row]:
+    rows = []
+    for n in range(10):
+        same = ids(n, run, "disc") | {"mm_per_px": 0.5 if n < 8 else None}
+        rows.append(same | {"x": 10.0 + 3, "y": 20.0 + 4, "truth_x": 10.0, "truth_y": 20.0})  # 5 px off
+        fovea = {"truth_x": 1.0, "truth_y": 1.0} if n % 2 else {"truth_x": None, "truth_y": None}
+        rows.append({**same, "target": "fovea", "x": 1.0 + n, "y": 1.0, **fovea})
+    return rows
+
+
+def test_points_have_errors_and_success_rates_each_and_together(results: Path) -> None:
+    settings = {"success_px": [2.0, 4.0, 8.0], "success_mm": [2.5]}
+    rows = run(points(), kind="landmarks", targets=POINTS, **settings)
+    disc, fovea, both = (find(rows, "mre", target=name) for name in ("disc", "fovea", "all points"))
+    assert (disc["value"], disc["n"], disc["unit"]) == (5.0, 10, "px")
+    assert (fovea["value"], fovea["n"]) == (5.0, 5) and fovea["reason"].startswith("5 of 10 images left out: the point")
+    assert both["value"] == pytest.approx(5.0) and both["n"] == 10
+    mm = find(rows, "mre_mm", target="disc")
+    assert (mm["value"], mm["n"], mm["unit"]) == (2.5, 8, "mm") and "mm_per_px" in mm["reason"]
+    rates = {row["operating_point"]: row for row in rows if row["metric"] == "success_rate" and row["target"] == "fovea"
+             and row["split"] == "test" and row["dataset"] == row["modality"] == "all"}  # fmt: skip
+    expected = {"2 px": 0.2, "4 px": 0.4, "8 px": 0.8, "2.5 mm": 0.75}
+    assert {name: row["value"] for name, row in rates.items()} == expected
+    assert rates["4 px"]["threshold"] == 4.0
+    both_within = find(rows, "success_rate", target="all points", operating_point="4 px")
+    assert both_within["value"] == pytest.approx(np.mean([0, 0.5, 0, 0.5, 0, 0, 0, 0, 0, 0]))
+
+
+def test_a_sample_answered_twice_is_an_error(results: Path) -> None:
+    with pytest.raises(ArtifactError, match="answered twice"):
+        run([*masks(), masks()[0]], kind="segmentation", targets=VESSEL)

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from visionfm.errors import UsageError, VisionFMError
+from visionfm.errors import Stopped, UsageError, VisionFMError
+from visionfm.interruption import time_is_up
+from visionfm.scheduler import requeue_own_job
 
 # Stages take their slice of the config as JSON, so that a queued job does not depend on a config edited meanwhile.
 STAGES = {
@@ -32,6 +34,7 @@ COMMANDS = {
     "check": ("visionfm.commands.check", "check a config: every error at once"),
     "synth": ("visionfm.data.synthetic", "draw synthetic eyes in the published layouts"),
     "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
+    "launch": ("visionfm.commands.launch", "start a stage on several GPUs or nodes (the workflow does)"),
     "doctor": ("visionfm.commands.doctor", "what this machine can do"),
     "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
     "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
@@ -55,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _load(args.command).main(args)
     except VisionFMError as error:
         logging.getLogger("visionfm").error("error: %s", error)
+        if isinstance(error, Stopped) and time_is_up():
+            requeue_own_job()
         return error.exit_code
     except KeyboardInterrupt:
         return 130

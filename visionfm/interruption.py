@@ -13,6 +13,14 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
+_time_is_up = False
+
+
+def time_is_up() -> bool:
+    """Return True once SIGUSR1 came: a scheduler's warning before a time limit, not the wish to end the work."""
+    return _time_is_up
+
+
 class StopFlag:
     """Says whether a stop was asked for; call it between two pieces of work."""
 
@@ -31,7 +39,9 @@ class StopFlag:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self._received is None:
+            global _time_is_up
             self._received = number
+            _time_is_up = number == signal.SIGUSR1
 
 
 @contextmanager

@@ -27,15 +27,6 @@ def given(block, name, default):
     return default if value is None else value
 
 
-def launcher(gpus):
-    """How a stage starts: by torchrun where it has several GPUs."""
-    return (
-        "visionfm"
-        if gpus < 2
-        else f"torchrun --standalone --nproc-per-node {gpus} -m visionfm"
-    )
-
-
 # --- datasets ---
 
 
@@ -92,6 +83,14 @@ def extract_resource(name, default):
     return resource
 
 
+def extract_gpus(wildcards):
+    return PLAN.extract_gpu(wildcards.encoder)
+
+
+def extract_nodes(wildcards):
+    return given(CONFIG.encoders[wildcards.encoder].resources, "nodes", 1)
+
+
 # --- tasks ---
 
 
@@ -114,7 +113,7 @@ def train_resource(name, default):
     return resource
 
 
-def train_gpu(wildcards):
+def train_gpus(wildcards):
     training = CONFIG.tasks[wildcards.task].training
     return given(training.resources, "gpu", 1 if training.device == "cuda" else 0)
 

@@ -15,14 +15,14 @@ rule extract:
         "../../environment.yml"
     threads: lambda w: given(CONFIG.encoders[w.encoder].resources, "threads", 4)
     resources:
-        gpu=lambda w: PLAN.extract_gpu(w.encoder),
+        **devices(extract_gpus, extract_nodes),
         mem_mb=extract_resource("mem_mb", 8000),
         runtime=extract_resource("runtime", 240),
     params:
         root=root,
         settings=lambda w: text(PLAN.extract_settings(w.encoder, w.dataset)),
         version=VERSIONS["extract"],
-        launcher=lambda w: launcher(PLAN.extract_gpu(w.encoder)),
+        launcher=lambda w, threads: launcher(extract_gpus(w), extract_nodes(w), threads),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"

@@ -16,15 +16,16 @@ rule train:
         "../../environment.yml"
     threads: lambda w: given(CONFIG.tasks[w.task].training.resources, "threads", 2)
     resources:
-        gpu=train_gpu,
+        **devices(train_gpus),
         mem_mb=train_resource("mem_mb", 8000),
         runtime=train_resource("runtime", 240),
     params:
         features=named_features,
         settings=lambda w: text(PLAN.train_settings(w.task, w.run)),
         version=VERSIONS["train"],
+        launcher=lambda w: launcher(train_gpus(w)),
     shell:
-        "visionfm train --train {input.train:q} --features {params.features:q} --out {output.decoder:q}"
+        "{params.launcher} train --train {input.train:q} --features {params.features:q} --out {output.decoder:q}"
         " --training-out {output.training:q} --settings {params.settings:q} --log {log:q}"
 
 
@@ -43,15 +44,16 @@ rule predict:
         "../../environment.yml"
     threads: 2
     resources:
-        gpu=train_gpu,
+        **devices(train_gpus),
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
         features=named_features,
         settings=lambda w: text(PLAN.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
+        launcher=lambda w: launcher(train_gpus(w)),
     shell:
-        "visionfm predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
+        "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
 
 

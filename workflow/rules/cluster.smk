@@ -1,0 +1,47 @@
+# How jobs meet machines: GPUs and nodes, and the names that only the site knows. Those come from the profile's `config`
+# (slurm/config.yaml); without a profile they are unset, and so are the resources made from them.
+
+import signal
+
+# SLURM sends the signal before the time limit to every process of a job. The stages answer it by saving; Snakemake,
+# which stands above them in the job, would end by it and take them along.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def launcher(gpus, nodes=1, threads=1):
+    """How a stage starts. The shell is replaced: it would end by the signals that the stage answers."""
+    if gpus == 0 and nodes == 1:
+        return "exec visionfm"
+    return f"exec visionfm launch --gpus {gpus} --nodes {nodes} --threads {threads} --"
+
+
+def devices(gpus, nodes=lambda wildcards: 1):
+    """The resources of a rule that may compute on GPUs: `gpus` a node on `nodes` nodes, functions of the wildcards."""
+
+    def model(wildcards):
+        return config.get("gpu_model") if gpus(wildcards) else None
+
+    def options(wildcards):
+        chosen = [f"--signal=USR1@{config.get('warn_seconds', 300)}"]
+        if nodes(wildcards) > 1 and gpus(wildcards):
+            kind = f"{model(wildcards)}:" if model(wildcards) else ""
+            chosen.append(f"--gpus-per-node={kind}{gpus(wildcards)}")
+        return " ".join(chosen)
+
+    def several(value):
+        return lambda wildcards: value(wildcards) if nodes(wildcards) > 1 else None
+
+    return {
+        # On several nodes `slurm_extra` asks for the devices: `gpu` counts those of the whole job, wherever they are.
+        "gpu": lambda w: gpus(w) if nodes(w) == 1 else 0,
+        "gpu_model": lambda w: model(w) if nodes(w) == 1 else None,
+        "slurm_partition": lambda w: config.get(
+            "gpu_partition" if gpus(w) else "cpu_partition"
+        ),
+        "slurm_extra": options,
+        # `mpi` keeps the executor from starting the job inside a step of one task: the stage starts one a node.
+        "mpi": several(lambda w: "srun"),
+        "nodes": several(nodes),
+        "tasks": several(nodes),
+    }

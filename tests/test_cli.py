@@ -30,7 +30,7 @@ SURFACE = {
     "export": "--features --log --out",
     "check": "--log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",
-    "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --key --log --max-megapixels --modality"
+    "embed", "launch": "--arch --batch-size --device --dtype --encoder --exact --frame --key --log --max-megapixels --modality"
     " --out --precision --size --skip-bad-images --views --workers IMAGES",
     "doctor": "--log --results",
     "verify": "--log --show PATHS",
@@ -68,7 +68,7 @@ def test_the_options_of_a_command_are_these(name: str) -> None:
     assert options(name) == SURFACE[name]
 
 
-@pytest.mark.parametrize("name", [name for name in SURFACE if name not in ("synth", "embed")])
+@pytest.mark.parametrize("name", [name for name in SURFACE if name not in ("synth", "embed", "launch")])
 def test_every_option_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])

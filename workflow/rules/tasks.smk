@@ -23,7 +23,7 @@ rule train:
         features=named_features,
         settings=lambda w: text(PLAN.train_settings(w.task, w.run)),
         version=VERSIONS["train"],
-        launcher=lambda w: launcher(train_gpus(w)),
+        launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
         "{params.launcher} train --train {input.train:q} --features {params.features:q} --out {output.decoder:q}"
         " --training-out {output.training:q} --settings {params.settings:q} --log {log:q}"
@@ -51,7 +51,7 @@ rule predict:
         features=named_features,
         settings=lambda w: text(PLAN.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
-        launcher=lambda w: launcher(train_gpus(w)),
+        launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
         "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"

@@ -30,8 +30,9 @@ SURFACE = {
     "export": "--features --log --out",
     "check": "--log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",
-    "embed", "launch": "--arch --batch-size --device --dtype --encoder --exact --frame --key --log --max-megapixels --modality"
+    "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --key --log --max-megapixels --modality"
     " --out --precision --size --skip-bad-images --views --workers IMAGES",
+    "launch": "--gpus --inside --log --nodes --threads STAGE",
     "doctor": "--log --results",
     "verify": "--log --show PATHS",
     "forget": "--log PATHS",
@@ -68,7 +69,7 @@ def test_the_options_of_a_command_are_these(name: str) -> None:
     assert options(name) == SURFACE[name]
 
 
-@pytest.mark.parametrize("name", [name for name in SURFACE if name not in ("synth", "embed", "launch")])
+@pytest.mark.parametrize("name", [name for name in SURFACE if name not in ("synth", "embed")])
 def test_every_option_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])

@@ -5,7 +5,7 @@ shell. numpy and PIL only; equal seeds give equal bytes.
 """
 
 from visionfm.data.synthetic.command import add_arguments, main
-from visionfm.data.synthetic.dataset import column, write_dataset
+from visionfm.data.synthetic.dataset import write_dataset
 from visionfm.data.synthetic.drawing import draw, render
 from visionfm.data.synthetic.findings import (
     BIOMARKERS,
@@ -16,13 +16,17 @@ from visionfm.data.synthetic.findings import (
     disease_vector,
     draw_findings,
 )
+from visionfm.data.synthetic.items import column
+from visionfm.data.synthetic.partners import MASKS, POINTS
 from visionfm.data.synthetic.scene import DIFFICULTIES, Geometry
 
 __all__ = [
     "BIOMARKERS",
     "DIFFICULTIES",
     "DISEASES",
+    "MASKS",
     "PLANTED",
+    "POINTS",
     "Biomarker",
     "Findings",
     "Geometry",

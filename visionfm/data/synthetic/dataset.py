@@ -1,12 +1,11 @@
 """Write synthetic datasets in the published layouts: people with two eyes and several modalities, some images missing.
 
-Writes DIR/<Modality>/*.png (pretrain) or DIR/<Modality><Task>/dataset_A/{training,test}/*.png with their label files,
-and DIR/truth.csv. Invariants: a person is in one split for all modalities; an image depends on (seed, person, eye,
-modality, size, difficulty) alone, not on how many people, workers or other modalities there are; all or nothing is
-written.
+Writes DIR/<Modality>/*.png (pretrain) or DIR/<Modality><Task>/dataset_A/{training,test}/*.png with their label files
+(dense tasks: images/ and labels/ in them), and DIR/truth.csv. Invariants: a person is in one split for all modalities;
+an image depends on (seed, task's kind of truth, person, eye, modality, size, difficulty) alone, not on how many people,
+workers or other modalities there are; all or nothing is written.
 """
 
-import csv
 import io
 import logging
 import multiprocessing
@@ -16,14 +15,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visionfm.data.synthetic.drawing import DRAWERS, draw
-from visionfm.data.synthetic.findings import BIOMARKERS, DISEASES, EYES, GRADES, Findings, disease_vector, draw_findings
+from visionfm.data.synthetic import partners
+from visionfm.data.synthetic.drawing import DRAWERS, render
+from visionfm.data.synthetic.findings import BIOMARKERS, EYES, GRADES, Findings, disease_vector, draw_findings
+from visionfm.data.synthetic.items import Encoded, Item, label_path, truth_table
 from visionfm.data.synthetic.scene import DIFFICULTIES
 from visionfm.errors import DataError, UsageError
 from visionfm.modalities import canonical
@@ -34,6 +34,8 @@ TASKS = {  # published folder suffix; none: no labels, no splits
     "single_cls": "Classification",
     "multi_cls": "ClassificationMulti",
     "metric_reg": "Regression",
+    "segmentation": "Segmentation",
+    "landmark": "LandmarkDetection",
 }
 SPLITS = ("training", "test")
 DATASET = "dataset_A"
@@ -46,21 +48,6 @@ CHANCE_MISSING_EYE = 0.08
 POPULATIONS = {"pretrain": 1}
 NOISE_VALUES = 255  # pixels 0..254, as the published generator draws them
 log = logging.getLogger("visionfm")
-
-
-class Item(NamedTuple):
-    """One image to write: where, of whom, and how to draw it. Noise has no findings but labels."""
-
-    path: str
-    subject: str
-    eye: str
-    modality: str
-    split: str
-    label: str
-    findings: Findings | None
-    entropy: tuple[int, ...]
-    size: int
-    difficulty: str
 
 
 def write_dataset(
@@ -122,10 +109,13 @@ def _checked(
     for name, given, least in (("number", number, 1), ("size", size, SMALLEST_PX), ("seed", seed, 0)):
         if given < least:
             raise UsageError(f"{name} is too small", expected=f"at least {least}", found=given)
-    asked = {canonical(name) for name in modalities} or set(DRAWERS)
-    strange = sorted(asked - set(DRAWERS))
+    known_names = partners.FOLDERS.get(task, DRAWERS)
+    asked = {canonical(name) for name in modalities} or set(known_names)
+    strange = sorted(asked - set(known_names))
     if strange:
-        raise UsageError("no drawing of that modality", expected=" | ".join(DRAWERS), found=", ".join(strange))
+        raise UsageError(
+            f"no drawing of that modality for {task}", expected=" | ".join(known_names), found=", ".join(strange)
+        )
     return tuple(name for name in DRAWERS if name in asked)
 
 
@@ -140,7 +130,10 @@ def _eyes(task: str, names: Sequence[str], number: int, size: int, seed: int, di
         for name in names:
             for eye in _present(name, seed, population, person):
                 findings = eyes[eye]
+                if task in partners.FOLDERS:
+                    findings = partners.clear_view(name, findings, np.random.default_rng([seed, person, *eye.encode()]))
                 yield Item(
+                    task=task,
                     path=_place(task, name, split, f"{subject}_{eye}.png"),
                     subject=subject,
                     eye=eye,
@@ -177,12 +170,13 @@ def _noise(task: str, names: Sequence[str], number: int, size: int, seed: int) -
                     grade = int(labels.integers(GRADES))
                     label = str(grade) if task == "single_cls" else ",".join(map(str, disease_vector(grade)))
                 yield Item(
+                    task=task,
                     path=_place(task, name, split, f"{index:08d}.png"),
                     subject="",
                     eye="",
                     modality=name,
                     split=split,
-                    label="" if task == "pretrain" else label,
+                    label="" if task == "pretrain" or task in partners.FOLDERS else label,
                     findings=None,
                     entropy=(seed, stream, index),
                     size=size,
@@ -192,6 +186,8 @@ def _noise(task: str, names: Sequence[str], number: int, size: int, seed: int) -
 
 def _place(task: str, modality: str, split: str, file: str) -> str:
     suffix = TASKS[task]
+    if task in partners.FOLDERS:
+        return f"{partners.FOLDERS[task][modality]}/{DATASET}/{split}/images/{file}"
     return f"{modality}/{file}" if suffix is None else f"{modality}{suffix}/{DATASET}/{split}/{file}"
 
 
@@ -204,10 +200,14 @@ def _label(task: str, findings: Findings) -> str:
 
 
 def _write(part: Path, task: str, items: Sequence[Item], workers: int) -> None:
-    for folder in sorted({(part / item.path).parent for item in items}):
+    for folder in sorted({(part / path).parent for item in items for path in (item.path, label_path(item)) if path}):
         folder.mkdir(parents=True)
-    for item, data in zip(items, track(_encoded(items, workers), total=len(items), what="synth"), strict=True):
-        (part / item.path).write_bytes(data)
+    points: list[dict[str, tuple[float, float]]] = []
+    for item, written in zip(items, track(_encoded(items, workers), total=len(items), what="synth"), strict=True):
+        (part / item.path).write_bytes(written.image)
+        if written.partner is not None:
+            (part / label_path(item)).write_bytes(written.partner.content)
+            points.append(written.partner.points)
     lines: dict[Path, list[str]] = {}
     for item in items:
         if item.label:
@@ -217,10 +217,10 @@ def _write(part: Path, task: str, items: Sequence[Item], workers: int) -> None:
             )
     for file, rows in lines.items():
         file.write_text("\n".join(rows) + "\n", encoding="ascii")
-    (part / "truth.csv").write_text(_truth(task, items), encoding="ascii")
+    (part / "truth.csv").write_text(truth_table(items, points), encoding="ascii")
 
 
-def _encoded(items: Sequence[Item], workers: int) -> Iterable[bytes]:
+def _encoded(items: Sequence[Item], workers: int) -> Iterable[Encoded]:
     if workers <= 1:
         yield from map(encode, items)
         return
@@ -228,40 +228,22 @@ def _encoded(items: Sequence[Item], workers: int) -> Iterable[bytes]:
         yield from pool.map(encode, items, chunksize=4)
 
 
-def encode(item: Item) -> bytes:
-    """Return one image's PNG file; grey modalities are stored with one channel."""
+def encode(item: Item) -> Encoded:
+    """Return one image's PNG file, and what belongs to it; grey modalities are stored with one channel."""
     rng = np.random.default_rng(list(item.entropy))
     pixels: npt.NDArray[np.uint8]
+    partner = None
     if item.findings is None:
         pixels = rng.integers(0, NOISE_VALUES, (item.size, item.size, 3), dtype=np.uint8)
+        if item.task in partners.FOLDERS:
+            partner = partners.noise_partner(item.task, rng, item.size)
     else:
-        pixels = draw(item.modality, item.findings, rng, item.size, item.difficulty)
+        dense = item.task in partners.FOLDERS
+        pixels, geometry = render(item.modality, item.findings, rng, item.size, item.difficulty, marks=not dense)
+        if dense:
+            partner = partners.drawn_partner(item.task, item.modality, geometry, item.size)
         if np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2]):
             pixels = pixels[..., 0]
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=3)
-    return file.getvalue()
-
-
-def _truth(task: str, items: Sequence[Item]) -> str:
-    """Return the table of all images, for the `table` layout: one row an image, all diseases, grade and values."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    known = bool(items) and items[0].findings is not None
-    head = ["path", "subject", "eye", "modality", "split"]
-    if known:
-        head += [column(name) for name in DISEASES] + ["dr_grade"] + [marker.name for marker in BIOMARKERS]
-    writer.writerow(head if known else [*head, "label"])
-    for item in items:
-        row: list[object] = [item.path, item.subject, item.eye, item.modality, item.split]
-        if item.findings is None:
-            row.append(item.label)
-        else:
-            row += [*item.findings.diseases, item.findings.dr_grade, *item.findings.values]
-        writer.writerow(row)
-    return text.getvalue()
-
-
-def column(disease: str) -> str:
-    """Return the name of a disease's column in truth.csv: `Retinal Vein Occlusion` is `retinal_vein_occlusion`."""
-    return disease.lower().replace(" ", "_").replace("-", "_")
+    return Encoded(file.getvalue(), partner)

@@ -28,10 +28,18 @@ COLOURED = frozenset({"Fundus", "External", "SlitLamp"})  # the others are grey
 
 
 def render(
-    modality: str, findings: Findings, rng: np.random.Generator, size: int = 512, difficulty: str = "easy"
+    modality: str,
+    findings: Findings,
+    rng: np.random.Generator,
+    size: int = 512,
+    difficulty: str = "easy",
+    marks: bool = True,
 ) -> tuple[npt.NDArray[np.uint8], Geometry]:
-    """Return the image, uint8 RGB (size, size, 3), and the masks and points of what was drawn."""
-    scene = Scene(findings, rng, size, DIFFICULTIES[difficulty], 3 if modality in COLOURED else 1)
+    """Return the image, uint8 RGB (size, size, 3), and the masks and points of what was drawn.
+
+    Without `marks` an eye has the anatomy of its diseases, but not the marks all over it that tell them apart.
+    """
+    scene = Scene(findings, rng, size, DIFFICULTIES[difficulty], 3 if modality in COLOURED else 1, marks)
     DRAWERS[modality](scene)
     return scene.canvas.pixels(), scene.geometry
 

@@ -134,6 +134,8 @@ def draw_ubm(scene: Scene) -> None:
     spur = 0.36
     for name, side in (("scleral_spur_left", -1), ("scleral_spur_right", 1)):
         scene.geometry.points[name] = (mid + side * spur, float(np.interp(mid + side * spur, x, inner)))
+    for name, side in (("iris_root_left", -1), ("iris_root_right", 1)):
+        scene.geometry.points[name] = (mid + side * spur, float(np.interp(mid + side * spur, x, iris_top)))
     if scene.has("Cataract"):
         scene.sign("Cataract", lens * lumpy, 0.55, 0.85)
     if scene.has("Retinal Detachment"):

@@ -58,10 +58,17 @@ class Scene:
     """What a modality's drawing function gets; it paints on `canvas` and notes shapes in `geometry`."""
 
     def __init__(
-        self, findings: Findings, rng: np.random.Generator, size: int, difficulty: Difficulty, channels: int = 3
+        self,
+        findings: Findings,
+        rng: np.random.Generator,
+        size: int,
+        difficulty: Difficulty,
+        channels: int = 3,
+        marks: bool = True,
     ) -> None:
         """`rng` stands for the eye: equal generators give equal anatomy in every modality."""
         self.findings = findings
+        self.marks = marks
         self.difficulty = difficulty
         self.canvas = Canvas(size, channels)
         self.geometry = Geometry()

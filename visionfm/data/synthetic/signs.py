@@ -70,8 +70,8 @@ def shown(scene: Scene) -> dict[str, float]:
 
 
 def paint_signs(scene: Scene, looks: Mapping[str, Look]) -> None:
-    """Paint the marks of all signs that the eye shows and that `looks` has."""
-    for name, density in shown(scene).items():
+    """Paint the marks of all signs that the eye shows and that `looks` has, where the scene is to have marks."""
+    for name, density in shown(scene).items() if scene.marks else ():
         if name in looks:
             look = looks[name]
             scene.sign(name, mark(scene, name, look.region, density, look.scale), look.colour, look.opacity)

@@ -29,6 +29,7 @@ NAMES = (
     "outer_nuclear",
     "ellipsoid",
     "outer_segments",
+    "photoreceptor_ends",
 )
 
 
@@ -57,6 +58,8 @@ def draw_oct(scene: Scene) -> None:
     top = bottom - depth
     epithelium = epithelium.astype(np.float32)
     _layers(scene, top, bottom, epithelium, pit)
+    if scene.has("Retinal Detachment"):
+        scene.keep("fluid", canvas.between(bottom, epithelium))
     retina, vitreous = canvas.between(top, bottom), 1 - canvas.below(top)
     choroid = canvas.between(epithelium + 0.012, epithelium + 0.26)
     scene.keep("retina", retina)
@@ -92,8 +95,7 @@ def _layers(scene: Scene, top: Array, bottom: Array, epithelium: Array, pit: Arr
         below = edge + thick[index]
         band = canvas.between(edge, below, 0.004)
         canvas.paint(band, brightness)
-        if index < len(NAMES):
-            scene.keep(NAMES[index], band)
+        scene.keep(NAMES[index], band)
         edge = below
     canvas.paint(canvas.between(epithelium, epithelium + np.float32(0.014), 0.004), 0.70 + 0.2 * scene.level("pigment"))
 

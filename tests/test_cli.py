@@ -20,6 +20,8 @@ SURFACE = {
     "audit": "--images --labels --log --out --settings",
     "checksum": "--log --out --weights",
     "pack": "--images --jobs --log --out --root --settings",
+    "pretrain": "--images --knn-labels --knn-root --log --out --pack --resume --root --settings --threads"
+    " --training-out --weights-sum",
     "import": "--log --out --settings --weights-sum",
     "extract": "--encoder --images --log --out --root --settings",
     "fuse": "--audit --labels --log --out --settings --train-out",

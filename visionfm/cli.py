@@ -21,6 +21,7 @@ STAGES = {
     "audit": ("visionfm.data.audit", "find leakage between a task's splits"),
     "checksum": ("visionfm.encoders.checksum", "identify a weights file"),
     "pack": ("visionfm.pretraining.packs", "write a dataset's images, pre-shrunk, into few large files"),
+    "pretrain": ("visionfm.pretraining.pretrain", "train an encoder from images alone"),
     "import": ("visionfm.encoders.importing", "turn a checkpoint of any dialect into an encoder"),
     "extract": ("visionfm.features.extract", "encode each image once into a feature cache"),
     "fuse": ("visionfm.features.fuse", "join labelled images into a task's samples"),

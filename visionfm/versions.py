@@ -11,6 +11,7 @@ VERSIONS = {
     "checksum": 1,
     "import": 1,
     "pack": 1,
+    "pretrain": 1,
     "extract": 1,
     "fuse": 1,
     "train": 1,

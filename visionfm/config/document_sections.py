@@ -47,6 +47,41 @@ encoders:
 """,
     ),
     Section(
+        schema.Pretrain,
+        "encoders.NAME.pretrain",
+        "An encoder trained here, from images without labels (iBOT). What is not set is the recipe's own: `published` "
+        "is VisionFM as its authors ran it, `modern` the same loop with what later work showed to be better; both lie "
+        "in visionfm/pretraining/recipes/. Progress is saved: the same command goes on where it was stopped. A "
+        "finished encoder is kept when images are added; `visionfm forget encoders/NAME` trains it anew.",
+        """
+encoders:
+  own_oct:
+    modality: OCTA
+    pretrain: {datasets: [unlabelled], arch: vit_base_patch16_224, recipe: modern, epochs: 200, batch_size: 1024}
+  continued:
+    modality: Fundus
+    pretrain: {datasets: [clinic_fundus, screening], init: weights/VFM_Fundus_weights.pth, epochs: 50, lr: 2e-5}
+""",
+    ),
+    Section(
+        schema.Augment,
+        "encoders.NAME.pretrain.augment",
+        "Random crops and colours. The defaults are the published ones; the switches for eyes are off there.",
+        """
+encoders:
+  own_oct: {pretrain: {augment: {local_crops: 4, keep_aspect: true, spare_grey: true}}}
+""",
+    ),
+    Section(
+        schema.Knn,
+        "encoders.NAME.pretrain.knn",
+        "How well the features separate a label while they are trained, on validation images.",
+        """
+encoders:
+  continued: {pretrain: {knn: {dataset: screening, target: dr, every: 5}}}
+""",
+    ),
+    Section(
         schema.Dataset,
         "datasets.NAME",
         "Images of one modality below one folder. Layout `vfm`: `training/` and `test/` with `training_labels.txt` and "

@@ -89,9 +89,19 @@ class Names:
         return sorted({found for pair in self.task_models() for found in self.dense_caches(*pair)})
 
     def encoders(self) -> list[str]:
-        """Return the encoders that some task needs."""
+        """Return the encoders that some task needs, and all that are pretrained here."""
         pairs = [*self.extractions(), *(found[:2] for found in self.dense_extractions())]
-        return list(dict.fromkeys(encoder for encoder, _ in pairs))
+        return list(dict.fromkeys([*(encoder for encoder, _ in pairs), *self.pretrained()]))
+
+    def pretrained(self) -> list[str]:
+        """Return the encoders that are pretrained here."""
+        return [name for name, block in self.config.encoders.items() if block.pretrain is not None]
+
+    def trained_on(self, encoder: str) -> list[str]:
+        """Return the datasets whose images an encoder has seen, as far as the config says."""
+        block = self.config.encoders[encoder]
+        own = [] if block.pretrain is None else block.pretrain.datasets
+        return list(dict.fromkeys([*own, *block.trained_on]))
 
     def shards(self, dataset: str) -> list[str]:
         """Return the file-name parts of a dataset's shards; one empty part where it has a single one."""
@@ -133,10 +143,20 @@ class Names:
         """Return an imported encoder."""
         return f"{ROOT}/encoders/{encoder}/encoder.safetensors"
 
+    def weights_file(self, encoder: str) -> str | None:
+        """Return the weights file of an encoder, or the one its pretraining starts from; None where there is none."""
+        block = self.config.encoders[encoder]
+        if block.pretrain is not None:
+            return block.pretrain.init
+        return None if block.weights == "random" else block.weights
+
     def weights_sum(self, encoder: str) -> list[str]:
         """Return the checksum sidecar of an encoder's weights file; none where there is no file."""
-        weights = self.config.encoders[encoder].weights
-        return [] if weights in (None, "random") else [f"{ROOT}/encoders/{encoder}/weights.json"]
+        return [] if self.weights_file(encoder) is None else [f"{ROOT}/encoders/{encoder}/weights.json"]
+
+    def pretraining_curves(self, encoder: str) -> str:
+        """Return the curves of an encoder's pretraining."""
+        return f"{ROOT}/encoders/{encoder}/training.parquet"
 
     def features(self, encoder: str, dataset: str) -> list[str]:
         """Return the caches of a dataset's features, one file a shard."""
@@ -210,6 +230,7 @@ class Names:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():
             paths += [*self.weights_sum(encoder), self.encoder(encoder)]
+        paths += [self.pretraining_curves(encoder) for encoder in self.pretrained()]
         paths += [path for found in self.dense_extractions() for path in self.dense(*found)]
         for encoder, dataset in self.extractions():
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]

@@ -4,17 +4,16 @@ from collections.abc import Iterable
 
 from visionfm.config import settings as s
 from visionfm.config.names import ROOT as ROOT
-from visionfm.config.plan_dense import ALL_VIEWS, DensePlan
+from visionfm.config.plan_dense import ALL_VIEWS
+from visionfm.config.plan_pretraining import PretrainPlan, added_statistics
 from visionfm.config.runs import read_run
-from visionfm.config.schema import Scalar, Statistics, Target, Task
+from visionfm.config.schema import Scalar, Target, Task
 from visionfm.config.schema_dense import DenseTraining
-from visionfm.config.settings_images import ImageSetSettings, PackSettings
-from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD
 
 DENSE_TYPES = {"segmentation": "mask", "landmarks": "point"}
 
 
-class Plan(DensePlan):
+class Plan(PretrainPlan):
     """Names of all artefacts, and the settings of all stages: their slices of the config."""
 
     def index_settings(self, dataset: str, shard: str) -> s.IndexSettings:
@@ -28,28 +27,6 @@ class Plan(DensePlan):
             max_megapixels=block.max_megapixels,
             shard=int(shard[1:] or 0),
             shards=block.shards,
-        )
-
-    def image_sets(self, datasets: Iterable[str]) -> dict[str, ImageSetSettings]:
-        """Return how pretraining sees the images of datasets."""
-        blocks = {name: self.config.datasets[name] for name in datasets}
-        return {
-            name: ImageSetSettings(
-                modality=self.modality(name),
-                frame=block.frame,
-                max_megapixels=block.max_megapixels,
-                bad_images=block.bad_images,
-                pack_px=None if block.pack is None else block.pack.size,
-            )
-            for name, block in blocks.items()
-        }
-
-    def pack_settings(self, dataset: str) -> PackSettings:
-        """Return the settings of `pack`."""
-        block = self.config.datasets[dataset]
-        assert block.pack is not None, f"{dataset} has a pack: its rule was asked for"
-        return PackSettings(
-            size=block.pack.size, frame=block.frame, max_megapixels=block.max_megapixels, bad_images=block.bad_images
         )
 
     def label_settings(self, dataset: str) -> s.LabelSettings:
@@ -79,7 +56,7 @@ class Plan(DensePlan):
             for model in self.config.tasks[task].models
             for dataset in self.task_datasets(task)
         }
-        trained = {name: self.config.encoders[name].trained_on for name in sorted(encoders)}
+        trained = {name: self.trained_on(name) for name in sorted(encoders)}
         return {name: datasets for name, datasets in trained.items() if datasets}
 
     def audited_datasets(self, task: str) -> list[str]:
@@ -101,7 +78,7 @@ class Plan(DensePlan):
             image_size=block.image_size,
             interpolation=block.interpolation,
             statistics=block.statistics,
-            modality_statistics=_added_statistics(added.statistics) if added else None,
+            modality_statistics=added_statistics(added.statistics) if added else None,
             seed=block.seed,
         )
 
@@ -194,12 +171,6 @@ class Plan(DensePlan):
     def report_settings(self) -> s.ReportSettings:
         """Return the settings of `report`: the whole config."""
         return s.ReportSettings(config=self.config.dump())
-
-
-def _added_statistics(statistics: object) -> Statistics:
-    if isinstance(statistics, Statistics):
-        return statistics
-    return Statistics(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
 
 
 def _columns(task: Task) -> Iterable[str]:

@@ -28,7 +28,7 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     added = tuple(str(name) for name in blocks["modalities"])
     yield from _modality_names(blocks, added)
     yield from _datasets(blocks)
-    yield from _encoders(blocks)
+    yield from _encoders(blocks, added)
     yield from _models(blocks, added)
     yield from _tasks(blocks, added)
 
@@ -160,13 +160,35 @@ def _entry(block: Mapping[str, Any], name: object) -> Mapping[str, Any]:
     return entry if isinstance(entry, Mapping) else {}
 
 
-def _encoders(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
+def _encoders(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, encoder in _entries(blocks["encoders"]):
         for index, dataset in enumerate(_list(encoder.get("trained_on"))):
             if problem := _unknown(dataset, blocks["datasets"], "dataset"):
                 yield ("encoders", name, "trained_on", index), problem
+        yield from _pretrain(name, encoder, blocks, added)
         if encoder.get("modality") == ANY and encoder.get("statistics") == "modality":
             yield ("encoders", name, "statistics"), "modality `any` has no statistics of its own"
+
+
+def _pretrain(
+    name: str, encoder: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]
+) -> Found:
+    block, place = _block(encoder, "pretrain"), ("encoders", name, "pretrain")
+    trained, mix = modality_or_none(encoder.get("modality"), added), block.get("scheme") == "mix"
+    if mix and trained not in (None, ANY):
+        yield ("encoders", name, "modality"), "an encoder of `scheme: mix` is of several: say `modality: any`"
+    if block and not mix and trained == ANY:
+        yield ("encoders", name, "modality"), "name the modality it is trained on, or `scheme: mix` for several"
+    for index, dataset in enumerate(_list(block.get("datasets"))):
+        seen = modality_or_none(_entry(blocks["datasets"], dataset).get("modality"), added)
+        if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+            yield (*place, "datasets", index), problem
+        elif index in _doubled(_list(block.get("datasets"))):
+            yield (*place, "datasets", index), f"{dataset} stands twice"
+        elif not mix and seen not in (None, trained) and trained not in (None, ANY):
+            yield (*place, "datasets", index), f"{dataset} is of {seen}, the encoder of {trained}; or is it a mix?"
+    if problem := _unknown(_block(block, "knn").get("dataset"), blocks["datasets"], "dataset"):
+        yield (*place, "knn", "dataset"), problem
 
 
 def _models(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:

@@ -21,7 +21,10 @@ from visionfm.config.schema_datasets import Columns as Columns
 from visionfm.config.schema_datasets import Dataset as Dataset
 from visionfm.config.schema_datasets import Split as Split
 from visionfm.config.schema_dense import DenseCache as DenseCache
+from visionfm.config.schema_images import Augment as Augment
 from visionfm.config.schema_images import Pack as Pack
+from visionfm.config.schema_pretraining import Knn as Knn
+from visionfm.config.schema_pretraining import Pretrain as Pretrain
 from visionfm.config.schema_training import PartOfAll
 from visionfm.config.schema_training import Training as Training
 
@@ -56,6 +59,7 @@ class Encoder(Strict):
     )
     cache: Literal["float16", "float32"] = Field("float16", description="type of the cached features")
     seed: Natural = Field(0, description="seed of `weights: random`")
+    pretrain: Pretrain | None = Field(None, description="train it here, from images of its modality")
     trained_on: list[Name] = Field(
         [], description="datasets whose images these weights were pretrained on; `audit` checks them"
     )
@@ -66,8 +70,13 @@ class Encoder(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":
+        if self.pretrain is not None:
+            other = [name for name in ("weights", "timm", "key", "arch") if getattr(self, name) is not None]
+            if other:
+                raise ValueError(f"an encoder with `pretrain` has no {', '.join(other)} beside it; see pretrain's own")
+            return self
         if self.weights is None and self.timm is None:
-            raise ValueError("needs one of weights (a path, or `random`) or timm")
+            raise ValueError("needs one of weights (a path, or `random`), timm or pretrain")
         if self.weights == "random" and self.arch is None and self.timm is None:
             raise ValueError("`weights: random` needs arch, a timm architecture")
         return self

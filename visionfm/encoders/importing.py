@@ -59,7 +59,7 @@ def import_encoder(settings: ImportSettings, out: Path, *, weights_sum: Path | N
     if from_file is not None:
         check_present(from_file)
         _compare(from_file, stated)
-    imported = _untrained(settings) if untrained else _from_file(settings, from_file)
+    imported = _untrained(settings) if untrained else imported_from(settings, from_file)
     _report(imported)
     arrays = {name: tensor.numpy() for name, tensor in imported.tensors.items()}
     artifacts.write_tensors(out, arrays, made_by, schema=SCHEMA, extra=imported.metadata)
@@ -132,7 +132,8 @@ def _arch_of(timm_name: str | None) -> str | None:
     return None if timm_name is None else timm_name.partition(".")[0]
 
 
-def _from_file(settings: ImportSettings, weights: Path | None) -> Imported:
+def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
+    """Return the encoder in a weights file, or in timm's own weights (`weights` None)."""
     import torch
 
     from visionfm.encoders import architectures, dialects, statistics, timm_weights

@@ -61,15 +61,20 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings) -> 
     made_by = artifacts.provenance("evaluate", settings.model_dump(mode="json"), inputs, seed=settings.seed)
     if artifacts.recall(out, made_by):
         return
-    import pyarrow as pa
-
     if settings.kind in DENSE_KINDS:
         rows = rows_of(dense_runs(predictions, settings), settings)
     else:
         rows = metric_rows(read_runs(predictions, settings), settings)
-    schema = pa.schema([(name, getattr(pa, {"double": "float64"}.get(kind, kind))()) for name, kind in COLUMNS.items()])
-    artifacts.write_table(out, pa.Table.from_pylist(rows, schema=schema), made_by, schema=SCHEMA)
+    artifacts.write_table(out, table_of(rows), made_by, schema=SCHEMA)
     log.info("evaluate: %d rows; %s", len(rows), out)
+
+
+def table_of(rows: list[dict[str, Any]]) -> Any:
+    """Return rows of metrics.parquet as a `pyarrow.Table`."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, getattr(pa, {"double": "float64"}.get(kind, kind))()) for name, kind in COLUMNS.items()])
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def metric_rows(runs: Mapping[str, Mapping[str, Answers]], settings: EvaluateSettings) -> list[dict[str, Any]]:

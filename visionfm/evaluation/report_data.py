@@ -12,6 +12,7 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.config import Config, Plan
 from visionfm.config.references import DENSE_COLUMNS, LABEL_COLUMNS
+from visionfm.evaluation.evaluate import table_of
 
 LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)
 
@@ -94,6 +95,8 @@ def union_of_metrics(plan: Plan) -> Any:
     import pyarrow as pa
 
     tables = [artifacts.read_table(plan.metrics(task, model)) for task, model in plan.task_models()]
+    if not tables:  # a config that only pretrains
+        return table_of([])
     return pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")
 
 

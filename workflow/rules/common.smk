@@ -65,7 +65,70 @@ def like(wildcards):
 
 
 def weights(wildcards):
-    return CONFIG.encoders[wildcards.encoder].weights
+    return PLAN.weights_file(wildcards.encoder)
+
+
+def one_of(names):
+    """A wildcard that stands for one of these names; for none, where there are none."""
+    return "|".join(names) or r"(?!)"
+
+
+def pretrain_resource(name, default):
+    def resource(wildcards, attempt):
+        return (
+            given(PLAN.pretraining(wildcards.encoder).resources, name, default)
+            * attempt
+        )
+
+    return resource
+
+
+def pretrain_gpus(wildcards):
+    return PLAN.pretrain_gpu(wildcards.encoder)
+
+
+def pretrain_nodes(wildcards):
+    return given(PLAN.pretraining(wildcards.encoder).resources, "nodes", 1)
+
+
+def pretrain_images(wildcards):
+    return {
+        dataset: PLAN.images(dataset)
+        for dataset in PLAN.pretraining(wildcards.encoder).datasets
+    }
+
+
+def pretrain_packs(wildcards):
+    return {
+        dataset: PLAN.packs(dataset)
+        for dataset in PLAN.pretraining(wildcards.encoder).datasets
+    }
+
+
+def named(files):
+    """`DATASET=FILE` of all files by dataset."""
+    return [f"{dataset}={path}" for dataset, paths in files.items() for path in paths]
+
+
+def of_all(files):
+    return [path for paths in files.values() for path in paths]
+
+
+def knn_labels(wildcards):
+    knn = PLAN.pretraining(wildcards.encoder).knn
+    return [] if knn is None else [PLAN.labels(knn.dataset)]
+
+
+def knn_flags(wildcards):
+    knn = PLAN.pretraining(wildcards.encoder).knn
+    return (
+        []
+        if knn is None
+        else [
+            f"--knn-labels={PLAN.labels(knn.dataset)}",
+            f"--knn-root={CONFIG.datasets[knn.dataset].root}",
+        ]
+    )
 
 
 # --- features ---

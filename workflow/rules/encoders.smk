@@ -22,6 +22,45 @@ rule checksum:
         "visionfm checksum --weights {params.weights:q} --out {output:q} --log {log:q}"
 
 
+rule pretrain:
+    input:
+        images=lambda w: of_all(pretrain_images(w)),
+        packs=lambda w: of_all(pretrain_packs(w)),
+        sum=lambda w: PLAN.weights_sum(w.encoder),
+        labels=knn_labels,
+    output:
+        encoder="results/encoders/{encoder}/encoder.safetensors",
+        training="results/encoders/{encoder}/training.parquet",
+    log:
+        "results/logs/pretrain/{encoder}.log",
+    benchmark:
+        "results/benchmarks/pretrain/{encoder}.tsv"
+    wildcard_constraints:
+        encoder=one_of(PLAN.pretrained()),
+    conda:
+        "../../environment.yml"
+    threads: lambda w: given(PLAN.pretraining(w.encoder).resources, "threads", 8)
+    resources:
+        **devices(pretrain_gpus, pretrain_nodes),
+        mem_mb=pretrain_resource("mem_mb", 32000),
+        runtime=pretrain_resource("runtime", 1440),
+    params:
+        images=lambda w: named(pretrain_images(w)),
+        packs=lambda w: named(pretrain_packs(w)),
+        root=lambda w: [f"{d}={CONFIG.datasets[d].root}" for d in pretrain_images(w)],
+        sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
+        knn=knn_flags,
+        settings=lambda w: text(PLAN.pretrain_settings(w.encoder)),
+        version=VERSIONS["pretrain"],
+        launcher=lambda w, threads: launcher(
+            pretrain_gpus(w), pretrain_nodes(w), threads
+        ),
+    shell:
+        "{params.launcher} pretrain --images {params.images:q} --root {params.root:q} --pack {params.packs:q}"
+        " {params.sum:q} {params.knn:q} --out {output.encoder:q} --training-out {output.training:q}"
+        " --settings {params.settings:q} --log {log:q}"
+
+
 rule import_encoder:
     input:
         sum=lambda w: PLAN.weights_sum(w.encoder),
@@ -31,6 +70,8 @@ rule import_encoder:
         "results/logs/import/{encoder}.log",
     benchmark:
         "results/benchmarks/import/{encoder}.tsv"
+    wildcard_constraints:
+        encoder=one_of([e for e in CONFIG.encoders if e not in PLAN.pretrained()]),
     conda:
         "../../environment.yml"
     threads: 1

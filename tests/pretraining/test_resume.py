@@ -1,0 +1,156 @@
+"""A training that was stopped goes on bit for bit: by either signal, at any step, killed while it saves."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from small_training import Small
+
+from visionfm import artifacts
+from visionfm.pretraining import training
+
+
+def clean_bytes(small: Small, settings: Any) -> tuple[bytes, bytes]:
+    """What an uninterrupted run writes; it is removed again."""
+    assert small.run(settings) == 0
+    written = small.out.read_bytes(), small.curves.read_bytes()
+    forget(small)
+    return written
+
+
+def forget(small: Small) -> None:
+    for folder in (small.out.parent, artifacts.kept_path(small.out.parent)):
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def stopped_after(steps: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a signal once a training has done `steps` more steps."""
+    original, left = training.Training._learn, [steps]
+
+    def learn(self: Any, *given: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.Signals(number))
+        return original(self, *given)
+
+    monkeypatch.setattr(training.Training, "_learn", learn)
+
+
+@pytest.mark.parametrize(("name", "epochs", "enough"), [("published", 16, 20), ("modern", 3, 3)])
+def test_stopped_at_20_random_steps_by_both_signals_the_encoder_is_the_same(
+    name: str, epochs: int, enough: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Small(tmp_path)
+    settings = small.settings(name, epochs=epochs, augment={"local_crops": 1, "local_size": 32})
+    written = clean_bytes(small, settings)
+    steps, stops = random.Random(0), 0
+    for _ in range(2 * epochs):
+        with monkeypatch.context() as patched:
+            stopped_after(steps.randint(1, 2), (signal.SIGTERM, signal.SIGUSR1)[stops % 2], patched)
+            ended = small.run(settings)
+        if ended == 0:
+            break
+        assert ended == 75
+        stops += 1
+        assert len(list(small.out.parent.glob("pretraining/*/step-*"))) <= 2
+    assert stops >= enough
+    assert (small.out.read_bytes(), small.curves.read_bytes()) == written
+
+
+def test_killed_in_the_middle_of_saving_the_checkpoint_before_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Small(tmp_path)
+    settings = small.settings(epochs=4)
+    written = clean_bytes(small, settings)
+    # A process that dies while it writes: half of a checkpoint under a temporary name, and one torn by the disk.
+    with monkeypatch.context() as patched:
+        stopped_after(5, signal.SIGTERM, patched)
+        assert small.run(settings) == 75
+    newest, before = sorted(small.out.parent.glob("pretraining/*/step-*"), reverse=True)
+    whole = newest.read_bytes()
+    newest.unlink()
+    newest.write_bytes(whole[: len(whole) // 2])
+    newest.with_name(f".{newest.name}.0.tmp").write_bytes(whole[:100])
+    assert small.run(settings) == 0
+    assert (small.out.read_bytes(), small.curves.read_bytes()) == written
+    assert before.exists() is False or before.name < newest.name
+
+
+@pytest.mark.slow
+def test_killed_outright_at_random_times_the_encoder_is_the_same(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    settings = small.settings(epochs=30, checkpoint_minutes=1e-6)
+    written = clean_bytes(small, settings)
+    wait, kills = random.Random(1), 0
+    for _ in range(60):
+        process = small.start(settings)
+        try:
+            assert process.wait(timeout=4 + 3 * wait.random()) == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    assert kills >= 3
+    assert (small.out.read_bytes(), small.curves.read_bytes()) == written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+def test_the_process_ends_with_75_after_its_step(sent: signal.Signals, tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    process = small.start(small.settings(epochs=2000))
+    deadline = time.monotonic() + 60
+    while not list(small.out.parent.glob("pretraining/*/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, sent)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 75, output
+    assert "run the same command again" in output
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does_and_go_on_when_one_or_both_were_killed(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    settings = small.settings(epochs=6, checkpoint_minutes=1e-6)
+    assert small.run(settings) == 0
+    alone = pq.read_table(small.curves).to_pydict()
+    forget(small)
+    assert small.start(settings, processes=2).wait(timeout=120) == 0
+    together = pq.read_table(small.curves).to_pydict()
+    assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+    assert together["gradient_norm"] == pytest.approx(alone["gradient_norm"], rel=1e-3)
+    forget(small)
+    longer = small.settings(epochs=200, checkpoint_minutes=1e-6)
+    for whom in ("one", "both"):
+        process = small.start(longer, processes=2)
+        known = set(small.out.parent.glob("pretraining/*/step-*"))
+        deadline = time.monotonic() + 90
+        while set(small.out.parent.glob("pretraining/*/step-*")) <= known and time.monotonic() < deadline:
+            time.sleep(0.05)
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        for child in children[: 1 if whom == "one" else 2]:
+            os.kill(int(child), signal.SIGKILL)
+        assert process.wait(timeout=60) != 0
+    steps = [int(path.stem[5:]) for path in small.out.parent.glob("pretraining/*/step-*")]
+    process = small.start(longer, processes=2)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        now = [int(path.stem[5:]) for path in small.out.parent.glob("pretraining/*/step-*")]
+        if now and max(now) > max(steps):
+            break
+        time.sleep(0.05)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert "goes on after step" in output and max(now) > max(steps)

@@ -1,0 +1,63 @@
+"""Settings of `pretrain`: its slice of the config, with the recipe spelled out."""
+
+from typing import Any, Literal
+
+from visionfm.config.schema_base import Statistics
+from visionfm.config.schema_pretraining import Knn, Recipe
+from visionfm.config.settings import Settings
+from visionfm.config.settings_images import ImageSetSettings
+
+# What changes where, how fast or how visibly a training runs, but not what it computes (but for rounding).
+MACHINE = (
+    "compile",
+    "activation_checkpointing",
+    "fsdp",
+    "checkpoint_minutes",
+    "workers",
+    "device",
+    "gpu",
+    "knn",
+    "knn_images",
+    "monitors",
+)
+
+
+class PretrainSettings(Settings):
+    """Of `pretrain`."""
+
+    datasets: dict[str, ImageSetSettings]
+    statistics: dict[str, Statistics]  # by modality
+    recipe: Recipe
+    recipe_name: str = "published"
+    arch: str | None = None
+    init: str | None = None
+    init_key: str | None = None
+    timm: str | None = None
+    scheme: Literal["single", "mix"] = "single"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # of the finished encoder's extraction
+    compile: bool = False
+    activation_checkpointing: bool = False
+    fsdp: bool = False
+    checkpoint_minutes: float = 20
+    workers: int = 4
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu: int = 0
+    knn: Knn | None = None
+    knn_images: ImageSetSettings | None = None
+    monitors: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that it trains on."""
+        return list(self.statistics)
+
+    @property
+    def modality(self) -> str:
+        """The encoder's modality; `any` where it was trained on several."""
+        return self.modalities[0] if self.scheme == "single" else "any"
+
+    def identity(self, init_sha256: str | None) -> dict[str, Any]:
+        """Return what decides which encoder this is; images and the stage's version are not part of it."""
+        own = self.model_dump(mode="json", exclude={*MACHINE, "init"})
+        own["recipe"] = {**own["recipe"], "log_steps": None}
+        return {**own, "init_sha256": init_sha256}

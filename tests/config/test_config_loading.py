@@ -193,8 +193,8 @@ tasks:
         "6: models.tiny.Fundus: no encoder is named 'fundis'; did you mean 'fundus'?",
         "8: datasets.a.root: missing",
         "10: datasets.a.rot: unknown key; did you mean 'root'?",
-        "11: datasets.a.layout: expected 'vfm', 'imagefolder', 'table', 'segmentation' or 'landmark', found 'vmf'; did"
-        " you mean 'vfm'?",
+        "11: datasets.a.layout: expected 'vfm', 'imagefolder', 'table', 'segmentation', 'landmark' or 'forecasting',"
+        " found 'vmf'; did you mean 'vfm'?",
         "12: datasets.a.split.validation: input should be less than 1, found 2",
         "12: datasets.a.split.by: expected 'subject', 'eye' or 'image', found 'person'",
         "14: tasks.t.datasets.0: no dataset is named 'b'; known: a",

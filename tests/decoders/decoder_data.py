@@ -41,6 +41,7 @@ def write_samples(
     labels: Mapping[str, Sequence[Any]],
     targets: Mapping[str, Target],
     fusion: str = "pooled",
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write samples.parquet of all rows at `path`, and train.parquet (no test rows) beside it."""
     columns: dict[str, Any] = {
@@ -55,7 +56,7 @@ def write_samples(
     for name, target in targets.items():
         kind = pa.list_(pa.float64()) if target.type == "multilabel" else pa.float64()
         columns[name] = pa.array(list(labels[name]), kind)
-    table = pa.table(columns)
+    table = pa.table({**columns, **(more or {})})
     extra = {
         "targets": json.dumps({name: target.model_dump(mode="json") for name, target in targets.items()}),
         "modalities": json.dumps(sorted({entry["modality"] for row in images for entry in row})),

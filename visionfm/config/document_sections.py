@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from visionfm.config import schema
+from visionfm.config import document_progression, schema
 
 
 class Section(NamedTuple):
@@ -228,6 +228,7 @@ tasks:
     {kind: landmarks, datasets: [drive], models: [visionfm], targets: {disc: {}, fovea: {}}, dense_cache: {max_gb: 50}}
 """,
     ),
+    Section(*document_progression.SECTION),
     Section(
         schema.Target,
         "tasks.NAME.targets.NAME",

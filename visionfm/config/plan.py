@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from visionfm.config import plan_progression as progression
 from visionfm.config import settings as s
 from visionfm.config.names import ROOT as ROOT
 from visionfm.config.plan_dense import ALL_VIEWS
@@ -115,10 +116,13 @@ class Plan(PretrainPlan):
             unit=block.unit,
             max_days=block.max_days,
             fusion=block.fusion,
+            progression=block.head if block.kind == "progression" else None,
         )
 
     def targets(self, task: str) -> dict[str, s.Target]:
         """Return a task's targets as decoders and metrics see them."""
+        if self.config.tasks[task].kind == "progression":
+            return dict.fromkeys(self.config.tasks[task].targets, progression.target(self.config.tasks[task]))
         fused = self.fuse_settings(task).targets
         return {name: s.Target(**t.model_dump(include=set(s.Target.model_fields))) for name, t in fused.items()}
 
@@ -128,6 +132,9 @@ class Plan(PretrainPlan):
         # What a baseline does not depend on is left at its default, so that it is not fitted again for it.
         given = {"recipe", "features", "class_weighting"} if about.baseline else set(type(block.training).model_fields)
         chosen = block.training.model_dump(include=given - {"resources", *DenseTraining.model_fields})
+        if block.kind == "progression":
+            chosen |= {"head": block.head, "visits": block.survival.visits}
+            chosen["recipe"] = "published" if block.head == "published" else "sound"
         return s.TrainSettings(
             kind=block.kind,
             targets=self.targets(task),
@@ -158,10 +165,11 @@ class Plan(PretrainPlan):
     def evaluate_settings(self, task: str, model: str) -> s.EvaluateSettings:
         """Return the settings of `evaluate`."""
         block = self.config.tasks[task]
+        head = (block.head if block.kind == "progression" else None) or block.training.recipe
         return s.EvaluateSettings(
             task=task,
             model=model,
-            head=block.training.recipe,
+            head=head,
             fusion=block.fusion,
             kind=block.kind,
             targets=self.targets(task),
@@ -179,6 +187,8 @@ def _columns(task: Task) -> Iterable[str]:
 
 
 def _spelled_out(name: str, target: Target, kind: str) -> s.TargetSettings:
+    if kind == "progression":
+        return progression.label_target()
     classes, values = ([], []) if kind == "landmarks" else _classes(target)
     return s.TargetSettings(
         type=target.type or DENSE_TYPES[kind],

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from visionfm.config.references_progression import has_outcome, taken_names, without_outcome
 from visionfm.config.schema_dense import DENSE_KINDS
 from visionfm.errors import ConfigError
 from visionfm.modalities import ANY, MODALITIES, canonical
@@ -19,7 +20,10 @@ DENSE_COLUMNS = (  # of both, where there are masks or points
     *("points", "mm_per_px", "width", "height", "orientation"),
 )
 LABEL_COLUMNS = ("path", "image_id", "subject_id", "eye", "visit", "split")
-SAMPLE_COLUMNS = ("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images")
+SAMPLE_COLUMNS = (
+    *("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images"),
+    *("interval_days", "days_before"),
+)
 
 
 def reference_problems(raw: Mapping[str, Any]) -> Found:
@@ -104,6 +108,8 @@ def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
             yield (*here, "split", "stratify"), problem
         if isinstance(pattern := dataset.get("path_pattern"), str) and (problem := _pattern(pattern)):
             yield (*here, "path_pattern"), problem
+        for label, problem in taken_names(dataset):
+            yield (*here, "columns", "targets", label), problem
         own = _list(dataset.get("labels"))
         for index in _doubled(own):
             yield (*here, "labels", index), f"{own[index]} stands twice"
@@ -225,6 +231,7 @@ def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
         return set()
     else:
         return None
+    own = [*own, "event"] if has_outcome(dataset) else own
     return {*own, *targets} if isinstance(targets, Mapping) else None
 
 
@@ -250,6 +257,9 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
                 if needed not in (None, ANY) and needed not in seen and ANY not in seen:
                     place = ("tasks", name, "models", index)
                     yield place, f"model {model} has no encoder for {needed} (dataset {dataset})"
+        for key, index, dataset in datasets if task.get("kind") == "progression" else ():
+            if problem := without_outcome(dataset, _entry(blocks["datasets"], dataset)):
+                yield ("tasks", name, key, index), problem
         yield from _targets(name, task, [_entry(blocks["datasets"], dataset) for _, _, dataset in datasets])
 
 
@@ -275,6 +285,8 @@ def _targets(name: str, task: Mapping[str, Any], datasets: list[Mapping[str, Any
             if problem := _dense_target(task["kind"], block.get("column") or target, datasets):
                 yield place, problem
             continue
+        if task.get("kind") == "progression":
+            continue  # made from event and interval
         multilabel = block.get("type") == "multilabel"
         wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
         for column in wanted if None not in labels else []:

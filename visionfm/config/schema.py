@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from visionfm.config import schema_dense
+from visionfm.config import schema_dense, schema_progression
 from visionfm.config.schema_base import Fraction as Fraction
 from visionfm.config.schema_base import ModalityName as ModalityName
 from visionfm.config.schema_base import Name as Name
@@ -25,6 +25,7 @@ from visionfm.config.schema_images import Augment as Augment
 from visionfm.config.schema_images import Pack as Pack
 from visionfm.config.schema_pretraining import Knn as Knn
 from visionfm.config.schema_pretraining import Pretrain as Pretrain
+from visionfm.config.schema_progression import Survival as Survival
 from visionfm.config.schema_training import PartOfAll
 from visionfm.config.schema_training import Training as Training
 
@@ -86,7 +87,7 @@ class Target(Strict):
     """What a task predicts from the labels."""
 
     type: Literal["binary", "multiclass", "multilabel", "value"] | None = Field(
-        None, description="its kind of value; masks and points of dense tasks have none"
+        None, description="its kind of value; masks, points and progression have none"
     )
     column: Name | None = Field(None, description="the label it is made from; default: the target's own name")
     classes: Positive | list[Scalar] | dict[str, Scalar | list[Scalar]] | None = Field(
@@ -137,10 +138,10 @@ def _doubled(classes: int | list[Scalar] | dict[str, Scalar | list[Scalar]] | No
     return sorted({text for text in texts if texts.count(text) > 1})
 
 
-class Task(schema_dense.DenseTask):
+class Task(schema_dense.DenseTask, schema_progression.ProgressionTask):
     """Decoders for one question, on one or several datasets, for each of several models."""
 
-    kind: Literal["classification", "regression", "segmentation", "landmarks"] = Field(
+    kind: Literal["classification", "regression", "segmentation", "landmarks", "progression"] = Field(
         description="what the targets are"
     )
     datasets: list[Name] = Field(min_length=1, description="train, validate and test on these")
@@ -168,7 +169,7 @@ class Task(schema_dense.DenseTask):
 
     @model_validator(mode="after")
     def _kind_and_unit_fit(self) -> "Task":
-        if problem := schema_dense.dense_problem(self):
+        if problem := schema_dense.dense_problem(self) or schema_progression.progression_problem(self):
             raise ValueError(problem)
         values = {name for name, target in self.targets.items() if target.type == "value"}
         if self.kind == "classification" and values:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from visionfm.config.schema_base import Fraction, Name, Natural, Positive, Strict
 from visionfm.config.schema_images import Pack
 
-Layout = Literal["vfm", "imagefolder", "table", "segmentation", "landmark"]
+Layout = Literal["vfm", "imagefolder", "table", "segmentation", "landmark", "forecasting"]
 
 
 class Columns(Strict):
@@ -21,6 +21,10 @@ class Columns(Strict):
     eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
     visit: str | None = Field(None, description="a date or a number")
     split: str | None = Field(None, description="train, validation or test (also training, val)")
+    interval: str | None = Field(
+        None, description="days from the visit to the event, or to the end of follow-up; or that day's date"
+    )
+    event: str | None = Field(None, description="1: progression was seen at `interval`, 0: not until then")
     targets: dict[Name, str | list[str]] = Field({}, description="target: column; or a list of one-hot columns")
     mask: str | None = Field(None, description="path of the image's mask of classes, relative to root")
     mask2: str | None = Field(None, description="path of a second observer's mask; human agreement is then reported")
@@ -103,6 +107,10 @@ class Dataset(Strict):
             raise ValueError("layout vfm needs `labels`: names for the values of a line, or `none`")
         if self.layout == "imagefolder" and isinstance(self.labels, list) and len(self.labels) != 1:
             raise ValueError("layout imagefolder has one label, the folder's name: `labels: [name]`")
+        if self.layout == "forecasting" and isinstance(self.labels, list):
+            raise ValueError("layout forecasting has the labels `event` and `interval_days`; leave `labels` away")
+        if (self.columns.interval is None) != (self.columns.event is None):
+            raise ValueError("`columns` needs both interval and event, or neither")
         if self.layout != "table" and self.table is not None:
             raise ValueError("`table` belongs to layout table")
         if self.layout == "table" and isinstance(self.labels, list):

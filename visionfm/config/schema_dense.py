@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from visionfm.config.schema_base import Name, Positive, Strict
+from visionfm.config.schema_progression import PROGRESSION_HEADS
 
 DENSE_KINDS = ("segmentation", "landmarks")
 DENSE_SIZE_PX = 512
@@ -22,8 +23,10 @@ class DenseTask(Strict):
     image_size: Positive | None = Field(
         None, description=f"dense tasks: side of the square input in px; default {DENSE_SIZE_PX}"
     )
-    head: Literal["light", "unetr", "linear"] | None = Field(
-        None, description="dense tasks: light (default), or the published unetr and linear (unetr in recipe published)"
+    head: Literal["light", "unetr", "linear", "published", "hazard", "cox"] | None = Field(
+        None,
+        description="dense tasks: light (default), or the published unetr and linear (unetr in recipe published);"
+        " progression: published, or a survival model: hazard of each interval, cox",
     )
     dense_cache: DenseCache = Field(DenseCache(), description="dense tasks: the budget of cached patch tokens")
     tile_overlap: float | None = Field(
@@ -65,16 +68,20 @@ class DenseTraining(Strict):
 def dense_problem(task: Any) -> str | None:
     """Return what is wrong with a task's block as far as dense tasks are concerned, or None."""
     if task.kind not in DENSE_KINDS:
-        given = [name for name in DenseTask.model_fields if name in task.model_fields_set]
+        shared = ("head",) if task.kind == "progression" else ()
+        given = [name for name in DenseTask.model_fields if name in task.model_fields_set and name not in shared]
         given += [name for name in DenseTraining.model_fields if name in task.training.model_fields_set]
         given += [f"`tubular` ({name})" for name, target in task.targets.items() if target.tubular is not None]
         if given:
             return f"only segmentation and landmarks have {', '.join(given)}"
         untyped = [name for name, target in task.targets.items() if target.type is None]
+        untyped = [] if task.kind == "progression" else untyped
         return f"these targets need a `type`: {', '.join(untyped)}" if untyped else None
     typed = [name for name, target in task.targets.items() if target.type is not None]
     if typed:
         return f"targets of {task.kind} have no `type`: {', '.join(typed)}"
+    if task.head in PROGRESSION_HEADS:
+        return f"head {task.head} belongs to progression"
     if task.fusion != "pooled" or task.unit != "image":
         return f"{task.kind} has unit image and fusion pooled"
     unused = [name for name in ("features", "modality_dropout") if name in task.training.model_fields_set]

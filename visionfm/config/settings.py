@@ -135,28 +135,34 @@ class FuseSettings(Settings):
     unit: Literal["image", "eye", "visit", "subject"] = "image"
     max_days: int | None = None
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    progression: Literal["published", "hazard", "cox"] | None = None  # the head of a task of that kind
 
 
 class Target(Settings):
-    """A target as decoders and metrics see it."""
+    """A target as decoders and metrics see it; an `event` has the ends of its intervals and its horizons, in days."""
 
-    type: Literal["binary", "multiclass", "multilabel", "value", "mask", "point"]
+    type: Literal["binary", "multiclass", "multilabel", "value", "mask", "point", "event"]
     classes: list[str] = []
     ordered: bool = False
     weight: float = 1.0
     unit: str | None = None
+    form: Literal["hazard", "cox"] | None = None
+    intervals: list[float] = []
+    horizons: list[float] = []
 
 
 class TrainSettings(Settings):
     """Of `train`; None is the recipe's own value, and of the two that choose a part of the training data: all."""
 
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "progression"]
     targets: dict[str, Target]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     baseline: Literal["knn", "logreg"] | None = None  # None: the recipe's head
     train_fraction: float | None = None
     shots: int | None = None
+    head: Literal["published", "hazard", "cox"] | None = None
+    visits: int = 1
     seed: int = 0
     recipe: Literal["sound", "published"] = "sound"
     features: Literal["cls", "patch_mean", "both"] | None = None
@@ -177,7 +183,7 @@ class PredictSettings(Settings):
     task: str
     model: str
     run: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "progression"]
     targets: dict[str, Target]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
@@ -193,7 +199,7 @@ class EvaluateSettings(Settings):
     model: str
     head: str
     fusion: str
-    kind: Literal["classification", "regression", "segmentation", "landmarks"]
+    kind: Literal["classification", "regression", "segmentation", "landmarks", "progression"]
     targets: dict[str, Target]
     success_px: list[float] = []
     success_mm: list[float] = []

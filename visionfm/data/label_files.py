@@ -1,13 +1,15 @@
 """Reads label files of each layout into rows, with the place of every mistake; all mistakes of a dataset at once.
 
 Grammar of `vfm` (the published system): `relpath;v1,v2,...`, the path relative to the dataset's folder. A value is a
-number, or empty (or `null`) for unknown. Tables: CSV, TSV, semicolon-separated or Parquet.
+number, or empty (or `null`) for unknown. Tables: CSV, TSV, semicolon-separated or Parquet. `forecasting`: see
+`label_progression`.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from visionfm.config.settings import LabelSettings
+from visionfm.data.label_progression import EVENT, INTERVAL, read_forecasting
 from visionfm.data.label_rows import UNKNOWN, LabelRow, Value, is_number, number, text_lines
 from visionfm.data.label_tables import read_table
 from visionfm.data.layouts import PARTNERED, SPLIT_NAMES, VFM_SPLITS, vfm_folders
@@ -27,9 +29,11 @@ def read_labels(
         rows = list(_imagefolder(settings, listed, problems))
     elif settings.layout in PARTNERED:
         rows = list(partnered_rows(settings, listed, sorted(partners), problems))
+    elif settings.layout == "forecasting":
+        rows = list(read_forecasting(root, settings, listed, problems))
     else:
         rows = list(read_table(root, settings, problems))
-    _check_paths(rows, set(listed), problems)
+    _check_paths(rows, set(listed), settings, problems)
     _join_targets(rows, settings, problems)
     return rows
 
@@ -104,7 +108,7 @@ def _imagefolder(settings: LabelSettings, listed: list[str], problems: Problems)
 # --- all layouts ----------------------------------------------------------------------------------------------------
 
 
-def _check_paths(rows: list[LabelRow], listed: set[str], problems: Problems) -> None:
+def _check_paths(rows: list[LabelRow], listed: set[str], settings: LabelSettings, problems: Problems) -> None:
     seen: dict[str, str] = {}
     for row in rows:
         parts = row.path.split("/")
@@ -112,7 +116,7 @@ def _check_paths(rows: list[LabelRow], listed: set[str], problems: Problems) -> 
             problems.add(f"{row.where}: expected a path inside the dataset's root, found {row.path!r}")
         elif row.path not in listed:
             problems.add(f"{row.where}: no image {row.path!r} below the root")
-        elif row.path in seen:
+        elif row.path in seen and settings.layout != "forecasting":
             problems.add(f"{row.where}: {row.path} is labelled twice, first at {seen[row.path]}")
         seen.setdefault(row.path, row.where)
 
@@ -131,7 +135,7 @@ def _join_targets(rows: list[LabelRow], settings: LabelSettings, problems: Probl
                 )
                 return
     for row in rows:
-        own = set(settings.labels) if isinstance(settings.labels, list) else set()
+        own = {EVENT, INTERVAL, *(settings.labels if isinstance(settings.labels, list) else ())}
         joined = {name: value for name, value in row.values.items() if name in own}
         for target, columns in targets.items():
             joined[target] = _one_hot(row, columns, problems) if isinstance(columns, list) else row.values[columns]

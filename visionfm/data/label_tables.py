@@ -8,6 +8,7 @@ from typing import Any
 
 from visionfm.config.schema import Columns
 from visionfm.config.settings import LabelSettings
+from visionfm.data.label_progression import read_outcome
 from visionfm.data.label_rows import EYES, UNKNOWN, LabelRow, number, text_lines
 from visionfm.data.layouts import SPLIT_NAMES
 from visionfm.errors import Problems
@@ -22,7 +23,8 @@ def read_table(root: Path, settings: LabelSettings, problems: Problems) -> Itera
     columns = settings.columns
     image = columns.image or ""
     wanted = re.findall(r"\{([^{}]+)\}", image) or [image]
-    wanted += [name for name in (columns.subject, columns.eye, columns.visit, columns.split) if name]
+    places = (columns.subject, columns.eye, columns.visit, columns.split, columns.interval, columns.event)
+    wanted += [name for name in places if name]
     for target in columns.targets.values():
         wanted += target if isinstance(target, list) else [target]
     wanted += [name for name in (columns.mask, columns.mask2, columns.fov) if name]
@@ -43,6 +45,7 @@ def read_table(root: Path, settings: LabelSettings, problems: Problems) -> Itera
         row.subject = _required(record, columns.subject, where, problems)
         row.eye = _translated(record, columns.eye, EYES, "R or L", where, problems)
         row.visit = record[columns.visit].strip() or None if columns.visit else None
+        read_outcome(record, row, settings, problems)
         row.split = _translated(record, columns.split, SPLIT_NAMES, "train, validation or test", where, problems)
         _read_dense(row, record, columns, problems)
         yield row

@@ -1,7 +1,7 @@
 """Stage `label`: joins a dataset's labels to its images and gives each image its subject and split: `labels.parquet`.
 
-One row a labelled image, sorted by path; null means unknown. Splits given by the data are kept; validation is always
-drawn by subject from training unless the data give it.
+One row a labelled image (layout `forecasting`: one an image and interval), sorted by path; null means unknown. Splits
+given by the data are kept; validation is always drawn by subject from training unless the data give it.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from visionfm.config.settings import LabelSettings
 from visionfm.data import splits
 from visionfm.data.dense import column_type
 from visionfm.data.label_files import as_columns, read_labels, unreadable_labels
+from visionfm.data.label_progression import INTERVAL
 from visionfm.data.label_rows import EYES, LabelRow, Value
 from visionfm.data.layouts import check_root, label_files
 from visionfm.data.partner_files import dense_columns, has_partners, partner_digests, point_names
@@ -62,9 +63,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     rows = read_labels(root, settings, sorted(listed), problems, sorted(partners))
     _read_paths(rows, settings, problems)
     _name_test_subjects(rows, settings, problems)
-    readable = sorted(
-        (row for row in rows if row.path in listed and listed[row.path]["status"] == "ok"), key=lambda row: row.path
-    )
+    readable = sorted((row for row in rows if row.path in listed and listed[row.path]["status"] == "ok"), key=_order)
     dense: dict[str, list[Any]] = {}
     if has_partners(settings):
         dense = dense_columns(root, readable, listed, partners, settings, problems)
@@ -77,7 +76,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
             where=root,
             do="correct the label files, or say `labels: none`",
         )
-    unlabelled = len(listed) - len(rows)
+    unlabelled = len(listed) - len({row.path for row in rows})
     rows = readable
     if dense or settings.labels == "none":  # what predicts maps and points needs the images' shapes
         shape = ("width", "height", "orientation")
@@ -94,6 +93,12 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         "label: %d labelled (train %d, validation %d, test %d), %d without a label; %s",
         *(len(rows), count["train"], count["validation"], count["test"], unlabelled, out),
     )
+
+
+def _order(row: LabelRow) -> tuple[str, float]:
+    """Return what orders rows: the path, and where an image has several intervals these."""
+    interval = row.values.get(INTERVAL)
+    return row.path, interval if isinstance(interval, float) else 0.0
 
 
 def _read_paths(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:

@@ -1,9 +1,9 @@
 """What lies in a dataset's folder: its images, in each layout, and a fingerprint that tells when they changed.
 
 Layouts: `vfm` (sub-datasets, or the root itself, with training/ and test/), `imagefolder` (train/val/test of class
-folders, or class folders alone), `table` (images anywhere below the root), `segmentation` and `landmark` (as `vfm`,
-with images/ and labels/ in training/ and test/). Only names are read here, never contents. Partners are what belongs to
-images without being one: masks, and arrays of landmarks.
+folders, or class folders alone), `table` and `forecasting` (images anywhere below the root), `segmentation` and
+`landmark` (as `vfm`, with images/ and labels/ in training/ and test/). Only names are read here, never contents.
+Partners are what belongs to images without being one: masks, and arrays of landmarks.
 """
 
 import hashlib
@@ -117,9 +117,16 @@ def label_files(root: Path, layout: str, table: str | None) -> list[Path]:
     """Return the files that hold a dataset's labels, whether they exist or not; none where folders are the labels."""
     if layout == "table":
         return [root / table] if table is not None else []
+    if layout == "forecasting":
+        return [file for part in VFM_SPLITS for file in forecasting_files(root, part)]
     if layout == "vfm" and root.is_dir():
         return [folder / f"{split}_labels.txt" for folder in vfm_folders(root) for split in VFM_SPLITS]
     return []
+
+
+def forecasting_files(root: Path, part: str) -> list[Path]:
+    """Return both names that the published system has for a part's label file, whether they exist or not."""
+    return [root / f"{part}_labels.txt", root / f"{part}.txt"]
 
 
 def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str) -> str:

@@ -17,11 +17,12 @@ from torch import nn
 
 from visionfm import artifacts
 from visionfm.config.settings import PredictSettings, Target
+from visionfm.decoders import progression
 from visionfm.decoders.classification import Classification
-from visionfm.decoders.fusion import FUSIONS
-from visionfm.decoders.heads import HEADS
+from visionfm.decoders.fusion import FUSIONS, Visits
+from visionfm.decoders.heads import HEADS, ForecastHead, sinusoid
 from visionfm.decoders.kinds import Kind
-from visionfm.decoders.recipes import PUBLISHED_MULTI, PUBLISHED_REGRESSION
+from visionfm.decoders.recipes import PUBLISHED_FORECAST, PUBLISHED_MULTI, PUBLISHED_REGRESSION
 from visionfm.decoders.regression import Regression
 from visionfm.decoders.streams import Statistics
 from visionfm.decoders.targets import count_outputs, targets_from_json, targets_to_json
@@ -42,11 +43,14 @@ class Spec:
     fusion: str
     head: str
     features: str | None
-    widths: list[int]  # F of each stream
+    widths: list[int]  # F of each modality's stream
+    visits: int = 1  # progression: the baseline, and at most so many less one before it
 
     def metadata(self) -> dict[str, str]:
         """Return it as an artefact's metadata."""
         plain = {name: value for name, value in asdict(self).items() if name != "targets"}
+        if self.visits == 1:
+            del plain["visits"]
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in plain.items()}
         return {**texts, "targets": targets_to_json(self.targets)}
 
@@ -61,9 +65,18 @@ class Decoder(nn.Module):
         self.fusion = FUSIONS[spec.fusion](spec.widths)
         self.head = HEADS[spec.head](self.fusion.width, count_outputs(spec.targets))
 
-    def forward(self, streams: list[torch.Tensor], present_BS: torch.Tensor) -> torch.Tensor:
-        """Return outputs_BK of standardised features, S tensors (B, F), and which of them are there."""
-        outputs_BK: torch.Tensor = self.head(self.fusion(streams, present_BS))
+    def forward(
+        self, streams: list[torch.Tensor], present_BS: torch.Tensor, times_BX: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return outputs_BK of standardised features, S tensors (B, F), which are there, and `streams.times`."""
+        if isinstance(self.fusion, Visits):
+            fused_BW = self.fusion(streams, present_BS, times_BX)
+        else:
+            fused_BW = self.fusion(streams, present_BS)
+        if isinstance(self.head, ForecastHead) and times_BX is not None:
+            outputs_BK: torch.Tensor = self.head(fused_BW, times_BX[:, 0])
+        else:
+            outputs_BK = self.head(fused_BW)
         return outputs_BK
 
 
@@ -103,13 +116,14 @@ def _load_own(path: Path) -> Loaded:
         head=metadata["head"],
         features=metadata["features"],
         widths=json.loads(metadata["widths"]),
+        visits=int(metadata.get("visits", 1)),
     )
     standardisation = {
         name: (tensors.pop(f"standardisation.{name}.mean"), tensors.pop(f"standardisation.{name}.std"))
         for name in spec.modalities
         if f"standardisation.{name}.mean" in tensors
     }
-    constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith("targets.")}
+    constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("targets.", "baseline."))}
     return Loaded(spec, _network(spec, tensors, path), _kind(spec, constants), standardisation)
 
 
@@ -123,6 +137,8 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
         for name, value in state.items()
         if isinstance(value, torch.Tensor)
     }
+    if settings.kind == "progression":
+        return _load_forecast(path, tensors, settings)
     heads = {"RegHead": "classifier.3", "ClsHead": "classifier.6"}
     layers = [int(name.split(".")[1]) for name in tensors if name.startswith("classifier.")]
     last = f"classifier.{max(layers, default=0)}"
@@ -151,6 +167,31 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
     return Loaded(spec, _network(spec, tensors, path), _kind(spec, constants), identity)
 
 
+def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> Loaded:
+    """Facts 6.6: `fc_1.*` and `pe`, the table of encoded intervals, which must be the one that is computed here."""
+    table = tensors.pop("pe", np.zeros((0, 1, 1), np.float32))
+    width = tensors["fc_1.weight"].shape[-1] if "fc_1.weight" in tensors else 0
+    if set(tensors) != {"fc_1.weight", "fc_1.bias"} or len(tensors["fc_1.weight"]) != 1 or table.shape[2] != width:
+        raise DataError(
+            f"{path.name} is no published decoder of kind progression",
+            expected="fc_1.weight, fc_1.bias and pe (ForecastHead)",
+            found=", ".join(sorted(tensors)[:6]) or "no tensors",
+            where=path,
+            do="name a decoder written by train_forecasting_decoder, and `head: published`",
+        )
+    known = sinusoid(torch.arange(len(table)), width).numpy()
+    if not np.allclose(table[:, 0], known, atol=1e-4):
+        raise DataError(
+            f"the encoded intervals of {path.name} are not the published ones",
+            expected="sines and cosines of days over powers of 10,000",
+            where=path,
+            do="get the file again, or train the decoder again",
+        )
+    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", "ForecastHead", None, [width])
+    identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
+    return Loaded(spec, _network(spec, tensors, path), _kind(spec, {}), identity)
+
+
 def _network(spec: Spec, tensors: Tensors, path: Path) -> Decoder:
     network = Decoder(spec)
     state = {name if name.startswith("fusion.") else f"head.{name}": torch.from_numpy(v) for name, v in tensors.items()}
@@ -168,6 +209,8 @@ def _network(spec: Spec, tensors: Tensors, path: Path) -> Decoder:
 
 def _kind(spec: Spec, constants: Tensors) -> Kind:
     """Return the kind as predictions need it: what concerns losses alone is left at its defaults."""
+    if spec.kind == "progression":
+        return progression.restored(spec.targets, PUBLISHED_FORECAST, constants)
     if spec.kind == "regression":
         mean_T, std_T = constants["targets.mean"].astype(np.float64), constants["targets.std"].astype(np.float64)
         return Regression(spec.targets, PUBLISHED_REGRESSION, mean_T, std_T, np.ones(len(mean_T)))

@@ -5,10 +5,12 @@ differ between streams. Invariant: what stands in a masked entry cannot reach th
 Shapes: B batch, S streams, F features of a stream, W common width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
+
+from visionfm.decoders.heads import sinusoid
 
 COMMON_WIDTH = 128
 ATTENTION_HEADS = 4
@@ -77,7 +79,9 @@ class Attention(nn.Module):
 
     def forward(self, streams: Streams, present_BS: torch.Tensor) -> torch.Tensor:
         """Return fused_BW."""
-        tokens_BSW = self.norm(_tokens(self.project, streams, present_BS) + self.modality)
+        return self._pool(self.norm(_tokens(self.project, streams, present_BS) + self.modality), present_BS)
+
+    def _pool(self, tokens_BSW: torch.Tensor, present_BS: torch.Tensor) -> torch.Tensor:
         batch, count, _ = tokens_BSW.shape
         keys_BSHE = self.key(tokens_BSW).view(batch, count, *self.query.shape)
         values_BSHE = self.value(tokens_BSW).view(batch, count, *self.query.shape)
@@ -87,12 +91,31 @@ class Attention(nn.Module):
         return fused_BHE.flatten(1)
 
 
+class Visits(Attention):
+    """Attention over the modalities of several visits of an eye: a token has the encoding of how long ago it was.
+
+    The streams are those of the baseline, then those of the visit before it, and so on; a modality's visits share its
+    layer.
+    """
+
+    def forward(
+        self, streams: Streams, present_BS: torch.Tensor, days_before_BS: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return fused_BW; `days_before_BS` are days before the baseline."""
+        if days_before_BS is None:
+            raise ValueError("visits need their days before the baseline")
+        layers = [self.project[s % len(self.project)] for s in range(len(streams))]
+        modality_SW = self.modality.repeat(len(streams) // len(self.project), 1)
+        tokens_BSW = _tokens(layers, streams, present_BS) + modality_SW
+        return self._pool(self.norm(tokens_BSW + sinusoid(days_before_BS, self.width)), present_BS)
+
+
 def _masked(features_BF: torch.Tensor, present_B: torch.Tensor) -> torch.Tensor:
     # A product would let NaN through.
     return torch.where(present_B.unsqueeze(-1), features_BF, torch.zeros((), device=features_BF.device))
 
 
-def _tokens(project: nn.ModuleList, streams: Streams, present_BS: torch.Tensor) -> torch.Tensor:
+def _tokens(project: Iterable[nn.Module], streams: Streams, present_BS: torch.Tensor) -> torch.Tensor:
     masked = [_masked(features_BF, present_BS[:, s]) for s, features_BF in enumerate(streams)]
     return torch.stack([layer(x_BF) for layer, x_BF in zip(project, masked, strict=True)], dim=1)
 
@@ -102,4 +125,5 @@ FUSIONS: dict[str, type[Pooled | Concat | Mean | Attention]] = {
     "concat": Concat,
     "mean": Mean,
     "attention": Attention,
+    "visits": Visits,
 }

@@ -1,9 +1,10 @@
 """Heads: one vector a sample to the outputs of all targets.
 
-ClsHead and RegHead are the published ones (VisionFM facts 6), same parameter names and, in evaluation, same outputs;
-LinearHead is the sound default, KnnHead a baseline. Shapes: B batch, F features, K outputs.
+ClsHead, RegHead and ForecastHead are the published ones (VisionFM facts 6), same parameter names and, in evaluation,
+same outputs; LinearHead is the sound default, KnnHead a baseline. Shapes: B batch, F features, K outputs.
 """
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 DROPOUT = 0.1
 EPS, MOMENTUM = 1e-6, 0.99
 INIT_STD = 0.01
+PERIOD = 10_000  # of the slowest wave of a time encoding, over 2 pi
 
 
 class _BatchNormHead(nn.Module):
@@ -128,9 +130,34 @@ def smoothed(votes_BkC: torch.Tensor, prior_C: torch.Tensor) -> torch.Tensor:
     return (votes_BkC.sum(1) + prior_C) / (votes_BkC.shape[1] + 1)
 
 
-HEADS: dict[str, type[LinearHead | ClsHead | RegHead | KnnHead]] = {
+def sinusoid(days: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the encoding of times, of their shape and then `width`: sines at even places, cosines at odd ones."""
+    places = torch.arange(0, width, 2, device=days.device, dtype=torch.float32)
+    angles = days.float().unsqueeze(-1) * torch.exp(places * (-math.log(PERIOD) / width))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :width]
+
+
+class ForecastHead(nn.Module):
+    """The published forecasting head: the encoded interval is added to the features, then one linear layer.
+
+    Key `fc_1.*`; the published file's table `pe` holds the encodings of 0 to 6499 days, which are computed here.
+    """
+
+    def __init__(self, features: int, outputs: int) -> None:
+        """`features` is F, `outputs` K."""
+        super().__init__()
+        self.fc_1 = nn.Linear(features, outputs)
+
+    def forward(self, features_BF: torch.Tensor, interval_B: torch.Tensor) -> torch.Tensor:
+        """Return outputs_BK: logits of progression by `interval_B` days."""
+        outputs: torch.Tensor = self.fc_1(features_BF + sinusoid(interval_B, features_BF.shape[1]))
+        return outputs
+
+
+HEADS: dict[str, type[LinearHead | ClsHead | RegHead | KnnHead | ForecastHead]] = {
     "linear": LinearHead,
     "ClsHead": ClsHead,
     "RegHead": RegHead,
     "knn": KnnHead,
+    "ForecastHead": ForecastHead,
 }

@@ -66,8 +66,8 @@ def predict(
     store = store_of(samples, files)
     features = metadata["features"] if own else _features_of_width(_published_width(decoder, settings), store)
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
-    fusion = metadata.get("fusion", "pooled")
-    streams = streams_of.gather(samples, store, settings.modalities, fusion, features, views)
+    fusion, visits = metadata.get("fusion", "pooled"), int(metadata.get("visits", 1))
+    streams = streams_of.gather(samples, store, settings.modalities, fusion, features, views, visits)
     inputs = {
         "decoder": artifacts.payload_digest(decoder) if own else hashlib.sha256(decoder.read_bytes()).hexdigest(),
         "samples": artifacts.payload_digest(samples_table),
@@ -128,7 +128,8 @@ def _table(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
     check_device(settings.device)
     spec = loaded.spec
     streams_of.standardise(streams, loaded.standardisation)
-    batches = Batches.of(streams, spec.widths, samples.truth_NT, settings.device)
+    times_NX = streams_of.times(samples, spec.fusion, spec.head, len(spec.modalities), spec.visits)
+    batches = Batches.of(streams, spec.widths * spec.visits, samples.truth_NT, settings.device, times_NX)
     network = loaded.network.to(settings.device)
     views = range(streams[0].features_RVF.shape[1])
     tables = []
@@ -148,7 +149,9 @@ def _table(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
                 _check_finite(values_NK, keep_N, samples)
                 columns = _columns(samples, same[0], values_NK, keep_N, {"subset": subset, "run": settings.run})
                 columns["modalities"] = pa.array(used_N[keep_N].tolist(), pa.string())
-                tables.append(pa.table(columns).select(COLUMNS))
+                tables.append(
+                    pa.table(columns).select([*COLUMNS, *(["interval_days"] if spec.kind == "progression" else [])])
+                )
     return pa.concat_tables(tables)
 
 
@@ -163,7 +166,9 @@ def _modalities_used(
 ) -> npt.NDArray[Any]:
     if fusion == "pooled":
         return samples.modality_I
-    patterns, which_N = np.unique(present_NS, axis=0, return_inverse=True)
+    # Of a modality seen at several visits, one is enough.
+    seen_NM = np.asarray(present_NS.reshape(len(present_NS), -1, len(modalities)).any(axis=1))
+    patterns, which_N = np.unique(seen_NM, axis=0, return_inverse=True)
     names = ["+".join(name for name, there in zip(modalities, row, strict=True) if there) for row in patterns]
     return np.array(names, dtype=object)[which_N.reshape(-1)]
 
@@ -198,6 +203,12 @@ def _columns(
     columns.update({name: pa.array([value] * count, text) for name, value in constants.items()})
     columns["truth"] = pa.array(samples.truth_NT[keep_N, prediction.label], number, from_pandas=True)
     rows = values_NK[keep_N]
+    if samples.interval_N is not None:
+        columns["interval_days"] = pa.array(samples.interval_N[keep_N], number, from_pandas=True)
+    if target.type == "event":
+        columns["scores"] = pa.array(list(rows[:, 1:]), pa.list_(number))
+        columns["value"] = pa.array(rows[:, 0], number)
+        return columns
     columns["scores"] = pa.nulls(count, pa.list_(number)) if is_value else pa.array(list(rows), pa.list_(number))
     columns["value"] = pa.array(rows[:, 0], number) if is_value else pa.nulls(count, number)
     return columns

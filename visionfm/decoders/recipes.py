@@ -1,7 +1,7 @@
 """Recipes: every hyper-parameter of decoder training, by name.
 
-`published` is VisionFM facts 6.1, 6.2 and 6.5, with two departures: the best epoch is chosen on the validation split,
-and the ten random-flip passes are a random choice among the four cached views. `sound` is the default, for a few
+`published` is VisionFM facts 6.1, 6.2, 6.5 and 6.6, with two departures: the best epoch is chosen on the validation
+split, and the ten random-flip passes are a random choice among the four cached views. `sound` is the default, for a few
 hundred images and more. Any field can be set in the config.
 """
 
@@ -19,7 +19,7 @@ STEPS_AN_EPOCH = 20
 class Recipe:
     """How a decoder is built and trained."""
 
-    head: Literal["linear", "ClsHead", "RegHead"]
+    head: Literal["linear", "ClsHead", "RegHead", "ForecastHead"]
     features: Literal["cls", "patch_mean", "both"]
     standardise: bool  # features by modality and, in regression, targets; both on the training rows
     optimizer: Literal["adamw", "sgd"]
@@ -40,7 +40,7 @@ class Recipe:
     @property
     def threads(self) -> int:
         """The number of CPU threads, always the same: a small head is slowed down by a second one."""
-        return 1 if self.head == "linear" else 2
+        return 1 if self.head in ("linear", "ForecastHead") else 2
 
     def batch(self, samples: int) -> int:
         """Return the batch size for a number of training samples."""
@@ -104,12 +104,23 @@ PUBLISHED_REGRESSION = replace(
     batch_size=128,
     selection="relative_mae",
 )
+# Facts 6.6: progression by a given day; nothing scaled, constant learning rate.
+PUBLISHED_FORECAST = replace(
+    PUBLISHED_MULTI, head="ForecastHead", features="patch_mean", lr_for="all", epochs=500, selection="f1"
+)
+# Times that end too early say less than labels: smaller steps. A batch of the partial likelihood is a set of samples at
+# risk: small ones say little.
+HAZARD = replace(SOUND, lr=1e-3)
+COX = replace(HAZARD, batch_size=128)
+PROGRESSION = {"published": PUBLISHED_FORECAST, "hazard": HAZARD, "cox": COX}
 SETTABLE = ("features", "epochs", "batch_size", "lr", "weight_decay", "patience", "modality_dropout", "class_weighting")
 
 
 def choose(settings: TrainSettings) -> Recipe:
     """Return the recipe that the settings name, with the fields that they set."""
-    if settings.recipe == "sound":
+    if settings.kind == "progression":
+        recipe = PROGRESSION[settings.head or ""]
+    elif settings.recipe == "sound":
         recipe = SOUND
     elif settings.kind == "regression":
         recipe = PUBLISHED_REGRESSION

@@ -19,6 +19,7 @@ from visionfm.errors import ArtifactError, DataError, Problems
 
 SCHEMA = "visionfm/samples/1"
 IDS = ("sample_id", "subject_id", "dataset", "split")
+INTERVAL, DAYS_BEFORE = "interval_days", "days_before"
 Bools = npt.NDArray[np.bool_]
 
 
@@ -31,6 +32,8 @@ class Samples:
     sample_I: npt.NDArray[np.int64]  # row of the sample that an image belongs to, ascending
     modality_I: npt.NDArray[Any]  # str
     references: list[tuple[str, str, str]]  # (dataset, path, image_id), as FeatureStore.gather takes them
+    interval_N: npt.NDArray[np.float64] | None = None  # progression: days to the event, or to the end of follow-up
+    days_before_I: npt.NDArray[np.float64] | None = None  # progression of eyes: of an image, before the baseline
 
     def __len__(self) -> int:
         """Return N."""
@@ -46,6 +49,8 @@ class Samples:
             row_N[self.sample_I[keep_I]],
             self.modality_I[keep_I],
             [reference for reference, keep in zip(self.references, keep_I, strict=True) if keep],
+            None if self.interval_N is None else self.interval_N[keep_N],
+            None if self.days_before_I is None else self.days_before_I[keep_I],
         )
 
     def in_splits(self, splits: Sequence[str]) -> Bools:
@@ -61,11 +66,12 @@ def read_samples(path: str | Path, targets: Mapping[str, Target], modalities: Se
     """
     table = artifacts.read_table(path)
     schema = (table.schema.metadata or {}).get(b"schema", b"").decode()
-    missing = [name for name in (*IDS, "images", *targets) if name not in table.column_names]
+    wanted = (*IDS, "images", *targets, *([INTERVAL] if any(t.type == "event" for t in targets.values()) else ()))
+    missing = [name for name in wanted if name not in table.column_names]
     if schema != SCHEMA or missing:
         raise ArtifactError(
             f"{Path(path).name} does not fit the decoder's task",
-            expected=f"{SCHEMA} with columns {', '.join([*IDS, 'images', *targets])}",
+            expected=f"{SCHEMA} with columns {', '.join(wanted)}",
             found=f"{schema or 'no schema'}" + (f", without {', '.join(missing)}" if missing else ""),
             where=path,
             do="run `visionfm fuse` for this task again",
@@ -77,6 +83,10 @@ def read_samples(path: str | Path, targets: Mapping[str, Target], modalities: Se
     for name in np.unique(repeated.astype(str)):
         problems.add(f"{name}: expected one row, found several")
     parts = [_labels(table.column(slot.name), slot, ids["sample_id"], problems) for slot in slots(targets)]
+    interval_N = _numbers(table, INTERVAL)
+    for at, slot in enumerate(slots(targets)):
+        if slot.target.type == "event" and interval_N is not None:
+            parts[at] = np.column_stack([parts[at], np.where(np.isnan(parts[at][:, 0]), np.nan, interval_N)])
     sample_I, images = _images(table.column("images"))
     for name in sorted(set(images["modality"]) - set(modalities)):
         first = ids["sample_id"][sample_I[np.flatnonzero(images["modality"] == name)[0]]]
@@ -86,7 +96,15 @@ def read_samples(path: str | Path, targets: Mapping[str, Target], modalities: Se
         problems.add(f"{ids['sample_id'][row]}: expected at least one image, found none")
     problems.raise_if_any(do="correct the labels or the task's targets, then run `visionfm fuse`")
     references = list(zip(images["dataset"], images["path"], images["image_id"], strict=True))
-    return Samples(ids, np.concatenate(parts, axis=1), sample_I, images["modality"], references)
+    truth_NT = np.concatenate(parts, axis=1)
+    days_before_I = None
+    if DAYS_BEFORE in table.column_names:
+        days_before_I = np.array(table.column(DAYS_BEFORE).combine_chunks().flatten().to_pylist(), dtype=np.float64)
+    return Samples(ids, truth_NT, sample_I, images["modality"], references, interval_N, days_before_I)
+
+
+def _numbers(table: Any, name: str) -> npt.NDArray[np.float64] | None:
+    return np.array(table.column(name).to_pylist(), dtype=np.float64) if name in table.column_names else None
 
 
 def _strings(column: Any) -> npt.NDArray[Any]:
@@ -106,8 +124,8 @@ def _images(column: Any) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[A
 
 def _labels(column: Any, slot: Slot, sample_ids: npt.NDArray[Any], problems: Problems) -> npt.NDArray[np.float64]:
     """Return one target's labels (N, columns), NaN where null."""
-    width = slot.labels.stop - slot.labels.start
     target = slot.target
+    width = 1 if target.type == "event" else slot.labels.stop - slot.labels.start
     if target.type == "multilabel":
         rows = [row if row is not None else [None] * width for row in column.to_pylist()]
         for row, name in zip(rows, sample_ids, strict=True):

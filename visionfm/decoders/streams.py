@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm.decoders.samples import Samples
-from visionfm.errors import DataError
+from visionfm.errors import ArtifactError, DataError
 from visionfm.features.cache import FeatureStore
 
 POOLED = "image"
+VISITS = "visits"  # fusion of an eye's modalities at its baseline and at visits before it
 CONSTANT_STD = 1e-6
 Floats = npt.NDArray[np.float32]
 Statistics = dict[str, tuple[Floats, Floats]]  # modality -> mean_F, std_F
@@ -34,16 +35,64 @@ class Stream:
 
 
 def gather(
-    samples: Samples, store: FeatureStore, modalities: Sequence[str], fusion: str, features: str, views: Sequence[str]
+    samples: Samples,
+    store: FeatureStore,
+    modalities: Sequence[str],
+    fusion: str,
+    features: str,
+    views: Sequence[str],
+    visits: int = 1,
 ) -> list[Stream]:
-    """Return the streams of the samples, float32.
+    """Return the streams of the samples, float32; with `visits` those of each visit, the baseline's first.
 
     Raises DataError where a value is not finite (naming the image), a pooled sample has not exactly one image, or
     pooled modalities have features of different widths; ArtifactError where a cache lacks an image.
     """
     if fusion == "pooled":
         return [_pooled(samples, store, features, views)]
-    return [_modality(name, samples, store, features, views) for name in modalities]
+    visit_I = visit_of_images(samples) if fusion == VISITS else np.zeros(len(samples.references), np.int64)
+    return [
+        _modality(
+            name, np.flatnonzero((samples.modality_I == name) & (visit_I == visit)), samples, store, features, views
+        )
+        for visit in range(visits)
+        for name in modalities
+    ]
+
+
+def visit_of_images(samples: Samples) -> npt.NDArray[np.int64]:
+    """Return visit_I: 0 for an image of its sample's baseline, 1 for the visit before it, and so on."""
+    days_I = samples.days_before_I
+    if days_I is None:
+        raise ArtifactError(
+            "the samples do not say how long before the baseline each image was taken",
+            expected="the column days_before",
+            do="run `visionfm fuse` for this task again",
+        )
+    visits = sorted(set(zip(samples.sample_I.tolist(), days_I.tolist(), strict=True)))
+    rank: dict[tuple[int, float], int] = {}
+    for at, (sample, days) in enumerate(visits):
+        follows = at > 0 and visits[at - 1][0] == sample
+        rank[sample, days] = rank[visits[at - 1]] + 1 if follows else 0
+    pairs = zip(samples.sample_I.tolist(), days_I.tolist(), strict=True)
+    return np.array([rank[pair] for pair in pairs], dtype=np.int64)
+
+
+def times(samples: Samples, fusion: str, head: str, modalities: int, visits: int) -> npt.NDArray[np.float32] | None:
+    """Return what a decoder is told beside features: `ForecastHead` the interval (N, 1), visits their days (N, S).
+
+    None for all others; never both, so that a survival head cannot see the time it predicts.
+    """
+    if head == "ForecastHead":
+        assert samples.interval_N is not None
+        return samples.interval_N.astype(np.float32)[:, None]
+    if fusion != VISITS:
+        return None
+    assert samples.days_before_I is not None
+    visit_I, days_NV = visit_of_images(samples), np.zeros((len(samples), visits), np.float32)
+    kept = visit_I < visits
+    days_NV[samples.sample_I[kept], visit_I[kept]] = samples.days_before_I[kept]
+    return np.repeat(days_NV, modalities, axis=1)
 
 
 def _pooled(samples: Samples, store: FeatureStore, features: str, views: Sequence[str]) -> Stream:
@@ -61,8 +110,9 @@ def _pooled(samples: Samples, store: FeatureStore, features: str, views: Sequenc
     return Stream(POOLED, features_NVF, samples.modality_I, np.arange(len(samples)))
 
 
-def _modality(name: str, samples: Samples, store: FeatureStore, features: str, views: Sequence[str]) -> Stream:
-    at = np.flatnonzero(samples.modality_I == name)
+def _modality(
+    name: str, at: npt.NDArray[np.intp], samples: Samples, store: FeatureStore, features: str, views: Sequence[str]
+) -> Stream:
     if not len(at):
         return Stream(name, np.zeros((0, len(views), 0), np.float32), np.array([], object), np.full(len(samples), -1))
     features_IVF: Floats = store.gather([samples.references[i] for i in at], features, views)

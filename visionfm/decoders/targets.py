@@ -1,8 +1,8 @@
 """How the targets of a task lie in a decoder's outputs and in the matrix of its labels.
 
 Both follow the order of the targets: the published 13 outputs are five grade logits, then eight logits of diseases.
-Shapes: N samples, K outputs (binary 1, multiclass one a class, multilabel one a class, value 1), T label columns
-(multiclass 1).
+Shapes: N samples, K outputs (binary 1, multiclass one a class, multilabel one a class, value 1, event one an interval
+or, in `cox`, 1), T label columns (multiclass 1, event 2: whether it was seen, and the days until then or so far).
 """
 
 import json
@@ -28,7 +28,8 @@ def slots(targets: Mapping[str, Target]) -> list[Slot]:
     output = label = 0
     for name, target in targets.items():
         outputs = len(target.classes) if target.type in ("multiclass", "multilabel") else 1
-        labels = len(target.classes) if target.type == "multilabel" else 1
+        outputs = len(target.intervals) if target.form == "hazard" else outputs
+        labels = len(target.classes) if target.type == "multilabel" else 1 + (target.type == "event")
         found.append(Slot(name, target, slice(output, output + outputs), slice(label, label + labels)))
         output, label = output + outputs, label + labels
     return found

@@ -66,9 +66,9 @@ def train(
     recipe = choose(settings)
     samples = training_samples(train_table, settings)
     store = store_of(samples, files)
-    fusion = _fusion(settings)
+    fusion, visits = _fusion(settings, samples)
     views = VIEWS[:1] if settings.baseline else store.views
-    streams = streams_of.gather(samples, store, settings.modalities, fusion, recipe.features, views)
+    streams = streams_of.gather(samples, store, settings.modalities, fusion, recipe.features, views, visits)
     # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
     slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
     inputs = {"train": artifacts.payload_digest(train_table), "features": streams_of.digest(streams)}
@@ -84,11 +84,6 @@ def training_samples(train_table: Path, settings: TrainSettings) -> Samples:
     return samples.take(part_of(samples, settings.targets, settings.seed, settings.train_fraction, settings.shots))
 
 
-def _fusion(settings: TrainSettings) -> str:
-    """Return how modalities are joined: baselines have nothing that could learn it."""
-    return "concat" if settings.baseline and settings.fusion != "pooled" else settings.fusion
-
-
 def _labelled(samples: Samples, where: Path) -> Samples:
     """Return the samples that know some target; raises DataError where a split has none."""
     known = samples.take(np.asarray((~np.isnan(samples.truth_NT)).any(axis=1)))
@@ -102,6 +97,18 @@ def _labelled(samples: Samples, where: Path) -> Samples:
                 do="give the dataset a `split: {validation: 0.15}` by subject, or label some validation images",
             )
     return known
+
+
+def _fusion(settings: TrainSettings, samples: Samples) -> tuple[str, int]:
+    """Return how a sample's images are joined, and in progression of eyes: over how many visits, as far as they go.
+
+    Baselines have nothing that could learn it: they see modalities side by side.
+    """
+    if settings.baseline and settings.fusion != "pooled":
+        return "concat", 1
+    if settings.kind != "progression" or settings.fusion == "pooled":
+        return settings.fusion, 1
+    return streams_of.VISITS, min(settings.visits, 1 + int(streams_of.visit_of_images(samples).max()))
 
 
 def _parts(streams: list[Stream], keep_N: Any) -> list[Stream]:
@@ -128,15 +135,18 @@ def _fit(
     import torch
 
     from visionfm.decoders import decoder as decoders
+    from visionfm.decoders.progression import Cox
     from visionfm.decoders.resume import StateFile
-    from visionfm.decoders.training import Batches, Training, reproducible
+    from visionfm.decoders.training import Batches, Training, outputs_of, reproducible
     from visionfm.interruption import stop_on_signal
     from visionfm.randomness import derived_seed
 
     check_device(settings.device)
     splits = {split: samples.in_splits([split]) for split in ("train", "validation")}
     parts = {split: _parts(streams, keep_N) for split, keep_N in splits.items()}
-    for stream in parts["train"]:
+    fusion, visits = _fusion(settings, samples)
+    first = parts["train"][: len(parts["train"]) // visits]  # without those of earlier visits
+    for stream in first:
         if not len(stream.features_RVF):
             raise DataError(
                 f"no training sample has an image of {stream.name}",
@@ -144,16 +154,18 @@ def _fit(
                 do="leave the modality out of the model, or label images of it",
             )
     truth_NT = samples.truth_NT[splits["train"]]
-    known = streams_of.statistics(parts["train"], identity=not (recipe.standardise or settings.baseline))
-    widths = [stream.features_RVF.shape[2] for stream in parts["train"]]
+    known = streams_of.statistics(first, identity=not (recipe.standardise or settings.baseline))
+    widths = [stream.features_RVF.shape[2] for stream in first]
     head = BASELINE_HEADS[settings.baseline] if settings.baseline else recipe.head
-    spec = decoders.Spec(
-        settings.kind, settings.targets, settings.modalities, _fusion(settings), head, recipe.features, widths
-    )
+    modalities = settings.modalities
+    spec = decoders.Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
+    times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
     batches = {}
     for split, part in parts.items():
         streams_of.standardise(part, known)
-        batches[split] = Batches.of(part, widths, samples.truth_NT[splits[split]], settings.device)
+        times_NX = None if times is None else times[splits[split]]
+        truth = samples.truth_NT[splits[split]]
+        batches[split] = Batches.of(part, widths * visits, truth, settings.device, times_NX, visits)
     extra = {
         **spec.metadata(),
         "recipe": settings.baseline or settings.recipe,
@@ -175,6 +187,9 @@ def _fit(
             training.restore(state)
             log.info("train: goes on after epoch %d", state.epochs)
         training.run(stop, file, settings.checkpoint_minutes)
+        if isinstance(kind, Cox):
+            network.load_state_dict(training.best)
+            kind.fit(outputs_of(network, batches["train"]), batches["train"].truth_NT)
     extra["best_epoch"] = str(training.best_epoch)
     artifacts.write_table(training_out, _table(training, sizes), made_by, schema=TRAINING_SCHEMA)
     tensors = decoders.file_tensors(training.best, kind, known)
@@ -189,9 +204,12 @@ def _fit(
 
 
 def _kind(settings: TrainSettings, recipe: Recipe, truth_NT: Any) -> Any:
+    from visionfm.decoders import progression
     from visionfm.decoders.classification import Classification
     from visionfm.decoders.regression import Regression, fit_targets
 
+    if settings.kind == "progression":
+        return progression.make(settings.head or "", settings.targets, recipe, truth_NT)
     if settings.kind == "regression":
         return Regression(settings.targets, recipe, *fit_targets(recipe, truth_NT, list(settings.targets)))
     return Classification(settings.targets, recipe, truth_NT, is_single(settings))

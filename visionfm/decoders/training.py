@@ -37,9 +37,19 @@ class Batches:
     streams: list[torch.Tensor]  # (R, V, F) each
     row_NS: torch.Tensor
     truth_NT: torch.Tensor
+    times_NX: torch.Tensor | None = None  # see `streams.times`
+    visits: int = 1  # the streams are those of all modalities at each of them
 
     @classmethod
-    def of(cls, streams: Sequence[Stream], widths: Sequence[int], truth_NT: Any, device: str) -> "Batches":
+    def of(
+        cls,
+        streams: Sequence[Stream],
+        widths: Sequence[int],
+        truth_NT: Any,
+        device: str,
+        times_NX: Any = None,
+        visits: int = 1,
+    ) -> "Batches":
         """Move the arrays to the device, uncopied on the CPU; a stream that no sample has gets one row of zeros."""
         rows = torch.from_numpy(np.stack([stream.row_N for stream in streams], axis=1)).to(device)
         truth = torch.from_numpy(np.asarray(truth_NT, dtype=np.float32)).to(device)
@@ -49,7 +59,8 @@ class Batches:
             else torch.zeros(1, stream.features_RVF.shape[1], width, device=device)
             for stream, width in zip(streams, widths, strict=True)
         ]
-        return cls(features, rows, truth)
+        times = None if times_NX is None else torch.from_numpy(times_NX).to(device)
+        return cls(features, rows, truth, times, visits)
 
     def __len__(self) -> int:
         """Return N."""
@@ -59,6 +70,10 @@ class Batches:
     def present_NS(self) -> torch.Tensor:
         """Which sample has which stream."""
         return self.row_NS >= 0
+
+    def times(self, at_B: torch.Tensor) -> torch.Tensor | None:
+        """Return times_BX, or None where the decoder is told none."""
+        return None if self.times_NX is None else self.times_NX[at_B]
 
     def features(self, at_B: torch.Tensor, view_BS: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Return S tensors (B, F); any row stands in where a stream is missing. No `view_BS`: identity."""
@@ -172,8 +187,8 @@ class Training:
             if stop():
                 return False
             self.optimizer.zero_grad()
-            features, present_BS, truth_BT = batch
-            loss = self.kind.loss(self.network(features, present_BS), truth_BT)
+            features, present_BS, times_BX, truth_BT = batch
+            loss = self.kind.loss(self.network(features, present_BS, times_BX), truth_BT)
             value = loss.item()
             if not np.isfinite(value):
                 raise DataError(
@@ -190,8 +205,10 @@ class Training:
         self._note(epoch, float(total) / count, lr)
         return True
 
-    def _batches(self, epoch: int) -> Iterator[tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]]:
-        """Yield features, presence and labels of an epoch's batches."""
+    def _batches(
+        self, epoch: int
+    ) -> Iterator[tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, torch.Tensor]]:
+        """Yield features, presence, times and labels of an epoch's batches."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
         torch.manual_seed(derived_seed(self.seed, "dropout", epoch))
         train, device = self.train, self.train.truth_NT.device
@@ -199,12 +216,13 @@ class Training:
         order_N = torch.randperm(count, generator=generator).to(device)
         views = train.streams[0].shape[1]
         view_NS = torch.randint(views, (count, streams), generator=generator).to(device)
-        present_NS = drop_modalities(train.present_NS.cpu(), self.recipe.modality_dropout, generator).to(device)
+        found_NS = train.present_NS.cpu()
+        present_NS = drop_modalities(found_NS, self.recipe.modality_dropout, generator, train.visits).to(device)
         for start in range(0, count, self.batch_size):
             at_B = order_N[start : start + self.batch_size]
             if self.batch_norm and len(at_B) == 1:
                 continue
-            yield train.features(at_B, view_NS[at_B]), present_NS[at_B], train.truth_NT[at_B]
+            yield train.features(at_B, view_NS[at_B]), present_NS[at_B], train.times(at_B), train.truth_NT[at_B]
 
     def _note(self, epoch: int, train_loss: float, lr: float) -> None:
         outputs_NK = outputs_of(self.network, self.validation)
@@ -245,8 +263,16 @@ class Training:
         self.best, self.history = state.best, list(state.history)
 
 
-def drop_modalities(present_NS: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
-    """Return presence with each entry dropped at the given probability; of those there, one always stays."""
+def drop_modalities(
+    present_NS: torch.Tensor, probability: float, generator: torch.Generator, visits: int = 1
+) -> torch.Tensor:
+    """Return presence with each entry dropped at the given probability; of those there, one always stays.
+
+    Of several `visits` a modality is dropped from all or from none.
+    """
+    if visits > 1:
+        any_NM = present_NS.reshape(len(present_NS), visits, -1).any(dim=1)
+        return present_NS & drop_modalities(any_NM, probability, generator).repeat(1, visits)
     if present_NS.shape[1] == 1 or probability == 0:
         return present_NS
     draw_NS = torch.rand(present_NS.shape, generator=generator) * present_NS
@@ -265,7 +291,7 @@ def outputs_of(
     with torch.no_grad():
         for at_B in torch.split(torch.arange(len(batches), device=present_NS.device), EVALUATION_BATCH):
             view_BS = torch.full((len(at_B), len(batches.streams)), view, device=at_B.device)
-            parts.append(network(batches.features(at_B, view_BS), present_NS[at_B]))
+            parts.append(network(batches.features(at_B, view_BS), present_NS[at_B], batches.times(at_B)))
     return torch.cat(parts)
 
 

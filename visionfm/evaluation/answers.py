@@ -34,7 +34,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """All answers to one target; binary and value: K = 1, multiclass: truth_NK has one column of class indices."""
+    """All answers to one target; binary and value: K = 1, multiclass: truth_NK has one column of class indices.
+
+    Event: truth_NK is (event, days), score_NK the risk and the probability of the event by the end of each interval.
+    """
 
     truth_NK: Floats
     score_NK: Floats
@@ -124,6 +127,9 @@ def _answers(rows: Any, target: Target, where: str) -> Answers:
         raise ArtifactError("a sample is answered twice", where=where, do=REDO)
     truth_NK = np.full((len(unique), len(classes)), np.nan)
     truth_NK[sample_R, column_R] = rows["truth"].to_numpy(dtype=np.float64, na_value=np.nan)
+    if target.type == "event":
+        days_R = rows["interval_days"].to_numpy(dtype=np.float64, na_value=np.nan)
+        truth_NK = np.stack([truth_NK[:, 0], days_R[first_N]], axis=1)
     score_RK = _scores(rows, target, where)
     if target.type == "multilabel":
         score_NK = np.zeros_like(truth_NK)
@@ -136,8 +142,8 @@ def _answers(rows: Any, target: Target, where: str) -> Answers:
 
 
 def _scores(rows: Any, target: Target, where: str) -> Floats:
-    """Return score_RK (K = 1 but for multiclass), checked to be finite, and probabilities where they should be."""
-    width = len(target.classes) if target.type == "multiclass" else 1
+    """Return score_RK (K = 1 but for multiclass and events), finite, and probabilities where they should be."""
+    width = len(target.classes) if target.type == "multiclass" else len(target.intervals) or 1
     if target.type == "value":
         score_RK: Floats = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
     else:
@@ -149,6 +155,9 @@ def _scores(rows: Any, target: Target, where: str) -> Floats:
         score_RK = np.asarray(lists, dtype=np.float64).reshape(-1, width)
         if (bad := (score_RK < -ROUNDING) | (score_RK > 1 + ROUNDING)).any():
             raise ArtifactError("scores are no probabilities", found=score_RK[bad][0], where=where, do=REDO)
+    if target.type == "event":
+        risk_R = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+        score_RK = np.concatenate([risk_R[:, None], score_RK], axis=1)
     if not np.isfinite(score_RK).all():
         count = int((~np.isfinite(score_RK)).any(axis=1).sum())
         raise ArtifactError(
@@ -161,6 +170,8 @@ def _check_truth(truth_NK: Floats, target: Target, where: str) -> None:
     known = truth_NK[~np.isnan(truth_NK)]
     if target.type == "value":
         wrong, expected = known[~np.isfinite(known)], "finite numbers"
+    elif target.type == "event":
+        wrong, expected = known[(known < 0) | ~np.isfinite(known)], "an event 0 or 1 at a day from 0 on"
     else:
         count = len(target.classes) if target.type == "multiclass" else 2
         wrong, expected = known[(known < 0) | (known >= count) | (known % 1 != 0)], f"0 to {count - 1}"

@@ -35,7 +35,13 @@ COLUMNS = {
     "n": "int64", "n_positive": "int64", "n_subjects": "int64",
     "unit": "string", "reason": "string",
 }  # fmt: skip
-HEADLINES = {"classification": "auroc", "regression": "r2", "segmentation": "dice", "landmarks": "mre"}
+HEADLINES = {
+    "classification": "auroc",
+    "regression": "r2",
+    "segmentation": "dice",
+    "landmarks": "mre",
+    "progression": "auroc",
+}
 IN_UNITS = ("mae", "rmse")
 Key = tuple[str, Part, str | None, str, str | None]  # target, part, class, metric, operating point
 log = logging.getLogger("visionfm")
@@ -210,7 +216,7 @@ def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
         log.warning("evaluate: %s: %s has no %s in test: %s", rows[0]["run"], where, ", ".join(metrics), reason)
     for name, target in settings.targets.items():
         label = "macro" if target.type in ("multiclass", "multilabel", "mask") else None
-        headline = (name, label, HEADLINES[settings.kind])
+        headline = (name, label, "concordance" if target.type == "event" else HEADLINES[settings.kind])
         for row in test:
             if (row["target"], row["class"], row["metric"]) != headline or row["value"] is None:
                 continue

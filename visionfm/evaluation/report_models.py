@@ -9,6 +9,7 @@ from visionfm.evaluation import panels, panels_values, plots
 from visionfm.evaluation.plots import Figure, Panel
 from visionfm.evaluation.report_data import Results, TaskModel
 from visionfm.evaluation.report_efficiency import EfficiencyView, efficiency_view
+from visionfm.evaluation.report_progression import ProgressionView, panels_of, progression_view
 from visionfm.evaluation.report_tables import Cell, Table, areas, metric_tables
 from visionfm.evaluation.report_words import NO_VALUE, listed, number
 
@@ -24,6 +25,7 @@ class ModelView:
     figures_note: str
     tables: list[tuple[str, Table]]
     efficiency: EfficiencyView | None
+    progression: ProgressionView | None
     training: Table
     grid: str
 
@@ -52,6 +54,7 @@ def model_view(results: Results, result: TaskModel) -> ModelView:
         figures_note=note,
         tables=metric_tables(result, runs, plan.baseline_runs(result.task)),
         efficiency=efficiency_view(results, result),
+        progression=progression_view(result, runs[0]),
         training=_training(result),
         grid=plots.grid(drawn, f"Task {result.task}, model {result.model}"),
     )
@@ -66,6 +69,8 @@ def _panels(result: TaskModel, runs: list[str], kind: str) -> list[Panel]:
         of_target = rows[rows["target"] == name]
         if kind == "regression":
             found += panels_values.regression(of_target, name, target)
+        elif target["type"] == "event":
+            found += panels_of(result, run, name, target)
         else:
             found += panels.classification(of_target, name, target, areas(result, name, run))
     curves = panels_values.training({run: result.training[run] for run in runs})

@@ -12,7 +12,7 @@ from visionfm.evaluation.report_data import TaskModel
 from visionfm.evaluation.report_words import NO_VALUE, interval, metric_name, missing, number
 
 COUNTS = ("n", "n_positive", "n_subjects")
-HEADLINES = {"classification": "auroc", "regression": "r2"}
+HEADLINES = {"classification": "auroc", "regression": "r2", "progression": "auroc", "event": "concordance"}
 WHOLE = ("all", "", "macro")
 MEAN = "mean"
 
@@ -92,12 +92,12 @@ def overall(metrics: Any) -> Any:
 
 def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str) -> list[Headline]:
     """Return one summary row a target: the value on test data of the mean over seeds, or of the only run."""
-    metric = HEADLINES[kind]
-    rows = overall(result.metrics)
-    rows = rows[(rows["metric"] == metric) & (rows["split"] == "test")]
+    test = overall(result.metrics)
+    test = test[test["split"] == "test"]
     found = []
     for target, spec in result.targets.items():
-        of_target = rows[rows["target"] == target]
+        metric = HEADLINES["event" if spec["type"] == "event" else kind]
+        of_target = test[(test["target"] == target) & (test["metric"] == metric)]
         if spec["type"] in ("multiclass", "multilabel"):
             of_target = of_target[of_target["class"] == "macro"]
         by_run = {run: of_target[of_target["run"] == run] for run in [*_means(result), *runs]}
@@ -119,7 +119,7 @@ def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str)
                 high=None if missing(row["ci_high"]) else float(row["ci_high"]),
                 n=int(row["n"]),
                 positives=int(row["n_positive"])
-                if spec["type"] == "binary" and not missing(row["n_positive"])
+                if spec["type"] in ("binary", "event") and not missing(row["n_positive"])
                 else None,
                 subjects=int(row["n_subjects"]),
                 tested_on=tested_on,

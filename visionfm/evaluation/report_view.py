@@ -157,11 +157,12 @@ def _tested_on(results: Results, task: str) -> str:
 
 
 def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
+    how = f"Head {block.head}" if block.kind == "progression" else f"Recipe {block.training.recipe}"
     found = [
         f"{block.kind.capitalize()} on {listed(block.datasets)} ({listed(results.plan.task_modalities(task))}); "
         f"a sample is one {block.unit}, so n counts {block.unit}s.",
         f"Fusion {block.fusion}: {FUSIONS[block.fusion]}.",
-        f"Recipe {block.training.recipe}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
+        f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
     if beside := results.plan.baseline_runs(task):
         found.append(f"Beside it, on the same features: {listed(BASELINES[name] for name in beside)}.")
@@ -176,6 +177,8 @@ def _targets(results: Results, task: str) -> Table:
     rows = []
     for name, target in results.plan.targets(task).items():
         what = target.unit or "no unit" if target.type == "value" else ", ".join(target.classes)
+        if target.type == "event":
+            what = f"intervals that end after {listed([f'{days:g}' for days in target.intervals])} days"
         ordered = ", ordered" if target.ordered else ""
         rows.append(
             [
@@ -206,6 +209,8 @@ def _samples(result: TaskModel) -> Table:
             continue
         rows += [(f"{name}: {text}", [_with(part[name], index, target["type"]) for part in parts.values()])
                  for index, text in enumerate(target["classes"])]  # fmt: skip
+        if target["type"] == "event":
+            rows.append((f"{name}: events", [int((part[name] == 1).sum()) for part in parts.values()]))
         rows.append((f"{name}: known", [int(part[name].notna().sum()) for part in parts.values()]))
     return counted(f"{result.task}: samples by split", "", list(parts), rows)
 

@@ -43,6 +43,31 @@ METRICS = {
         "perfect, 0 is chance.",
     ),
     "brier": Meaning("Brier score", "Mean squared error of the predicted probability. 0 is perfect; lower is better."),
+    "concordance": Meaning(
+        "Concordance (Harrell)",
+        "Take two eyes of which one got worse while the other was still followed: the chance that it had the higher "
+        "predicted risk. 1 is perfect, 0.5 is guessing.",
+    ),
+    "concordance_ipcw": Meaning(
+        "Concordance (Uno)",
+        "The same, with pairs weighted so that it does not depend on how long eyes happened to be followed; up to the "
+        "last time of prediction.",
+    ),
+    "time_dependent_auroc": Meaning(
+        "AUROC at a horizon",
+        "The chance that an eye that got worse by then had a higher predicted probability than one that had not; "
+        "weighted for those whose follow-up ended earlier.",
+    ),
+    "time_dependent_brier": Meaning(
+        "Brier score at a horizon",
+        "Mean squared error of the predicted probability of having got worse by then, weighted for those whose "
+        "follow-up ended earlier. 0 is perfect; lower is better.",
+    ),
+    "integrated_brier": Meaning(
+        "Integrated Brier score",
+        "The Brier score averaged over time, from the first to the last time of prediction. 0 is perfect; lower is "
+        "better.",
+    ),
     "mae": Meaning("MAE", "Mean absolute error, in the value's own unit. Lower is better.", False),
     "rmse": Meaning(
         "RMSE",
@@ -92,6 +117,7 @@ TARGET_TYPES = {
     "multiclass": "one of several classes",
     "multilabel": "any of several findings",
     "value": "a measured value",
+    "event": "when it happens, as far as eyes were followed",
 }
 FUSIONS = {
     "pooled": "one decoder over the images of all modalities; a sample is one image",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from visionfm.config.settings import Target
 from visionfm.evaluation.metrics import AT_THRESHOLD, Binary, Floats, Mask, Multiclass, Regression
 from visionfm.evaluation.statistics import subject_draws, youden_threshold
+from visionfm.evaluation.survival import AtTime, Whole
 
 Threshold = float | str  # a number, or why there is none
 HALF, VALIDATION = "0.5", "validation"
@@ -84,6 +85,8 @@ def _scorers(
 ) -> dict[str | None, Any]:
     if target.type == "value":
         return {None: Regression(truth_NK[:, 0], score_NK[:, 0])}
+    if target.type == "event":
+        return _survival(target, truth_NK, score_NK)
     if target.type == "multiclass":
         truth_N, called_N = truth_NK[:, 0], score_NK.argmax(axis=1)
         scorers: dict[str | None, Any] = {}
@@ -102,6 +105,17 @@ def _scorers(
     }
 
 
+def _survival(target: Target, truth_NK: Floats, score_NK: Floats) -> dict[str | None, Any]:
+    """Return the scorers of (event, days) against (risk, probability by the end of each interval)."""
+    event_N, days_N = truth_NK.T
+    times_K = np.array(target.intervals)
+    scorers: dict[str | None, Any] = {None: Whole(event_N, days_N, score_NK[:, 0], score_NK[:, 1:], times_K)}
+    for days in target.horizons:
+        risk_by_N = score_NK[:, 1 + target.intervals.index(days)]
+        scorers[f"{days:g} days"] = AtTime(event_N, days_N, risk_by_N, days)
+    return scorers
+
+
 def _line(
     label: str | None,
     scorer: Any,
@@ -115,13 +129,15 @@ def _line(
     reason = scorer.why_undefined(metric) if np.isnan(values_D[0]) else None
     if np.isnan(values_D[0]) and reason is None:
         reason = threshold if isinstance(threshold, str) else "it is not defined for these samples"
+    if reason is None and isinstance(scorer, Whole):
+        reason = scorer.note(metric)
     return Line(
         label,
         metric,
         point,
         values_D,
         n=int(scorer.known_N.sum()),
-        n_positive=int(scorer.positive_N.sum()) if isinstance(scorer, Binary) else None,
+        n_positive=int(scorer.positive_N.sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
         subjects_S=np.unique(subject_N[scorer.known_N]),
         threshold=None if isinstance(threshold, str) else threshold,
         reason=reason,

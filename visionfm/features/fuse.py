@@ -19,6 +19,7 @@ from visionfm.config.settings import FuseSettings, Target
 from visionfm.data.audit import by_dataset
 from visionfm.data.label_rows import number
 from visionfm.errors import DataError, Problems, UsageError
+from visionfm.features import progression
 from visionfm.features.dense_samples import dense_fields, dense_samples, is_dense
 from visionfm.features.targets import absent_classes, encode, joined
 
@@ -72,7 +73,11 @@ def _samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list[Row]
     problems = Problems(DataError, "samples of the task")
     rows = [row for name in settings.datasets for row in _rows(name, labels[name][0], settings, problems)]
     problems.raise_if_any(do="correct these labels, or the target's `classes` and `unknown`")
-    samples = _pooled(rows) if settings.unit == "image" else _units(rows, settings)
+    if settings.progression is not None:
+        images = settings.unit == "image"
+        samples = progression.of_images(rows, settings) if images else progression.of_eyes(rows, settings, _in_time)
+    else:
+        samples = _pooled(rows) if settings.unit == "image" else _units(rows, settings)
     samples.sort(key=lambda sample: str(sample["sample_id"]))
     _check(samples, settings)
     return samples
@@ -92,7 +97,8 @@ def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) 
             value is not None and value != [None] * len(target.classes)
             for value, target in zip(values.values(), settings.targets.values(), strict=True)
         )
-        if not known and not unlabelled:
+        history = settings.progression is not None and settings.unit == "eye"
+        if not known and not unlabelled and not history:
             continue
         image = {
             "modality": settings.datasets[dataset],
@@ -102,6 +108,8 @@ def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) 
         }
         split = "test" if dataset in settings.external else row["split"]
         same = {name: row[name] for name in ("subject_id", "eye", "visit")}
+        if settings.progression is not None:
+            same["interval_days"] = row.get("interval_days")
         rows.append(
             {"sample_id": where, **same, "dataset": dataset, "split": split, "images": [image], "values": values}
         )
@@ -220,9 +228,15 @@ def _check(samples: list[Row], settings: FuseSettings) -> None:
     for split in ("train", "validation"):
         if not count[split]:
             problems.add(f"no {split} samples with a known target; {dict(count) or 'no samples at all'}")
+    for name in settings.targets if settings.progression is not None else ():
+        for problem in progression.check_events(samples, name):
+            problems.add(problem)
     for name, target in settings.targets.items():
         for split in [split for split in ("train", "validation", "test") if count[split]]:
             for absent in absent_classes(target, [sample[name] for sample in samples if sample["split"] == split]):
+                survival = settings.progression in ("hazard", "cox")
+                if survival and split != "test":
+                    continue  # events everywhere are an answer; where there are none was said
                 if split == "train":
                     problems.add(f"{name}: {absent} in the training split")
                 else:
@@ -241,6 +255,9 @@ def _table(samples: Sequence[Row], settings: FuseSettings) -> Any:
         fields += dense_fields(settings)
     for name, target in settings.targets.items() if not is_dense(settings) else ():
         fields.append((name, pa.list_(pa.float64()) if target.type == "multilabel" else pa.float64()))
+    if settings.progression is not None:
+        fields.append(("interval_days", pa.float64()))
+        fields += [("days_before", pa.list_(pa.float64()))] if settings.unit == "eye" else []
     names = [name for name, _ in fields]
     return pa.Table.from_pylist(
         [{name: sample[name] for name in names} for sample in samples], schema=pa.schema(fields)

@@ -1,9 +1,10 @@
 """Write synthetic datasets in the published layouts: people with two eyes and several modalities, some images missing.
 
-Writes DIR/<Modality>/*.png (pretrain) or DIR/<Modality><Task>/dataset_A/{training,test}/*.png with their label files
-(dense tasks: images/ and labels/ in them), and DIR/truth.csv. Invariants: a person is in one split for all modalities;
-an image depends on (seed, task's kind of truth, person, eye, modality, size, difficulty) alone, not on how many people,
-workers or other modalities there are; all or nothing is written.
+Writes DIR/<Modality>/*.png (pretrain), DIR/<Modality>Forecasting/{training,test}/*.png with visits.csv, or
+DIR/<Modality><Task>/dataset_A/{training,test}/*.png with their label files (dense tasks: images/ and labels/ in them),
+and DIR/truth.csv. Invariants: a person is in one split for all modalities; an image depends on (seed, task's kind of
+truth, person, eye, modality, size, difficulty) alone, not on how many people, workers or other modalities there are;
+all or nothing is written.
 """
 
 import io
@@ -23,8 +24,10 @@ from PIL import Image
 from visionfm.data.synthetic import partners
 from visionfm.data.synthetic.drawing import DRAWERS, render
 from visionfm.data.synthetic.findings import BIOMARKERS, EYES, GRADES, Findings, disease_vector, draw_findings
+from visionfm.data.synthetic.forecasting import draw_outcome, noise_outcome
 from visionfm.data.synthetic.items import Encoded, Item, label_path, truth_table
 from visionfm.data.synthetic.scene import DIFFICULTIES
+from visionfm.data.synthetic.visits import forecasts
 from visionfm.errors import DataError, UsageError
 from visionfm.modalities import canonical
 from visionfm.progress import track
@@ -36,6 +39,7 @@ TASKS = {  # published folder suffix; none: no labels, no splits
     "metric_reg": "Regression",
     "segmentation": "Segmentation",
     "landmark": "LandmarkDetection",
+    "forecasting": "Forecasting",
 }
 SPLITS = ("training", "test")
 DATASET = "dataset_A"
@@ -132,7 +136,7 @@ def _eyes(task: str, names: Sequence[str], number: int, size: int, seed: int, di
                 findings = eyes[eye]
                 if task in partners.FOLDERS:
                     findings = partners.clear_view(name, findings, np.random.default_rng([seed, person, *eye.encode()]))
-                yield Item(
+                item = Item(
                     task=task,
                     path=_place(task, name, split, f"{subject}_{eye}.png"),
                     subject=subject,
@@ -145,6 +149,21 @@ def _eyes(task: str, names: Sequence[str], number: int, size: int, seed: int, di
                     size=size,
                     difficulty=difficulty,
                 )
+                yield from _visits(item) if task == "forecasting" else [item]
+
+
+def _visits(item: Item) -> Iterator[Item]:
+    """Yield an eye's image at each visit; the baseline's is the one that the other tasks have."""
+    assert item.findings is not None
+    outcome, visits = draw_outcome(item.findings, item.entropy)
+    for visit in visits:
+        yield item._replace(
+            path=item.path.replace(".png", f"_{visit.name}.png"),
+            findings=visit.findings,
+            entropy=(*item.entropy, visit.days_before) if visit.days_before else item.entropy,
+            outcome=outcome,
+            days_before=visit.days_before,
+        )
 
 
 def _present(modality: str, seed: int, population: int, person: int) -> tuple[str, ...]:
@@ -176,16 +195,19 @@ def _noise(task: str, names: Sequence[str], number: int, size: int, seed: int) -
                     eye="",
                     modality=name,
                     split=split,
-                    label="" if task == "pretrain" or task in partners.FOLDERS else label,
+                    label="" if task in ("pretrain", "forecasting") or task in partners.FOLDERS else label,
                     findings=None,
                     entropy=(seed, stream, index),
                     size=size,
                     difficulty="",
+                    outcome=noise_outcome(labels) if task == "forecasting" else None,
                 )
 
 
 def _place(task: str, modality: str, split: str, file: str) -> str:
     suffix = TASKS[task]
+    if task == "forecasting":
+        return f"{modality}{suffix}/{split}/{file}"
     if task in partners.FOLDERS:
         return f"{partners.FOLDERS[task][modality]}/{DATASET}/{split}/images/{file}"
     return f"{modality}/{file}" if suffix is None else f"{modality}{suffix}/{DATASET}/{split}/{file}"
@@ -215,6 +237,8 @@ def _write(part: Path, task: str, items: Sequence[Item], workers: int) -> None:
             lines.setdefault(home / f"{item.split}_labels.txt", []).append(
                 f"{item.split}/{Path(item.path).name};{item.label}"
             )
+    for name, text in forecasts(items).items():
+        (part / name).write_text(text, encoding="ascii")
     for file, rows in lines.items():
         file.write_text("\n".join(rows) + "\n", encoding="ascii")
     (part / "truth.csv").write_text(truth_table(items, points), encoding="ascii")

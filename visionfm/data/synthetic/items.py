@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from visionfm.data.synthetic import partners
 from visionfm.data.synthetic.findings import BIOMARKERS, DISEASES, Findings
+from visionfm.data.synthetic.forecasting import Outcome
 
 
 class Item(NamedTuple):
@@ -24,6 +25,8 @@ class Item(NamedTuple):
     entropy: tuple[int, ...]
     size: int
     difficulty: str
+    outcome: Outcome | None = None
+    days_before: int = 0
 
 
 class Encoded(NamedTuple):
@@ -49,7 +52,9 @@ def truth_table(items: Sequence[Item], points: Sequence[dict[str, tuple[float, f
     head = ["path", "subject", "eye", "modality", "split"]
     if known:
         head += [column(name) for name in DISEASES] + ["dr_grade"] + [marker.name for marker in BIOMARKERS]
-    head += [] if known else ["label"]
+    forecast = bool(items) and items[0].outcome is not None
+    head += ["days_before", "log_hazard", "progression"] if forecast else []
+    head += [] if known or forecast else ["label"]
     if items and items[0].task == "segmentation":
         head.append("mask")
     names = list(dict.fromkeys(name for of_image in points for name in of_image))
@@ -57,10 +62,12 @@ def truth_table(items: Sequence[Item], points: Sequence[dict[str, tuple[float, f
     writer.writerow(head)
     for index, item in enumerate(items):
         row: list[object] = [item.path, item.subject, item.eye, item.modality, item.split]
-        if item.findings is None:
-            row.append(item.label)
-        else:
+        if item.findings is not None:
             row += [*item.findings.diseases, item.findings.dr_grade, *item.findings.values]
+        elif item.outcome is None:
+            row.append(item.label)
+        if item.outcome is not None:
+            row += [item.days_before, item.outcome.log_hazard, item.outcome.progression]
         if item.task == "segmentation":
             row.append(label_path(item))
         for name in names:

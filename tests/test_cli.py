@@ -35,6 +35,7 @@ SURFACE = {
     "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --key --log --max-megapixels --modality"
     " --out --precision --size --skip-bad-images --views --workers IMAGES",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
+    "cost": "--log RUN",
     "doctor": "--log --results",
     "verify": "--log --show PATHS",
     "forget": "--log PATHS",

@@ -22,7 +22,8 @@ SURFACE = {
     "pack": "--images --jobs --log --out --root --settings",
     "pretrain": "--images --knn-labels --knn-root --log --out --pack --resume --root --settings --threads"
     " --training-out --weights-sum",
-    "import": "--log --out --settings --weights-sum",
+    "measure": "--images --labels --log --out --pack --root --settings",
+    "import": "--log --out --settings --statistics --weights-sum",
     "extract": "--encoder --images --log --out --root --settings",
     "fuse": "--audit --labels --log --out --settings --train-out",
     "train": "--features --log --out --settings --train --training-out",

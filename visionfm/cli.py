@@ -22,6 +22,7 @@ STAGES = {
     "checksum": ("visionfm.encoders.checksum", "identify a weights file"),
     "pack": ("visionfm.pretraining.packs", "write a dataset's images, pre-shrunk, into few large files"),
     "pretrain": ("visionfm.pretraining.pretrain", "train an encoder from images alone"),
+    "measure": ("visionfm.pretraining.measure", "mean and standard deviation of an encoder's images"),
     "import": ("visionfm.encoders.importing", "turn a checkpoint of any dialect into an encoder"),
     "extract": ("visionfm.features.extract", "encode each image once into a feature cache"),
     "fuse": ("visionfm.features.fuse", "join labelled images into a task's samples"),

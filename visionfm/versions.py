@@ -9,6 +9,7 @@ VERSIONS = {
     "label": 1,
     "audit": 2,
     "checksum": 1,
+    "measure": 1,
     "import": 1,
     "pack": 1,
     "pretrain": 1,

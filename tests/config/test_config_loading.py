@@ -187,7 +187,7 @@ tasks:
     expected = [
         "1: encoder: unknown key; did you mean 'encoders'?",
         "4: encoders.fundus.weight: unknown key; did you mean 'weights'?",
-        "4: encoders.fundus.statistics: expected 'weights', 'modality' or 'imagenet', or a block of keys, found"
+        "4: encoders.fundus.statistics: expected 'weights', 'modality', 'imagenet' or 'auto', or a block of keys, found"
         " 'modalty'; did you mean 'modality'?",
         "4: encoders.fundus.modality: no modality is named 'Fundos'; did you mean 'Fundus'?",
         "6: models.tiny.Fundus: no encoder is named 'fundis'; did you mean 'fundus'?",

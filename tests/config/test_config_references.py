@@ -73,6 +73,7 @@ def test_the_base_config_is_valid() -> None:
         ("encoders.oct.trained_on", ["f", "g"], "encoders.oct.trained_on.1: no dataset is named 'g'"),
         ("encoders.oct.weights", None, "encoders.oct: needs one of weights"),
         ("encoders.fundus.arch", None, "encoders.fundus: `weights: random` needs arch"),
+        ("encoders.oct", {"modality": "any", "weights": "w", "statistics": "auto"}, "`any` has no statistics"),
         ("encoders.oct", {"modality": "any", "weights": "w", "statistics": "modality"}, "`any` has no statistics"),
         ("modalities.Fundus", {"statistics": "imagenet"}, "modalities.Fundus: a published modality, or an alias"),
         ("modalities.b-scan", {"statistics": "imagenet"}, "modalities.b-scan: a published modality, or an alias"),

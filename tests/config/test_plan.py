@@ -70,6 +70,22 @@ def test_a_pack_is_named_where_a_dataset_asks_for_one_and_pretraining_sees_it() 
     assert (sets["f"].modality, sets["f"].pack_px, sets["o"].pack_px) == ("Fundus", None, 384)
 
 
+def test_statistics_are_measured_where_the_config_says_auto() -> None:
+    encoders = {
+        **RAW["encoders"],
+        "fundus": {**RAW["encoders"]["fundus"], "statistics": "auto"},
+        "own": {"modality": "OCTA", "weights": "random", "arch": "vit"},
+    }
+    datasets = {**RAW["datasets"], "a": {"modality": "OCTA", "root": "a", "layout": "vfm", "labels": "none"}}
+    octa = {"modalities": {"OCTA": {"statistics": "auto"}}}
+    plan = Plan(parse_config({**RAW, **octa, "encoders": encoders, "datasets": datasets}))
+    assert plan.statistics("fundus") == ["results/encoders/fundus/statistics.json"]
+    assert plan.statistics("fundus")[0] in plan.everything()
+    assert plan.measured_datasets("fundus") == ["old"] and plan.measure_settings("fundus").every_split == ("old",)
+    assert plan.statistics("own") and plan.measured_datasets("own") == ["a"] and not plan.statistics("rest")
+    assert plan.import_settings("own").modality_statistics is None
+
+
 def test_everything_names_each_artefact_of_the_config_once_below_results(plan: Plan) -> None:
     paths = plan.everything()
     assert len(paths) == len(set(paths)) and all(path.startswith("results/") for path in paths)

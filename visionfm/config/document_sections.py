@@ -167,10 +167,11 @@ datasets:
         schema.ModalityBlock,
         "modalities.NAME",
         "Only for a modality beside Fundus, OCT, FFA, SlitLamp, Ultrasound, External, MRI and UBM (aliases such as "
-        "`CFP` and `b-scan` are known).",
+        "`CFP` and `b-scan` are known). `auto` measures mean and std once: on the images an encoder is pretrained on, "
+        "or, for imported weights, on the training images of the config's datasets (`trained_on`'s, where given).",
         """
 modalities:
-  OCTA: {statistics: imagenet}
+  OCTA: {statistics: auto}
 """,
     ),
     Section(

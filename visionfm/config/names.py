@@ -154,6 +154,24 @@ class Names:
         """Return the checksum sidecar of an encoder's weights file; none where there is no file."""
         return [] if self.weights_file(encoder) is None else [f"{ROOT}/encoders/{encoder}/weights.json"]
 
+    def measured(self, encoder: str) -> bool:
+        """Return whether an imported encoder's input statistics are measured here (`statistics: auto`)."""
+        block = self.config.encoders[encoder]
+        added = self.config.modalities.get(self._canonical(block.modality))
+        of_modality = added is not None and added.statistics == "auto" and block.timm is None
+        by_choice = block.statistics == "auto" or (of_modality and block.statistics in ("weights", "modality"))
+        return block.pretrain is None and by_choice
+
+    def measured_datasets(self, encoder: str) -> list[str]:
+        """Return whose images they are measured on: those it was trained on, else all datasets of its modality."""
+        block = self.config.encoders[encoder]
+        modality = self._canonical(block.modality)
+        return block.trained_on or [name for name in self.config.datasets if self.modality(name) == modality]
+
+    def statistics(self, encoder: str) -> list[str]:
+        """Return the measured statistics of an encoder, one file or none."""
+        return [f"{ROOT}/encoders/{encoder}/statistics.json"] if self.measured(encoder) else []
+
     def pretraining_curves(self, encoder: str) -> str:
         """Return the curves of an encoder's pretraining."""
         return f"{ROOT}/encoders/{encoder}/training.parquet"
@@ -229,7 +247,7 @@ class Names:
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():
-            paths += [*self.weights_sum(encoder), self.encoder(encoder)]
+            paths += [*self.weights_sum(encoder), *self.statistics(encoder), self.encoder(encoder)]
         paths += [self.pretraining_curves(encoder) for encoder in self.pretrained()]
         paths += [path for found in self.dense_extractions() for path in self.dense(*found)]
         for encoder, dataset in self.extractions():

@@ -8,7 +8,7 @@ from visionfm.config.names import ROOT as ROOT
 from visionfm.config.plan_dense import ALL_VIEWS
 from visionfm.config.plan_pretraining import PretrainPlan, added_statistics
 from visionfm.config.runs import read_run
-from visionfm.config.schema import Scalar, Target, Task
+from visionfm.config.schema import Scalar, Statistics, Target, Task
 from visionfm.config.schema_dense import DenseTraining
 
 DENSE_TYPES = {"segmentation": "mask", "landmarks": "point"}
@@ -79,7 +79,7 @@ class Plan(PretrainPlan):
             image_size=block.image_size,
             interpolation=block.interpolation,
             statistics=block.statistics,
-            modality_statistics=added_statistics(added.statistics) if added else None,
+            modality_statistics=_known(added_statistics(added.statistics)) if added else None,
             seed=block.seed,
         )
 
@@ -179,6 +179,11 @@ class Plan(PretrainPlan):
     def report_settings(self) -> s.ReportSettings:
         """Return the settings of `report`: the whole config."""
         return s.ReportSettings(config=self.config.dump())
+
+
+def _known(statistics: object) -> Statistics | None:
+    """Return statistics that the config states; measured ones reach `import` by their file."""
+    return statistics if isinstance(statistics, Statistics) else None
 
 
 def _columns(task: Task) -> Iterable[str]:

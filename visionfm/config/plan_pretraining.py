@@ -1,12 +1,13 @@
 """The plan of pretraining: how it sees images, packs of them, and the settings of the encoders that it trains."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from visionfm.config.plan_dense import DensePlan
 from visionfm.config.schema import Encoder
 from visionfm.config.schema_base import Statistics
 from visionfm.config.schema_pretraining import Pretrain
-from visionfm.config.settings_images import ImageSetSettings, PackSettings
+from visionfm.config.settings_images import ImageSetSettings, MeasureSettings, PackSettings
 from visionfm.config.settings_pretraining import PretrainSettings
 from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 
@@ -68,12 +69,26 @@ class PretrainPlan(DensePlan):
             return block.resources.gpu
         return 0 if (block.device or self.config.encoders[encoder].device) == "cpu" else 1
 
-    def _training_statistics(self, encoder: Encoder, modality: str) -> Statistics:
+    def measure_settings(self, encoder: str) -> MeasureSettings:
+        """Return the settings of `measure`: whose images, seen as the encoder sees them."""
+        block = self.config.encoders[encoder]
+        return MeasureSettings(
+            datasets=self.image_sets(self.measured_datasets(encoder)),
+            every_split=tuple(block.trained_on),
+            size=block.image_size,
+            interpolation=block.interpolation,
+            exact_decode=block.decode == "exact",
+            workers=block.workers,
+        )
+
+    def _training_statistics(self, encoder: Encoder, modality: str) -> Statistics | Literal["auto"]:
         """Return what normalises the images of a modality: the encoder's own choice, else the modality's."""
         if isinstance(encoder.statistics, Statistics):
             return encoder.statistics
         if encoder.statistics == "imagenet":
             return IMAGENET
+        if encoder.statistics == "auto":
+            return "auto"
         if (added := self.config.modalities.get(modality)) is not None:
             return added_statistics(added.statistics)
         published = MODALITIES[modality]
@@ -83,6 +98,8 @@ class PretrainPlan(DensePlan):
 IMAGENET = Statistics(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
 
 
-def added_statistics(statistics: object) -> Statistics:
+def added_statistics(statistics: object) -> Statistics | Literal["auto"]:
     """Return the statistics of a modality that the config adds."""
-    return statistics if isinstance(statistics, Statistics) else IMAGENET
+    if isinstance(statistics, Statistics):
+        return statistics
+    return "auto" if statistics == "auto" else IMAGENET

@@ -172,7 +172,8 @@ def _encoders(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -
             if problem := _unknown(dataset, blocks["datasets"], "dataset"):
                 yield ("encoders", name, "trained_on", index), problem
         yield from _pretrain(name, encoder, blocks, added)
-        if encoder.get("modality") == ANY and encoder.get("statistics") == "modality":
+        without = ("modality",) if encoder.get("pretrain") else ("modality", "auto")
+        if encoder.get("modality") == ANY and encoder.get("statistics") in without:
             yield ("encoders", name, "statistics"), "modality `any` has no statistics of its own"
 
 

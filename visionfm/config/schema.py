@@ -51,7 +51,7 @@ class Encoder(Strict):
         "bilinear",
         description="of the resize; bilinear as published for extraction, bicubic for single-modality training",
     )
-    statistics: Literal["weights", "modality", "imagenet"] | Statistics = Field(
+    statistics: Literal["weights", "modality", "imagenet", "auto"] | Statistics = Field(
         "weights", description="input normalisation: what the weights were trained with, or another by choice"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of extraction; bf16 is faster on GPUs")
@@ -190,7 +190,9 @@ class Task(schema_dense.DenseTask, schema_progression.ProgressionTask):
 class ModalityBlock(Strict):
     """A modality that the published system does not have."""
 
-    statistics: Literal["imagenet"] | Statistics = Field(description="input normalisation of encoders trained on it")
+    statistics: Literal["imagenet", "auto"] | Statistics = Field(
+        description="input normalisation of encoders trained on it; auto measures it, once, on the training images"
+    )
 
 
 class Config(Strict):

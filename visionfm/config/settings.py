@@ -81,7 +81,7 @@ class ImportSettings(Settings):
     arch: str | None = None
     image_size: int = 224
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    statistics: Literal["weights", "modality", "imagenet"] | Statistics = "weights"
+    statistics: Literal["weights", "modality", "imagenet", "auto"] | Statistics = "weights"
     modality_statistics: Statistics | None = None  # of `modality`, where the config adds it
     seed: int = 0
 

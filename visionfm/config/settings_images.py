@@ -28,6 +28,7 @@ class MeasureSettings(Settings):
     """Of `measure`: whose images, and how the encoder sees them."""
 
     datasets: dict[str, ImageSetSettings]
+    every_split: tuple[str, ...] = ()  # datasets measured whole; of the others the training images alone
     size: int = 224
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     exact_decode: bool = False

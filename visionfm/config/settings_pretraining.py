@@ -26,7 +26,7 @@ class PretrainSettings(Settings):
     """Of `pretrain`."""
 
     datasets: dict[str, ImageSetSettings]
-    statistics: dict[str, Statistics]  # by modality
+    statistics: dict[str, Statistics | Literal["auto"]]  # by modality; auto: measured when the training begins
     recipe: Recipe
     recipe_name: str = "published"
     arch: str | None = None

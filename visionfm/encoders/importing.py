@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionfm import artifacts
+from visionfm.config.schema_base import Statistics
 from visionfm.config.settings import ImportSettings
 from visionfm.encoders.checksum import check_present, sha256_of
 from visionfm.errors import ArtifactError, DataError, UsageError
@@ -28,12 +29,27 @@ log = logging.getLogger("visionfm")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's own flags."""
     parser.add_argument("--weights-sum", type=Path, help="weights.json of the weights file, as `checksum` writes it")
+    parser.add_argument("--statistics", type=Path, help="statistics.json, as `measure` writes it")
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors to write")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
-    import_encoder(ImportSettings.model_validate_json(args.settings), args.out, weights_sum=args.weights_sum)
+    settings = ImportSettings.model_validate_json(args.settings)
+    import_encoder(_measured(settings, args.statistics), args.out, weights_sum=args.weights_sum)
+
+
+def _measured(settings: ImportSettings, statistics: Path | None) -> ImportSettings:
+    """Put measured statistics where the settings leave them open: as the encoder's choice, or as its modality's."""
+    if statistics is None:
+        if settings.statistics == "auto":
+            raise UsageError("`statistics: auto` needs measured ones", expected="--statistics", do="run `measure`")
+        return settings
+    said = artifacts.read_json(statistics)
+    found = Statistics(mean=said["mean"], std=said["std"])
+    return settings.model_copy(
+        update={"statistics": found} if settings.statistics == "auto" else {"modality_statistics": found}
+    )
 
 
 def import_encoder(settings: ImportSettings, out: Path, *, weights_sum: Path | None = None) -> None:

@@ -56,17 +56,19 @@ class Results:
     datasets: list[DatasetTables]
     audits: Mapping[str, Any]  # task -> DataFrame
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
+    pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row an interval
 
 
 def used_encoders(plan: Plan) -> list[str]:
-    """Return the encoders that some task uses, in the config's order."""
-    used = {encoder for encoder, _ in plan.extractions()}
+    """Return the encoders that some task uses or that are pretrained here, in the config's order."""
+    used = {*(encoder for encoder, _ in plan.extractions()), *plan.pretrained()}
     return [name for name in plan.config.encoders if name in used]
 
 
 def inputs(plan: Plan) -> list[str]:
     """Return the paths of all artefacts that the report reads, sorted."""
     paths = [plan.encoder(encoder) for encoder in used_encoders(plan)]
+    paths += [plan.pretraining_curves(encoder) for encoder in plan.pretrained()]
     for dataset in plan.config.datasets:
         paths += [*plan.images(dataset), plan.labels(dataset)]
     paths += [plan.audit(task) for task in plan.config.tasks]
@@ -87,6 +89,7 @@ def load(plan: Plan) -> Results:
         datasets=[_dataset(plan, name) for name in config.datasets],
         audits={task: _frame(plan.audit(task)) for task in config.tasks},
         encoders={name: artifacts.read_metadata(plan.encoder(name)) for name in used_encoders(plan)},
+        pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )
 
 
@@ -95,6 +98,8 @@ def union_of_metrics(plan: Plan) -> Any:
     import pyarrow as pa
 
     tables = [artifacts.read_table(plan.metrics(task, model)) for task, model in plan.task_models()]
+    if not tables:  # a config that only pretrains
+        return pa.table({"task": pa.array([], pa.string())})
     if not tables:  # a config that only pretrains
         return table_of([])
     return pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")

@@ -12,6 +12,8 @@ from visionfm.evaluation.report_data import Results
 from visionfm.evaluation.report_tables import Cell, Table
 from visionfm.evaluation.report_words import NO_VALUE, count, listed
 
+PRETRAINED = "pretrain"  # the source's name of encoders trained here
+
 
 def source(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return where an encoder's weights came from."""
@@ -20,8 +22,8 @@ def source(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def is_untrained(metadata: Mapping[str, str]) -> bool:
-    """Return whether an encoder was made from no weights file."""
-    return not source(metadata).get("sha256")
+    """Return whether an encoder was made from no weights file, and not trained here."""
+    return not source(metadata).get("sha256") and source(metadata).get("name") != PRETRAINED
 
 
 def encoders_table(results: Results) -> Table:
@@ -44,6 +46,7 @@ def encoders_table(results: Results) -> Table:
         origin = source(metadata)
         models = [model for model, encoders in results.config.models.items() if name in encoders.values()]
         weights = "random (untrained)" if is_untrained(metadata) else str(origin.get("name") or NO_VALUE)
+        weights = "pretrained here" if origin.get("name") == PRETRAINED else weights
         key = f"key {origin['key']}" if origin.get("key") else ""
         rows.append(
             [
@@ -64,7 +67,8 @@ def encoders_table(results: Results) -> Table:
 
 
 def _triple(text: str) -> str:
-    return ", ".join(f"{value:.3f}" for value in json.loads(text))
+    values = json.loads(text)
+    return "by modality" if values is None else ", ".join(f"{value:.3f}" for value in values)
 
 
 def import_notes(results: Results) -> list[str]:

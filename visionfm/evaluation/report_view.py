@@ -12,6 +12,7 @@ from visionfm.evaluation.report_data import Results, TaskModel
 from visionfm.evaluation.report_datasets import AuditView, DatasetView, audit_view, dataset_view
 from visionfm.evaluation.report_encoders import encoders_table, import_notes, is_untrained
 from visionfm.evaluation.report_models import ModelView, model_view
+from visionfm.evaluation.report_pretraining import PretrainingView, pretraining_views
 from visionfm.evaluation.report_tables import Cell, Headline, Table, counted, headlines
 from visionfm.evaluation.report_words import BASELINES, FUSIONS, SPLITS, TARGET_TYPES, count, listed
 from visionfm.progress import track
@@ -45,6 +46,7 @@ class Page:
     datasets: list[DatasetView]
     encoders: Table
     encoder_notes: list[str]
+    pretraining: list[PretrainingView]
     config_yaml: str
     stages: Table
 
@@ -94,6 +96,7 @@ def page(results: Results, config: Mapping[str, Any]) -> Page:
         datasets=datasets,
         encoders=encoders_table(results),
         encoder_notes=import_notes(results),
+        pretraining=pretraining_views(results),
         config_yaml=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         stages=Table(
             "Versions of the stages",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.artifact_files import put_back
+from visionfm.config.schema_base import Statistics
 from visionfm.config.settings_pretraining import PretrainSettings
 from visionfm.distributed import choose_device, this_process
 from visionfm.encoders.checksum import sha256_of
@@ -68,7 +69,8 @@ def main(args: argparse.Namespace) -> None:
     settings = PretrainSettings.model_validate_json(args.settings)
     monitors = args.log.with_suffix("") if args.log else args.out.parent / "pretraining" / "monitors"
     files = Files(args.out, args.training_out, monitors, args.threads, args.resume)
-    source = sources.from_arguments(args, settings.datasets, settings.statistics)
+    given = {name: said for name, said in settings.statistics.items() if isinstance(said, Statistics)}
+    source = sources.from_arguments(args, settings.datasets, given)
     init = _init_sha256(settings, args.weights_sum)
     pretrain(settings, source, files, init_sha256=init, knn_files=(args.knn_labels, args.knn_root))
 
@@ -156,6 +158,11 @@ def _begin(settings: PretrainSettings, source: ImageSource, folder: Folder, lead
         if len(image_ids) != len(source):
             log.info("pretrain: goes on with the %s images that it began with", f"{len(image_ids):,}")
         return source.take(image_ids).with_statistics(statistics)
+    if "auto" in settings.statistics.values():
+        from visionfm.pretraining.measuring import measure
+
+        measured = measure(source, settings.recipe.image_size, settings.workers, settings.interpolation)
+        source = source.with_statistics({**measured, **source.statistics})
     if leads:
         folder.mention_others()
         folder.begin(source.image_ids, source.statistics)

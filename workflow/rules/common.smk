@@ -207,4 +207,9 @@ def reported(wildcards):
             PLAN.encoder(encoder)
             for encoder in dict.fromkeys(encoder for encoder, _ in PLAN.extractions())
         ]
+        + [
+            path
+            for encoder in PLAN.pretrained()
+            for path in (PLAN.encoder(encoder), PLAN.pretraining_curves(encoder))
+        ]
     )

@@ -61,9 +61,53 @@ rule pretrain:
         " --settings {params.settings:q} --log {log:q}"
 
 
+rule measure:
+    input:
+        images=lambda w: [
+            path for d in PLAN.measured_datasets(w.encoder) for path in PLAN.images(d)
+        ],
+        labels=lambda w: [
+            PLAN.labels(d)
+            for d in PLAN.measured_datasets(w.encoder)
+            if d not in CONFIG.encoders[w.encoder].trained_on
+        ],
+    output:
+        "results/encoders/{encoder}/statistics.json",
+    log:
+        "results/logs/measure/{encoder}.log",
+    benchmark:
+        "results/benchmarks/measure/{encoder}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 4
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
+    params:
+        images=lambda w: [
+            f"{d}={path}"
+            for d in PLAN.measured_datasets(w.encoder)
+            for path in PLAN.images(d)
+        ],
+        labels=lambda w: [
+            f"{d}={PLAN.labels(d)}"
+            for d in PLAN.measured_datasets(w.encoder)
+            if d not in CONFIG.encoders[w.encoder].trained_on
+        ],
+        root=lambda w: [
+            f"{d}={CONFIG.datasets[d].root}" for d in PLAN.measured_datasets(w.encoder)
+        ],
+        settings=lambda w: text(PLAN.measure_settings(w.encoder)),
+        version=VERSIONS["measure"],
+    shell:
+        "visionfm measure --images {params.images:q} --labels {params.labels:q} --root {params.root:q} --out {output:q}"
+        " --settings {params.settings:q} --log {log:q}"
+
+
 rule import_encoder:
     input:
         sum=lambda w: PLAN.weights_sum(w.encoder),
+        statistics=lambda w: PLAN.statistics(w.encoder),
     output:
         "results/encoders/{encoder}/encoder.safetensors",
     log:
@@ -80,8 +124,11 @@ rule import_encoder:
         runtime=growing(30),
     params:
         sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
+        measured=lambda w: [
+            f"--statistics={path}" for path in PLAN.statistics(w.encoder)
+        ],
         settings=lambda w: text(PLAN.import_settings(w.encoder)),
         version=VERSIONS["import"],
     shell:
-        "visionfm import {params.sum:q} --out {output:q}"
+        "visionfm import {params.sum:q} {params.measured:q} --out {output:q}"
         " --settings {params.settings:q} --log {log:q}"

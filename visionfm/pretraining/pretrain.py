@@ -22,6 +22,7 @@ from visionfm.errors import ArtifactError, DataError, UsageError
 from visionfm.pretraining import source as sources
 from visionfm.pretraining.checkpoints import Folder
 from visionfm.pretraining.source import ImageSource
+from visionfm.pretraining.staging import on_local_disk
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     monitors = args.log.with_suffix("") if args.log else args.out.parent / "pretraining" / "monitors"
     files = Files(args.out, args.training_out, monitors, args.threads, args.resume)
     given = {name: said for name, said in settings.statistics.items() if isinstance(said, Statistics)}
-    source = sources.from_arguments(args, settings.datasets, given)
+    source = on_local_disk(sources.from_arguments(args, settings.datasets, given))
     init = _init_sha256(settings, args.weights_sum)
     pretrain(settings, source, files, init_sha256=init, knn_files=(args.knn_labels, args.knn_root))
 

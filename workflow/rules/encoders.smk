@@ -43,7 +43,8 @@ rule pretrain:
     resources:
         **devices(pretrain_gpus, pretrain_nodes),
         mem_mb=pretrain_resource("mem_mb", 32000),
-        runtime=pretrain_resource("runtime", 1440),
+        # Does not grow: at its limit a training goes back to the queue and on from there.
+        runtime=lambda w: given(PLAN.pretraining(w.encoder).resources, "runtime", 1440),
     params:
         images=lambda w: named(pretrain_images(w)),
         packs=lambda w: named(pretrain_packs(w)),

@@ -52,7 +52,7 @@ def test_several_gpus_are_one_process_each() -> None:
     command = became("--gpus", "4")
     assert command[1:4] == ["-m", "torch.distributed.run", "--standalone"]
     assert "--nproc-per-node=4" in command
-    assert command[-5:] == ["-m", "visionfm", *STAGE]
+    assert command[-6:] == ["-m", "--", "visionfm", *STAGE]
 
 
 def test_several_nodes_start_one_task_each_which_starts_torchrun(
@@ -65,7 +65,7 @@ def test_several_nodes_start_one_task_each_which_starts_torchrun(
     inside = step[step.index("launch") + 1 : step.index("--")]
     command = became(*inside)
     assert {"--nnodes=2", "--nproc-per-node=2", "--rdzv-id=12", "--rdzv-endpoint=10.0.0.7:29512"} <= set(command)
-    assert command[-5:] == ["-m", "visionfm", *STAGE]
+    assert command[-6:] == ["-m", "--", "visionfm", *STAGE]
 
 
 def test_several_nodes_without_slurm_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,3 +84,13 @@ def test_a_step_on_fewer_nodes_is_an_error(
 def test_no_stage_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["launch", "--gpus", "1"]) == 2
     assert "no stage" in capsys.readouterr().err
+
+
+def test_torchrun_leaves_the_options_of_a_stage_alone() -> None:
+    """Its own parser would take `--log` for an abbreviation."""
+    from torch.distributed.run import parse_args
+
+    command = became("--gpus", "2")
+    taken = parse_args([*command[3:], "--log", "x.log", "--settings", "{}"])
+    assert (taken.training_script, taken.module) == ("visionfm", True)
+    assert taken.training_script_args == [*STAGE, "--log", "x.log", "--settings", "{}"]

@@ -63,7 +63,8 @@ def _torchrun(meeting: list[str], gpus: int, stage: list[str]) -> list[str]:
     # No restarts in place: a process that ended took its share of the work along, and the job's retry goes on from the
     # last state that was saved.
     run = [sys.executable, "-m", "torch.distributed.run", *meeting, "--max-restarts=0"]
-    return [*run, f"--nproc-per-node={max(1, gpus)}", "-m", "visionfm", *stage]
+    # After `--` torchrun takes nothing for an option of its own: the stage has a --log, and torchrun a --log-dir.
+    return [*run, f"--nproc-per-node={max(1, gpus)}", "-m", "--", "visionfm", *stage]
 
 
 def _on_each_node(args: argparse.Namespace, stage: list[str]) -> list[str]:

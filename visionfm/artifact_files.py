@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,26 +41,41 @@ def publish(path: str | Path, data: bytes | bytearray | memoryview) -> None:
     A full disk raises DataError and leaves the old file whole.
     """
     path = Path(path)
+    with temporary_for(path, len(data)) as temporary:
+        with temporary.open("xb") as handle:
+            handle.write(data)
+        publish_file(temporary, path)
+
+
+@contextlib.contextmanager
+def temporary_for(path: Path, needed: int = 0) -> Iterator[Path]:
+    """Yield a hidden name beside `path` to write to; whatever still lies there afterwards is removed.
+
+    Errors of the file system inside the block become DataError; `needed` bytes must be free at its start.
+    """
     temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(path.parent, len(data))
+        _check_space(path.parent, needed)
         try:
-            with temporary.open("xb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            kept = kept_path(path)
-            if kept is not None:
-                _link(temporary, kept)
-            temporary.replace(path)
+            yield temporary
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-        for folder in (path.parent, *([kept.parent] if kept is not None else [])):
-            _sweep(folder)
     except OSError as error:
-        _explain(error, path, len(data))
+        _explain(error, path, needed)
+
+
+def publish_file(temporary: Path, path: Path) -> None:
+    """Give a finished temporary file its name, after its bytes are on the disk; keep a hard link."""
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    kept = kept_path(path)
+    if kept is not None:
+        _link(temporary, kept)
+    temporary.replace(path)
+    _sync_folder(path.parent)
+    for folder in (path.parent, *([kept.parent] if kept is not None else [])):
+        _sweep(folder)
 
 
 def _sweep(folder: Path) -> None:

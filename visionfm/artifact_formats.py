@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ UNREADABLE = (
     MemoryError,
     RuntimeError,
     struct.error,
+    zipfile.BadZipFile,
 )
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
@@ -156,6 +158,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
         with h5py.File(path, "r", locking=False) as file:
             return {name: bytes(text).decode() for name, text in file.attrs.items()}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return dict(json.loads(archive.comment))
     if path.suffix == ".json":
         return dict(json.loads(path.read_text(encoding="utf-8"))["visionfm"])
     if path.suffix in (".html", ".svg"):
@@ -164,7 +169,7 @@ def read_metadata(path: Path) -> dict[str, str]:
             raise ValueError("no metadata comment at its end")
         return dict(json.loads(tail[: -len(COMMENT[1])]))
     raise ValueError(
-        f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .json .html .svg"
+        f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .zip .json .html .svg"
     )
 
 

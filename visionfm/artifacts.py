@@ -75,7 +75,10 @@ def recall(path: str | Path, made_by: Provenance) -> bool:
 # --- writing each format --------------------------------------------------------------------------------------------
 
 
-def _metadata(made_by: Provenance, schema: str, payload_sha256: str, extra: Mapping[str, str]) -> dict[str, str]:
+def unsealed_metadata(
+    made_by: Provenance, schema: str, payload_sha256: str, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """Return all metadata of an artefact, `file_sha256` still zeros."""
     metadata = {
         "schema": schema,
         "stage": made_by.stage,
@@ -96,6 +99,14 @@ def _publish_sealed(path: str | Path, data: bytes | bytearray) -> None:
     at = next(place for place, value in _seals(data) if value == UNSEALED.encode())
     sealed[at : at + len(UNSEALED)] = hashlib.sha256(data).hexdigest().encode()
     publish(path, sealed)
+
+
+def seal_file(path: Path) -> None:
+    """Fill in `file_sha256` of a file that was written with zeros there."""
+    with path.open("r+b") as handle, mmap.mmap(handle.fileno(), 0) as view:
+        at = next(place for place, value in _seals(view) if value == UNSEALED.encode())
+        view[at : at + len(UNSEALED)] = hashlib.sha256(view).hexdigest().encode()
+        view.flush()
 
 
 def _seals(data: bytes | bytearray | mmap.mmap) -> Iterator[tuple[int, bytes]]:
@@ -120,7 +131,7 @@ def write_table(
     extra = extra or {}
     said = {name: text for name, text in extra.items() if name not in not_payload}
     payload = formats.table_digest(table, not_payload, said)
-    _publish_sealed(path, formats.table_bytes(table, _metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.table_bytes(table, unsealed_metadata(made_by, schema, payload, extra)))
 
 
 def write_tensors(
@@ -134,7 +145,7 @@ def write_tensors(
     """Publish numpy arrays as safetensors with a sorted header, so that equal tensors give equal bytes."""
     extra = extra or {}
     payload = formats.arrays_digest(tensors, extra)
-    _publish_sealed(path, formats.tensors_bytes(tensors, _metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.tensors_bytes(tensors, unsealed_metadata(made_by, schema, payload, extra)))
 
 
 def write_hdf5(
@@ -148,7 +159,7 @@ def write_hdf5(
     """Publish arrays (lists of str allowed) as HDF5, built in memory: a full disk under an open one is a crash."""
     extra = extra or {}
     payload = formats.arrays_digest(arrays, extra)
-    _publish_sealed(path, formats.hdf5_bytes(arrays, _metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.hdf5_bytes(arrays, unsealed_metadata(made_by, schema, payload, extra)))
 
 
 def write_text(
@@ -157,13 +168,13 @@ def write_text(
     """Publish an HTML or SVG page with its metadata in a trailing comment."""
     extra = extra or {}
     payload = hashlib.sha256(text.encode()).hexdigest()
-    _publish_sealed(path, formats.text_bytes(text, _metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.text_bytes(text, unsealed_metadata(made_by, schema, payload, extra)))
 
 
 def write_json(path: str | Path, content: Mapping[str, Any], made_by: Provenance, *, schema: str) -> None:
     """Publish a small JSON object, its metadata under `visionfm`."""
     payload = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    _publish_sealed(path, formats.json_bytes(content, _metadata(made_by, schema, payload, {})))
+    _publish_sealed(path, formats.json_bytes(content, unsealed_metadata(made_by, schema, payload, {})))
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

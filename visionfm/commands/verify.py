@@ -9,7 +9,7 @@ from visionfm import artifacts
 from visionfm.errors import ArtifactError, Problems
 
 log = logging.getLogger("visionfm")
-SUFFIXES = (".parquet", ".h5", ".safetensors", ".json", ".html", ".svg")
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -83,6 +83,7 @@ def _lay_out(file: Any, name: str, layout: Layout, small: Mapping[str, Any], met
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    properties.set_obj_track_times(False)  # no dates: equal content, equal bytes
     kind = h5py.h5t.py_create(np.dtype(layout.dtype))
     h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(layout.shape), dcpl=properties)
     for key, text in sorted(metadata.items()):

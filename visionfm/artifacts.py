@@ -215,6 +215,11 @@ def read_hdf5(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[d
     return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names)), metadata
 
 
+def read_hdf5_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return some arrays of an HDF5 artefact that was checked before."""
+    return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names))  # type: ignore[no-any-return]
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """Return the content of a checked JSON artefact, without its metadata."""
     read_metadata(path)

@@ -25,6 +25,7 @@ STAGES = {
     "measure": ("visionfm.pretraining.measure", "mean and standard deviation of an encoder's images"),
     "import": ("visionfm.encoders.importing", "turn a checkpoint of any dialect into an encoder"),
     "extract": ("visionfm.features.extract", "encode each image once into a feature cache"),
+    "dense": ("visionfm.features.dense", "encode each image once into a cache of patch tokens"),
     "fuse": ("visionfm.features.fuse", "join labelled images into a task's samples"),
     "train": ("visionfm.decoders.train", "train a decoder on cached features"),
     "predict": ("visionfm.decoders.predict", "apply a decoder"),

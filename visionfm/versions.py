@@ -14,6 +14,7 @@ VERSIONS = {
     "pack": 1,
     "pretrain": 1,
     "extract": 1,
+    "dense": 1,
     "fuse": 1,
     "train": 1,
     "predict": 1,

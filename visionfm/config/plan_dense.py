@@ -28,8 +28,8 @@ class DensePlan(Names):
             never=all(task.tile_overlap is not None for task in tasks),
             device=block.device,
             gpu=self.extract_gpu(encoder),
-            batch_size=block.batch_size,
             workers=block.workers,
+            max_rows=self.config.datasets[dataset].max_rows,
         )
 
     def _reading(self, encoder: str, dataset: str) -> d.Reading:

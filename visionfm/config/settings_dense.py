@@ -41,8 +41,8 @@ class DenseSettings(Reading):
     never: bool = False  # every task that reads it computes tokens in its loop: nothing is worth caching
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu: int = 0
-    batch_size: int = 32
     workers: int = 2
+    max_rows: int = 100_000
 
 
 class DenseTrainSettings(Settings):

@@ -6,7 +6,6 @@ outputs, T labels.
 """
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from torch import nn
 
 from visionfm.decoders.decoder import Decoder
 from visionfm.decoders.kinds import Kind
+from visionfm.decoders.loop import Loop
 from visionfm.decoders.recipes import Recipe
-from visionfm.decoders.resume import State, StateFile
 from visionfm.decoders.streams import Stream
-from visionfm.errors import DataError, Stopped
+from visionfm.errors import DataError
 from visionfm.interruption import StopFlag
 from visionfm.randomness import derived_seed
 
@@ -118,21 +117,23 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW([g for g in groups if g["params"]], recipe.lr, weight_decay=recipe.weight_decay)
 
 
-class Training:
+class Training(Loop):
     """One run of the loop over one decoder."""
+
+    network: Decoder
+    recipe: Recipe
 
     def __init__(
         self, network: Decoder, train: Batches, validation: Batches, kind: Kind, recipe: Recipe, seed: int
     ) -> None:
         """All on one device; raises DataError where BatchNorm would meet a single sample."""
+        super().__init__()
         self.network, self.train, self.validation, self.kind = network, train, validation, kind
         self.recipe, self.seed = recipe, seed
         self.batch_size = recipe.batch(len(train))
         self.inputs = max(features_RVF.shape[2] for features_RVF in train.streams)
         self.optimizer = optimizer_of(network, recipe)
         self.batch_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
-        self.history: list[dict[str, Any]] = []
-        self.best: dict[str, torch.Tensor] = {}
         if self.batch_norm and min(self.batch_size, len(train)) < 2:
             raise DataError(
                 "BatchNorm cannot be trained on one sample at a time",
@@ -142,37 +143,6 @@ class Training:
             )
         if self.batch_norm and len(train) % self.batch_size == 1:
             log.info("train: the last batch of each epoch has one sample, which BatchNorm cannot use: it is left out")
-
-    def run(self, stop: StopFlag, file: StateFile | None = None, checkpoint_minutes: float = 10) -> None:
-        """Train to the end, or raise Stopped with the state saved, as soon as `stop` says so.
-
-        Afterwards `best` holds the weights of the best epoch, `history` a row an epoch.
-        """
-        saved_at = time.monotonic()
-        while self.history_goes_on():
-            before = self.state()
-            if not self._epoch(stop):
-                if file is not None:
-                    file.save(before)
-                raise Stopped(
-                    f"train: stopped by {stop.signal_name} after epoch {len(self.history)}",
-                    do="run the same command again; it goes on from there",
-                )
-            if file is not None and time.monotonic() - saved_at > 60 * checkpoint_minutes:
-                file.save(self.state())
-                saved_at = time.monotonic()
-
-    def history_goes_on(self) -> bool:
-        """Tell whether there is an epoch to train: neither all done nor `patience` epochs without a better one."""
-        done = len(self.history)
-        if done == 0 or self.recipe.patience is None:
-            return done < self.recipe.epochs
-        return done < self.recipe.epochs and done - self.best_epoch < self.recipe.patience
-
-    @property
-    def best_epoch(self) -> int:
-        """The best epoch so far, from 1."""
-        return int(max(row["epoch"] for row in self.history if row["best"]))
 
     def _epoch(self, stop: StopFlag) -> bool:
         """Train and score one epoch; False where a stop came first."""
@@ -224,43 +194,8 @@ class Training:
                 continue
             yield train.features(at_B, view_NS[at_B]), present_NS[at_B], train.times(at_B), train.truth_NT[at_B]
 
-    def _note(self, epoch: int, train_loss: float, lr: float) -> None:
-        outputs_NK = outputs_of(self.network, self.validation)
-        validation_loss, score = self.kind.score(outputs_NK, self.validation.truth_NT)
-        if not np.isfinite([validation_loss, score]).all():
-            raise DataError(
-                "the validation loss is not a finite number",
-                expected="a finite loss",
-                found=str(validation_loss),
-                where=f"epoch {epoch + 1}",
-                do="lower the learning rate `lr`; nothing was written",
-            )
-        before = max((row["selection"] for row in self.history), default=-np.inf)
-        # Ties: the published scores take the later epoch, a loss the earlier one.
-        better = score > before or (score == before and self.recipe.selection != "loss")
-        if better:
-            self.best = _copy(self.network.state_dict())
-        row = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": validation_loss, "selection": score}
-        self.history.append({**row, "lr": lr, "best": better})
-
-    # --- state ------------------------------------------------------------------------------------------------------
-
-    def state(self) -> State:
-        """Return a copy of all that the next epochs depend on."""
-        moments = self.optimizer.state_dict()["state"]
-        flat = [(f"{at}.{name}", value) for at, entry in moments.items() for name, value in entry.items()]
-        optimizer = {name: value.clone() for name, value in flat if value is not None}
-        return State(_copy(self.network.state_dict()), self.best, optimizer, list(self.history))
-
-    def restore(self, state: State) -> None:
-        """Go on from a state."""
-        self.network.load_state_dict(state.model)
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state.optimizer.items():
-            at, _, rest = name.partition(".")
-            moments.setdefault(int(at), {})[rest] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.best, self.history = state.best, list(state.history)
+    def _validate(self) -> tuple[float, float]:
+        return self.kind.score(outputs_of(self.network, self.validation), self.validation.truth_NT)
 
 
 def drop_modalities(
@@ -293,7 +228,3 @@ def outputs_of(
             view_BS = torch.full((len(at_B), len(batches.streams)), view, device=at_B.device)
             parts.append(network(batches.features(at_B, view_BS), present_NS[at_B], batches.times(at_B)))
     return torch.cat(parts)
-
-
-def _copy(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in tensors.items()}

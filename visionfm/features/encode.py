@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from visionfm.config.settings import ExtractSettings
-    from visionfm.encoders.vit import Encoder
+    from visionfm.encoders.vit import Encoder, Precision
 
 log = logging.getLogger("visionfm")
 PART_IMAGES, PART_S = 1024, 60.0
@@ -84,7 +84,7 @@ class Encoding:
         self.settings = settings
         self.process = this_process()
         self.device = choose_device(settings.device, settings.gpu, self.process.local_rank)
-        self.encoder = _load(encoder_path, settings, self.device)
+        self.encoder = load(encoder_path, settings.size, settings.precision, self.device)
         on_gpu = self.device.type == "cuda"
         self.reading = Reading(
             root,
@@ -155,7 +155,8 @@ def cpu_rows(encoder: "Encoder", size_px: int) -> int:
     return min(max(fitting - fitting % CPU_ROWS[0], CPU_ROWS[0]), CPU_ROWS[1])
 
 
-def _load(path: Path, settings: "ExtractSettings", device: "torch.device") -> "Encoder":
+def load(path: Path, size: int, precision: "Precision", device: "torch.device") -> "Encoder":
+    """Return an encoder for images of `size` px on its device, with reproducible arithmetic on a GPU."""
     import torch
 
     from visionfm.encoders.vit import load_encoder
@@ -167,7 +168,7 @@ def _load(path: Path, settings: "ExtractSettings", device: "torch.device") -> "E
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
         torch.cuda.set_device(device)
-    return load_encoder(path, image_size=settings.size, device=device, precision=settings.precision)
+    return load_encoder(path, image_size=size, device=device, precision=precision)
 
 
 def _encode_all(

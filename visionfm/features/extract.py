@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.config.settings import ExtractSettings
+from visionfm.config.settings_dense import DenseSettings
 from visionfm.data.transforms import VIEWS, transform_name
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.rows import PartFiles, RowBank, RowIdentity, write_cache
@@ -66,7 +67,7 @@ def what_matters(settings: ExtractSettings) -> dict[str, Any]:
     return {**chosen, "views": _views(settings)}
 
 
-def read_index(path: Path, settings: ExtractSettings) -> list[IndexedImage]:
+def read_index(path: Path, settings: ExtractSettings | DenseSettings) -> list[IndexedImage]:
     """Return the usable images of images.parquet in path order.
 
     Raises DataError listing the bad ones, unless they are to be skipped, and when there are more than `max_rows`.

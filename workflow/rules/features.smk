@@ -28,6 +28,32 @@ rule extract:
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
 
 
+rule dense:
+    input:
+        images=shard_images,
+        encoder="results/encoders/{encoder}/encoder.safetensors",
+    output:
+        "results/features/{encoder}/{dataset}.dense{size}{shard}.h5",
+    log:
+        "results/logs/dense/{encoder}/{dataset}.dense{size}{shard}.log",
+    benchmark:
+        "results/benchmarks/dense/{encoder}/{dataset}.dense{size}{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: lambda w: given(CONFIG.encoders[w.encoder].resources, "threads", 4)
+    resources:
+        gpu=lambda w: PLAN.extract_gpu(w.encoder),
+        mem_mb=extract_resource("mem_mb", 8000),
+        runtime=extract_resource("runtime", 240),
+    params:
+        root=root,
+        settings=lambda w: text(PLAN.dense_settings(w.encoder, w.dataset, int(w.size))),
+        version=VERSIONS["dense"],
+    shell:
+        "visionfm dense --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
+        " --out {output:q} --settings {params.settings:q} --log {log:q}"
+
+
 rule export:
     input:
         "results/features/{encoder}/{dataset}.cls{size}{shard}.h5",

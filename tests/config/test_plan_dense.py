@@ -54,16 +54,17 @@ def test_masks_and_probabilities_are_artefacts_of_segmentation_alone() -> None:
     plan = Plan(parse_config(RAW))
     run = "results/tasks/vessels/m/seed0"
     assert {f"{run}/masks.zip", f"{run}/probabilities.zip"} <= set(plan.everything())
-    assert not plan.masks("points", "m", "seed0") and not plan.probabilities("points", "m", "seed0")
+    assert not plan.masks("points", "m", "seed0") and plan.dense_predict_settings("vessels", "m", "seed0").probabilities
     without = Plan(parse_config(changed("vessels", probabilities=False)))
-    assert not without.probabilities("vessels", "m", "seed0")
+    assert not without.dense_predict_settings("vessels", "m", "seed0").probabilities
 
 
 def test_four_views_are_cached_where_flips_train_on_them() -> None:
     plan = Plan(parse_config(RAW))
     assert plan.dense_settings("fundus", "drive", 512).views == ["identity", "h", "v", "hv"]
     assert plan.dense_settings("fundus", "other", 512).views == ["identity"]
-    assert plan.dense_settings("fundus", "drive", 256).max_gb == 1
+    points = plan.dense_settings("fundus", "drive", 256)
+    assert points.max_gb == 1 and points.views == ["identity", "h"], "points change places from left to right alone"
     rich = Plan(parse_config(changed("vessels", training={"augmentation": "rich"})))
     assert rich.dense_settings("fundus", "drive", 512).views == ["identity"]
 

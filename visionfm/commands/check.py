@@ -22,7 +22,7 @@ def main(args: argparse.Namespace) -> None:
     log.info(
         "%s: no errors. %d datasets, %d encoders, %d feature caches, %d tasks, %d decoders.",
         *(", ".join(str(path) for path in args.config), len(config.datasets), len(config.encoders)),
-        *(len(plan.extractions()), len(config.tasks), decoders),
+        *(len(plan.extractions()) + len(plan.dense_extractions()), len(config.tasks), decoders),
     )
     for name, dataset in config.datasets.items():
         if not Path(dataset.root).is_dir():

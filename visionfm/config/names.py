@@ -49,12 +49,16 @@ class Names:
         """Return the side of a dense task's input in px."""
         return self.config.tasks[task].image_size or DENSE_SIZE_PX
 
+    def has_masks(self, task: str) -> bool:
+        """Tell whether a task predicts masks."""
+        return self.config.tasks[task].kind == "segmentation"
+
     def has_probabilities(self, task: str) -> bool:
-        """Tell whether a task's probability maps are written: on request, else where a mask has two classes."""
+        """Tell whether a task writes probability maps: on request, else where a mask has two classes."""
         block = self.config.tasks[task]
         classes = [t.classes if isinstance(t.classes, int) else len(t.classes or ()) for t in block.targets.values()]
         wanted = classes == [2] if block.probabilities is None else block.probabilities
-        return block.kind == "segmentation" and wanted
+        return self.has_masks(task) and wanted
 
     def task_datasets(self, task: str) -> list[str]:
         """Return a task's datasets, the external ones last."""
@@ -225,13 +229,9 @@ class Names:
         return f"{ROOT}/tasks/{task}/{model}/{run}/predictions.parquet"
 
     def masks(self, task: str, model: str, run: str) -> list[str]:
-        """Return the archive of a decoder's masks; none where the task predicts no masks."""
-        wanted = self.config.tasks[task].kind == "segmentation"
-        return [f"{ROOT}/tasks/{task}/{model}/{run}/masks.zip"] if wanted else []
-
-    def probabilities(self, task: str, model: str, run: str) -> list[str]:
-        """Return the archive of a decoder's probability maps; none where they are not written."""
-        return [f"{ROOT}/tasks/{task}/{model}/{run}/probabilities.zip"] if self.has_probabilities(task) else []
+        """Return the archives of a decoder's masks and probability maps; none where the task predicts no masks."""
+        folder = f"{ROOT}/tasks/{task}/{model}/{run}"
+        return [f"{folder}/masks.zip", f"{folder}/probabilities.zip"] if self.has_masks(task) else []
 
     def metrics(self, task: str, model: str) -> str:
         """Return the metrics of all runs of a task's model."""
@@ -267,6 +267,5 @@ class Names:
                     self.training(task, model, run),
                     self.predictions(task, model, run),
                     *self.masks(task, model, run),
-                    *self.probabilities(task, model, run),
                 ]
         return list(dict.fromkeys(paths))

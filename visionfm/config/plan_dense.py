@@ -2,6 +2,7 @@
 
 from visionfm.config import settings_dense as d
 from visionfm.config.names import Names
+from visionfm.config.runs import read_run
 from visionfm.config.schema import Target, Task
 
 ALL_VIEWS = ["identity", "h", "v", "hv"]
@@ -18,11 +19,11 @@ class DensePlan(Names):
             for name, task in self.config.tasks.items()
             if (encoder, dataset, size) in [found for model in task.models for found in self.dense_caches(name, model)]
         ]
-        flips = any(_augmentation(t) == "flips" and t.tile_overlap is None for t in tasks if dataset in t.datasets)
+        views = {view for task in tasks for view in _views(task, dataset in task.datasets)}
         return d.DenseSettings(
             **self._reading(encoder, dataset).model_dump(),
             size=size,
-            views=ALL_VIEWS if flips or any(t.tta == "flips" for t in tasks) else ["identity"],
+            views=[view for view in ALL_VIEWS if view in views],
             bad_images=self.config.datasets[dataset].bad_images,
             max_gb=max(task.dense_cache.max_gb for task in tasks),
             never=all(task.tile_overlap is not None for task in tasks),
@@ -81,7 +82,8 @@ class DensePlan(Names):
             head=block.head,
             swaps=block.swaps,
             tile_overlap=block.tile_overlap,
-            seed=int(run.removeprefix("seed")),
+            seed=read_run(run).seed or 0,
+            threads=block.training.resources.threads or 2,
             **chosen,
         )
 
@@ -97,15 +99,28 @@ class DensePlan(Names):
             modalities=self.task_modalities(task),
             datasets=self._readings(task, model),
             size=self.dense_size(task),
+            swaps=block.swaps,
             tile_overlap=block.tile_overlap,
             probabilities=self.has_probabilities(task),
+            tubular=any(_tubular(name, target) for name, target in block.targets.items()),
             tta=block.tta,
             device=block.training.device,
+            threads=block.training.resources.threads or 2,
         )
 
 
+def _tubular(name: str, target: Target) -> bool:
+    return "vessel" in name if target.tubular is None else target.tubular
+
+
+def _views(task: Task, trained_on: bool) -> list[str]:
+    """Return the views that a task reads of a dataset; of landmarks only left and right change places."""
+    flips = task.tta == "flips" or (trained_on and _augmentation(task) == "flips")
+    return (ALL_VIEWS if task.kind == "segmentation" else ALL_VIEWS[:2]) if flips else ALL_VIEWS[:1]
+
+
 def _augmentation(task: Task) -> str:
-    published = "rich" if task.kind == "landmarks" else "flips"  # the published landmark training has affine maps
+    published = "affine" if task.kind == "landmarks" else "flips"  # the published landmark training has affine maps
     recipes = {"sound": "flips", "published": published}
     return task.training.augmentation or recipes[task.training.recipe]
 

@@ -54,9 +54,10 @@ class DenseTraining(Strict):
     schedule: Literal["cosine", "step", "constant"] | None = Field(
         None, description="dense tasks: of the learning rate; step halves it every fifth of the epochs"
     )
-    augmentation: Literal["none", "flips", "rich"] | None = Field(
+    augmentation: Literal["none", "flips", "affine", "rich"] | None = Field(
         None,
-        description="dense tasks: flips use cached views; rich adds affine maps, scale and colour, and streams",
+        description="dense tasks: flips use cached views; affine (published for landmarks) adds small affine maps, rich"
+        " larger ones, scale and colour; both stream",
     )
     target_width: float | None = Field(
         None,
@@ -85,6 +86,7 @@ def dense_problem(task: Any) -> str | None:
     if task.fusion != "pooled" or task.unit != "image":
         return f"{task.kind} has unit image and fusion pooled"
     unused = [name for name in ("features", "modality_dropout") if name in task.training.model_fields_set]
+    unused += [name for name in ("train_fraction", "shots", "baselines") if name in task.model_fields_set]
     if unused:
         return f"{task.kind} has no {', '.join(unused)}"
     return _segmentation_problem(task) if task.kind == "segmentation" else _landmarks_problem(task)

@@ -1,13 +1,24 @@
 """The settings of dense tasks: their cache of patch tokens, their training, their predictions."""
 
+import json
 from typing import Literal
 
 from pydantic import Field
 
+from visionfm.config.schema_dense import DENSE_KINDS
 from visionfm.config.settings import Settings
 
 Precision = Literal["fp32", "bf16"]
-Augmentation = Literal["none", "flips", "rich"]
+Augmentation = Literal["none", "flips", "affine", "rich"]
+
+
+def is_dense(settings: str) -> bool:
+    """Tell whether the JSON of a stage's settings is of a dense task; what is no JSON is left to the stage."""
+    try:
+        content = json.loads(settings)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("kind") in DENSE_KINDS
 
 
 class DenseTarget(Settings):
@@ -69,22 +80,29 @@ class DenseTrainSettings(Settings):
     augmentation: Augmentation | None = None
     target_width: float | None = None
     device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 2  # of the CPU; the last bits of a sum can depend on it
     checkpoint_minutes: float = 10
 
 
 class DensePredictSettings(Settings):
-    """Of `predict`, for dense tasks; `targets` name the outputs of a published decoder file, which carries none."""
+    """Of `predict`, for dense tasks; `targets` name the outputs of a published decoder file, which carries none.
 
-    task: str
-    model: str
-    run: str
+    `size`, `swaps`, `tile_overlap` and `targets` are the decoder's own where its file says them.
+    """
+
+    task: str = ""
+    model: str = ""
+    run: str = ""
     kind: Literal["segmentation", "landmarks"]
-    targets: dict[str, DenseTarget]
-    modalities: list[str]
-    datasets: dict[str, Reading]
+    targets: dict[str, DenseTarget] = Field({})
+    modalities: list[str] = Field([])
+    datasets: dict[str, Reading] = Field({})
     size: int = 512
+    swaps: list[list[str]] = Field([])
     tile_overlap: float | None = None
-    probabilities: bool = False
+    probabilities: bool = True  # whether the archive of probability maps is filled
+    tubular: bool = False  # whether metrics of the mask include clDice
     tta: Literal["none", "flips"] = "none"
     splits: list[str] = Field(["validation", "test"])
     device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 2

@@ -6,6 +6,7 @@ been.
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ class Schedule(Protocol):
         """What the best epoch is chosen by, on validation."""
 
 
-class Loop:
+class Loop(ABC):
     """Epochs over something; a subclass trains one in `_epoch`, notes it, and scores in `_validate`."""
 
     network: nn.Module
@@ -47,11 +48,13 @@ class Loop:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] = {}
 
+    @abstractmethod
     def _epoch(self, stop: StopFlag) -> bool:
-        raise NotImplementedError
+        """Train one epoch and note it; False where a stop came first."""
 
+    @abstractmethod
     def _validate(self) -> tuple[float, float]:
-        raise NotImplementedError
+        """Return the loss on the validation set, and the score of which the highest makes the best epoch."""
 
     def run(self, stop: StopFlag, file: StateFile | None = None, checkpoint_minutes: float = 10) -> None:
         """Train to the end, or raise Stopped with the state saved, as soon as `stop` says so.

@@ -15,13 +15,16 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.config.settings import PredictSettings
+from visionfm.config.settings_dense import is_dense
 from visionfm.data.audit import by_dataset
 from visionfm.data.transforms import VIEWS
+from visionfm.decoders import dense_main
 from visionfm.decoders import streams as streams_of
+from visionfm.decoders.dense_train import add_dense_arguments
 from visionfm.decoders.samples import Samples, read_samples
 from visionfm.decoders.targets import targets_from_json, targets_to_json
 from visionfm.decoders.train import check_device, store_of
-from visionfm.errors import DataError
+from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FEATURES, FeatureStore
 
 if TYPE_CHECKING:
@@ -35,14 +38,21 @@ log = logging.getLogger("visionfm")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's files."""
     parser.add_argument("--decoder", required=True, type=Path, help="decoder.safetensors, or a published .pth")
-    parser.add_argument("--samples", required=True, type=Path, help="samples.parquet")
-    parser.add_argument("--features", required=True, nargs="+", metavar="DATASET=FILE", help="feature caches")
+    parser.add_argument("--samples", type=Path, help="samples.parquet")
+    parser.add_argument("--features", nargs="+", metavar="DATASET=FILE", help="feature caches")
     parser.add_argument("--out", required=True, type=Path, help="predictions.parquet")
+    add_dense_arguments(parser)
+    dense_main.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
+    if is_dense(args.settings):
+        dense_main.main(args)
+        return
     settings = PredictSettings.model_validate_json(args.settings)
+    if args.samples is None or args.features is None:
+        raise UsageError("the samples or their features are not given", expected="--samples FILE --features NAME=FILE")
     predict(args.decoder, args.samples, by_dataset(args.features), args.out, settings)
 
 

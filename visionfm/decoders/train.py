@@ -14,9 +14,11 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.config.settings import TrainSettings
+from visionfm.config.settings_dense import DenseTrainSettings, is_dense
 from visionfm.data.audit import by_dataset
 from visionfm.data.transforms import VIEWS
 from visionfm.decoders import streams as streams_of
+from visionfm.decoders.dense_train import DenseFiles, add_dense_arguments, train_dense
 from visionfm.decoders.parts import part_of
 from visionfm.decoders.recipes import Recipe, choose, is_single
 from visionfm.decoders.samples import Samples, read_samples
@@ -26,7 +28,8 @@ from visionfm.features.cache import FeatureStore
 
 if TYPE_CHECKING:
     from visionfm.decoders.decoder import Spec
-    from visionfm.decoders.training import Batches, Training
+    from visionfm.decoders.loop import Loop
+    from visionfm.decoders.training import Batches
 
 TRAINING_SCHEMA = "visionfm/training/1"
 BASELINE_HEADS = {"knn": "knn", "logreg": "linear"}
@@ -39,10 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", required=True, nargs="+", metavar="DATASET=FILE", help="feature caches")
     parser.add_argument("--out", required=True, type=Path, help="decoder.safetensors")
     parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row an epoch")
+    add_dense_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
+    if is_dense(args.settings):
+        dense = DenseTrainSettings.model_validate_json(args.settings)
+        files = DenseFiles(args.features, args.encoders, args.roots)
+        train_dense(args.train, files, args.out, args.training_out, dense)
+        return
     settings = TrainSettings.model_validate_json(args.settings)
     train(args.train, by_dataset(args.features), args.out, args.training_out, settings)
 
@@ -191,7 +200,7 @@ def _fit(
             network.load_state_dict(training.best)
             kind.fit(outputs_of(network, batches["train"]), batches["train"].truth_NT)
     extra["best_epoch"] = str(training.best_epoch)
-    artifacts.write_table(training_out, _table(training, sizes), made_by, schema=TRAINING_SCHEMA)
+    artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
     tensors = decoders.file_tensors(training.best, kind, known)
     artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
     file.remove()
@@ -260,7 +269,8 @@ def _fit_baseline(
     )
 
 
-def _table(training: "Training", sizes: dict[str, int]) -> Any:
+def training_table(training: "Loop", sizes: dict[str, int]) -> Any:
+    """Return a training's epochs, a row each, with the same sizes in all."""
     import pyarrow as pa
 
     rows = [{**row, "best": row["epoch"] == training.best_epoch} for row in training.history]

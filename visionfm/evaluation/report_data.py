@@ -61,7 +61,7 @@ class Results:
 
 def used_encoders(plan: Plan) -> list[str]:
     """Return the encoders that some task uses or that are pretrained here, in the config's order."""
-    used = {*(encoder for encoder, _ in plan.extractions()), *plan.pretrained()}
+    used = {*plan.encoders(), *plan.pretrained()}
     return [name for name in plan.config.encoders if name in used]
 
 

@@ -55,7 +55,7 @@ def read_batch(batch: Batch, reading: Reading) -> npt.NDArray[np.uint8]:
     images_BHWC = np.empty((reading.rows, reading.size_px, reading.size_px, 3), np.uint8)
     row = 0
     for path, image_id in batch.images:
-        small_HWC = resize_square(_decoded(path, image_id, reading), reading.size_px, reading.interpolation)
+        small_HWC = resize_square(read_image(path, image_id, reading), reading.size_px, reading.interpolation)
         for view in batch.views:
             images_BHWC[row] = flip(small_HWC, view)
             row += 1
@@ -63,7 +63,8 @@ def read_batch(batch: Batch, reading: Reading) -> npt.NDArray[np.uint8]:
     return images_BHWC
 
 
-def _decoded(path: str, image_id: str, reading: Reading) -> npt.NDArray[np.uint8]:
+def read_image(path: str, image_id: str, reading: Reading) -> npt.NDArray[np.uint8]:
+    """Return one image (H, W, 3) as it is before the resize; DataError where its bytes are not those of the index."""
     file = reading.root / path
     try:
         content = file.read_bytes()

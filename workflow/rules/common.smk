@@ -154,6 +154,11 @@ def extract_nodes(wildcards):
     return given(CONFIG.encoders[wildcards.encoder].resources, "nodes", 1)
 
 
+def dense_gpus(wildcards):
+    """Patch tokens are encoded by one process."""
+    return min(1, extract_gpus(wildcards))
+
+
 # --- tasks ---
 
 
@@ -166,6 +171,39 @@ def named_features(wildcards):
         f"{dataset}={path}"
         for dataset, path in PLAN.task_features(wildcards.task, wildcards.model)
     ]
+
+
+def one_of(names):
+    """A wildcard's constraint: one of these names, or nothing at all where there are none."""
+    return "|".join(names) or "(?!)"
+
+
+def dense_encoders(wildcards):
+    found = PLAN.dense_caches(wildcards.task, wildcards.model)
+    return list(dict.fromkeys(PLAN.encoder(encoder) for encoder, _, _ in found))
+
+
+def dense_files(wildcards):
+    """What dense tasks read beside their caches: encoders, for what is not cached, and the folders of the images."""
+    found = PLAN.dense_caches(wildcards.task, wildcards.model)
+    if not found:
+        return []
+    encoders = [f"{dataset}={PLAN.encoder(encoder)}" for encoder, dataset, _ in found]
+    roots = [f"{dataset}={CONFIG.datasets[dataset].root}" for _, dataset, _ in found]
+    return ["--encoders", *encoders, "--roots", *roots]
+
+
+def train_settings(wildcards):
+    if PLAN.is_dense(wildcards.task):
+        return PLAN.dense_train_settings(wildcards.task, wildcards.model, wildcards.run)
+    return PLAN.train_settings(wildcards.task, wildcards.run)
+
+
+def predict_settings(wildcards):
+    which = (wildcards.task, wildcards.model, wildcards.run)
+    if PLAN.is_dense(wildcards.task):
+        return PLAN.dense_predict_settings(*which)
+    return PLAN.predict_settings(*which)
 
 
 def train_resource(name, default):
@@ -203,6 +241,7 @@ def reported(wildcards):
             for dataset in CONFIG.datasets
             for path in [*PLAN.images(dataset), PLAN.labels(dataset)]
         ]
+<<<<<<< HEAD
         + [
             PLAN.encoder(encoder)
             for encoder in dict.fromkeys(encoder for encoder, _ in PLAN.extractions())
@@ -212,4 +251,7 @@ def reported(wildcards):
             for encoder in PLAN.pretrained()
             for path in (PLAN.encoder(encoder), PLAN.pretraining_curves(encoder))
         ]
+=======
+        + [PLAN.encoder(encoder) for encoder in PLAN.encoders()]
+>>>>>>> a472ce8 (Dense decoders: train and predict masks and points from cached or streamed tokens)
     )

@@ -42,15 +42,16 @@ rule dense:
         "../../environment.yml"
     threads: lambda w: given(CONFIG.encoders[w.encoder].resources, "threads", 4)
     resources:
-        gpu=lambda w: PLAN.extract_gpu(w.encoder),
+        **devices(dense_gpus),
         mem_mb=extract_resource("mem_mb", 8000),
         runtime=extract_resource("runtime", 240),
     params:
         root=root,
         settings=lambda w: text(PLAN.dense_settings(w.encoder, w.dataset, int(w.size))),
         version=VERSIONS["dense"],
+        launcher=lambda w: launcher(dense_gpus(w)),
     shell:
-        "visionfm dense --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
+        "{params.launcher} dense --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
 
 

@@ -5,6 +5,7 @@ rule train:
     input:
         train="results/tasks/{task}/{model}/train.parquet",
         features=task_features,
+        encoders=dense_encoders,
     output:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
         training="results/tasks/{task}/{model}/{run}/training.parquet",
@@ -21,11 +22,13 @@ rule train:
         runtime=train_resource("runtime", 240),
     params:
         features=named_features,
-        settings=lambda w: text(PLAN.train_settings(w.task, w.run)),
+        dense=dense_files,
+        settings=lambda w: text(train_settings(w)),
         version=VERSIONS["train"],
         launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
-        "{params.launcher} train --train {input.train:q} --features {params.features:q} --out {output.decoder:q}"
+        "{params.launcher} train --train {input.train:q} --features {params.features:q} {params.dense:q}"
+        " --out {output.decoder:q}"
         " --training-out {output.training:q} --settings {params.settings:q} --log {log:q}"
 
 
@@ -34,27 +37,68 @@ rule predict:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
         samples="results/tasks/{task}/{model}/samples.parquet",
         features=task_features,
+        encoders=dense_encoders,
     output:
         "results/tasks/{task}/{model}/{run}/predictions.parquet",
     log:
         "results/logs/predict/{task}.{model}.{run}.log",
     benchmark:
         "results/benchmarks/predict/{task}.{model}.{run}.tsv"
+    wildcard_constraints:
+        task=one_of(task for task in CONFIG.tasks if not PLAN.has_masks(task)),
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         **devices(train_gpus),
         mem_mb=growing(8000),
-        runtime=growing(60),
+        runtime=growing(120),
     params:
         features=named_features,
-        settings=lambda w: text(PLAN.predict_settings(w.task, w.model, w.run)),
+        dense=dense_files,
+        settings=lambda w: text(predict_settings(w)),
         version=VERSIONS["predict"],
         launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
         "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
+        " {params.dense:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
+
+
+rule predict_masks:
+    input:
+        decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
+        samples="results/tasks/{task}/{model}/samples.parquet",
+        features=task_features,
+        encoders=dense_encoders,
+    output:
+        table="results/tasks/{task}/{model}/{run}/predictions.parquet",
+        masks="results/tasks/{task}/{model}/{run}/masks.zip",
+        probabilities="results/tasks/{task}/{model}/{run}/probabilities.zip",
+    log:
+        "results/logs/predict/{task}.{model}.{run}.log",
+    benchmark:
+        "results/benchmarks/predict/{task}.{model}.{run}.tsv"
+    wildcard_constraints:
+        task=one_of(task for task in CONFIG.tasks if PLAN.has_masks(task)),
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        **devices(train_gpus),
+        mem_mb=growing(8000),
+        runtime=growing(120),
+    params:
+        features=named_features,
+        dense=dense_files,
+        settings=lambda w: text(predict_settings(w)),
+        version=VERSIONS["predict"],
+        launcher=lambda w: launcher(min(1, train_gpus(w))),
+    shell:
+        "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
+        " {params.dense:q}"
+        " --out {output.table:q} --masks-out {output.masks:q}"
+        " --probabilities-out {output.probabilities:q} --settings {params.settings:q} --log {log:q}"
 
 
 rule evaluate:

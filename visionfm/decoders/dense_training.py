@@ -1,0 +1,175 @@
+"""The training loop of dense decoders: batches of images with tokens, early stopping on validation, exact resume.
+
+All randomness of an epoch (order, flips, augmentation, dropout) comes from (seed, epoch). Validation goes image by
+image. Shapes: B batch, S px of the square input, K outputs, L levels, P patches, D width.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from visionfm.data.transforms import VIEWS, flip
+from visionfm.decoders.dense_decoder import DenseKind
+from visionfm.decoders.dense_examples import Example, augmented, cropped, flipped
+from visionfm.decoders.dense_recipes import DenseRecipe
+from visionfm.decoders.dense_tokens import TokenSource, Wanted
+from visionfm.decoders.landmarks import Landmarks
+from visionfm.decoders.loop import Loop
+from visionfm.errors import DataError
+from visionfm.interruption import StopFlag
+from visionfm.progress import track
+from visionfm.randomness import derived_seed
+
+Examples = Sequence[Example] | Callable[[int], Example]
+
+
+class DenseInput:
+    """Examples to what a dense head eats."""
+
+    def __init__(self, source: TokenSource, device: str) -> None:
+        """`source` gives the tokens, and the statistics that normalise the image."""
+        self.source, self.device = source, device
+
+    def __call__(self, wanted: Sequence[Wanted]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return tokens_BLPD and the normalised images (B, 3, S, S), each in its view."""
+        tokens_BLPD = torch.from_numpy(self.source.tokens(wanted)).to(self.device)
+        images = []
+        for one in wanted:
+            facts = self.source.facts[one.dataset]
+            pixels_HWC = flip(one.image_SSC, one.view).astype(np.float32) / np.float32(255)
+            images.append((pixels_HWC - np.array(facts.mean, np.float32)) / np.array(facts.std, np.float32))
+        images_BCSS = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(self.device)
+        return tokens_BLPD, images_BCSS
+
+
+class DenseTraining(Loop):
+    """One run of the loop over one dense head."""
+
+    recipe: DenseRecipe
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Sequence[Example],
+        validate: Callable[["DenseTraining"], tuple[float, float]],
+        kind: DenseKind,
+        recipe: DenseRecipe,
+        source: TokenSource,
+        seed: int,
+        device: str,
+        order: list[int],
+        tile_px: int | None = None,
+    ) -> None:
+        """`order` says which point becomes which in a mirror image; `tile_px`: train on random crops of that side."""
+        super().__init__()
+        self.network, self.train, self.kind, self.recipe = network, train, kind, recipe
+        self.validate, self.input, self.seed, self.order = validate, DenseInput(source, device), seed, order
+        self.device, self.tile_px = device, tile_px
+        self.batch_size = min(recipe.batch_size, len(train))
+        self.optimizer = _optimizer(network, recipe)
+        if len(train) < 2 and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+            raise DataError(
+                "BatchNorm cannot be trained on one image",
+                expected="at least two training images",
+                found=len(train),
+                do="use `head: light`, or more images",
+            )
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The flips that training picks among: of landmarks left and right alone, as published."""
+        if self.recipe.augmentation == "none":
+            return VIEWS[:1]
+        return VIEWS[:2] if isinstance(self.kind, Landmarks) else VIEWS
+
+    def logits(self, wanted: Sequence[Wanted]) -> torch.Tensor:
+        """Return logits_BKSS, float32."""
+        tokens_BLPD, images_BCSS = self.input(wanted)
+        half = self.recipe.precision == "bf16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext():
+            logits_BKSS: torch.Tensor = self.network(tokens_BLPD, images_BCSS)
+        return logits_BKSS.float()
+
+    def _epoch(self, stop: StopFlag) -> bool:
+        epoch = len(self.history)
+        lr = self.recipe.learning_rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        rng = np.random.default_rng(derived_seed(self.seed, "epoch", epoch))
+        torch.manual_seed(derived_seed(self.seed, "dropout", epoch))
+        order = rng.permutation(len(self.train))
+        starts = range(0, len(order), self.batch_size)
+        total, count = 0.0, 0
+        self.network.train()
+        for start in track(starts, total=len(starts), what=f"train: epoch {epoch + 1}", unit="steps"):
+            if stop():
+                return False
+            batch = order[start : start + self.batch_size]
+            if len(batch) == 1 and len(order) > 1 and self._batch_norm():
+                continue  # BatchNorm learns little from one image; each epoch leaves out another
+            wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
+            self.optimizer.zero_grad()
+            loss = self.kind.loss(self.logits(wanted), truth.to(self.device))
+            value = loss.item()
+            if not np.isfinite(value):
+                raise DataError(
+                    "the training loss is not a finite number",
+                    expected="a finite loss",
+                    found=str(value),
+                    where=f"epoch {epoch + 1}",
+                    do="lower the learning rate `lr`; nothing was written",
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total, count = total + value * len(wanted), count + len(wanted)
+        self._note(epoch, total / count, lr)
+        return True
+
+    def _batch_norm(self) -> bool:
+        return any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules())
+
+    def _batch(self, examples: list[Example], rng: np.random.Generator) -> tuple[list[Wanted], torch.Tensor]:
+        """Return what to encode and the truth, each example in a random view, augmented or cropped."""
+        wanted, moved = [], []
+        for example in examples:
+            view = self.views[int(rng.integers(len(self.views)))]
+            changed = example if self.tile_px is None else cropped(example, self.tile_px, rng)
+            if self.recipe.augmentation in ("affine", "rich"):
+                changed = augmented(changed, self.recipe.augmentation, rng)
+            path = example.sample.path if changed is example else None
+            wanted.append(Wanted(example.sample.dataset, path, view, changed.image_HWC))
+            moved.append(flipped(changed, view, self.order))
+        return wanted, self.kind.truth(moved)
+
+    def _validate(self) -> tuple[float, float]:
+        self.network.eval()
+        with torch.no_grad():
+            return self.validate(self)
+
+
+def validated(training: DenseTraining, examples: Sequence[Example]) -> tuple[float, float]:
+    """Return the mean loss and the mean quality over resized validation images, one at a time."""
+    rows = []
+    for example in examples:
+        wanted = Wanted(example.sample.dataset, example.sample.path, VIEWS[0], example.image_HWC)
+        truth = training.kind.truth([example]).to(training.device)
+        rows.append(training.kind.score(training.logits([wanted]), truth))
+    return mean_scores(rows)
+
+
+def mean_scores(rows: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return mean loss and mean quality; images without a quality are left out, and all without one give -1."""
+    losses, qualities = np.array(rows).T
+    known = qualities[~np.isnan(qualities)]
+    return float(losses.mean()), float(known.mean()) if len(known) else -1.0
+
+
+def _optimizer(network: nn.Module, recipe: DenseRecipe) -> torch.optim.Optimizer:
+    spared = [] if recipe.decay_all else [p for p in network.parameters() if p.ndim < 2]
+    decayed = [p for p in network.parameters() if not any(p is other for other in spared)]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], recipe.lr, weight_decay=recipe.weight_decay)

@@ -1,0 +1,73 @@
+"""Task kind `segmentation`: one mask of classes, the background first; two classes have one output.
+
+Shapes: B batch, K outputs, C classes, H/W px.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from visionfm.config.settings_dense import DenseTarget
+from visionfm.decoders.dense_examples import Example
+from visionfm.decoders.dense_losses import balanced_weights, dice_focal
+from visionfm.errors import DataError
+
+
+class Segmentation:
+    """Losses, selection scores and probabilities of a mask."""
+
+    def __init__(self, target: DenseTarget, weight_C: torch.Tensor | None = None, outputs: int | None = None) -> None:
+        """`outputs` is K where a published decoder decides it; DataError unless it fits the classes."""
+        self.target = target
+        self.weight_C = weight_C
+        classes = len(target.classes)
+        self.outputs = (1 if classes == 2 else classes) if outputs is None else outputs
+        if self.outputs != classes and (self.outputs, classes) != (1, 2):
+            raise DataError(
+                "the decoder's outputs do not fit the classes",
+                expected=f"{classes} outputs" + (", or 1" if classes == 2 else ""),
+                found=self.outputs,
+                do="give the target the classes that the decoder was trained with, in its order",
+            )
+
+    def truth(self, examples: Sequence[Example]) -> torch.Tensor:
+        """Return class indices (B, H, W), uint8."""
+        masks = [example.mask_HW for example in examples if example.mask_HW is not None]
+        return torch.from_numpy(np.stack(masks))
+
+    def loss(self, logits_BKHW: torch.Tensor, truth_BHW: torch.Tensor) -> torch.Tensor:
+        """Return a batch's training loss."""
+        return dice_focal(logits_BKHW, truth_BHW, self.weight_C)
+
+    def score(self, logits_1KHW: torch.Tensor, truth_1HW: torch.Tensor) -> tuple[float, float]:
+        """Return one image's loss and its mean Dice over the foreground classes, NaN where none occurs at all."""
+        loss = float(self.loss(logits_1KHW, truth_1HW))
+        found_HW, truth_HW = self.classes(self.probabilities(logits_1KHW)[0]), truth_1HW[0]
+        dice = []
+        for index in range(1, len(self.target.classes)):
+            found, truth = found_HW == index, truth_HW == index
+            if total := int(found.sum() + truth.sum()):
+                dice.append(2 * int((found & truth).sum()) / total)
+        return loss, float(np.mean(dice)) if dice else float("nan")
+
+    def probabilities(self, logits_BKHW: torch.Tensor) -> torch.Tensor:
+        """Return probabilities (B, K, H, W): of the second class alone where there is one output."""
+        logits_BKHW = logits_BKHW.float()
+        return logits_BKHW.sigmoid() if self.outputs == 1 else logits_BKHW.softmax(dim=1)
+
+    def classes(self, p_KHW: torch.Tensor) -> torch.Tensor:
+        """Return class indices (H, W), uint8: the most probable; of two classes the second above 0.5."""
+        if self.outputs == 1:
+            return (p_KHW[0] > 0.5).to(torch.uint8)
+        return p_KHW.argmax(dim=0).to(torch.uint8)
+
+
+def class_weights(examples: Sequence[Example], classes: int) -> torch.Tensor:
+    """Return the balanced weights of the classes over all pixels of the training masks."""
+    pixels_C: npt.NDArray[np.int64] = np.zeros(classes, np.int64)
+    for example in examples:
+        if example.mask_HW is not None:
+            pixels_C += np.bincount(example.mask_HW.reshape(-1), minlength=classes)
+    return balanced_weights(torch.from_numpy(pixels_C))

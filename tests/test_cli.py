@@ -25,9 +25,11 @@ SURFACE = {
     "measure": "--images --labels --log --out --pack --root --settings",
     "import": "--log --out --settings --statistics --weights-sum",
     "extract": "--encoder --images --log --out --root --settings",
+    "dense": "--encoder --images --log --out --root --settings",
     "fuse": "--audit --labels --log --out --settings --train-out",
-    "train": "--features --log --out --settings --train --training-out",
-    "predict": "--decoder --features --log --out --samples --settings",
+    "train": "--encoders --features --log --out --roots --settings --train --training-out",
+    "predict": "--decoder --encoder --encoders --features --images --log --masks-out --out --probabilities-out --roots"
+    " --samples --settings",
     "evaluate": "--log --out --predictions --settings",
     "report": "--figures-dir --log --metrics-out --out --settings",
     "export": "--features --log --out",

@@ -241,17 +241,10 @@ def reported(wildcards):
             for dataset in CONFIG.datasets
             for path in [*PLAN.images(dataset), PLAN.labels(dataset)]
         ]
-<<<<<<< HEAD
-        + [
-            PLAN.encoder(encoder)
-            for encoder in dict.fromkeys(encoder for encoder, _ in PLAN.extractions())
-        ]
+        + [PLAN.encoder(encoder) for encoder in PLAN.encoders()]
         + [
             path
             for encoder in PLAN.pretrained()
             for path in (PLAN.encoder(encoder), PLAN.pretraining_curves(encoder))
         ]
-=======
-        + [PLAN.encoder(encoder) for encoder in PLAN.encoders()]
->>>>>>> a472ce8 (Dense decoders: train and predict masks and points from cached or streamed tokens)
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionfm import artifacts
-from visionfm.config.settings_dense import DensePredictSettings, DenseTrainSettings
+from visionfm.config.settings_dense import DensePredictSettings, DenseTrainSettings, Reading
 from visionfm.data.audit import by_dataset
 from visionfm.data.dense import DenseSample, read_dense_samples
 from visionfm.decoders.dense_recipes import DenseRecipe, choose
@@ -73,11 +73,11 @@ def token_inputs(
     files: DenseFiles, datasets: Sequence[str], settings: DenseTrainSettings | DensePredictSettings
 ) -> dict[str, str]:
     """Return what the tokens of the datasets depend on beside their images, as inputs of a key."""
-    facts = {name: encoder_facts(files.encoders[name]) for name in datasets}
-    return {
-        f"tokens/{name}": "/".join(identity_of(facts[name], settings.size, settings.datasets[name]))
-        for name in datasets
-    }
+    found = {}
+    for name in datasets:
+        reading = settings.datasets.get(name, Reading())
+        found[f"tokens/{name}"] = "/".join(identity_of(encoder_facts(files.encoders[name]), settings.size, reading))
+    return found
 
 
 def _has_truth(sample: DenseSample, settings: DenseTrainSettings) -> bool:

@@ -51,7 +51,9 @@ def test_discs_are_found_and_masks_have_the_originals_size_name_and_values(proje
     with Image.open(project.folder / "p.png") as image:
         p = np.asarray(image).astype(np.float64) / 65535
     np.testing.assert_array_equal(p > 0.5, found == 1)
-    assert rows[2]["mask_path"] is None, "an image without truth is predicted too"
+    dice = {(one["class"], one["metric"]): one["value"] for one in rows[1]["metrics"]}["disc", "dice"]
+    assert dice == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+    assert rows[2]["mask_path"] is None and rows[2]["metrics"] is None, "an image without truth is predicted too"
 
 
 def test_points_are_found_in_px_of_the_original_and_absent_ones_cost_nothing(project: DenseProject) -> None:

@@ -75,7 +75,10 @@ class DensePlan(Names):
         chosen = block.training.model_dump(include=set(d.DenseTrainSettings.model_fields) - unused)
         return d.DenseTrainSettings(
             kind=block.kind,
-            targets=self.dense_targets(task),
+            # How a mask is measured changes no decoder.
+            targets={
+                name: target.model_copy(update={"tubular": False}) for name, target in self.dense_targets(task).items()
+            },
             modalities=self.task_modalities(task),
             datasets=self._readings(task, model),
             size=self.dense_size(task),
@@ -102,15 +105,10 @@ class DensePlan(Names):
             swaps=block.swaps,
             tile_overlap=block.tile_overlap,
             probabilities=self.has_probabilities(task),
-            tubular=any(_tubular(name, target) for name, target in block.targets.items()),
             tta=block.tta,
             device=block.training.device,
             threads=block.training.resources.threads or 2,
         )
-
-
-def _tubular(name: str, target: Target) -> bool:
-    return "vessel" in name if target.tubular is None else target.tubular
 
 
 def _views(task: Task, trained_on: bool) -> list[str]:

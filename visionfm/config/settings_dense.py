@@ -101,7 +101,6 @@ class DensePredictSettings(Settings):
     swaps: list[list[str]] = Field([])
     tile_overlap: float | None = None
     probabilities: bool = True  # whether the archive of probability maps is filled
-    tubular: bool = False  # whether metrics of the mask include clDice
     tta: Literal["none", "flips"] = "none"
     splits: list[str] = Field(["validation", "test"])
     device: Literal["cpu", "cuda"] = "cpu"

@@ -25,6 +25,7 @@ from visionfm.data.geometry import resize_points
 from visionfm.data.masks import encode_mask
 from visionfm.decoders.dense_train import DenseFiles, token_inputs
 from visionfm.errors import DataError
+from visionfm.evaluation.dense_metrics import score_sample, scores_type
 from visionfm.features.dense_cache import DenseStore
 from visionfm.progress import track
 
@@ -90,8 +91,11 @@ def _as_trained(decoder: Path, settings: DensePredictSettings) -> DensePredictSe
     names = [name for name in ("size", "tile_overlap", "swaps", "modalities") if name in metadata]
     known: dict[str, Any] = {name: json.loads(metadata[name]) for name in names}
     if "targets" in metadata:
-        targets = json.loads(metadata["targets"])
-        known["targets"] = {name: DenseTarget.model_validate(value) for name, value in targets.items()}
+        targets, measured = json.loads(metadata["targets"]), settings.targets
+        known["targets"] = {
+            name: DenseTarget.model_validate(value | {"tubular": name in measured and measured[name].tubular})
+            for name, value in targets.items()
+        }
     return settings.model_copy(update=known)
 
 
@@ -161,32 +165,36 @@ def _mask(
     files: DenseFiles,
     settings: DensePredictSettings,
 ) -> dict[str, Any]:
-    p_KHW = applied.probabilities(sample, files.roots[sample.dataset], reading_of(settings, sample.dataset))
+    root = files.roots[sample.dataset]
+    p_KHW = applied.probabilities(sample, root, reading_of(settings, sample.dataset))
     classes_HW = applied.segmentation.classes(p_KHW).cpu().numpy()
-    target = next(iter(settings.targets.values()))
+    ((target_name, target),) = settings.targets.items()
     masks.add(name, encode_mask(classes_HW, target.values, orientation=sample.orientation))
+    found = {}
     if maps is not None and settings.probabilities:
-        for map_name, p_HW in _named_maps(name, p_KHW):
-            maps.add(map_name, _png_16(p_HW.cpu().numpy()))
+        for index, map_name, p_HW in _named_maps(name, p_KHW):
+            found[index] = np.round(p_HW.double().cpu().numpy() * 65535).astype(np.uint16)
+            maps.add(map_name, _png_16(found[index]))
+    scores = score_sample(sample, root, target, classes_HW, found or None)
     truth = ("mask_path", "mask_id", "mask2_path", "mask2_id", "fov_path", "fov_id")
     known = {column: getattr(sample, column) for column in truth}
-    return {**_ids(sample, settings), "target": next(iter(settings.targets)), "mask": name, **known}
+    return {**_ids(sample, settings), "target": target_name, "mask": name, **known, **scores._asdict()}
 
 
-def _named_maps(name: str, p_KHW: "torch.Tensor") -> "Iterator[tuple[str, torch.Tensor]]":
-    """Yield the maps to write: of two classes the second one's, else each class's under its number."""
+def _named_maps(name: str, p_KHW: "torch.Tensor") -> "Iterator[tuple[int, str, torch.Tensor]]":
+    """Yield class, name and map of what is to be written: of two classes the second, else each under its number."""
     if len(p_KHW) <= 2:
-        yield name, p_KHW[-1]
+        yield 1, name, p_KHW[-1]
         return
     for index, p_HW in enumerate(p_KHW):
-        yield f"{name.removesuffix('.png')}.{index}.png", p_HW
+        yield index, f"{name.removesuffix('.png')}.{index}.png", p_HW
 
 
-def _png_16(p_HW: npt.NDArray[np.float32]) -> bytes:
+def _png_16(p_HW: npt.NDArray[np.uint16]) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(np.round(p_HW.astype(np.float64) * 65535).astype(np.uint16)).save(file, "PNG")
+    Image.fromarray(p_HW).save(file, "PNG")
     return file.getvalue()
 
 
@@ -225,6 +233,7 @@ IDS = (
     *("width", "height", "orientation", "mm_per_px"),
 )
 OF_MASKS = ("mask", "mask_path", "mask_id", "mask2_path", "mask2_id", "fov_path", "fov_id")
+SCORES = ("metrics", "observer2", "present")  # null where there is no truth
 OF_POINTS = ("x", "y", "score", "truth_x", "truth_y")
 
 
@@ -233,6 +242,7 @@ def _table(rows: Sequence[dict[str, Any]], settings: DensePredictSettings) -> An
 
     numbers = {name: pa.float64() for name in ("mm_per_px", *OF_POINTS)}
     types = {**numbers, **{name: pa.int32() for name in ("width", "height", "orientation")}}
-    names = [*IDS, *(OF_POINTS if settings.kind == "landmarks" else OF_MASKS)]
+    types |= {"metrics": scores_type(), "observer2": scores_type(), "present": pa.list_(pa.string())}
+    names = [*IDS, *(OF_POINTS if settings.kind == "landmarks" else (*OF_MASKS, *SCORES))]
     fields = [(name, types.get(name, pa.string())) for name in names]
     return pa.Table.from_pylist([{name: row[name] for name in names} for row in rows], schema=pa.schema(fields))

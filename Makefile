@@ -41,7 +41,7 @@ docs: $(READY)
 	python -m visionfm.config.document
 
 bench: $(READY)
-	for name in decode extract cached decoder_epoch plan pretrain_loader; do python -m bench.$$name; done
+	for name in decode extract cached decoder_epoch dense_training plan pretrain_loader; do python -m bench.$$name; done
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -81,7 +81,9 @@ def test_heads_answer_at_the_images_own_size_for_any_patch(name: str, patch_px: 
 
 def test_light_head_sees_tokens_and_pixels_and_leaves_no_checkerboard() -> None:
     torch.manual_seed(0)
-    head = LightHead(24, 1).eval()
+    head = LightHead(24, 1)
+    head(torch.randn(2, 4, 16, 24), torch.randn(2, 3, 64, 64))
+    head.eval()
     tokens, image = torch.randn(1, 4, 16, 24), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         base = head(tokens, image)

@@ -151,6 +151,7 @@ def test_native_resolution_goes_by_tiles(project: DenseProject) -> None:
 
 def test_bf16_class_weights_schedules_and_the_published_recipe_train(project: DenseProject) -> None:
     for changed in (
+        {"crop_px": 32, "batch_size": 3},
         {"precision": "bf16", "class_weighting": "balanced", "schedule": "step"},
         {"recipe": "published", "epochs": 2},
         {"head": "linear", "epochs": 1, "schedule": "constant"},

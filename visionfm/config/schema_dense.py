@@ -59,6 +59,9 @@ class DenseTraining(Strict):
         description="dense tasks: flips use cached views; affine (published for landmarks) adds small affine maps, rich"
         " larger ones, scale and colour; both stream",
     )
+    crop_px: int | None = Field(
+        None, ge=0, description="segmentation: train on random squares of about this side; 0: on whole images"
+    )
     target_width: float | None = Field(
         None,
         ge=0,
@@ -114,8 +117,8 @@ def _segmentation_problem(task: Any) -> str | None:
 def _landmarks_problem(task: Any) -> str | None:
     if task.tile_overlap is not None or task.probabilities is not None:
         return "tile_overlap and probabilities belong to segmentation"
-    if task.training.class_weighting is not None:
-        return "landmarks have no classes to weigh"
+    if task.training.class_weighting is not None or task.training.crop_px is not None:
+        return "class_weighting and crop_px belong to segmentation"
     classed = [name for name, target in task.targets.items() if target.classes is not None]
     if classed:
         return f"a landmark has no classes: {', '.join(classed)}"

@@ -79,6 +79,7 @@ class DenseTrainSettings(Settings):
     schedule: Literal["cosine", "step", "constant"] | None = None
     augmentation: Augmentation | None = None
     target_width: float | None = None
+    crop_px: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 2  # of the CPU; the last bits of a sum can depend on it
     checkpoint_minutes: float = 10

@@ -18,7 +18,6 @@ from visionfm.errors import DataError
 UNETR_PATCH_PX = 16
 UNETR_WIDTHS = (128, 64, 32, 16)  # at S/8, S/4, S/2, S
 LIGHT_WIDTHS = (16, 32, 64, 96, 128)  # at S, S/2, S/4, S/8, S/16
-GROUPS = 8
 LEVELS = 4
 
 
@@ -130,7 +129,7 @@ class LinearSegHead(nn.Module):
 def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, kernel_size=3, stride=stride, padding=1, bias=False),
-        nn.GroupNorm(GROUPS, width_out),
+        nn.BatchNorm2d(width_out),
         nn.ReLU(),
     )
 
@@ -139,7 +138,7 @@ class LightHead(nn.Module):
     """A small U-shaped network over the image, which meets the tokens of all levels at its coarsest scale.
 
     Upsampling is bilinear and followed by a convolution, so that no checkerboard can arise; skips are added, not
-    joined; GroupNorm makes a batch of one image as good as any. Works with patches of any size.
+    joined. Works with patches of any size.
     """
 
     def __init__(self, width: int, outputs: int, patch_px: int = UNETR_PATCH_PX) -> None:

@@ -28,6 +28,7 @@ class DenseRecipe:
     augmentation: Augmentation
     precision: Precision = "fp32"
     class_weighting: Literal["none", "balanced"] = "none"
+    crop_px: int = 0  # segmentation trains on random squares of about this side, in whole patches; 0: whole images
     target_width: float = 0.0  # standard deviation of a landmark's target in px; 0: one pixel
     selection: str = "quality"  # mean Dice of the foreground, or minus the mean radial error, on validation
 
@@ -46,12 +47,13 @@ SOUND = DenseRecipe(
     weight_decay=0.01,
     decay_all=False,
     schedule="cosine",
-    epochs=60,
+    epochs=80,
     batch_size=2,
-    patience=20,
+    patience=30,
     augmentation="flips",
+    crop_px=256,
 )
-SOUND_LANDMARKS = replace(SOUND, target_width=4.0)
+SOUND_LANDMARKS = replace(SOUND, crop_px=0, target_width=4.0)
 PUBLISHED = DenseRecipe(
     head="unetr",
     lr=1e-3,
@@ -72,7 +74,7 @@ RECIPES = {
 }
 SETTABLE = (
     *("head", "lr", "weight_decay", "schedule", "epochs", "batch_size", "patience", "augmentation", "precision"),
-    *("class_weighting", "target_width"),
+    *("class_weighting", "crop_px", "target_width"),
 )
 
 

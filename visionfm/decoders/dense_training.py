@@ -4,6 +4,7 @@ All randomness of an epoch (order, flips, augmentation, dropout) comes from (see
 image. Shapes: B batch, S px of the square input, K outputs, L levels, P patches, D width.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -87,8 +88,10 @@ class DenseTraining(Loop):
         return VIEWS[:2] if isinstance(self.kind, Landmarks) else VIEWS
 
     def logits(self, wanted: Sequence[Wanted]) -> torch.Tensor:
-        """Return logits_BKSS, float32."""
-        tokens_BLPD, images_BCSS = self.input(wanted)
+        """Return logits_BKSS of whole images, float32."""
+        return self._applied(*self.input(wanted))
+
+    def _applied(self, tokens_BLPD: torch.Tensor, images_BCSS: torch.Tensor) -> torch.Tensor:
         half = self.recipe.precision == "bf16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext():
             logits_BKSS: torch.Tensor = self.network(tokens_BLPD, images_BCSS)
@@ -113,7 +116,8 @@ class DenseTraining(Loop):
                 continue  # BatchNorm learns little from one image; each epoch leaves out another
             wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
             self.optimizer.zero_grad()
-            loss = self.kind.loss(self.logits(wanted), truth.to(self.device))
+            tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
+            loss = self.kind.loss(self._applied(tokens, images), truth)
             value = loss.item()
             if not np.isfinite(value):
                 raise DataError(
@@ -144,6 +148,24 @@ class DenseTraining(Loop):
             wanted.append(Wanted(example.sample.dataset, path, view, changed.image_HWC))
             moved.append(flipped(changed, view, self.order))
         return wanted, self.kind.truth(moved)
+
+    def _cut(
+        self, tokens_BLPD: torch.Tensor, images_BCSS: torch.Tensor, truth: torch.Tensor, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return random squares of whole patches, another in each image: more steps of less work."""
+        patch, side = self.input.source.shape[0], math.isqrt(tokens_BLPD.shape[2])
+        count = round(self.recipe.crop_px / patch)
+        if not 0 < count < side or isinstance(self.kind, Landmarks):
+            return tokens_BLPD, images_BCSS, truth
+        grid_BLGGD = tokens_BLPD.view(*tokens_BLPD.shape[:2], side, side, -1)
+        parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        for at in range(len(grid_BLGGD)):
+            top, left = (int(start) for start in rng.integers(side - count + 1, size=2))
+            rows, columns = (slice(start * patch, (start + count) * patch) for start in (top, left))
+            tokens = grid_BLGGD[at, :, top : top + count, left : left + count].flatten(1, 2)
+            parts.append((tokens, images_BCSS[at, :, rows, columns], truth[at, rows, columns]))
+        tokens_BLPD, images_BCSS, truth = (torch.stack(column) for column in zip(*parts, strict=True))
+        return tokens_BLPD, images_BCSS, truth
 
     def _validate(self) -> tuple[float, float]:
         self.network.eval()

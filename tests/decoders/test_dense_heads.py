@@ -82,8 +82,6 @@ def test_heads_answer_at_the_images_own_size_for_any_patch(name: str, patch_px: 
 def test_light_head_sees_tokens_and_pixels_and_leaves_no_checkerboard() -> None:
     torch.manual_seed(0)
     head = LightHead(24, 1)
-    head(torch.randn(2, 4, 16, 24), torch.randn(2, 3, 64, 64))
-    head.eval()
     tokens, image = torch.randn(1, 4, 16, 24), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         base = head(tokens, image)
@@ -91,6 +89,7 @@ def test_light_head_sees_tokens_and_pixels_and_leaves_no_checkerboard() -> None:
         changed = image.clone()
         changed[..., 30, 30] += 3
         assert (head(tokens, changed) - base)[..., 30, 30].abs() > 1e-4
+        head.eval()
         flat = head(torch.ones_like(tokens), torch.zeros_like(image))[0, 0, 16:48, 16:48]
     # Deconvolutions leave a pattern of period two on a constant input: steps inside pairs unlike those between.
     for lines in (flat, flat.T):

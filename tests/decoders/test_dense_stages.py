@@ -10,7 +10,7 @@ import pytest
 from dense_project import HEIGHT, MASK, WIDTH, DenseProject, write_encoder
 from PIL import Image
 
-from visionfm import artifacts
+from visionfm import artifacts, cli
 from visionfm.artifact_archive import Archive
 from visionfm.data.masks import read_mask
 from visionfm.decoders import dense_training
@@ -179,6 +179,26 @@ def test_predictions_hold_one_image_at_a_time(project: DenseProject, monkeypatch
     monkeypatch.setattr(dense_training.DenseInput, "__call__", counted)
     project.predict()
     assert alive == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "landmarks"])
+def test_a_folder_of_images_is_predicted_as_the_task_predicts_them(project: DenseProject, kind: str) -> None:
+    project.train(kind, epochs=1)
+    rows = project.predict(kind)
+    flags = ["--decoder", project.run / "decoder.safetensors", "--images", project.root / "img"]
+    flags += ["--encoder", project.encoder, "--out", project.folder / "found.parquet"]
+    if kind == "segmentation":
+        flags += ["--masks-out", project.folder / "found.zip"]
+    settings = json.dumps({"kind": kind, "threads": 1})
+    assert cli.main(["predict", *map(str, flags), "--settings", settings]) == 0
+    found = artifacts.read_table(project.folder / "found.parquet").to_pylist()
+    assert len(found) == 7 * (1 if kind == "segmentation" else 2), "every image of the folder"
+    if kind == "segmentation":
+        ours, theirs = Archive(project.folder / "found.zip"), Archive(project.run / "masks.zip")
+        assert ours.read("images/5.png") == theirs.read("eyes/img/5.png")
+    else:
+        by_path = {(row["path"], row["target"]): (row["x"], row["y"]) for row in found}
+        assert all(by_path[row["path"].removeprefix("img/"), row["target"]] == (row["x"], row["y"]) for row in rows)
 
 
 def test_what_is_missing_is_said(project: DenseProject) -> None:

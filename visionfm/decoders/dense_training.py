@@ -117,7 +117,7 @@ class DenseTraining(Loop):
             wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
             self.optimizer.zero_grad()
             tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
-            loss = self.kind.loss(self._applied(tokens, images), truth)
+            loss = self.kind.loss(self._applied(tokens, self._relit(images, rng)), truth)
             value = loss.item()
             if not np.isfinite(value):
                 raise DataError(
@@ -166,6 +166,16 @@ class DenseTraining(Loop):
             parts.append((tokens, images_BCSS[at, :, rows, columns], truth[at, rows, columns]))
         tokens_BLPD, images_BCSS, truth = (torch.stack(column) for column in zip(*parts, strict=True))
         return tokens_BLPD, images_BCSS, truth
+
+    def _relit(self, images_BCSS: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Return normalised images of random brightness and contrast: cheap, for the encoder has seen them already."""
+        if self.recipe.relight == 0:
+            return images_BCSS
+        draw = rng.uniform(-1, 1, (2, *images_BCSS.shape[:2], 1, 1)).astype(np.float32) * np.float32(
+            self.recipe.relight
+        )
+        gain, offset = (torch.from_numpy(part).to(images_BCSS.device) for part in draw)
+        return images_BCSS * (1 + gain) + 2 * offset
 
     def _validate(self) -> tuple[float, float]:
         self.network.eval()

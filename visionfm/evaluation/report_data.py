@@ -76,6 +76,7 @@ def inputs(plan: Plan) -> list[str]:
         paths += [plan.samples(task, model), plan.metrics(task, model)]
         for run in plan.runs(task):
             paths += [plan.predictions(task, model, run), plan.training(task, model, run)]
+        paths += plan.masks(task, model, plan.seed_runs(task)[0])[:1]
     return sorted(set(paths))
 
 

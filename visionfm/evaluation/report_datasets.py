@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from visionfm.config import Plan
 from visionfm.errors import VisionFMError
 from visionfm.evaluation.report_data import DatasetTables
+from visionfm.evaluation.report_partners import partner_counts
 from visionfm.evaluation.report_tables import Cell, Table, counted, text_of
 from visionfm.evaluation.report_words import NO_VALUE, SPLITS, count, missing, number
 
@@ -94,6 +95,8 @@ def _counts(tables: DatasetTables) -> list[Table]:
         ("subjects", [*(part["subject_id"].nunique() for part in parts.values()), labels["subject_id"].nunique()])
     )
     found = [counted(f"{tables.name}: images by split", "", heads, rows)]
+    if partners := partner_counts(tables.name, parts, heads):
+        found.append(partners)
     flags = [name for name in tables.label_columns if _is_flag(labels[name])]
     if len(flags) > 1:
         rows = [(name, by_split([int((part[name] == 1).sum()) for part in parts.values()])) for name in flags]

@@ -4,10 +4,14 @@ Draws each figure once; it goes into the page and, joined with the others, into 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from visionfm.evaluation import panels, panels_values, plots
+from visionfm.config.schema_dense import DENSE_KINDS
+from visionfm.evaluation import panels, panels_dense, panels_values, plots
+from visionfm.evaluation.dense_scoring import OBSERVER
 from visionfm.evaluation.plots import Figure, Panel
 from visionfm.evaluation.report_data import Results, TaskModel
+from visionfm.evaluation.report_dense import DenseView, dense_view
 from visionfm.evaluation.report_efficiency import EfficiencyView, efficiency_view
 from visionfm.evaluation.report_progression import ProgressionView, panels_of, progression_view
 from visionfm.evaluation.report_tables import Cell, Table, areas, metric_tables
@@ -24,6 +28,7 @@ class ModelView:
     figures: list[Figure]
     figures_note: str
     tables: list[tuple[str, Table]]
+    dense: DenseView | None
     efficiency: EfficiencyView | None
     progression: ProgressionView | None
     training: Table
@@ -34,7 +39,8 @@ def model_view(results: Results, result: TaskModel) -> ModelView:
     """Return a model's figures and numbers."""
     plan = results.plan
     runs = plan.seed_runs(result.task)
-    found = _panels(result, runs, results.config.tasks[result.task].kind)
+    block = results.config.tasks[result.task]
+    found = _panels(result, runs, block.kind, block.success_px)
     drawn = [(panel, plots.single(panel)) for panel in found]
     prefix = f"f-{result.task}-{result.model}"
     few = all(panel.kind == "training" for panel in found)
@@ -52,7 +58,8 @@ def model_view(results: Results, result: TaskModel) -> ModelView:
             Figure(plots.inline(svg, f"{prefix}-{i}", panel.alt), panel.title) for i, (panel, svg) in enumerate(drawn)
         ],
         figures_note=note,
-        tables=metric_tables(result, runs, plan.baseline_runs(result.task)),
+        tables=metric_tables(result, runs, [*plan.baseline_runs(result.task), *_observers(result)]),
+        dense=dense_view(results, result),
         efficiency=efficiency_view(results, result),
         progression=progression_view(result, runs[0]),
         training=_training(result),
@@ -60,11 +67,23 @@ def model_view(results: Results, result: TaskModel) -> ModelView:
     )
 
 
-def _panels(result: TaskModel, runs: list[str], kind: str) -> list[Panel]:
+def _dense_panels(result: TaskModel, rows: Any, kind: str, within_px: list[float]) -> list[Panel]:
+    if kind == "landmarks":
+        return panels_dense.points(rows, list(result.targets), within_px)
+    ((name, target),) = result.targets.items()
+    return panels_dense.masks(rows, name, target["classes"])
+
+
+def _panels(result: TaskModel, runs: list[str], kind: str, within_px: list[float]) -> list[Panel]:
     run = runs[0]
     rows = result.predictions[run]
-    rows = rows[(rows["split"] == "test") & (rows["subset"] == "all")]
+    rows = rows[rows["split"] == "test"]
     found: list[Panel] = []
+    if kind in DENSE_KINDS:
+        found = _dense_panels(result, rows, kind, within_px)
+        curves = panels_values.training({run: result.training[run] for run in runs})
+        return [*found, curves] if curves else found
+    rows = rows[rows["subset"] == "all"]
     for name, target in result.targets.items():
         of_target = rows[rows["target"] == name]
         if kind == "regression":
@@ -75,6 +94,11 @@ def _panels(result: TaskModel, runs: list[str], kind: str) -> list[Panel]:
             found += panels.classification(of_target, name, target, areas(result, name, run))
     curves = panels_values.training({run: result.training[run] for run in runs})
     return [*found, curves] if curves else found
+
+
+def _observers(result: TaskModel) -> list[str]:
+    """Return the run of the second observer, where there is one."""
+    return [OBSERVER] if (result.metrics["run"] == OBSERVER).any() else []
 
 
 def _training(result: TaskModel) -> Table:

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from visionfm.evaluation.report_data import TaskModel
-from visionfm.evaluation.report_words import NO_VALUE, interval, metric_name, missing, number
+from visionfm.evaluation.report_words import METRICS, NO_VALUE, interval, metric_name, missing, number
 
 COUNTS = ("n", "n_positive", "n_subjects")
-HEADLINES = {"classification": "auroc", "regression": "r2", "progression": "auroc", "event": "concordance"}
+HEADLINES = {
+    **{"classification": "auroc", "regression": "r2", "progression": "auroc", "event": "concordance"},
+    **{"segmentation": "dice", "landmarks": "mre"},
+}
 WHOLE = ("all", "", "macro")
 MEAN = "mean"
 
@@ -53,6 +56,12 @@ class Headline(NamedTuple):
     tested_on: str
     reason: str
     other_runs: str
+    unit: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Return whether the value can stand on a bar from 0 to 1."""
+        return METRICS[self.metric].bounded
 
     @property
     def text(self) -> str:
@@ -67,7 +76,8 @@ class Headline(NamedTuple):
     @property
     def name(self) -> str:
         """Return the metric's name, with `macro` where it is the mean over classes."""
-        return metric_name(self.metric) + (" (macro)" if self.positives is None and self.metric == "auroc" else "")
+        over_classes = self.positives is None and self.metric in ("auroc", "dice")
+        return metric_name(self.metric) + (" (macro)" if over_classes else "")
 
     def place(self, value: float | None) -> float:
         """Return where a value lies on a bar from 0 to 100."""
@@ -98,7 +108,7 @@ def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str)
     for target, spec in result.targets.items():
         metric = HEADLINES["event" if spec["type"] == "event" else kind]
         of_target = test[(test["target"] == target) & (test["metric"] == metric)]
-        if spec["type"] in ("multiclass", "multilabel"):
+        if spec["type"] in ("multiclass", "multilabel", "mask"):
             of_target = of_target[of_target["class"] == "macro"]
         by_run = {run: of_target[of_target["run"] == run] for run in [*_means(result), *runs]}
         first = next(iter(by_run.values()))
@@ -128,6 +138,7 @@ def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str)
                     f"{run} {NO_VALUE if missing(value) else number(float(value), metric)}"
                     for run, value in others.items()
                 ),
+                unit=text_of(row["unit"]) if metric == "mre" else "",
             )
         )
     return found
@@ -165,7 +176,11 @@ def metric_tables(result: TaskModel, runs: Sequence[str], baselines: Sequence[st
     whole = whole_dataset & whole_modality & whole_subset & whole_group
     parts = [
         ("All test data", [], test[whole & first]),
-        ("Beside the baselines", ["run"], test[whole & (first | test["run"].isin(baselines))] if baselines else []),
+        (
+            _beside(baselines),
+            ["run"],
+            test[whole & (first | test["run"].isin(baselines))] if baselines else [],
+        ),
         ("Each seed", ["run"], test[whole & ~first & test["run"].isin(runs)]),
         ("By dataset", ["dataset"], test[~whole_dataset & whole_modality & whole_subset & whole_group & first]),
         ("By modality", ["modality"], test[~whole_modality & whole_subset & whole_group & first]),
@@ -184,9 +199,15 @@ def metric_tables(result: TaskModel, runs: Sequence[str], baselines: Sequence[st
     return found
 
 
+def _beside(runs: Sequence[str]) -> str:
+    return "Beside the second observer" if "observer2" in runs else "Beside the baselines"
+
+
 def _metric_column(row: dict[str, Any]) -> str:
     point = text_of(row["operating_point"])
     name = metric_name(row["metric"])
+    if row["metric"] == "success_rate":
+        return f"within {point}"
     if point == "0.5":
         return f"{name} at 0.5"
     return f"{name} at a threshold from {point}" if point else name
@@ -236,7 +257,8 @@ def _value(record: dict[str, Any] | None, notes: dict[str, str]) -> Cell:
         return Cell(NO_VALUE, numeric=True, mark=_mark(reason or "no reason was given", notes))
     metric = record["metric"]
     small = interval(record["ci_low"], record["ci_high"], metric)
-    if text_of(record["operating_point"]) not in ("", "0.5") and not missing(record["threshold"]):
+    chosen = text_of(record["operating_point"]) not in ("", "0.5") and metric != "success_rate"
+    if chosen and not missing(record["threshold"]):
         small = f"{small}\nthreshold {number(float(record['threshold']), 'auroc')}".strip()
     unit = text_of(record["unit"])
     value = number(float(record["value"]), metric) + (f" {unit}" if unit else "")

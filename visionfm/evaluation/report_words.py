@@ -80,6 +80,29 @@ METRICS = {
         "is worse.",
     ),
     "pearson": Meaning("Pearson r", "Linear correlation of predicted and true values; blind to a constant offset."),
+    "dice": Meaning(
+        "Dice",
+        "Overlap of the predicted and the true area: twice the common part over the sum of both. 1 is perfect. Of each "
+        "image, then the mean over images; macro is the mean over the classes but the background.",
+    ),
+    "iou": Meaning("IoU", "The common part of both areas over all that either covers. 1 is perfect; lower than Dice."),
+    "hd95": Meaning(
+        "HD95",
+        "Hausdorff distance: 95 % of the border of each area lies within it of the other's, in px of the original "
+        "image. It does not exist where an area is empty.",
+        False,
+    ),
+    "hd95_mm": Meaning("HD95 in mm", "The same in mm.", False),
+    "cldice": Meaning(
+        "clDice", "How much of the centre lines of each area lies within the other: whether vessels are connected."
+    ),
+    "mre": Meaning(
+        "Mean error",
+        "Mean distance of the predicted from the true place, in px of the original image. 0 is perfect.",
+        False,
+    ),
+    "mre_mm": Meaning("Mean error in mm", "The same in mm.", False),
+    "success_rate": Meaning("Success rate", "Share of the places that were predicted within a distance."),
 }
 GENERAL = (
     (
@@ -118,6 +141,8 @@ TARGET_TYPES = {
     "multilabel": "any of several findings",
     "value": "a measured value",
     "event": "when it happens, as far as eyes were followed",
+    "mask": "a class for each pixel",
+    "point": "a place in the image",
 }
 FUSIONS = {
     "pooled": "one decoder over the images of all modalities; a sample is one image",

@@ -235,6 +235,11 @@ def reported(wildcards):
                 PLAN.training(task, model, run),
             )
         ]
+        + [
+            path
+            for t, m in pairs
+            for path in PLAN.masks(t, m, PLAN.seed_runs(t)[0])[:1]
+        ]
         + [PLAN.audit(task) for task in CONFIG.tasks]
         + [
             path

@@ -1,0 +1,169 @@
+"""A run of dense tasks without any training: drawn images of all shapes, labels by the stages, made-up answers.
+
+Images are landscape, portrait and turned by EXIF; in each a bright band (the vessel) runs from the upper left, with
+the disc as a bright dot at its lower end.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from visionfm import artifacts
+from visionfm.artifact_archive import writing
+from visionfm.config import Config, Plan
+from visionfm.data.audit import audit
+from visionfm.data.dense import read_dense_samples
+from visionfm.data.index import index
+from visionfm.data.labels import label
+from visionfm.data.masks import encode_mask
+from visionfm.evaluation.dense_metrics import score_sample, scores_type
+from visionfm.evaluation.evaluate import evaluate
+from visionfm.features.fuse import fuse
+
+ORIENTATIONS = (1, 1, 6, 8, 3, 1, 5, 2)
+COLUMNS = {"image": "image", "subject": "who", "split": "split", "mask": "mask", "mask2": "second", "fov": "fov",
+           "points": {"disc": ["x", "y"], "corner": ["cx", "cy"]}, "mm_per_px": 0.01}  # fmt: skip
+CONFIG: dict[str, Any] = {
+    "encoders": {"tiny": {"modality": "Fundus", "weights": "random", "arch": "vit_tiny_patch16_224", "device": "cpu"}},
+    "models": {"tiny": {"Fundus": "tiny"}},
+    "datasets": {
+        "eyes": {"modality": "Fundus", "root": "data", "layout": "table", "table": "l.csv",
+                 "images": "images/*", "columns": COLUMNS}
+    },
+    "tasks": {
+        "vessels": {
+            "kind": "segmentation",
+            "datasets": ["eyes"],
+            "models": ["tiny"],
+            "targets": {"vessel": {"classes": {"background": 0, "vessel": 255}}},
+        },
+        "places": {
+            "kind": "landmarks",
+            "datasets": ["eyes"],
+            "models": ["tiny"],
+            "targets": {"disc": {}, "corner": {}},
+            "success_mm": [0.05],
+        },
+    },
+}  # fmt: skip
+
+
+def draw(n: int, wide: bool, shift: int = 0) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Return a stored image, its mask and the disc's place."""
+    height, width = (240, 360) if wide else (360, 240)
+    y, x = np.mgrid[0:height, 0:width]
+    band = np.abs((y - shift) - 0.5 * x - 40) < 9 + n % 3
+    band &= x < 0.6 * width
+    image = np.full((height, width, 3), (150, 80, 40 + n), np.uint8)
+    image[(x - width / 2) ** 2 + (y - height / 2) ** 2 > (0.52 * max(width, height)) ** 2] = 0
+    image[band] = (90, 20, 20)
+    at = (0.6 * width, 0.5 * 0.6 * width + 40)
+    image[(x - at[0]) ** 2 + (y - at[1]) ** 2 < 15**2] = (250, 220, 150)
+    return image, band, at
+
+
+def write_data(root: Path, count: int = 16) -> None:
+    """Write images, masks of two observers, fields of view and the table."""
+    lines = ["image,who,split,mask,second,fov,x,y,cx,cy"]
+    for folder in ("images", "masks", "second", "fov"):
+        (root / folder).mkdir(parents=True)
+    for n in range(count):
+        image, band, at = draw(n, n % 2 == 0)
+        exif = Image.Exif()
+        exif[274] = ORIENTATIONS[n % 8]
+        Image.fromarray(image).save(root / f"images/{n:02}.jpg", quality=92, exif=exif)
+        Image.fromarray(band.astype(np.uint8) * 255).save(root / f"masks/{n:02}.png")
+        second = draw(n, n % 2 == 0, shift=3)[1]
+        Image.fromarray(second.astype(np.uint8) * 255).save(root / f"second/{n:02}.png")
+        Image.fromarray((image.max(axis=2) > 40).astype(np.uint8) * 255).save(root / f"fov/{n:02}.png")
+        split = "test" if n >= count // 2 else "train"
+        corner = "," if n % 4 == 3 else "20,30"
+        files = ",".join(f"{folder}/{n:02}.png" for folder in ("masks", "second", "fov"))
+        lines.append(f"images/{n:02}.jpg,p{n},{split},{files},{at[0]},{at[1]},{corner}")
+    (root / "l.csv").write_text("\n".join(lines) + "\n")
+
+
+class DenseRun:
+    """Everything below the working directory, up to the metrics."""
+
+    def __init__(self) -> None:
+        self.config = CONFIG
+        self.plan = Plan(Config.model_validate_json(json.dumps(CONFIG)))
+
+    def write(self) -> "DenseRun":
+        plan = self.plan
+        write_data(Path("data"))
+        images, labels = Path(plan.images("eyes")[0]), Path(plan.labels("eyes"))
+        index(Path("data"), images, plan.index_settings("eyes", ""))
+        label(Path("data"), [images], None, labels, plan.label_settings("eyes"))
+        self._encoder()
+        for task in self.config["tasks"]:
+            audit({"eyes": [images]}, {"eyes": [labels]}, Path(plan.audit(task)), plan.audit_settings(task))
+            samples, train = Path(plan.samples(task, "tiny")), Path(plan.train_table(task, "tiny"))
+            fuse({"eyes": [labels]}, Path(plan.audit(task)), samples, train, plan.fuse_settings(task))
+            self._training(task)
+            self._masks() if task == "vessels" else self._points()
+            settings = plan.evaluate_settings(task, "tiny").model_copy(update={"draws": 40})
+            evaluate([Path(plan.predictions(task, "tiny", "seed0"))], Path(plan.metrics(task, "tiny")), settings)
+        return self
+
+    def _encoder(self) -> None:
+        extra = {"arch": "vit_tiny_patch16_224", "image_size": "224", "patch": "16", "modality": "Fundus"}
+        source = {"name": "random", "sha256": None, "dialect": "random", "key": None, "licence": "none"}
+        extra |= {"interpolation": "bilinear", "mean": "[0.5, 0.5, 0.5]", "std": "[0.2, 0.2, 0.2]"}
+        extra |= {"source": json.dumps(source), "renamed": "{}", "dropped": "{}"}
+        made_by = artifacts.provenance("import", {}, {})
+        tensors = {"norm.weight": np.ones(3, np.float32)}
+        artifacts.write_tensors(self.plan.encoder("tiny"), tensors, made_by, schema="visionfm/encoder/1", extra=extra)
+
+    def _training(self, task: str) -> None:
+        epochs = np.arange(1, 6)
+        curves = {"train_loss": 1.0 / epochs, "validation_loss": 1.1 / epochs, "best": epochs == 5}
+        table = pa.table({"epoch": epochs, **curves})
+        path = self.plan.training(task, "tiny", "seed0")
+        artifacts.write_table(path, table, artifacts.provenance("train", {}, {}), schema="visionfm/training/1")
+
+    def _ids(self, sample, target: str) -> dict[str, Any]:
+        same = ("sample_id", "subject_id", "dataset", "split", "path", "image_id", "width", "height", "mm_per_px")
+        constants = {"modalities": "Fundus", "run": "seed0", "target": target}
+        return {name: getattr(sample, name) for name in same} | constants
+
+    def _masks(self) -> None:
+        """Answer with the truth, moved to the right by more and more pixels, upright."""
+        plan, rows = self.plan, []
+        target = plan.dense_targets("vessels")["vessel"]
+        made_by = artifacts.provenance("predict", {}, {})
+        with writing(plan.masks("vessels", "tiny", "seed0")[0], made_by, schema="visionfm/masks/1") as archive:
+            for n, sample in enumerate(read_dense_samples(plan.samples("vessels", "tiny"))):
+                truth = sample.mask(Path("data"), target.values)
+                assert truth is not None
+                said = np.zeros_like(truth)
+                said[:, n:] = truth[:, : truth.shape[1] - n]
+                probability = {1: (said * np.uint16(50000) + np.uint16(2000)).astype(np.uint16)}
+                name = str(Path(sample.dataset, sample.path).with_suffix(".png"))
+                archive.add(name, encode_mask(said, target.values, orientation=sample.orientation))
+                scores = score_sample(sample, Path("data"), target, said, probability)
+                rows.append(self._ids(sample, "vessel") | {"mask": name} | scores._asdict())
+        kinds = {"metrics": scores_type(), "observer2": scores_type(), "present": pa.list_(pa.string())}
+        numbers = {"width": pa.int32(), "height": pa.int32(), "mm_per_px": pa.float64()}
+        schema = pa.schema([(name, {**kinds, **numbers}.get(name, pa.string())) for name in rows[0]])
+        table = pa.Table.from_pylist(rows, schema=schema)
+        path = plan.predictions("vessels", "tiny", "seed0")
+        artifacts.write_table(path, table, made_by, schema="visionfm/predictions/1")
+
+    def _points(self) -> None:
+        """Answer below the truth by more and more pixels, upright."""
+        plan, rows = self.plan, []
+        for n, sample in enumerate(read_dense_samples(plan.samples("places", "tiny"))):
+            for name, at in sample.points.items():
+                x, y = at or (50.0, 50.0)
+                truth = {"truth_x": None, "truth_y": None} if at is None else {"truth_x": x, "truth_y": y}
+                rows.append(self._ids(sample, name) | {"x": x, "y": y + 2 * n, "score": 0.5, **truth})
+        made_by = artifacts.provenance("predict", {"points": 1}, {})
+        table = pa.Table.from_pylist(rows)
+        path = plan.predictions("places", "tiny", "seed0")
+        artifacts.write_table(path, table, made_by, schema="visionfm/predictions/1")

@@ -115,6 +115,11 @@ def test_images_without_truth_are_not_measured(results: Path) -> None:
     assert find(run(table, kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})["n"] == 6
 
 
+def test_without_any_truth_there_are_no_metrics(results: Path) -> None:
+    nothing = {"metrics": None, "observer2": None, "present": None}
+    assert run([row | nothing for row in masks()], kind="segmentation", targets=VESSEL) == []
+
+
 # --- points ---------------------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,8 @@ def _scored(rows: Any, source: str, path: Path, settings: EvaluateSettings) -> d
         images, columns = _point_columns(rows, settings)
     if images["sample_id"].duplicated().any():
         raise ArtifactError("a sample is answered twice", where=path, do=REDO)
+    if not columns:
+        return {}  # nothing is known of any image: there is nothing to measure
     where = {name: images[name].to_numpy(dtype=object) for name in ("subject_id", "split", "dataset", "modalities")}
     every = np.full(len(images), ALL, dtype=object)
     none_N0 = np.zeros((len(images), 0))

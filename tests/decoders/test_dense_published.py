@@ -66,6 +66,8 @@ def cached(folder: Path, tokens_LPD: np.ndarray) -> tuple[list[str], Path]:
         "image_id": hashlib.sha256((project.root / "img/5.png").read_bytes()).hexdigest(),
         "width": 64,
         "height": 64,
+        "mask_path": None,
+        "mask_id": None,
     }
     project.write_tables()
     settings = DensePredictSettings.model_validate_json(json.dumps(SETTINGS))

@@ -51,7 +51,7 @@ class Applied:
                 where=decoder,
                 do="name the encoder that the decoder was trained with",
             )
-        self.input = DenseInput(self.source, settings.device)
+        self.input = DenseInput(self.source, settings.device, self.spec.head)
         self.order = swap_order(self.spec.targets, self.spec.swaps)
 
     @property

@@ -29,7 +29,6 @@ class DenseRecipe:
     precision: Precision = "fp32"
     class_weighting: Literal["none", "balanced"] = "none"
     crop_px: int = 0  # segmentation trains on random squares of about this side, in whole patches; 0: whole images
-    relight: float = 0.0  # gain and offset of the head's own view of the image vary by this, a channel; tokens do not
     target_width: float = 0.0  # standard deviation of a landmark's target in px; 0: one pixel
     selection: str = "quality"  # mean Dice of the foreground, or minus the mean radial error, on validation
 
@@ -53,7 +52,6 @@ SOUND = DenseRecipe(
     patience=30,
     augmentation="flips",
     crop_px=256,
-    relight=0.3,
 )
 SOUND_LANDMARKS = replace(SOUND, crop_px=0, target_width=4.0)
 PUBLISHED = DenseRecipe(

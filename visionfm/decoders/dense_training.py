@@ -25,15 +25,18 @@ from visionfm.interruption import StopFlag
 from visionfm.progress import track
 from visionfm.randomness import derived_seed
 
-Examples = Sequence[Example] | Callable[[int], Example]
+LEAST_STD = 1e-2  # of a pixel in [0, 1]
 
 
 class DenseInput:
     """Examples to what a dense head eats."""
 
-    def __init__(self, source: TokenSource, device: str) -> None:
-        """`source` gives the tokens, and the statistics that normalise the image."""
-        self.source, self.device = source, device
+    def __init__(self, source: TokenSource, device: str, head: str) -> None:
+        """`source` gives the tokens, and the statistics that normalise the image for the published heads.
+
+        The light head sees each image at mean 0 and deviation 1 of its own, so that a brighter eye is no other eye.
+        """
+        self.source, self.device, self.own_statistics = source, device, head == "light"
 
     def __call__(self, wanted: Sequence[Wanted]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return tokens_BLPD and the normalised images (B, 3, S, S), each in its view."""
@@ -42,7 +45,10 @@ class DenseInput:
         for one in wanted:
             facts = self.source.facts[one.dataset]
             pixels_HWC = flip(one.image_SSC, one.view).astype(np.float32) / np.float32(255)
-            images.append((pixels_HWC - np.array(facts.mean, np.float32)) / np.array(facts.std, np.float32))
+            mean, std = np.array(facts.mean, np.float32), np.array(facts.std, np.float32)
+            if self.own_statistics:
+                mean, std = pixels_HWC.mean(axis=(0, 1)), np.maximum(pixels_HWC.std(axis=(0, 1)), LEAST_STD)
+            images.append((pixels_HWC - mean) / std)
         images_BCSS = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(self.device)
         return tokens_BLPD, images_BCSS
 
@@ -68,7 +74,12 @@ class DenseTraining(Loop):
         """`order` says which point becomes which in a mirror image; `tile_px`: train on random crops of that side."""
         super().__init__()
         self.network, self.train, self.kind, self.recipe = network, train, kind, recipe
-        self.validate, self.input, self.seed, self.order = validate, DenseInput(source, device), seed, order
+        self.validate, self.input, self.seed, self.order = (
+            validate,
+            DenseInput(source, device, recipe.head),
+            seed,
+            order,
+        )
         self.device, self.tile_px = device, tile_px
         self.batch_size = min(recipe.batch_size, len(train))
         self.optimizer = _optimizer(network, recipe)
@@ -117,7 +128,7 @@ class DenseTraining(Loop):
             wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
             self.optimizer.zero_grad()
             tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
-            loss = self.kind.loss(self._applied(tokens, self._relit(images, rng)), truth)
+            loss = self.kind.loss(self._applied(tokens, images), truth)
             value = loss.item()
             if not np.isfinite(value):
                 raise DataError(
@@ -166,16 +177,6 @@ class DenseTraining(Loop):
             parts.append((tokens, images_BCSS[at, :, rows, columns], truth[at, rows, columns]))
         tokens_BLPD, images_BCSS, truth = (torch.stack(column) for column in zip(*parts, strict=True))
         return tokens_BLPD, images_BCSS, truth
-
-    def _relit(self, images_BCSS: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return normalised images of random brightness and contrast: cheap, for the encoder has seen them already."""
-        if self.recipe.relight == 0:
-            return images_BCSS
-        draw = rng.uniform(-1, 1, (2, *images_BCSS.shape[:2], 1, 1)).astype(np.float32) * np.float32(
-            self.recipe.relight
-        )
-        gain, offset = (torch.from_numpy(part).to(images_BCSS.device) for part in draw)
-        return images_BCSS * (1 + gain) + 2 * offset
 
     def _validate(self) -> tuple[float, float]:
         self.network.eval()

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from visionfm import interruption
 from visionfm.errors import Stopped
 from visionfm.interruption import STOP_SIGNALS, ignore_stop_signals, stop_on_signal
 
@@ -89,3 +90,17 @@ def test_a_helper_process_lives_through_the_group_s_signals() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_warning_that_comes_before_the_work_is_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "_warned", False)
+    monkeypatch.setattr(interruption, "_time_is_up", False)
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        interruption.keep_warnings()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with stop_on_signal() as stop:
+            assert stop() and stop.signal_name == "SIGUSR1"
+        assert interruption.time_is_up()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

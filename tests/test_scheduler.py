@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from visionfm.interruption import stop_on_signal
 
 
 @pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A job whose `scontrol` notes what it is asked, and refuses where the file `refuse` stands beside it."""
     client = tmp_path / "scontrol"
     client.write_text(
@@ -29,7 +30,9 @@ if [ -e {tmp_path}/refuse ]; then echo "not allowed" >&2; exit 1; fi
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(scheduler, "ENDED_WITHIN_S", 0.0)
     monkeypatch.setattr(interruption, "_time_is_up", False)
-    return tmp_path
+    before = signal.getsignal(signal.SIGUSR1)
+    yield tmp_path
+    signal.signal(signal.SIGUSR1, before)
 
 
 def asked(job: Path) -> list[str]:

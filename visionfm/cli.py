@@ -6,12 +6,13 @@ Exit codes: 0 done, 2 usage or config, 3 data, 4 damaged artefact, 75 stopped by
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from visionfm.errors import Stopped, UsageError, VisionFMError
-from visionfm.interruption import time_is_up
+from visionfm.interruption import keep_warnings, time_is_up
 from visionfm.scheduler import requeue_own_job
 
 # Stages take their slice of the config as JSON, so that a queued job does not depend on a config edited meanwhile.
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
+    if "SLURM_JOB_ID" in os.environ:
+        keep_warnings()
     try:
         _start_log(getattr(args, "log", None))
         if hasattr(args, "settings"):

@@ -14,6 +14,18 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 _time_is_up = False
+_warned = False
+
+
+def keep_warnings() -> None:
+    """Let a SIGUSR1 that comes while a stage still loads raise the flag once there is one."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, _keep)
+
+
+def _keep(_number: int, _frame: FrameType | None) -> None:
+    global _warned
+    _warned = True
 
 
 def time_is_up() -> bool:
@@ -60,6 +72,8 @@ def stop_on_signal() -> Iterator[StopFlag]:
         yield flag
         return
     before = {number: signal.signal(number, flag._receive) for number in STOP_SIGNALS}
+    if _warned:
+        flag._receive(signal.SIGUSR1, None)
     try:
         yield flag
     finally:

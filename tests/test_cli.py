@@ -39,6 +39,7 @@ SURFACE = {
     " --out --precision --size --skip-bad-images --views --workers IMAGES",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
+    "publish": "--log --out CHECKPOINT",
     "doctor": "--log --results",
     "verify": "--log --show PATHS",
     "forget": "--log PATHS",

@@ -40,6 +40,7 @@ COMMANDS = {
     "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
     "launch": ("visionfm.commands.launch", "start a stage on several GPUs or nodes (the workflow does)"),
     "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),
+    "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
     "doctor": ("visionfm.commands.doctor", "what this machine can do"),
     "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
     "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),

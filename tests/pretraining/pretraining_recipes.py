@@ -6,4 +6,5 @@ from visionfm.config.schema_pretraining import Pretrain, Recipe
 
 
 def recipe(name: str = "published", **fields: Any) -> Recipe:
-    return Pretrain(datasets=["eyes"], arch="vit_tiny_patch16_224", recipe=name, **fields).recipe_values()
+    init = "weights.pth" if fields.get("init_head") else None
+    return Pretrain(datasets=["eyes"], arch="vit_tiny_patch16_224", init=init, recipe=name, **fields).recipe_values()

@@ -95,6 +95,7 @@ class Plan(PretrainPlan):
             exact_decode=block.decode == "exact",
             precision=block.precision,
             dtype=block.cache,
+            modality=self.modality(dataset) if block.pretrain is not None and block.pretrain.scheme == "mix" else None,
             frame=images.frame,
             max_megapixels=images.max_megapixels,
             bad_images=images.bad_images,

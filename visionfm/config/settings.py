@@ -95,6 +95,7 @@ class ExtractSettings(Settings):
     exact_decode: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     dtype: Literal["float16", "float32"] = "float16"
+    modality: str | None = None  # of the images, for an encoder that normalises several, each by its own
     frame: int | None = None
     max_megapixels: float = 200
     bad_images: Literal["fail", "skip"] = "fail"

@@ -170,8 +170,11 @@ def load_encoder(
     image_size: int | None = None,
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
+    modality: str | None = None,
 ) -> Encoder:
     """Return the encoder of an `encoder.safetensors`, for square images of `image_size` px (None: as it was imported).
+
+    `modality` is needed where the encoder was trained on several, each normalised by its own statistics.
 
     Absolute position embeddings are resized by the published load-time rule. Raises ArtifactError for a damaged file
     and DataError for a size that does not divide by the patch.
@@ -185,6 +188,7 @@ def load_encoder(
             where=path,
             do="run `visionfm import`",
         )
+    metadata = _for_modality(metadata, modality, path)
     size, patch = image_size or int(metadata["image_size"]), int(metadata["patch"])
     check_size(size, patch, metadata["arch"])
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -195,3 +199,19 @@ def load_encoder(
     if encoder.depth < TAPS:
         raise DataError(f"{encoder.arch} is too shallow", expected=f"at least {TAPS} blocks", found=encoder.depth)
     return encoder.to(device)
+
+
+def _for_modality(metadata: dict[str, str], modality: str | None, where: str | Path) -> dict[str, str]:
+    """Return the metadata with the statistics of one modality, where the encoder has several."""
+    if "statistics" not in metadata:
+        return metadata
+    known = json.loads(metadata["statistics"])
+    if modality is None or modality not in known:
+        raise DataError(
+            "the encoder normalises each modality by its own statistics, and which one is meant is not said",
+            expected=", ".join(sorted(known)),
+            found=modality or "none",
+            where=where,
+            do="name the modality of the images",
+        )
+    return {**metadata, **{name: json.dumps(values) for name, values in known[modality].items()}, "modality": modality}

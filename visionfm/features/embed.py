@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> None:
             size=args.size or int(metadata["image_size"]),
             interpolation="bicubic" if metadata["interpolation"] == "bicubic" else "bilinear",
             exact_decode=args.exact,
+            modality=canonical(args.modality) if "statistics" in metadata and args.modality else None,
             **{name: getattr(args, name) for name in ("views", "precision", "dtype", "frame", "max_megapixels")},
             **{name: getattr(args, name) for name in ("device", "batch_size", "workers")},
         )

@@ -84,7 +84,7 @@ class Encoding:
         self.settings = settings
         self.process = this_process()
         self.device = choose_device(settings.device, settings.gpu, self.process.local_rank)
-        self.encoder = load(encoder_path, settings.size, settings.precision, self.device)
+        self.encoder = load(encoder_path, settings.size, settings.precision, self.device, settings.modality)
         on_gpu = self.device.type == "cuda"
         self.reading = Reading(
             root,
@@ -155,7 +155,9 @@ def cpu_rows(encoder: "Encoder", size_px: int) -> int:
     return min(max(fitting - fitting % CPU_ROWS[0], CPU_ROWS[0]), CPU_ROWS[1])
 
 
-def load(path: Path, size: int, precision: "Precision", device: "torch.device") -> "Encoder":
+def load(
+    path: Path, size: int, precision: "Precision", device: "torch.device", modality: str | None = None
+) -> "Encoder":
     """Return an encoder for images of `size` px on its device, with reproducible arithmetic on a GPU."""
     import torch
 
@@ -168,7 +170,7 @@ def load(path: Path, size: int, precision: "Precision", device: "torch.device") 
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
         torch.cuda.set_device(device)
-    return load_encoder(path, image_size=size, device=device, precision=precision)
+    return load_encoder(path, image_size=size, device=device, precision=precision, modality=modality)
 
 
 def _encode_all(

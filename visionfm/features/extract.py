@@ -64,7 +64,8 @@ def main(args: argparse.Namespace) -> None:
 def what_matters(settings: ExtractSettings) -> dict[str, Any]:
     """Return the settings that a row depends on; machine, batch size and limits are not among them."""
     chosen = settings.model_dump(include={"size", "interpolation", "exact_decode", "precision", "dtype", "frame"})
-    return {**chosen, "views": _views(settings)}
+    own = {} if settings.modality is None else {"modality": settings.modality}
+    return {**chosen, **own, "views": _views(settings)}
 
 
 def read_index(path: Path, settings: ExtractSettings | DenseSettings) -> list[IndexedImage]:
@@ -108,9 +109,10 @@ def extract(
     views = _views(settings)
     transform = transform_name(settings.size, settings.interpolation, settings.exact_decode)
     frame = "" if settings.frame is None else f"-frame{settings.frame}"
+    seen_as = "" if settings.modality is None else f"-{settings.modality}"
     blocks, width = encoder_shape(source.encoder_path)
     identity = RowIdentity(
-        source.encoder_sha256, transform + frame, json.dumps(blocks), settings.precision, settings.dtype
+        source.encoder_sha256, transform + frame + seen_as, json.dumps(blocks), settings.precision, settings.dtype
     )
     parts = PartFiles(out, identity)
     bank = RowBank((image.image_id for image in images), views, settings.dtype, len(blocks), width)

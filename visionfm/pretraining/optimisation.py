@@ -51,7 +51,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], recipe: Recipe) -> float:
     if recipe.clip > 0:
         too_long = norms if recipe.clip_by == "parameter" else total.expand(len(norms))
         factors = (recipe.clip / (too_long + 1e-6)).clamp(max=1)
-        torch._foreach_mul_(gradients, list(factors.unbind()))
+        torch._foreach_mul_([_own_part(gradient) for gradient in gradients], list(factors.unbind()))
     return float(total)
 
 
@@ -59,6 +59,12 @@ def _norm(gradient: torch.Tensor) -> torch.Tensor:
     norm: Any = torch.linalg.vector_norm(gradient)
     whole_norm: torch.Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # GPUs share the gradient
     return whole_norm
+
+
+def _own_part(tensor: Any) -> torch.Tensor:
+    """Return what of a tensor this process holds: all of it, unless GPUs share it."""
+    part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
 
 
 def hold_last_layer(student: nn.Module) -> None:
@@ -74,17 +80,13 @@ class MovingAverage:
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         """Pairs parameters by name; the mask token has no partner."""
         mine = dict(student.named_parameters())
-        pairs = [(parameter, mine[name]) for name, parameter in teacher.named_parameters()]
-        self.kinds: dict[type, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-        for teachers, students in pairs:
-            lists = self.kinds.setdefault(type(teachers.data), ([], []))
-            lists[0].append(teachers.data)
-            lists[1].append(students.data)
+        self.pairs = [(parameter, mine[name]) for name, parameter in teacher.named_parameters()]
 
+    @torch.no_grad()
     def move(self, momentum: float) -> None:
         """Move all parameters of the teacher a step towards the student's."""
-        for teachers, students in self.kinds.values():
-            torch._foreach_lerp_(teachers, students, 1 - momentum)
+        teachers, students = zip(*self.pairs, strict=True)
+        torch._foreach_lerp_([_own_part(p.data) for p in teachers], [_own_part(p.data) for p in students], 1 - momentum)
 
 
 # --- state by name --------------------------------------------------------------------------------------------------

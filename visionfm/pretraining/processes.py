@@ -13,6 +13,7 @@ from torch import nn
 from visionfm.distributed import Process, this_process
 from visionfm.errors import DataError, Stopped
 from visionfm.interruption import StopFlag
+from visionfm.pretraining.networks import Pair
 
 TIMEOUT = timedelta(minutes=30)
 log = logging.getLogger("visionfm")
@@ -78,6 +79,25 @@ def _is_ours(error: BaseException) -> bool:
     """Tell an error of the computation from one of the connection to other processes."""
     words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
     return not any(word in str(error).lower() for word in words)
+
+
+def shard(pair: Pair, group: Group) -> bool:
+    """Share the blocks of both networks out among the processes (FSDP2); tell whether that was done.
+
+    What lies around the blocks is small and stays whole in each process; its gradients are averaged apart.
+    """
+    if group.alone:
+        log.info("pretrain: `fsdp` has no effect with one process")
+        return False
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(group.device.type, (group.process.world,))
+    for network in pair:
+        for block in network.backbone.vit.blocks:
+            # Gathered for each pass anew: the teacher has no backward pass that would end what a forward pass gathered.
+            fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    return True
 
 
 def shared(student: nn.Module, group: Group) -> nn.Module:

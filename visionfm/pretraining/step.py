@@ -59,7 +59,7 @@ class Step:
         `flags` are asked for at the end and added up over the processes, for what they have to decide together.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(len(SUMS), dtype=torch.float64)
+        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.group.device)
         features = []
         for number, (crops, taught, biases) in enumerate(self._taught(passes, values)):
             torch.manual_seed(derived_seed(self.recipe.seed, "forward", step, self._number(number)))
@@ -67,12 +67,12 @@ class Step:
                 total, parts = self._losses(crops, taught, biases, values)
                 # Processes average their gradients: the sum over images / batch is meant.
                 self.scaler.scale(total / batch * self.group.process.world).backward()  # type: ignore[no-untyped-call]
-            sums += torch.stack([part.detach().double().cpu() for part in (total, *parts)])
-            features.append(taught.cls_BD[: crops.global_CBchw.shape[1]].float().cpu())
-        together = torch.cat([sums / batch, torch.tensor(flags(), dtype=torch.float64)]).to(self.group.device)
+            sums += torch.stack([part.detach().double() for part in (total, *parts)])
+            features.append(taught.cls_BD[: crops.global_CBchw.shape[1]].float())
+        together = torch.cat([sums / batch, sums.new_tensor(flags())])
         together = self.group.all_reduce(together, "sum").cpu()
         means = dict(zip(SUMS, together[: len(SUMS)].tolist(), strict=True))
-        return Learned(means, together[len(SUMS) :].tolist(), torch.cat(features))
+        return Learned(means, together[len(SUMS) :].tolist(), torch.cat(features).cpu())
 
     def update(self, values: Values) -> float:
         """Move student, teacher and centres by the gradients of `learn`; return the gradients' norm."""

@@ -24,7 +24,7 @@ from visionfm.pretraining.crops import batches
 from visionfm.pretraining.loss import Centre, rank_me
 from visionfm.pretraining.monitoring import Monitor
 from visionfm.pretraining.order import Order
-from visionfm.pretraining.processes import Group, shared
+from visionfm.pretraining.processes import Group, shard, shared
 from visionfm.pretraining.schedules import Schedules
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.starting import Start
@@ -64,6 +64,14 @@ class Training:
             for network in self.pair:
                 for block in network.backbone.vit.blocks:
                     block.compile()
+        sharded = settings.fsdp and shard(self.pair, group)
+        if sharded and any(self.order.passes(epoch) % group.process.world for epoch in (0, recipe.epochs - 1)):
+            raise UsageError(
+                "with `fsdp` all processes take as many micro-batches",
+                expected=f"a multiple of {group.process.world} a step",
+                found=f"{passes}, of {self.order.micro_batch(0)} images",
+                do="change `batch_size` or `micro_batch`",
+            )
         self.optimizer = optimisation.optimizer_of(student, recipe, len(student.backbone.vit.blocks))
         widths = {"cls": recipe.out_dim, "patch": recipe.patch_out_dim}
         centres = {kind: Centre(width, recipe.centre_momentum, group.device) for kind, width in widths.items()}
@@ -73,8 +81,8 @@ class Training:
             group.device.type, enabled=recipe.precision == "fp16" and group.device.type == "cuda"
         )
         average = optimisation.MovingAverage(student, self.pair.teacher)
-        trained = shared(student, group)
-        self.learner = Step(self.pair, trained, recipe, group, self.optimizer, centres, average, scaler)
+        trained = student if sharded else shared(student, group)
+        self.learner = Step(self.pair, trained, recipe, group, self.optimizer, centres, average, scaler, sharded)
         self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.interval: dict[str, float] = {}

@@ -83,13 +83,6 @@ class DenseTraining(Loop):
         self.device, self.tile_px = device, tile_px
         self.batch_size = min(recipe.batch_size, len(train))
         self.optimizer = _optimizer(network, recipe)
-        if len(train) < 2 and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-            raise DataError(
-                "BatchNorm cannot be trained on one image",
-                expected="at least two training images",
-                found=len(train),
-                do="use `head: light`, or more images",
-            )
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -123,8 +116,6 @@ class DenseTraining(Loop):
             if stop():
                 return False
             batch = order[start : start + self.batch_size]
-            if len(batch) == 1 and len(order) > 1 and self._batch_norm():
-                continue  # BatchNorm learns little from one image; each epoch leaves out another
             wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
             self.optimizer.zero_grad()
             tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
@@ -143,9 +134,6 @@ class DenseTraining(Loop):
             total, count = total + value * len(wanted), count + len(wanted)
         self._note(epoch, total / count, lr)
         return True
-
-    def _batch_norm(self) -> bool:
-        return any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules())
 
     def _batch(self, examples: list[Example], rng: np.random.Generator) -> tuple[list[Wanted], torch.Tensor]:
         """Return what to encode and the truth, each example in a random view, augmented or cropped."""

@@ -69,6 +69,12 @@ def test_four_views_are_cached_where_flips_train_on_them() -> None:
     assert rich.dense_settings("fundus", "drive", 512).views == ["identity"]
 
 
+def test_a_datasets_masks_are_checked_against_every_tasks_classes() -> None:
+    plan = Plan(parse_config(RAW))
+    assert plan.label_settings("drive").mask_values == {"vessels": [0, 255]}
+    assert plan.label_settings("other").mask_values == {}
+
+
 def test_settings_carry_pixel_values_and_columns() -> None:
     plan = Plan(parse_config(RAW))
     mask = plan.dense_train_settings("vessels", "m", "seed3").targets["vessel"]

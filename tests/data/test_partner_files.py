@@ -111,11 +111,14 @@ def test_every_mistake_in_a_segmentation_tree_is_named_at_once(tmp_path: Path, r
     Image.fromarray(mask(1)).save(labels / "3.jpg")
     (labels / "3.png").unlink()
     save(labels / "lonely.png", mask())
+    save(root / "set/training/images/5.png", np.full((6, 8, 3), 7, np.uint8))
+    save(labels / "5.png", mask(1, 2, 9))
     (root / "set/test/labels/4.png").unlink()
     with pytest.raises(DataError) as caught:
-        run(root, layout="segmentation")
+        run(root, layout="segmentation", mask_values={"layers": [0, 1, 2]})
     text = str(caught.value)
     for part in (
+        "set/training/labels/5.png: expected pixel values 0, 1, 2, the classes of task layers, found 9",
         "set/training/labels/0.png: expected 8 x 6 pixels, as set/training/images/0.png stores them, found 7 x 6",
         "set/training/labels/1.png: expected one channel of class indices, found 3 channels",
         "set/training/images/2.png: expected a mask of the same name, set/training/labels/2.png; found nothing",
@@ -124,7 +127,7 @@ def test_every_mistake_in_a_segmentation_tree_is_named_at_once(tmp_path: Path, r
         "set/test/images/4.png: expected a mask of the same name, set/test/labels/4.png; found nothing",
     ):
         assert part in text
-    assert "6 problems" in text and not Path("results/datasets/d/labels.parquet").exists()
+    assert "7 problems" in text and not Path("results/datasets/d/labels.parquet").exists()
 
 
 def test_every_mistake_in_a_landmark_tree_is_named_at_once(tmp_path: Path, results: Path) -> None:

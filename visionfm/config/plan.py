@@ -34,7 +34,9 @@ class Plan(PretrainPlan):
         """Return the settings of `label`."""
         block = self.config.datasets[dataset]
         same = ("layout", "images", "table", "labels", "columns", "path_pattern", "cohort", "split")
-        return s.LabelSettings(dataset=dataset, **{name: getattr(block, name) for name in same})
+        return s.LabelSettings(
+            dataset=dataset, **{name: getattr(block, name) for name in same}, mask_values=self.mask_values(dataset)
+        )
 
     def audit_settings(self, task: str) -> s.AuditSettings:
         """Return the settings of `audit`."""

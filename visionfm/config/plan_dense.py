@@ -65,6 +65,19 @@ class DensePlan(Names):
             )
         return found
 
+    def mask_values(self, dataset: str) -> dict[str, list[int]]:
+        """Return, for each task that reads a dataset's masks, the pixel values that are its classes."""
+        block = self.config.datasets[dataset]
+        if block.labels == "none" or not (block.layout == "segmentation" or block.columns.mask):
+            return {}
+        tasks = [name for name, task in self.config.tasks.items() if task.kind == "segmentation"]
+        return {
+            task: sorted(value for values in target.values for value in values)
+            for task in tasks
+            if dataset in self.task_datasets(task)
+            for target in self.dense_targets(task).values()
+        }
+
     def _readings(self, task: str, model: str) -> dict[str, d.Reading]:
         return {name: self._reading(self.encoder_of(model, name), name) for name in self.task_datasets(task)}
 

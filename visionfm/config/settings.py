@@ -57,6 +57,7 @@ class LabelSettings(Settings):
     path_pattern: str | None = None
     cohort: str | None = None
     split: Split = Split()
+    mask_values: dict[str, list[int]] = {}  # task -> the pixel values that are its classes
 
 
 class AuditSettings(Settings):

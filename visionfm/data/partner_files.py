@@ -98,7 +98,7 @@ def dense_columns(
     problems: Problems,
 ) -> dict[str, list[Any]]:
     """Return the columns of labels.parquet that hold masks and points; `images` are the rows of images.parquet."""
-    reader = _Reader(root, images, digests, problems)
+    reader = _Reader(root, images, digests, problems, settings.mask_values)
     columns: dict[str, list[Any]] = {}
     table = settings.layout == "table"
     roles = [role for role in MASKS if getattr(settings.columns, role)] if table else []
@@ -121,9 +121,15 @@ class _Reader:
     """Reads the partners of images; whatever is wrong goes to `problems`, with the file's name."""
 
     def __init__(
-        self, root: Path, images: Mapping[str, Mapping[str, Any]], digests: Mapping[str, str], problems: Problems
+        self,
+        root: Path,
+        images: Mapping[str, Mapping[str, Any]],
+        digests: Mapping[str, str],
+        problems: Problems,
+        classes: Mapping[str, list[int]],
     ) -> None:
         self.root, self.images, self.digests, self.problems = root, images, digests, problems
+        self.classes = classes
 
     def mask(self, row: LabelRow, role: str) -> list[int] | None:
         """Return the values in an image's mask, None where it has none."""
@@ -149,6 +155,12 @@ class _Reader:
                 f"{path}: expected {expected[0]} x {expected[1]} pixels, as {row.path} stores them, "
                 f"found {found[0]} x {found[1]}"
             )
+        for task, known in self.classes.items() if role != "fov" else ():
+            if strange := sorted(set(facts.values) - set(known)):
+                self.problems.add(
+                    f"{path}: expected pixel values {_listed(known)}, the classes of task {task}, "
+                    f"found {_listed(strange)}"
+                )
         return facts.values
 
     def points(self, row: LabelRow, names: list[str]) -> dict[str, list[float] | None] | None:
@@ -178,3 +190,7 @@ def _stored(image: Mapping[str, Any], upright: Mapping[str, Any]) -> tuple[int, 
     """Return width and height in the frame of an image's stored pixels."""
     size = (upright["width"], upright["height"])
     return size[::-1] if image["orientation"] >= 5 else size
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")

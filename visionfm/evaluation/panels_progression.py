@@ -88,7 +88,7 @@ def kaplan_meier(name: str, test: Followed, group_N: Any, times: Sequence[float]
                 below.text(tick, -row, text, ha="center", va="center", fontsize=8, color=INK)
         below.set(ylim=(0.6 - len(parts), 0.6), yticks=[-row for row in range(len(parts))], xticks=ticks)
         below.set_yticklabels([NAMES[group] for group in parts])
-        below.set_xlabel(f"days from the baseline ({count})\nbelow the curves: how many are still followed")
+        below.set_xlabel(f"days; above: how many are still followed\n{count}")
         below.grid(False)
         below.tick_params(left=False)
         below.spines["left"].set_visible(False)

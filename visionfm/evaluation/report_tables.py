@@ -218,6 +218,7 @@ def pivot(rows: Any, by: Sequence[str], caption: str) -> Table:
     records = rows.to_dict("records")
     several_targets = len({record["target"] for record in records}) > 1
     several_classes = any(text_of(record["class"]) for record in records)
+    survival = any(record["metric"].startswith("concordance") for record in records)
     heads = [*by, *(["target"] if several_targets else []), *(["class"] if several_classes else [])]
     if not heads:
         heads = ["target"]
@@ -230,21 +231,24 @@ def pivot(rows: Any, by: Sequence[str], caption: str) -> Table:
     body = []
     for key, values in places.items():
         n, positives, subjects = key[len(heads) :]
-        small = [f"{positives} positive"] if positives else []
+        small = [f"{positives} {'events' if survival else 'positive'}"] if positives else []
         small.append(f"{subjects} subject" + ("s" if subjects != "1" else ""))
-        cells = [Cell(_head(name, text)) for name, text in zip(heads, key, strict=False)]
+        cells = [Cell(_head(name, text, survival)) for name, text in zip(heads, key, strict=False)]
         cells.append(Cell(n, "\n".join(small), numeric=True))
         body.append(cells + [_value(values.get(column), notes) for column in columns])
     marked = [f"{mark} {text}" for text, mark in notes.items()]
-    return Table(caption, [*heads, "n", *columns], body, heads=len(heads), notes=marked)
+    shown = ["horizon" if survival and name == "class" else name for name in heads]
+    return Table(caption, [*shown, "n", *columns], body, heads=len(heads), notes=marked)
 
 
 def _whole_number(value: Any) -> str:
     return "" if missing(value) else f"{int(value):,}"
 
 
-def _head(name: str, text: str) -> str:
+def _head(name: str, text: str, survival: bool = False) -> str:
     if name == "class" and text in WHOLE:
+        if survival:
+            return "all times"
         return "macro" if text == "macro" else "all classes"
     return text
 

@@ -164,7 +164,7 @@ def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
     found = [
         f"{block.kind.capitalize()} on {listed(block.datasets)} ({listed(results.plan.task_modalities(task))}); "
         f"a sample is one {block.unit}, so n counts {block.unit}s.",
-        f"Fusion {block.fusion}: {FUSIONS[block.fusion]}.",
+        f"Fusion {block.fusion}: {FUSIONS[block.fusion]}{_visits(block)}.",
         f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
     if beside := results.plan.baseline_runs(task):
@@ -174,6 +174,12 @@ def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
     if block.tta != "none":
         found.append("Test images were scored in four flipped views, whose answers are averaged.")
     return found
+
+
+def _visits(block: Task) -> str:
+    if block.kind != "progression" or block.unit != "eye" or block.survival.visits == 1:
+        return ""
+    return f", over the baseline and up to {count(block.survival.visits - 1, 'visit')} before it"
 
 
 def _targets(results: Results, task: str) -> Table:

@@ -1,0 +1,123 @@
+"""Samples of progression: images with outcomes, eyes at their baseline with the visits before it."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from test_fuse import OUT, TRAIN
+
+from visionfm import artifacts
+from visionfm.config.settings import FuseSettings, TargetSettings
+from visionfm.errors import DataError
+from visionfm.features.fuse import fuse
+
+WORSE = {"worse": TargetSettings(type="binary", column="event", classes=["stable", "progressed"], values=[[0], [1]])}
+SPLITS = ("train", "train", "validation", "validation", "test")
+
+
+def row(person: int, visit: str | None, event: float | None, days: float | None, **changes: Any) -> dict[str, Any]:
+    path = f"p{person}_{visit}_{changes.get('eye', 'R')}.png"
+    same = {"path": path, "image_id": path, "subject_id": f"c/p{person}", "eye": "R", "visit": visit}
+    return {**same, "split": SPLITS[person % 5], "event": event, "interval_days": days, **changes}
+
+
+def people(count: int = 10) -> list[dict[str, Any]]:
+    """A baseline each; every other one has the event."""
+    return [row(n, "2020-01-01", float(n % 2), 100.0 + n) for n in range(count)]
+
+
+def run(rows: list[dict[str, Any]], head: str = "hazard", unit: str = "eye", **more: list) -> list[dict[str, Any]]:
+    labels = {}
+    for name, table in {"f": rows, **more}.items():
+        path = f"results/datasets/{name}/labels.parquet"
+        names = list(table[0])
+        types = {"event": pa.float64(), "interval_days": pa.float64()}
+        schema = pa.schema([(key, types.get(key, pa.string())) for key in names])
+        made_by = artifacts.provenance("label", {}, {})
+        artifacts.write_table(path, pa.Table.from_pylist(table, schema=schema), made_by, schema="x")
+        labels[name] = [Path(path)]
+    audit = Path("results/tasks/t/audit.parquet")
+    artifacts.write_table(audit, pa.table({"check": ["none"]}), artifacts.provenance("audit", {}, {}), schema="x")
+    modalities = {"f": "Fundus", "o": "OCT"}
+    datasets = {name: modalities[name] for name in labels}
+    fusion = "pooled" if unit == "image" else "attention"
+    same = {"datasets": datasets, "modalities": list(datasets.values()), "targets": WORSE, "unit": unit}
+    fuse(labels, audit, OUT, TRAIN, FuseSettings(**same, fusion=fusion, progression=head))
+    return artifacts.read_table(OUT).to_pylist()
+
+
+@pytest.fixture(autouse=True)
+def _empty(results: Path) -> None:
+    """Work in an empty run."""
+
+
+def test_an_eye_is_its_last_visit_with_an_outcome_and_what_came_before() -> None:
+    history = [row(0, "2019-01-01", None, None), row(0, "2018-01-01", 0.0, 800.0), row(0, "2022-01-01", None, None)]
+    found = {sample["sample_id"]: sample for sample in run([*people(), *history])}
+    assert len(found) == 10
+    eye = found["c/p0/R"]
+    assert [image["path"][:13] for image in eye["images"]] == ["p0_2020-01-01", "p0_2019-01-01", "p0_2018-01-01"]
+    assert eye["days_before"] == [0.0, 365.0, 730.0]
+    assert (eye["worse"], eye["interval_days"], eye["visit"]) == (0.0, 100.0, "2020-01-01")
+    assert all(sample["split"] != "test" for sample in artifacts.read_table(TRAIN).to_pylist())
+
+
+def test_modalities_of_one_visit_join_and_only_one_needs_the_outcome() -> None:
+    scans = [{**row(n, "2020-01-01", None, None), "path": f"o{n}.png"} for n in range(4)]
+    found = run(people(), o=scans)
+    assert [image["modality"] for image in found[0]["images"]] == ["Fundus", "OCT"]
+    assert found[0]["days_before"] == [0.0, 0.0]
+
+
+def test_every_problem_of_eyes_is_named() -> None:
+    wrong = [
+        row(0, "2020-01-01", 1.0, 7.0, path="x.png"),
+        row(1, None, None, None),
+        row(2, "first", None, None),
+        row(3, "2019-01-01", None, None, split="train"),
+    ]
+    with pytest.raises(DataError) as error:
+        run([*people(), *wrong])
+    text = str(error.value)
+    assert "4 problems" in text
+    assert "c/p0/R: the outcomes of one visit disagree: event 0 at 100 days, event 1 at 7 days" in text
+    assert "c/p1/R: has 2 images, but visit is unknown for some" in text
+    assert "c/p2/R: visits: expected dates" in text
+    assert "c/p3/R: its images stand in train and validation" in text
+
+
+def test_unknown_eyes_are_named() -> None:
+    with pytest.raises(DataError, match="eye is unknown"):
+        run([*people(), row(0, "2019-01-01", None, None, eye=None)])
+
+
+@pytest.mark.parametrize("head", ["published", "hazard", "cox"])
+def test_a_split_without_events_cannot_be_learned(head: str) -> None:
+    rows = [dict(entry, event=0.0) if entry["split"] == "validation" else entry for entry in people()]
+    with pytest.raises(DataError, match="no event among 4 samples of the validation split"):
+        run(rows, head, "image")
+
+
+def test_events_everywhere_can_be_learned_from_their_times() -> None:
+    assert len(run([dict(entry, event=1.0) for entry in people()], "cox", "image")) == 10
+
+
+def test_published_head_takes_every_interval_of_an_image_the_others_the_first_seen() -> None:
+    several = [
+        dict(row(0, "v", event, days), path="many.png") for event, days in ((0.0, 50.0), (1.0, 90.0), (1.0, 99.0))
+    ]
+    found = [sample for sample in run([*people(), *several], "published", "image") if "many" in sample["sample_id"]]
+    assert [sample["sample_id"] for sample in found] == ["f/many.png@50", "f/many.png@90", "f/many.png@99"]
+    found = [sample for sample in run([*people(), *several], "hazard", "image") if "many" in sample["sample_id"]]
+    assert [(sample["worse"], sample["interval_days"]) for sample in found] == [(1.0, 90.0)]
+    with pytest.raises(DataError, match="progressed by day 50, and not by a later one"):
+        run([*people(), *(dict(entry, event=1 - entry["event"]) for entry in several)], "cox", "image")
+
+
+def test_intervals_beyond_the_published_table_are_named_all_at_once() -> None:
+    rows = [*people(), row(20, "v", 1.0, 6500.0), row(21, "v", 1.0, 3.5), row(22, "v", 1.0, 6499.0)]
+    with pytest.raises(DataError, match="2 problems") as error:
+        run(rows, "published", "image")
+    assert "expects whole days 0 to 6499, found 6500" in str(error.value) and "found 3.5" in str(error.value)
+    assert len(run(rows, "hazard", "image")) == 13

@@ -9,7 +9,13 @@ from rerun_project import Project
 from visionfm.data.synthetic import BIOMARKERS, DISEASES, column, write_dataset
 
 MODALITIES = ["Fundus", "OCT"]
-TASKS = {"pretrain": "", "single_cls": "Classification", "multi_cls": "ClassificationMulti", "metric_reg": "Regression"}
+TASKS = {
+    "pretrain": "",
+    "single_cls": "Classification",
+    "multi_cls": "ClassificationMulti",
+    "metric_reg": "Regression",
+    "forecasting": "Forecasting",
+}
 TRAINING = {"epochs": 2}
 
 
@@ -26,12 +32,14 @@ def config(noise: bool) -> dict:
             block = {"modality": modality, "root": root, "layout": "vfm", "split": {"validation": 0.3}}
             if task == "pretrain":
                 block |= {"layout": "table", "labels": "none"}
+            elif task == "forecasting":
+                block |= {"layout": "forecasting", **people}
             else:
                 block |= {"labels": labels[task], **people}
-                if modality != "Fundus" and not noise:
+            if task != "pretrain" and people:
+                if modality != "Fundus":
                     block["split"] = {"like": f"{task}_fundus"}
-                if people:
-                    block["cohort"] = task
+                block["cohort"] = task
             datasets[f"{task}_{modality.lower()}"] = block
     encoders = {
         modality.lower(): {
@@ -53,11 +61,13 @@ def config(noise: bool) -> dict:
         "grade": {"kind": "classification", "targets": {"grade": grades}, "datasets": names["single_cls"]},
         "signs": {"kind": "classification", "targets": {"signs": signs}, "datasets": names["multi_cls"]},
         "values": {"kind": "regression", "targets": measured, "datasets": names["metric_reg"]},
+        "worse": {"kind": "progression", "head": "published", "targets": {"worse": {}}, "datasets": names["forecasting"]},
     }
     if not noise:
         tasks["signs_by_eye"] = {**tasks["signs"], "unit": "eye", "fusion": "attention"}
     for name, block in tasks.items():
-        block |= {"models": ["tiny"], "training": {**TRAINING, "recipe": "sound" if name != "values" else "published"}}
+        recipe = {"values": {"recipe": "published"}, "worse": {}}.get(name, {"recipe": "sound"})
+        block |= {"models": ["tiny"], "training": {**TRAINING, **recipe}}
     models = {"tiny": {modality: modality.lower() for modality in MODALITIES}}
     return {"encoders": encoders, "models": models, "datasets": datasets, "tasks": tasks}
 

@@ -23,20 +23,28 @@ def of_images(rows: list[Row], settings: FuseSettings) -> list[Row]:
     """Return one sample an image with an outcome, or in head published one an image and interval."""
     (target,) = settings.targets
     problems = Problems(DataError, "outcomes of the task")
-    by_image: dict[str, list[Row]] = defaultdict(list)
-    for row in _known(rows, target):
-        by_image[row["sample_id"]].append(row)
+    by_image = _by_image(_known(rows, target))
     if settings.progression == "published":
         samples = [_at_interval(row, len(group) > 1, problems) for group in by_image.values() for row in group]
     else:
-        samples = [_first_seen(group, target, problems) for group in by_image.values()]
-        joined = sum(len(group) > 1 for group in by_image.values())
-        if joined:
-            log.warning(
-                "fuse: %d images have several outcomes: the first day on which progression was seen counts", joined
-            )
+        samples = _one_outcome(by_image, target, problems)
     problems.raise_if_any(do="correct these labels")
     return [{**sample, **sample["values"]} for sample in samples]
+
+
+def _by_image(rows: list[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["sample_id"]].append(row)
+    return found
+
+
+def _one_outcome(by_image: dict[str, list[Row]], target: str, problems: Problems) -> list[Row]:
+    """Return one row an image, and say of how many images outcomes were joined."""
+    joined = sum(len(group) > 1 for group in by_image.values())
+    if joined:
+        log.warning("fuse: %d images have several outcomes: the first day on which progression was seen counts", joined)
+    return [_first_seen(group, target, problems) if len(group) > 1 else group[0] for group in by_image.values()]
 
 
 def _known(rows: list[Row], target: str) -> list[Row]:
@@ -67,7 +75,7 @@ def of_eyes(rows: list[Row], settings: FuseSettings, in_time: InTime) -> list[Ro
     (target,) = settings.targets
     problems = Problems(DataError, "eyes of the task")
     eyes: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in _one_outcome(_by_image(rows), target, problems):
         if row["eye"] is None:
             problems.add(f"{row['sample_id']}: eye is unknown")
         else:

@@ -1,0 +1,100 @@
+"""Progression in the config: what fits together, and what each stage is told."""
+
+import copy
+
+import pytest
+
+from visionfm.config import Plan
+from visionfm.config.loading import parse_config
+from visionfm.errors import ConfigError
+
+COLUMNS = {"image": "file", "subject": "who", "eye": "eye", "visit": "date", "interval": "days", "event": "worse"}
+TIMES = {"intervals": [365, 730], "horizons": [730], "visits": 3}
+RAW = {
+    "encoders": {"fundus": {"modality": "Fundus", "weights": "w.pth"}},
+    "models": {"m": {"Fundus": "fundus"}},
+    "datasets": {
+        "asked": {"modality": "Fundus", "root": "a", "layout": "forecasting", "split": {"stratify": "event"}},
+        "seen": {"modality": "Fundus", "root": "b", "layout": "table", "table": "t.csv", "columns": COLUMNS},
+    },
+    "tasks": {
+        "by": {
+            "kind": "progression", "head": "published", "datasets": ["asked"], "models": ["m"], "targets": {"w": {}},
+        },
+        "when": {
+            "kind": "progression", "head": "hazard", "datasets": ["seen"], "models": ["m"], "targets": {"w": {}},
+            "unit": "eye", "fusion": "attention", "survival": TIMES,
+        },
+    },
+}  # fmt: skip
+
+
+def changed(path: str, value: object) -> dict:
+    raw = copy.deepcopy(RAW)
+    *parts, last = path.split(".")
+    block = raw
+    for part in parts:
+        block = block.setdefault(part, {})
+    if value is None:
+        del block[last]
+    else:
+        block[last] = value
+    return raw
+
+
+def test_each_stage_is_told_what_it_needs() -> None:
+    plan = Plan(parse_config(RAW))
+    assert (
+        plan.fuse_settings("by").progression == "published" and plan.fuse_settings("by").targets["w"].column == "event"
+    )
+    assert plan.targets("by")["w"].type == "binary"
+    target = plan.targets("when")["w"]
+    assert (target.type, target.form, target.intervals, target.horizons) == ("event", "hazard", [365, 730], [730])
+    settings = plan.train_settings("when", "seed0")
+    assert (settings.head, settings.visits, settings.recipe) == ("hazard", 3, "sound")
+    assert plan.train_settings("by", "seed0").recipe == "published"
+    assert plan.evaluate_settings("when", "m").head == "hazard"
+    assert plan.runs("by") == ["seed0"]  # baselines are of classification
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("tasks.by.head", None, "progression needs `head`: published, hazard, cox"),
+        ("tasks.by.head", "unetr", "progression needs `head`"),
+        ("tasks.by.targets", {"a": {}, "b": {}}, "progression has one target"),
+        ("tasks.by.targets", {"a": {"type": "binary"}}, "progression has one target, without keys"),
+        ("tasks.by.survival", TIMES, "head published looks at one image"),
+        ("tasks.by.training", {"recipe": "sound"}, "trained by its own recipe"),
+        ("tasks.by.datasets", ["asked", "other"], "no dataset is named 'other'"),
+        ("tasks.when.training", {"recipe": "published"}, "belongs to head published"),
+        ("tasks.when.survival", None, "needs `survival: {intervals"),
+        ("tasks.when.survival", {**TIMES, "horizons": [100]}, "these are none: 100"),
+        ("tasks.when.survival", {**TIMES, "intervals": [730, 365]}, "`intervals` must rise"),
+        ("tasks.when.survival", {**TIMES, "intervals": [0, 730]}, "greater than 0"),
+        ("tasks.when.fusion", "mean", "progression is of images"),
+        ("tasks.when.unit", "visit", "progression is of images"),
+        ("datasets.seen.columns.event", None, "needs both interval and event"),
+        ("datasets.seen.columns.targets", {"event": "x"}, "choose another name"),
+        ("datasets.asked.labels", ["event"], "leave `labels` away"),
+        ("datasets.asked.labels", "none", "asked has no progression"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_clear_error(path: str, value: object, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(path, value))
+    assert problem in str(error.value)
+
+
+def test_survival_belongs_to_progression_and_its_heads_to_no_other_kind() -> None:
+    classes = {
+        "kind": "classification",
+        "datasets": ["asked"],
+        "models": ["m"],
+        "targets": {"event": {"type": "binary"}},
+    }
+    assert parse_config(changed("tasks.c", classes)).tasks["c"].kind == "classification"  # an event is a label, too
+    with pytest.raises(ConfigError, match="only progression has survival"):
+        parse_config(changed("tasks.c", {**classes, "survival": TIMES}))
+    with pytest.raises(ConfigError, match="only segmentation and landmarks have head"):
+        parse_config(changed("tasks.c", {**classes, "head": "cox"}))

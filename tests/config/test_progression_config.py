@@ -54,6 +54,7 @@ def test_each_stage_is_told_what_it_needs() -> None:
     assert (settings.head, settings.visits, settings.recipe) == ("hazard", 3, "sound")
     assert plan.train_settings("by", "seed0").recipe == "published"
     assert plan.evaluate_settings("when", "m").head == "hazard"
+    assert plan.audit_settings("by").targets == []  # several intervals of an image are no contradiction
     assert plan.runs("by") == ["seed0"]  # baselines are of classification
 
 

@@ -1,6 +1,8 @@
 """Progression heads: likelihoods against hand calculation and oracles, and planted risks that are learned."""
 
 import math
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from sksurv.util import Surv
 
 from visionfm import artifacts
 from visionfm.config.settings import PredictSettings, Target, TrainSettings
+from visionfm.decoders import training as loop
 from visionfm.decoders.fusion import Visits
 from visionfm.decoders.heads import ForecastHead, sinusoid
 from visionfm.decoders.predict import predict
@@ -30,7 +33,7 @@ from visionfm.decoders.progression import (
 )
 from visionfm.decoders.train import train
 from visionfm.decoders.training import drop_modalities
-from visionfm.errors import DataError
+from visionfm.errors import DataError, Stopped
 
 EDGES = [365.0, 730.0, 1095.0, 1460.0]
 COUNT = 800
@@ -274,6 +277,30 @@ def test_outcomes_of_test_samples_leave_the_decoder_byte_equal(eyes):
         eyes.answers("cox", epochs=3)
         found.append((eyes.folder / "cox.safetensors").read_bytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("form", "visits"), [("published", False), ("hazard", True), ("cox", True)])
+def test_signal_saves_progress_and_the_same_command_ends_in_equal_bytes(eyes, monkeypatch, form, visits):
+    eyes.tables(form, visits)
+    eyes.answers(form, visits, epochs=6)
+    out = eyes.folder / f"{form}.safetensors"
+    whole = out.read_bytes()
+    for path in (out, eyes.folder.parent / ".kept" / "task" / out.name):
+        path.unlink()
+    note = loop.Training._note
+
+    def note_then_signal(self, epoch, *rest):
+        note(self, epoch, *rest)
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Training, "_note", note_then_signal)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        eyes.answers(form, visits, epochs=6)
+    assert not out.exists()
+    monkeypatch.setattr(loop.Training, "_note", note)
+    eyes.answers(form, visits, epochs=6)
+    assert out.read_bytes() == whole
 
 
 def test_published_decoder_file_predicts_what_its_head_says(eyes):

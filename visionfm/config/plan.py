@@ -50,7 +50,8 @@ class Plan(PretrainPlan):
             allow_leakage={name: reason for name, reason in reasons.items() if reason is not None},
             pretraining=self._pretraining(task),
             bad_images={name: self.config.datasets[name].bad_images for name in names},
-            targets=sorted(set(_columns(block))),
+            # An image may well have progressed by one day, and not by an earlier one: no contradiction.
+            targets=[] if block.kind == "progression" else sorted(set(_columns(block))),
         )
 
     def _pretraining(self, task: str) -> dict[str, list[str]]:

@@ -84,7 +84,12 @@ def times(samples: Samples, fusion: str, head: str, modalities: int, visits: int
     None for all others; never both, so that a survival head cannot see the time it predicts.
     """
     if head == "ForecastHead":
-        assert samples.interval_N is not None
+        if samples.interval_N is None or np.isnan(samples.interval_N).any():
+            raise ArtifactError(
+                "the samples do not say for which interval progression is asked",
+                expected="the column interval_days, known for all",
+                do="run `visionfm fuse` for a task of kind progression with head published",
+            )
         return samples.interval_N.astype(np.float32)[:, None]
     if fusion != VISITS:
         return None

@@ -55,7 +55,7 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
     readable = images[images["status"] == "ok"]
     left_out = images[images["status"] != "ok"]
     subjects_known = not (labels["subject_id"] == tables.name + "/" + labels["path"]).all()
-    facts = [count(len(images), "image file"), f"{len(labels):,} labelled"]
+    facts = [count(len(images), "image file"), f"{labels['path'].nunique():,} labelled"]
     if subjects_known:
         facts.append(count(labels["subject_id"].nunique(), "subject"))
     if len(readable):

@@ -167,6 +167,11 @@ def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
         f"Fusion {block.fusion}: {FUSIONS[block.fusion]}{_visits(block)}.",
         f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
+    if block.kind == "progression" and block.head == "published":
+        found.append(
+            "It answers for each sample's own interval. The published loss weighs progression ten times, so its "
+            "probabilities are too high; the order of the samples does not suffer."
+        )
     if beside := results.plan.baseline_runs(task):
         found.append(f"Beside it, on the same features: {listed(BASELINES[name] for name in beside)}.")
     if block.external:

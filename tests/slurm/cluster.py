@@ -245,7 +245,7 @@ class Cluster:
             "GresTypes": "gpu",
             "SlurmdParameters": "config_overrides",
             "ReturnToService": 2,
-            "SlurmdTimeout": 20,
+            "SlurmdTimeout": 30,
             "KillWait": 10,
             "MinJobAge": 3600,  # shorter, and Snakemake asks sacct, which never answers here
             "SchedulerParameters": "sched_min_interval=100000,batch_sched_delay=0,bf_interval=2,defer_batch",

@@ -1,0 +1,142 @@
+"""Jobs warned, preempted, requeued or lost, a Snakemake that is killed: the work goes on and the bytes are the same."""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from cluster_run import SHARDS, Run, assert_same, slow_extraction
+
+ENCODER = "results/encoders/oct/encoder.safetensors"
+ONCE = pytest.param(1, id="once")
+TWENTY = pytest.param(20, id="twenty-times", marks=pytest.mark.slow)
+
+
+def training_of(seconds: float, clean: Run) -> Callable[[dict[str, Any]], None]:
+    """Lengthen the training to so many seconds, as fast as this machine trained before."""
+    images = int(re.findall(r"pretrain: ([\d,]+) images", clean.log("pretrain/oct.log"))[-1])
+    rate = float(re.findall(r"([\d.]+) images/s", clean.log("pretrain/oct.log"))[-1])
+    epochs = max(5, round(seconds * rate / images))
+
+    def change(config: dict[str, Any]) -> None:
+        config["encoders"]["oct"]["pretrain"].update(epochs=epochs)
+
+    return change
+
+
+@contextmanager
+def meanwhile_local(run: Run, target: str) -> Iterator[None]:
+    """Run the same locally and uninterrupted, while the block runs; a queue leaves the cores idle anyway."""
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run.local(target)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    assert not failed, failed
+
+
+def restarts(job: dict[str, str]) -> int:
+    return int(job["Restarts"])
+
+
+def test_a_training_longer_than_its_time_limit_goes_back_to_the_queue_until_it_is_done(
+    project: Callable[..., Run], clean: Run
+) -> None:
+    # SLURM looks at limits twice a minute: a warning comes 30 to 60 s after a start. Four such stretches are shorter.
+    long = training_of(220, clean)
+    run, uninterrupted = project(long), project(long)
+    run.configure(lambda config: config["encoders"]["oct"]["pretrain"]["resources"].update(runtime=2))
+    with meanwhile_local(uninterrupted, ENCODER):
+        run.finish("--retries", "1", ENCODER, warn_seconds=60)
+    (job,) = run.jobs("pretrain")  # one submission: no retry was used
+    assert job["JobState"] == "COMPLETED"
+    assert restarts(job) >= 4
+    assert "goes on after step" in run.log("pretrain/oct.log")
+    assert_same(run.results(), uninterrupted.results())
+
+
+@pytest.mark.parametrize("times", [ONCE, TWENTY])
+def test_a_preempted_and_a_requeued_training_goes_on(project: Callable[..., Run], clean: Run, times: int) -> None:
+    long = training_of(40 * times, clean)
+    run, uninterrupted = project(long), project(long)
+    with meanwhile_local(uninterrupted, ENCODER):
+        process = run.start(ENCODER, timeout_s=1200 * times)
+        for _ in range(times):
+            run.until("it trains", lambda: run.running("pretrain") and checkpoints(run))
+            before = restarts(run.jobs("pretrain")[0])
+            node = run.jobs("pretrain")[0]["NodeList"]
+            # Someone else's urgent job wants the whole node.
+            urgent = ["sbatch", "-p", "urgent", "-w", node, "-c", "8", "-o", "/dev/null", "--wrap", "sleep 1"]
+            assert run.cluster.ask(*urgent)
+            run.until("the job was preempted", lambda n=before: restarts(run.jobs("pretrain")[0]) == n + 1)
+            run.until("it goes on", lambda: run.running("pretrain") and resumed(run))
+            run.cluster.ask("scontrol", "requeue", run.jobs("pretrain")[0]["JobId"])
+            run.until("the job was requeued", lambda n=before: restarts(run.jobs("pretrain")[0]) == n + 2)
+        assert process.wait() == 0, run.said[-4000:]
+    (job,) = run.jobs("pretrain")
+    assert job["JobState"] == "COMPLETED"
+    assert resumed(run)
+    assert_same(run.results(), uninterrupted.results())
+
+
+def checkpoints(run: Run) -> list[Any]:
+    return list(run.folder.glob("results/**/pretraining/*/*.safetensors"))
+
+
+def resumed(run: Run) -> bool:
+    return "goes on after step" in run.log("pretrain/oct.log")
+
+
+def test_a_lost_node_costs_its_shard_alone_which_is_done_elsewhere(
+    project: Callable[..., Run], clean_shards: Run
+) -> None:
+    run = project(slow_extraction)
+    run.note_starts()
+    process = run.start(*SHARDS)
+
+    def both() -> list[dict[str, str]]:
+        jobs = [job for job in run.jobs("extract") if job["JobState"] == "RUNNING"]
+        return jobs if len(jobs) == 2 and len(run.starts("extract")) == 2 else []
+
+    lost, kept = run.until("both shards are encoded", both)
+    assert lost["NodeList"] != kept["NodeList"]
+    run.cluster.lose_node(lost["NodeList"])
+    assert process.wait() == 0, run.said[-4000:]
+    after = {job["JobId"]: job for job in run.jobs("extract")}
+    assert (restarts(after[kept["JobId"]]), restarts(after[lost["JobId"]])) == (0, 1)
+    assert after[lost["JobId"]]["NodeList"] not in ("", lost["NodeList"])
+    assert len(run.starts("extract")) == 3
+    assert_same(run.results(), clean_shards.results())
+
+
+@pytest.mark.parametrize("times", [ONCE, TWENTY])
+def test_a_killed_snakemake_starts_again_beside_its_orphans(
+    project: Callable[..., Run], clean_shards: Run, times: int
+) -> None:
+    run = project(slow_extraction)
+    for _ in range(times):
+        killed = run.start(*SHARDS)
+        run.until("a shard is encoded", lambda: run.running("extract"))
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        run.unlock()
+    process = run.start(*SHARDS)
+    run.until("it submitted", lambda: "SLURM run ID" in run.said)
+    # A second one in the same folder is refused, and harms nothing.
+    assert "lock" in run.refused("--rerun-incomplete", *SHARDS)
+    assert process.wait() == 0, run.said[-4000:]
+    run.until("the orphans ended", lambda: not run.cluster.jobs())
+    assert_same(run.results(), clean_shards.results())

@@ -82,4 +82,5 @@ def test_noise_has_outcomes_and_one_visit(tmp_path: Path) -> None:
     write_dataset("forecasting", tmp_path / "n", number=9, size=64, modalities=["Fundus"], noise=True)
     table = rows(tmp_path / "n/FundusForecasting/visits.csv")
     assert len(table) == 18 and {row["event"] for row in table} == {"0", "1"}
+    assert len({row["subject"] for row in table}) == 18  # nobody in two splits
     assert len((tmp_path / "n/FundusForecasting/test.txt").read_text().splitlines()) == 9

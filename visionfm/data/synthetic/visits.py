@@ -17,7 +17,8 @@ def forecasts(items: Sequence[Item]) -> dict[str, str]:
             continue
         path = PurePosixPath(item.path)
         home, name = path.parent.parent, f"{item.split}/{path.name}"
-        subject, eye = item.subject or path.stem, item.eye or EYES[0]
+        # Noise is numbered anew in each split: it is of other people.
+        subject, eye = item.subject or f"{item.split}_{path.stem}", item.eye or EYES[0]
         row = (name, subject, eye, item.split, item.outcome, item.days_before)
         visits.setdefault(str(home / "visits.csv"), []).append(row)
         if item.days_before == 0:

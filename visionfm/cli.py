@@ -29,6 +29,7 @@ STAGES = {
     "dense": ("visionfm.features.dense", "encode each image once into a cache of patch tokens"),
     "fuse": ("visionfm.features.fuse", "join labelled images into a task's samples"),
     "train": ("visionfm.decoders.train", "train a decoder on cached features"),
+    "finetune": ("visionfm.decoders.finetuning", "train an encoder and a decoder on images"),
     "predict": ("visionfm.decoders.predict", "apply a decoder"),
     "evaluate": ("visionfm.evaluation.evaluate", "metrics with intervals"),
     "report": ("visionfm.evaluation.report", "one page with all of it"),
@@ -45,6 +46,8 @@ COMMANDS = {
     "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
     "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
 }
+# `predict` also scores any images with any decoder, which needs no slice of a config.
+OPTIONAL_SETTINGS = {"predict"}
 # Files are their whole input: these stages have no settings.
 WITHOUT_SETTINGS = {"checksum", "export"}
 
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_warnings()
     try:
         _start_log(getattr(args, "log", None))
-        if hasattr(args, "settings"):
+        if getattr(args, "settings", None) is not None:
             args.settings = _text(args.settings)
         _load(args.command).main(args)
     except VisionFMError as error:
@@ -87,7 +90,8 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
         if name != chosen:
             continue
         if name in STAGES and name not in WITHOUT_SETTINGS:
-            command.add_argument("--settings", required=True, help="the stage's slice of the config: JSON, or @FILE")
+            needed = name not in OPTIONAL_SETTINGS
+            command.add_argument("--settings", required=needed, help="the stage's slice of the config: JSON, or @FILE")
         command.add_argument("--log", type=Path, help="also write the log to this file")
         _load(name).add_arguments(command)
     if chosen == "--version":

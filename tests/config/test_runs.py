@@ -51,6 +51,15 @@ def test_a_name_says_what_the_run_is(name, expected):
     assert read_run(name) == expected
 
 
+def test_a_given_decoder_is_the_only_run_and_nothing_else_is_said_of_training():
+    assert all_runs(task(decoder="d.pth")) == ["given"]
+    assert all_runs(task(decoder="d.pth", datasets=[], external=["d"])) == ["given"]
+    with pytest.raises(ConfigError, match="leave out seeds, training"):
+        task(decoder="d.pth", seeds=[1], training={"epochs": 2})
+    with pytest.raises(ConfigError, match="names no `datasets` to train on"):
+        task(datasets=[])
+
+
 @pytest.mark.parametrize(
     "wrong", [{"train_fraction": [0]}, {"train_fraction": [1.5]}, {"shots": [0]}, {"shots": [2, 2]}]
 )

@@ -256,6 +256,31 @@ tasks:
 """,
     ),
     Section(
+        schema.Trainable,
+        "tasks.NAME.training.trainable",
+        "With `mode: finetune` the encoder is trained too, on the images: all of it, its last blocks, or adapters "
+        "beside its attention. The encoder that comes out, `results/tasks/TASK/MODEL/RUN/encoder.safetensors`, can be "
+        "named as `weights` of another encoder.",
+        """
+tasks:
+  tuned:
+    kind: classification
+    datasets: [graded]
+    models: [visionfm]
+    targets: {grade: {type: multiclass, column: dr_grade, classes: [dr0, dr1, dr2, dr3, dr4]}}
+    training: {mode: finetune, epochs: 30, trainable: {last: 4}, mixup: 0.2, ema: 0.999, precision: bf16}
+""",
+    ),
+    Section(
+        schema.Lora,
+        "tasks.NAME.training.trainable.lora",
+        "Low-rank adapters: a few percent of the weights, which is often enough, and a small state while it trains.",
+        """
+tasks:
+  tuned: {training: {trainable: {last: null, lora: {rank: 8}}}}
+""",
+    ),
+    Section(
         schema.Resources,
         "encoders.NAME.resources, tasks.NAME.training.resources",
         "What a cluster's jobs ask for; names of partitions and accounts stand in slurm/config.yaml.",

@@ -41,6 +41,14 @@ class Names:
         """Return the encoder that a model has for a dataset's images."""
         return self.encoder_for(model, self.modality(dataset))
 
+    def is_finetuned(self, task: str) -> bool:
+        """Tell whether a task trains the encoder too."""
+        return self.config.tasks[task].training.mode == "finetune"
+
+    def is_given(self, task: str) -> bool:
+        """Tell whether a task's decoder is a file that the config names, so that nothing is trained."""
+        return self.config.tasks[task].decoder is not None
+
     def is_dense(self, task: str) -> bool:
         """Tell whether a task predicts masks or points, from patch tokens."""
         return self.config.tasks[task].kind in DENSE_KINDS
@@ -79,7 +87,7 @@ class Names:
             (self.encoder_of(model, dataset), dataset)
             for task, model in self.task_models()
             for dataset in self.task_datasets(task)
-            if not self.is_dense(task)
+            if not self.is_dense(task) and not (self.is_finetuned(task) and not self.baseline_runs(task))
         }
         return sorted(pairs)
 
@@ -93,9 +101,13 @@ class Names:
         return sorted({found for pair in self.task_models() for found in self.dense_caches(*pair)})
 
     def encoders(self) -> list[str]:
-        """Return the encoders that some task needs, and all that are pretrained here."""
+        """Return the encoders that some task needs, or that are pretrained here."""
+        return list(dict.fromkeys([*self.task_encoders(), *self.pretrained()]))
+
+    def task_encoders(self) -> list[str]:
+        """Return the encoders that some task needs."""
         pairs = [*self.extractions(), *(found[:2] for found in self.dense_extractions())]
-        return list(dict.fromkeys([*(encoder for encoder, _ in pairs), *self.pretrained()]))
+        return list(dict.fromkeys(encoder for encoder, _ in pairs))
 
     def pretrained(self) -> list[str]:
         """Return the encoders that are pretrained here."""
@@ -217,7 +229,10 @@ class Names:
         return f"{ROOT}/tasks/{task}/{model}/train.parquet"
 
     def decoder(self, task: str, model: str, run: str) -> str:
-        """Return a trained decoder."""
+        """Return a trained decoder, or the file that the task names."""
+        given = self.config.tasks[task].decoder
+        if given is not None:
+            return given
         return f"{ROOT}/tasks/{task}/{model}/{run}/decoder.safetensors"
 
     def training(self, task: str, model: str, run: str) -> str:
@@ -262,9 +277,9 @@ class Names:
                 self.figure(task, model),
             ]
             for run in self.runs(task):
+                if not self.is_given(task):
+                    paths += [self.decoder(task, model, run), self.training(task, model, run)]
                 paths += [
-                    self.decoder(task, model, run),
-                    self.training(task, model, run),
                     self.predictions(task, model, run),
                     *self.masks(task, model, run),
                 ]

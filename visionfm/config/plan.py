@@ -6,15 +6,18 @@ from visionfm.config import plan_progression as progression
 from visionfm.config import settings as s
 from visionfm.config.names import ROOT as ROOT
 from visionfm.config.plan_dense import ALL_VIEWS
-from visionfm.config.plan_pretraining import PretrainPlan, added_statistics
-from visionfm.config.runs import read_run
+from visionfm.config.plan_finetuning import FinetuningPlan
+from visionfm.config.plan_pretraining import added_statistics
+from visionfm.config.runs import GIVEN, read_run
 from visionfm.config.schema import Scalar, Statistics, Target, Task
 from visionfm.config.schema_dense import DenseTraining
+from visionfm.config.schema_finetuning import FinetuningSwitches
+from visionfm.config.settings_finetuning import FinetuneSettings
 
 DENSE_TYPES = {"segmentation": "mask", "landmarks": "point"}
 
 
-class Plan(PretrainPlan):
+class Plan(FinetuningPlan):
     """Names of all artefacts, and the settings of all stages: their slices of the config."""
 
     def index_settings(self, dataset: str, shard: str) -> s.IndexSettings:
@@ -121,6 +124,7 @@ class Plan(PretrainPlan):
             max_days=block.max_days,
             fusion=block.fusion,
             progression=block.head if block.kind == "progression" else None,
+            trains=not self.is_given(task),
         )
 
     def targets(self, task: str) -> dict[str, s.Target]:
@@ -135,10 +139,13 @@ class Plan(PretrainPlan):
         block, about = self.config.tasks[task], read_run(run)
         # What a baseline does not depend on is left at its default, so that it is not fitted again for it.
         given = {"recipe", "features", "class_weighting"} if about.baseline else set(type(block.training).model_fields)
-        chosen = block.training.model_dump(include=given - {"resources", *DenseTraining.model_fields})
+        other = {"resources", "mode", *DenseTraining.model_fields, *FinetuningSwitches.model_fields}
+        chosen = block.training.model_dump(include=given - other)
         if block.kind == "progression":
             chosen |= {"head": block.head, "visits": block.survival.visits}
             chosen["recipe"] = "published" if block.head == "published" else "sound"
+        if block.training.mode == "finetune":  # baselines stand on the frozen encoder's features
+            chosen["recipe"] = "sound" if about.baseline else block.training.recipe_name
         return s.TrainSettings(
             kind=block.kind,
             targets=self.targets(task),
@@ -150,6 +157,14 @@ class Plan(PretrainPlan):
             seed=about.seed or 0,
             **chosen,
         )
+
+    def finetune_settings(self, task: str, model: str, run: str) -> FinetuneSettings:
+        """Return the settings of `finetune` for one run."""
+        return self.tuned(task, model, self.train_settings(task, run))
+
+    def run_extract_settings(self, task: str, model: str, dataset: str) -> s.ExtractSettings:
+        """Return the settings of `extract` with a run's fine-tuned encoder."""
+        return self.tuned_extract(task, self.extract_settings(self.finetuned_from(task, model), dataset))
 
     def predict_settings(self, task: str, model: str, run: str) -> s.PredictSettings:
         """Return the settings of `predict` for one run."""
@@ -169,11 +184,11 @@ class Plan(PretrainPlan):
     def evaluate_settings(self, task: str, model: str) -> s.EvaluateSettings:
         """Return the settings of `evaluate`."""
         block = self.config.tasks[task]
-        head = (block.head if block.kind == "progression" else None) or block.training.recipe
+        head = (block.head if block.kind == "progression" else None) or block.training.recipe_name
         return s.EvaluateSettings(
             task=task,
             model=model,
-            head=head,
+            head=GIVEN if self.is_given(task) else head,
             fusion=block.fusion,
             kind=block.kind,
             targets=self.targets(task),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from visionfm.config.references_finetuning import several_encoders
 from visionfm.config.references_progression import has_outcome, taken_names, without_outcome
 from visionfm.config.schema_dense import DENSE_KINDS
 from visionfm.errors import ConfigError
@@ -262,6 +263,7 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
             if problem := without_outcome(dataset, _entry(blocks["datasets"], dataset)):
                 yield ("tasks", name, key, index), problem
         yield from _targets(name, task, [_entry(blocks["datasets"], dataset) for _, _, dataset in datasets])
+        yield from several_encoders(name, task, blocks, lambda modality: modality_or_none(modality, added))
 
 
 def _dense_target(kind: str, column: object, datasets: list[Mapping[str, Any]]) -> str | None:

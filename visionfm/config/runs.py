@@ -1,7 +1,8 @@
 """Runs: what a task's decoders are called and what their names say.
 
 `seed0` is a decoder trained on all training data with seed 0; `seed0-frac0p1` and `seed0-shots5` saw a part of them;
-`knn` and `logreg` are the baselines on the same features. A mean over seeds is called `mean`, `mean-frac0p1`, ...
+`given` is a decoder that the config names; `knn` and `logreg` are the baselines on the same features. A mean over seeds
+is called `mean`, `mean-frac0p1`, ...
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from visionfm.config.schema import Task
 
 BASELINES = ("knn", "logreg")
+GIVEN = "given"  # the run of a task whose decoder the config names
 
 
 class Run(NamedTuple):
@@ -44,13 +46,15 @@ def read_run(name: str) -> Run:
 
 
 def seed_runs(task: Task) -> list[str]:
-    """Return the runs of a task's own decoder on all training data, one a seed."""
+    """Return the runs of a task's own decoder on all training data, one a seed; or the one that was given."""
+    if task.decoder is not None:
+        return [GIVEN]
     return [f"seed{seed}" for seed in task.seeds]
 
 
 def baseline_runs(task: Task) -> list[str]:
     """Return the baselines of a task: of classification alone, both unless it names others."""
-    if task.kind != "classification":
+    if task.kind != "classification" or task.decoder is not None:
         return []
     return list(BASELINES if task.baselines is None else task.baselines)
 

@@ -21,6 +21,9 @@ from visionfm.config.schema_datasets import Columns as Columns
 from visionfm.config.schema_datasets import Dataset as Dataset
 from visionfm.config.schema_datasets import Split as Split
 from visionfm.config.schema_dense import DenseCache as DenseCache
+from visionfm.config.schema_finetuning import Lora as Lora
+from visionfm.config.schema_finetuning import Trainable as Trainable
+from visionfm.config.schema_finetuning import finetuning_problem
 from visionfm.config.schema_images import Augment as Augment
 from visionfm.config.schema_images import Pack as Pack
 from visionfm.config.schema_pretraining import Knn as Knn
@@ -144,7 +147,13 @@ class Task(schema_dense.DenseTask, schema_progression.ProgressionTask):
     kind: Literal["classification", "regression", "segmentation", "landmarks", "progression"] = Field(
         description="what the targets are"
     )
-    datasets: list[Name] = Field(min_length=1, description="train, validate and test on these")
+    datasets: list[Name] = Field(
+        [], description="train, validate and test on these; one at least, but for a task with a given `decoder`"
+    )
+    decoder: str | None = Field(
+        None,
+        description="a decoder of this project or a published file, applied as it is: nothing is trained",
+    )
     external: list[Name] = Field([], description="test only: all their images")
     models: list[Name] = Field(min_length=1, description="compared on equal terms")
     targets: dict[Name, Target] = Field(min_length=1, description="what is predicted")
@@ -169,7 +178,8 @@ class Task(schema_dense.DenseTask, schema_progression.ProgressionTask):
 
     @model_validator(mode="after")
     def _kind_and_unit_fit(self) -> "Task":
-        if problem := schema_dense.dense_problem(self) or schema_progression.progression_problem(self):
+        problem = _given_problem(self) or schema_dense.dense_problem(self) or finetuning_problem(self)
+        if problem := problem or schema_progression.progression_problem(self):
             raise ValueError(problem)
         values = {name for name, target in self.targets.items() if target.type == "value"}
         if self.kind == "classification" and values:
@@ -185,6 +195,18 @@ class Task(schema_dense.DenseTask, schema_progression.ProgressionTask):
         if self.fusion != "pooled" and self.unit == "image":
             raise ValueError(f"fusion {self.fusion} needs unit eye, visit or subject")
         return self
+
+
+def _given_problem(task: Task) -> str | None:
+    """Return what is wrong with a task's block as far as a given decoder is concerned, or None."""
+    if task.decoder is None:
+        return None if task.datasets else "names no `datasets` to train on"
+    if task.kind not in ("classification", "regression"):
+        return f"a given decoder is of classification or regression, not {task.kind}"
+    trained = {"training", "seeds", "baselines", "train_fraction", "shots"}
+    if given := sorted(trained & task.model_fields_set):
+        return f"nothing is trained where the `decoder` is given: leave out {', '.join(given)}"
+    return None if task.datasets or task.external else "names no `datasets` and no `external` ones to score"
 
 
 class ModalityBlock(Strict):

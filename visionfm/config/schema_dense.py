@@ -50,7 +50,7 @@ class DenseTask(Strict):
 class DenseTraining(Strict):
     """Keys of training that only dense tasks have; unset values are the recipe's own."""
 
-    precision: Literal["fp32", "bf16"] | None = Field(None, description="dense tasks: arithmetic of the decoder")
+    precision: Literal["fp32", "bf16"] | None = Field(None, description="dense tasks and fine-tuning: arithmetic")
     schedule: Literal["cosine", "step", "constant"] | None = Field(
         None, description="dense tasks: of the learning rate; step halves it every fifth of the epochs"
     )
@@ -74,7 +74,8 @@ def dense_problem(task: Any) -> str | None:
     if task.kind not in DENSE_KINDS:
         shared = ("head",) if task.kind == "progression" else ()
         given = [name for name in DenseTask.model_fields if name in task.model_fields_set and name not in shared]
-        given += [name for name in DenseTraining.model_fields if name in task.training.model_fields_set]
+        dense = set(DenseTraining.model_fields) - ({"precision"} if task.training.mode == "finetune" else set())
+        given += sorted(dense & task.training.model_fields_set)
         given += [f"`tubular` ({name})" for name, target in task.targets.items() if target.tubular is not None]
         if given:
             return f"only segmentation and landmarks have {', '.join(given)}"

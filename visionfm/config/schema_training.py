@@ -6,15 +6,21 @@ from pydantic import Field
 
 from visionfm.config.schema_base import Positive, Resources
 from visionfm.config.schema_dense import DenseTraining
+from visionfm.config.schema_finetuning import FinetuningSwitches
 
 PartOfAll = Annotated[float, Field(ge=0.0001, le=1)]
 
 
-class Training(DenseTraining):
+class Training(DenseTraining, FinetuningSwitches):
     """How a decoder is trained; unset values are the recipe's own."""
 
-    recipe: Literal["sound", "published"] = Field(
-        "sound", description="sound: for a few hundred images; published: as the paper's code"
+    mode: Literal["frozen", "finetune"] = Field(
+        "frozen", description="frozen: a decoder on cached features; finetune: encoder and decoder, on the images"
+    )
+    recipe: Literal["sound", "modern", "published"] = Field(
+        "sound",
+        description="sound: frozen features of a few hundred images; modern: the default of fine-tuning; published: as "
+        "the paper's code",
     )
     features: Literal["cls", "patch_mean", "both"] | None = Field(None, description="which cached features")
     epochs: Positive | None = Field(None, description="at most; early stopping may end before")
@@ -27,3 +33,8 @@ class Training(DenseTraining):
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the decoder is trained")
     checkpoint_minutes: float = Field(10, gt=0, description="progress is saved this often")
     resources: Resources = Field(Resources(), description="of the `train` jobs")
+
+    @property
+    def recipe_name(self) -> Literal["sound", "modern", "published"]:
+        """The recipe, or the default of its mode."""
+        return "modern" if self.mode == "finetune" and "recipe" not in self.model_fields_set else self.recipe

@@ -138,6 +138,7 @@ class FuseSettings(Settings):
     max_days: int | None = None
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     progression: Literal["published", "hazard", "cox"] | None = None  # the head of a task of that kind
+    trains: bool = True  # False: a given decoder is scored, so that no training sample is needed
 
 
 class Target(Settings):
@@ -166,7 +167,7 @@ class TrainSettings(Settings):
     head: Literal["published", "hazard", "cox"] | None = None
     visits: int = 1
     seed: int = 0
-    recipe: Literal["sound", "published"] = "sound"
+    recipe: Literal["sound", "modern", "published"] = "sound"
     features: Literal["cls", "patch_mean", "both"] | None = None
     epochs: int | None = None
     batch_size: int | None = None

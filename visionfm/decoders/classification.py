@@ -17,6 +17,7 @@ from visionfm.config.settings import Target
 from visionfm.decoders.kinds import Prediction
 from visionfm.decoders.recipes import Recipe
 from visionfm.decoders.targets import Slot, slots
+from visionfm.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,16 +43,17 @@ class Classification:
         A sum over the batch is divided by B x the known fraction: of the training set (an unbiased mean over the
         known), or `known_T`. The published recipe divides by B alone, as PyTorch's mean over soft targets does.
         """
+        smoothing = self.recipe.label_smoothing if known_T is None else 0.0
         known_T = self.known_T if known_T is None else known_T
         shares_T = np.where((known_T > 0) & (self.recipe.mean_over == "known"), known_T, 1)
         total = outputs_BK.new_zeros(())
         for slot in self.slots:
-            losses_BT = self._losses(slot, outputs_BK[:, slot.outputs], truth_BT[:, slot.labels])
+            losses_BT = self._losses(slot, outputs_BK[:, slot.outputs], truth_BT[:, slot.labels], smoothing)
             share_T = torch.tensor(shares_T[slot.labels], dtype=losses_BT.dtype, device=losses_BT.device)
             total = total + slot.target.weight * (losses_BT.mean(0) / share_T).mean()
         return total
 
-    def _losses(self, slot: Slot, outputs_BK: torch.Tensor, truth_BT: torch.Tensor) -> torch.Tensor:
+    def _losses(self, slot: Slot, outputs_BK: torch.Tensor, truth_BT: torch.Tensor, smoothing: float) -> torch.Tensor:
         known_BT = ~truth_BT.isnan()
         truth_BT = torch.where(known_BT, truth_BT, torch.zeros_like(truth_BT))
         weights = self.weights[slot.name].to(outputs_BK)
@@ -59,9 +61,11 @@ class Classification:
             classes_B = truth_BT[:, 0].long()
             # Picking by comparison: backward of an index is not deterministic on every device.
             hot_BK = classes_B.unsqueeze(1) == torch.arange(len(weights), device=classes_B.device)
-            losses_BT = -(outputs_BK.log_softmax(1) * hot_BK * weights).sum(1, keepdim=True)
+            target_BK = hot_BK * (1 - smoothing) + smoothing / len(weights)
+            losses_BT = -(outputs_BK.log_softmax(1) * target_BK * weights).sum(1, keepdim=True)
         else:
-            losses_BT = functional.binary_cross_entropy_with_logits(outputs_BK, truth_BT, reduction="none")
+            target_BT = truth_BT * (1 - smoothing) + smoothing / 2
+            losses_BT = functional.binary_cross_entropy_with_logits(outputs_BK, target_BT, reduction="none")
             losses_BT = losses_BT * torch.where(truth_BT > 0, weights[:, 1], weights[:, 0])
         return losses_BT * known_BT
 
@@ -84,7 +88,8 @@ class Classification:
             return loss, -loss
         outputs = outputs_NK.double().cpu().numpy()
         truth = truth_NT.double().cpu().numpy()
-        scores = [self._f1(slot, outputs[:, slot.outputs], truth[:, slot.labels]) for slot in self.slots]
+        of_slot = self._auroc if self.recipe.selection == "auroc" else self._f1
+        scores = [of_slot(slot, outputs[:, slot.outputs], truth[:, slot.labels]) for slot in self.slots]
         return loss, float(np.mean(np.concatenate(scores)))
 
     def _f1(self, slot: Slot, outputs_NK: Floats, truth_NT: Floats) -> Floats:
@@ -101,6 +106,27 @@ class Classification:
             both = [f1(truth_N, chosen_N), f1(~truth_N, ~chosen_N)]
             scores.append(np.mean(both) if self.single else both[0])
         return np.array(scores)
+
+    def _auroc(self, slot: Slot, outputs_NK: Floats, truth_NT: Floats) -> Floats:
+        """Return AUROCs, one against the rest in a multiclass target, of the classes that validation can rank."""
+        columns_NK = truth_NT
+        if slot.target.type == "multiclass":
+            classes_K = np.arange(len(slot.target.classes))
+            columns_NK = np.where(np.isnan(truth_NT), np.nan, truth_NT == classes_K)
+            outputs_NK = torch.from_numpy(outputs_NK).softmax(1).numpy()
+        scores = []
+        for column_N, score_N in zip(columns_NK.T, outputs_NK.T, strict=True):
+            truth_N, known_N = column_N[~np.isnan(column_N)], score_N[~np.isnan(column_N)]
+            if 0 < truth_N.sum() < len(truth_N):
+                scores.append(auroc(truth_N > 0, known_N))
+        if not scores:
+            raise DataError(
+                f"validation cannot choose an epoch by the AUROC of {slot.name}",
+                expected="validation samples of two classes",
+                found="one class",
+                do="give the dataset's split a larger `validation`, or stratify it by the target",
+            )
+        return np.array([np.mean(scores)])
 
     def predict(self, outputs_NK: torch.Tensor) -> list[Prediction]:
         """Return probabilities: (N, 1) a binary decision, (N, classes) a multiclass target."""
@@ -120,6 +146,15 @@ def f1(truth_N: npt.NDArray[np.bool_], chosen_N: npt.NDArray[np.bool_]) -> float
     """Return 2 TP / (2 TP + FP + FN), 0 where nothing is true or chosen."""
     marked = int(truth_N.sum() + chosen_N.sum())
     return 2 * int((truth_N & chosen_N).sum()) / marked if marked else 0.0
+
+
+def auroc(truth_N: npt.NDArray[np.bool_], score_N: Floats) -> float:
+    """Return the chance that a case scores higher than a non-case, ties counting half."""
+    from scipy.stats import rankdata
+
+    ranks_N, cases = rankdata(score_N), int(truth_N.sum())
+    above = float(ranks_N[truth_N].sum()) - cases * (cases + 1) / 2
+    return above / (cases * (len(truth_N) - cases))
 
 
 def _known(truth_NT: Floats) -> Floats:

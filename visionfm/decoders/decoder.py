@@ -128,15 +128,8 @@ def _load_own(path: Path) -> Loaded:
 
 
 def _load_published(path: Path, settings: PredictSettings) -> Loaded:
-    """Facts 2.4: a dict with `state_dict`, or the state dict itself; names may start with `module.`."""
-    content = read_checkpoint(path).content
-    found = content.get("state_dict", content)
-    state = found if isinstance(found, dict) else {}
-    tensors = {
-        str(name).removeprefix("module."): value.float().numpy() if value.is_floating_point() else value.numpy()
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
+    """Facts 2.4, 2.5: a dict with the head's state dict, or that itself; names may start with `module.`."""
+    tensors = published_tensors(path)
     if settings.kind == "progression":
         return _load_forecast(path, tensors, settings)
     heads = {"RegHead": "classifier.3", "ClsHead": "classifier.6"}
@@ -149,7 +142,8 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
             expected=f"channel_bn.* and classifier.* up to {heads[expected]} ({expected})",
             found=", ".join(sorted(tensors)[:6]) or "no tensors",
             where=path,
-            do="name a decoder written by train_cls_decoder, train_cls_multi_decoder or train_metric_reg_multi_decoder",
+            do="name a decoder written by train_cls_decoder, train_cls_multi_decoder, "
+            "train_metric_reg_multi_decoder or fine-tuning",
         )
     outputs, wanted = len(tensors[f"{last}.weight"]), count_outputs(settings.targets)
     if outputs != wanted:
@@ -190,6 +184,18 @@ def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> L
     spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", "ForecastHead", None, [width])
     identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
     return Loaded(spec, _network(spec, tensors, path), _kind(spec, {}), identity)
+
+
+def published_tensors(path: Path) -> Tensors:
+    """Return a published head's tensors by their own names: of a decoder's file, or of a fine-tuned checkpoint."""
+    content = read_checkpoint(path).content
+    found = content.get("classifier_state_dict", content.get("state_dict", content))
+    state = found if isinstance(found, dict) else {}
+    return {
+        str(name).removeprefix("module."): value.float().numpy() if value.is_floating_point() else value.numpy()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
 
 
 def _network(spec: Spec, tensors: Tensors, path: Path) -> Decoder:

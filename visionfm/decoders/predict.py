@@ -38,15 +38,26 @@ log = logging.getLogger("visionfm")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's files."""
     parser.add_argument("--decoder", required=True, type=Path, help="decoder.safetensors, or a published .pth")
-    parser.add_argument("--samples", type=Path, help="samples.parquet")
+    parser.add_argument("--samples", type=Path, help="samples.parquet; without it every image of --features is scored")
     parser.add_argument("--features", nargs="+", metavar="DATASET=FILE", help="feature caches")
-    parser.add_argument("--out", required=True, type=Path, help="predictions.parquet")
+    parser.add_argument("--out", required=True, type=Path, help="predictions.parquet; without --settings also .csv")
+    parser.add_argument("--classes", nargs="+", help="names of a published decoder's classes, in their order")
     add_dense_arguments(parser)
     dense_main.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
+    if args.settings is None:
+        from visionfm.decoders.predict_images import predict_images
+
+        if args.features is None or args.samples is not None:
+            raise UsageError(
+                "without --settings every image of some caches is scored",
+                expected="--features NAME=CACHE, no --samples",
+            )
+        predict_images(args.decoder, by_dataset(args.features), args.out, args.classes)
+        return
     if is_dense(args.settings):
         dense_main.main(args)
         return
@@ -74,7 +85,7 @@ def predict(
             do="give the datasets a test split, or name other splits",
         )
     store = store_of(samples, files)
-    features = metadata["features"] if own else _features_of_width(_published_width(decoder, settings), store)
+    features = metadata["features"] if own else features_of_width(_published_width(decoder, settings), store)
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
     fusion, visits = metadata.get("fusion", "pooled"), int(metadata.get("visits", 1))
     streams = streams_of.gather(samples, store, settings.modalities, fusion, features, views, visits)
@@ -88,7 +99,7 @@ def predict(
         return
     from visionfm.decoders.decoder import load_decoder
 
-    table = _table(samples, streams, load_decoder(decoder, settings), settings)
+    table = scored(samples, streams, load_decoder(decoder, settings), settings)
     extra = {"targets": targets_to_json(targets), "task": settings.task, "model": settings.model}
     artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra)
     log.info("predict: %d samples, %d rows; %s", len(samples), len(table), out)
@@ -100,7 +111,7 @@ def _published_width(decoder: Path, settings: PredictSettings) -> int:
     return load_decoder(decoder, settings).spec.widths[0]
 
 
-def _features_of_width(width: int, store: FeatureStore) -> str:
+def features_of_width(width: int, store: FeatureStore) -> str:
     """Return which features a published decoder eats: its file does not say, its width does."""
     widths = {name: store.width(name) for name in FEATURES}
     for name, found in widths.items():
@@ -129,7 +140,8 @@ def subsets(modalities: list[str], fusion: str) -> dict[str, list[str]]:
     return found
 
 
-def _table(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded", settings: PredictSettings) -> Any:
+def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded", settings: PredictSettings) -> Any:
+    """Return the predictions of samples as a table, its columns COLUMNS."""
     import pyarrow as pa
     import torch
 

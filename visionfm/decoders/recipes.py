@@ -32,10 +32,11 @@ class Recipe:
     epochs: int
     batch_size: int | None  # None: SMALL_BATCH, growing with the training set
     patience: int | None  # epochs without improvement on validation; None: never stops early
-    selection: Literal["loss", "f1", "relative_mae"]  # what the best epoch is chosen by, on validation
+    selection: Literal["loss", "f1", "auroc", "relative_mae"]  # what the best epoch is chosen by, on validation
     mean_over: Literal["known", "batch"]  # what a loss is divided by where labels are unknown
     modality_dropout: float = 0.25
     class_weighting: Literal["none", "balanced"] = "none"
+    label_smoothing: float = 0.0  # in training alone
 
     @property
     def threads(self) -> int:

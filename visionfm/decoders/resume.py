@@ -16,8 +16,8 @@ import torch
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
 
-SCHEMA = "visionfm/training-state/1"
-PARTS = ("model", "best", "optimizer")
+SCHEMA = "visionfm/training-state/2"
+PARTS = ("model", "best", "optimizer", "average")
 log = logging.getLogger("visionfm")
 Tensors = dict[str, torch.Tensor]
 
@@ -30,6 +30,8 @@ class State:
     best: Tensors
     optimizer: Tensors  # "{parameter}.{name}"
     history: list[dict[str, Any]] = field(default_factory=list)  # rows of training.parquet
+    average: Tensors = field(default_factory=dict)  # the weights' moving average, where there is one
+    progress: dict[str, Any] = field(default_factory=dict)  # inside an epoch
 
     @property
     def epochs(self) -> int:
@@ -57,7 +59,7 @@ class StateFile:
         except ArtifactError as error:
             log.warning("train: starts anew: %s", error.problem)
             return None
-        if metadata["key"] != self.made_by.key:
+        if metadata["key"] != self.made_by.key or metadata["schema"] != SCHEMA:
             return None
         parts: dict[str, Tensors] = {part: {} for part in PARTS}
         for name, array in tensors.items():
@@ -65,14 +67,15 @@ class StateFile:
             # Step counts stay where the optimizer keeps them, on the CPU.
             where = "cpu" if rest.endswith(".step") else device
             parts[part][rest] = torch.from_numpy(array).to(where)
-        return State(history=json.loads(metadata["history"]), **parts)
+        progress = json.loads(metadata["progress"])
+        return State(history=json.loads(metadata["history"]), progress=progress, **parts)
 
     def save(self, state: State) -> None:
         """Publish the state."""
         tensors = {
             f"{part}.{name}": value.cpu().numpy() for part in PARTS for name, value in getattr(state, part).items()
         }
-        extra = {"history": json.dumps(state.history)}
+        extra = {"history": json.dumps(state.history), "progress": json.dumps(state.progress)}
         artifacts.write_tensors(self.path, tensors, self.made_by, schema=SCHEMA, extra=extra)
 
     def remove(self) -> None:

@@ -28,6 +28,7 @@ from visionfm.features.cache import FeatureStore
 
 if TYPE_CHECKING:
     from visionfm.decoders.decoder import Spec
+    from visionfm.decoders.finetuning_loop import Finetuning
     from visionfm.decoders.loop import Loop
     from visionfm.decoders.training import Batches
 
@@ -186,7 +187,7 @@ def _fit(
     if settings.baseline:
         _fit_baseline(settings, spec, batches, known, (out, training_out), made_by, extra, sizes)
         return
-    kind = _kind(settings, recipe, truth_NT)
+    kind = kind_of(settings, recipe, truth_NT)
     with reproducible(recipe.threads), stop_on_signal() as stop:
         torch.manual_seed(derived_seed(settings.seed, "start"))
         network = decoders.Decoder(spec).to(settings.device)
@@ -212,7 +213,8 @@ def _fit(
     )
 
 
-def _kind(settings: TrainSettings, recipe: Recipe, truth_NT: Any) -> Any:
+def kind_of(settings: TrainSettings, recipe: Recipe, truth_NT: Any) -> Any:
+    """Return the targets' losses and predictions, as the labels of the training samples make them."""
     from visionfm.decoders import progression
     from visionfm.decoders.classification import Classification
     from visionfm.decoders.regression import Regression, fit_targets
@@ -254,7 +256,7 @@ def _fit_baseline(
         network = decoders.Decoder(spec).eval()
         balanced = settings.class_weighting == "balanced"
         rows = baselines.fit(settings.baseline or "", network, batches["train"], batches["validation"], balanced)
-    kind = _kind(settings, choose(settings), batches["train"].truth_NT.double().numpy())
+    kind = kind_of(settings, choose(settings), batches["train"].truth_NT.double().numpy())
     text, number = pa.string(), pa.float64()
     types = {"target": text, "class": text, "parameter": text, "value": number, "validation_loss": number}
     types |= {"best": pa.bool_()}
@@ -269,7 +271,7 @@ def _fit_baseline(
     )
 
 
-def training_table(training: "Loop", sizes: dict[str, int]) -> Any:
+def training_table(training: "Loop | Finetuning", sizes: dict[str, int]) -> Any:
     """Return a training's epochs, a row each, with the same sizes in all."""
     import pyarrow as pa
 

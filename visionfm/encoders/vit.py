@@ -110,6 +110,11 @@ class Encoder(nn.Module):
             )
         return DENSE_BLOCKS[self.depth]
 
+    def trainable_features(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `cls_and_mean` returns, with gradients for whoever trains the encoder."""
+        cls_BLD, patches_BPD = self._cls_and_patches(images_BCHW)
+        return cls_BLD, patches_BPD.mean(dim=1)
+
     def _cls_and_patches(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         taps = self._taps(images_BCHW, range(self.depth - TAPS, self.depth))
         patches_BPD = self._normed(taps[-1][1])

@@ -61,7 +61,7 @@ class Results:
 
 def used_encoders(plan: Plan) -> list[str]:
     """Return the encoders that some task uses or that are pretrained here, in the config's order."""
-    used = {*plan.encoders(), *plan.pretrained()}
+    used = plan.encoders()
     return [name for name in plan.config.encoders if name in used]
 
 
@@ -75,7 +75,8 @@ def inputs(plan: Plan) -> list[str]:
     for task, model in plan.task_models():
         paths += [plan.samples(task, model), plan.metrics(task, model)]
         for run in plan.runs(task):
-            paths += [plan.predictions(task, model, run), plan.training(task, model, run)]
+            paths.append(plan.predictions(task, model, run))
+            paths += [] if plan.is_given(task) else [plan.training(task, model, run)]
         paths += plan.masks(task, model, plan.seed_runs(task)[0])[:1]
     return sorted(set(paths))
 
@@ -119,7 +120,7 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
         samples=_frame(plan.samples(task, model)),
         metrics=_frame(plan.metrics(task, model)),
         predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},
-        training={run: _frame(plan.training(task, model, run)) for run in runs},
+        training={} if plan.is_given(task) else {run: _frame(plan.training(task, model, run)) for run in runs},
     )
 
 

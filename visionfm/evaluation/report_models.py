@@ -92,7 +92,7 @@ def _panels(result: TaskModel, runs: list[str], kind: str, within_px: list[float
             found += panels_of(result, run, name, target)
         else:
             found += panels.classification(of_target, name, target, areas(result, name, run))
-    curves = panels_values.training({run: result.training[run] for run in runs})
+    curves = panels_values.training({run: result.training[run] for run in runs if run in result.training})
     return [*found, curves] if curves else found
 
 

@@ -14,7 +14,7 @@ from visionfm.evaluation.report_encoders import encoders_table, import_notes, is
 from visionfm.evaluation.report_models import ModelView, model_view
 from visionfm.evaluation.report_pretraining import PretrainingView, pretraining_views
 from visionfm.evaluation.report_tables import Cell, Headline, Table, counted, headlines
-from visionfm.evaluation.report_words import BASELINES, FUSIONS, SPLITS, TARGET_TYPES, count, listed
+from visionfm.evaluation.report_words import BASELINES, FUSIONS, MODES, SPLITS, TARGET_TYPES, count, listed
 from visionfm.progress import track
 
 FEW_SUBJECTS = 30
@@ -160,12 +160,16 @@ def _tested_on(results: Results, task: str) -> str:
 
 
 def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
-    how = f"Head {block.head}" if block.kind == "progression" else f"Recipe {block.training.recipe}"
+    how = f"{MODES[block.training.mode]}, recipe {block.training.recipe_name}"
+    if block.kind == "progression":
+        how = f"Head {block.head}"
     found = [
-        f"{block.kind.capitalize()} on {listed(block.datasets)} ({listed(results.plan.task_modalities(task))}); "
-        f"a sample is one {block.unit}, so n counts {block.unit}s.",
+        f"{block.kind.capitalize()} on {listed(block.datasets or block.external)} "
+        f"({listed(results.plan.task_modalities(task))}); a sample is one {block.unit}, so n counts {block.unit}s.",
         f"Fusion {block.fusion}: {FUSIONS[block.fusion]}{_visits(block)}.",
-        f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
+        f"The decoder was given: {block.decoder}. Nothing was trained here."
+        if block.decoder is not None
+        else f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
     if block.kind == "progression" and block.head == "published":
         found.append(
@@ -173,7 +177,7 @@ def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
             "probabilities are too high; the order of the samples does not suffer."
         )
     if beside := results.plan.baseline_runs(task):
-        found.append(f"Beside it, on the same features: {listed(BASELINES[name] for name in beside)}.")
+        found.append(f"Beside it, on the features of the frozen encoder: {listed(BASELINES[name] for name in beside)}.")
     if block.external:
         found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.")
     if block.tta != "none":

@@ -150,6 +150,7 @@ FUSIONS = {
     "mean": "the modalities' features are averaged",
     "attention": "the modalities' features are weighed by attention",
 }
+MODES = {"frozen": "Decoders on frozen features", "finetune": "Encoders fine-tuned with their decoders"}
 BASELINES = {
     "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
     "logreg": "logistic regression (regularised, C chosen on validation)",

@@ -226,7 +226,7 @@ def _check(samples: list[Row], settings: FuseSettings) -> None:
     problems = Problems(DataError, "the task cannot be trained")
     count = Counter(sample["split"] for sample in samples)
     for split in ("train", "validation"):
-        if not count[split]:
+        if not count[split] and settings.trains:
             problems.add(f"no {split} samples with a known target; {dict(count) or 'no samples at all'}")
     for name in settings.targets if settings.progression is not None else ():
         for problem in progression.check_events(samples, name):
@@ -237,7 +237,7 @@ def _check(samples: list[Row], settings: FuseSettings) -> None:
                 survival = settings.progression in ("hazard", "cox")
                 if survival and split != "test":
                     continue  # events everywhere are an answer; where there are none was said
-                if split == "train":
+                if split == "train" and settings.trains:
                     problems.add(f"{name}: {absent} in the training split")
                 else:
                     log.warning("fuse: %s: %s in the %s split; its metrics there have no value", name, absent, split)

@@ -131,6 +131,11 @@ def knn_flags(wildcards):
     )
 
 
+def made_weights(wildcards):
+    """Weights that a rule of this run writes, such as a fine-tuned encoder: it has to run first."""
+    return [path for path in PLAN.tuned_encoders() if path == weights(wildcards)]
+
+
 # --- features ---
 
 
@@ -206,6 +211,16 @@ def predict_settings(wildcards):
     return PLAN.predict_settings(*which)
 
 
+def run_features(wildcards):
+    found = PLAN.run_features(wildcards.task, wildcards.model, wildcards.run)
+    return [path for _, path in found]
+
+
+def named_run_features(wildcards):
+    found = PLAN.run_features(wildcards.task, wildcards.model, wildcards.run)
+    return [f"{dataset}={path}" for dataset, path in found]
+
+
 def train_resource(name, default):
     def resource(wildcards, attempt):
         value = given(CONFIG.tasks[wildcards.task].training.resources, name, default)
@@ -232,7 +247,7 @@ def reported(wildcards):
             for run in PLAN.runs(task)
             for path in (
                 PLAN.predictions(task, model, run),
-                PLAN.training(task, model, run),
+                *([] if PLAN.is_given(task) else [PLAN.training(task, model, run)]),
             )
         ]
         + [
@@ -247,9 +262,5 @@ def reported(wildcards):
             for path in [*PLAN.images(dataset), PLAN.labels(dataset)]
         ]
         + [PLAN.encoder(encoder) for encoder in PLAN.encoders()]
-        + [
-            path
-            for encoder in PLAN.pretrained()
-            for path in (PLAN.encoder(encoder), PLAN.pretraining_curves(encoder))
-        ]
+        + [PLAN.pretraining_curves(encoder) for encoder in PLAN.pretrained()]
     )

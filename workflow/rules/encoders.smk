@@ -2,6 +2,8 @@
 
 
 rule checksum:
+    input:
+        made_weights,
     output:
         "results/encoders/{encoder}/weights.json",
     log:
@@ -17,7 +19,9 @@ rule checksum:
     params:
         weights=weights,
         version=VERSIONS["checksum"],
-        state=lambda w: outside(lambda: file_state(Path(weights(w)))),
+        state=lambda w: (
+            made_weights(w) or outside(lambda: file_state(Path(weights(w))))
+        ),
     shell:
         "visionfm checksum --weights {params.weights:q} --out {output:q} --log {log:q}"
 

@@ -34,9 +34,9 @@ rule train:
 
 rule predict:
     input:
-        decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
+        decoder=lambda w: PLAN.decoder(w.task, w.model, w.run),
         samples="results/tasks/{task}/{model}/samples.parquet",
-        features=task_features,
+        features=run_features,
         encoders=dense_encoders,
     output:
         "results/tasks/{task}/{model}/{run}/predictions.parquet",
@@ -54,7 +54,7 @@ rule predict:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        features=named_features,
+        features=named_run_features,
         dense=dense_files,
         settings=lambda w: text(predict_settings(w)),
         version=VERSIONS["predict"],

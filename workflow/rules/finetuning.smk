@@ -1,0 +1,83 @@
+# Fine-tuning: a run's own encoder and decoder, trained on the images, and the features that this encoder gives.
+
+TUNED = [task for task in CONFIG.tasks if PLAN.is_finetuned(task)]
+
+
+wildcard_constraints:
+    tuned="|".join(TUNED) or "(?!)",
+    seed_run=r"seed\d+(-(frac\d+(p\d+)?|shots\d+))?",
+
+
+def tuned_resource(name, default):
+    def resource(wildcards, attempt):
+        value = given(CONFIG.tasks[wildcards.tuned].training.resources, name, default)
+        return value * attempt
+
+    return resource
+
+
+def tuned_gpus(wildcards):
+    return PLAN.train_gpu(wildcards.tuned)
+
+
+rule finetune:
+    input:
+        train="results/tasks/{tuned}/{model}/train.parquet",
+        encoder=lambda w: PLAN.encoder(PLAN.finetuned_from(w.tuned, w.model)),
+    output:
+        decoder="results/tasks/{tuned}/{model}/{seed_run}/decoder.safetensors",
+        encoder="results/tasks/{tuned}/{model}/{seed_run}/encoder.safetensors",
+        training="results/tasks/{tuned}/{model}/{seed_run}/training.parquet",
+    log:
+        "results/logs/finetune/{tuned}.{model}.{seed_run}.log",
+    benchmark:
+        "results/benchmarks/finetune/{tuned}.{model}.{seed_run}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: lambda w: given(CONFIG.tasks[w.tuned].training.resources, "threads", 2)
+    resources:
+        **devices(tuned_gpus),
+        mem_mb=tuned_resource("mem_mb", 16000),
+        runtime=tuned_resource("runtime", 720),
+    params:
+        roots=lambda w: [
+            f"{dataset}={CONFIG.datasets[dataset].root}"
+            for dataset in CONFIG.tasks[w.tuned].datasets
+        ],
+        settings=lambda w: text(PLAN.finetune_settings(w.tuned, w.model, w.seed_run)),
+        version=VERSIONS["finetune"],
+        launcher=lambda w, threads: launcher(tuned_gpus(w), 1, threads),
+    shell:
+        "{params.launcher} finetune --train {input.train:q} --root {params.roots:q} --encoder {input.encoder:q}"
+        " --out {output.decoder:q} --encoder-out {output.encoder:q} --training-out {output.training:q}"
+        " --settings {params.settings:q} --log {log:q}"
+
+
+rule extract_finetuned:
+    input:
+        images=shard_images,
+        encoder="results/tasks/{tuned}/{model}/{seed_run}/encoder.safetensors",
+    output:
+        "results/tasks/{tuned}/{model}/{seed_run}/features/{dataset}.cls{size}{shard}.h5",
+    log:
+        "results/logs/extract/{tuned}.{model}.{seed_run}/{dataset}.cls{size}{shard}.log",
+    benchmark:
+        "results/benchmarks/extract/{tuned}.{model}.{seed_run}/{dataset}.cls{size}{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 4
+    resources:
+        **devices(lambda w: min(1, tuned_gpus(w))),
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    params:
+        root=root,
+        settings=lambda w: text(PLAN.run_extract_settings(w.tuned, w.model, w.dataset)),
+        version=VERSIONS["extract"],
+        launcher=lambda w: launcher(min(1, tuned_gpus(w))),
+    shell:
+        "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
+        " --out {output:q} --settings {params.settings:q} --log {log:q}"
+
+
+ruleorder: finetune > train

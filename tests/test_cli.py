@@ -29,8 +29,8 @@ SURFACE = {
     "fuse": "--audit --labels --log --out --settings --train-out",
     "train": "--encoders --features --log --out --roots --settings --train --training-out",
     "finetune": "--encoder --encoder-out --log --out --root --settings --train --training-out",
-    "predict": "--classes --decoder --encoder --encoders --features --images --log --masks-out --out --probabilities-out --roots"
-    " --samples --settings",
+    "predict": "--classes --decoder --encoder --encoders --features --images --log --masks-out --out"
+    " --probabilities-out --roots --samples --settings",
     "evaluate": "--log --out --predictions --settings",
     "report": "--figures-dir --log --metrics-out --out --settings",
     "export": "--features --log --out",

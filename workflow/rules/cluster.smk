@@ -17,7 +17,7 @@ def launcher(gpus, nodes=1, threads=1):
 
 
 def devices(gpus, nodes=lambda wildcards: 1):
-    """The resources of a rule that may compute on GPUs: `gpus` a node on `nodes` nodes, functions of the wildcards."""
+    """Resources of jobs that may compute on GPUs: `gpus` a node on `nodes` nodes, functions of the wildcards."""
 
     def model(wildcards):
         return config.get("gpu_model") if gpus(wildcards) else None

@@ -132,7 +132,7 @@ def knn_flags(wildcards):
 
 
 def made_weights(wildcards):
-    """Weights that a rule of this run writes, such as a fine-tuned encoder: it has to run first."""
+    """Weights that a job of this run writes, such as a fine-tuned encoder, which has to come first."""
     return [path for path in PLAN.tuned_encoders() if path == weights(wildcards)]
 
 
@@ -232,6 +232,18 @@ def train_resource(name, default):
 def train_gpus(wildcards):
     training = CONFIG.tasks[wildcards.task].training
     return given(training.resources, "gpu", 1 if training.device == "cuda" else 0)
+
+
+def tuned_resource(name, default):
+    def resource(wildcards, attempt):
+        value = given(CONFIG.tasks[wildcards.tuned].training.resources, name, default)
+        return value * attempt
+
+    return resource
+
+
+def tuned_gpus(wildcards):
+    return PLAN.train_gpu(wildcards.tuned)
 
 
 # --- report ---

@@ -8,18 +8,6 @@ wildcard_constraints:
     seed_run=r"seed\d+(-(frac\d+(p\d+)?|shots\d+))?",
 
 
-def tuned_resource(name, default):
-    def resource(wildcards, attempt):
-        value = given(CONFIG.tasks[wildcards.tuned].training.resources, name, default)
-        return value * attempt
-
-    return resource
-
-
-def tuned_gpus(wildcards):
-    return PLAN.train_gpu(wildcards.tuned)
-
-
 rule finetune:
     input:
         train="results/tasks/{tuned}/{model}/train.parquet",

@@ -32,7 +32,7 @@ def test_a_good_config_is_summed_up_and_what_is_missing_is_said(
     Path("data/b").mkdir(parents=True)
     assert main(["check", "c.yaml"]) == 0
     shown = capsys.readouterr().err.splitlines()
-    assert shown[0] == "c.yaml: no errors. 2 datasets, 1 encoders, 1 feature caches, 1 tasks, 2 decoders."
+    assert shown[0] == "c.yaml: no errors. 2 datasets, 1 encoders, 1 feature caches, 1 tasks, 4 decoders."
     assert shown[1:] == [
         "dataset a: no folder data/a (relative to the working directory)",
         "encoder fundus: no file w.pth; docs/weights.md says where weights are given out",
@@ -43,7 +43,7 @@ def test_a_good_config_is_summed_up_and_what_is_missing_is_said(
 def test_several_files_are_checked_as_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("more.yaml").write_text("tasks: {t: {seeds: [0, 1, 2]}}\n")
     assert main(["check", "c.yaml", "more.yaml"]) == 0
-    assert "3 decoders" in capsys.readouterr().err
+    assert "5 decoders" in capsys.readouterr().err
 
 
 def test_mistakes_end_with_exit_code_2_and_nothing_is_written(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

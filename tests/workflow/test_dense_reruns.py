@@ -132,6 +132,13 @@ def _starts(project: Project, stage: str) -> bool:
     return f"visionfm {stage}" in project.snakemake("-n", "-p").stdout
 
 
+def test_a_corrected_mask_trains_the_masks_alone(dense_finished: Project, tmp_path: Path) -> None:
+    project = dense_finished.copy(tmp_path / "project")
+    correct_mask(project)
+    trained = [call.output for call in project.run() if call.stage == "train" and not call.unchanged]
+    assert trained == ["results/tasks/mask/tiny/seed0/decoder.safetensors"]
+
+
 def test_a_forced_run_computes_nothing(dense_finished: Project, tmp_path: Path) -> None:
     project = dense_finished.copy(tmp_path / "project")
     before = project.results()

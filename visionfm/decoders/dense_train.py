@@ -5,6 +5,8 @@ loop. A decoder's key does not depend on which of the two it was: on a CPU they 
 """
 
 import argparse
+import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -60,13 +62,28 @@ def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, s
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
     _check_splits(samples, table, settings)
-    inputs = {"train": artifacts.payload_digest(table), **token_inputs(files, datasets, settings)}
+    inputs = {"train": _used(samples, settings), **token_inputs(files, datasets, settings)}
     # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
     slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
     made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
     if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
         return
     _fit(samples, files, datasets, recipe, settings, out, training_out, made_by)
+
+
+def _used(samples: Sequence[DenseSample], settings: DenseTrainSettings) -> str:
+    """Return the digest of what training uses of its samples: a second observer's masks, say, are no part of it."""
+    rows = [
+        [
+            *(sample.sample_id, sample.subject_id, sample.dataset, sample.split, sample.path, sample.image_id),
+            *(sample.width, sample.height, sample.orientation),
+            sample.mask_id
+            if settings.kind == "segmentation"
+            else [sample.points.get(name) for name in settings.targets],
+        ]
+        for sample in samples
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def token_inputs(

@@ -55,7 +55,7 @@ class Project:
         command = ["snakemake", "-s", str(CHECKOUT / "workflow/Snakefile"), "--directory", str(self.folder)]
         command += ["--configfile", str(self.folder / "config.yaml"), "--cores", "2", *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=1800, check=False
         )
 
     def run(self, *arguments: str, fails: bool = False) -> list[Call]:

@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 PEOPLE, IMAGE_PX = 30, 64
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests that use the cluster in one process: they would take each other's nodes."""
     for item in items:

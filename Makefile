@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 EYES := data/synthetic/truth.csv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-all check lock docs bench clean
+.PHONY: demo test test-slurm test-all check lock docs bench clean
 
 demo: $(READY) $(EYES)
 	snakemake --cores $(CORES)
@@ -19,9 +19,11 @@ $(EYES): | $(READY)
 	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 150 --size 224 --out data/synthetic
 	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 90 --size 224 --out data/synthetic_values
 
-# The test cluster has the machine to itself: its jobs have time limits.
 test: $(READY)
 	pytest -n 2 --dist loadgroup -m "not slow" --ignore tests/slurm
+
+# The test cluster has the machine to itself: its jobs have time limits.
+test-slurm: $(READY)
 	pytest -m "not slow" tests/slurm
 
 test-all: $(READY)

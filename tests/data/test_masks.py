@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import encoded, tiff
 from PIL import Image
 
-from tests.data.image_files import encoded, tiff
 from visionfm.data.masks import encode_mask, inspect_mask, read_fov, read_mask
 from visionfm.data.pixels import oriented
 from visionfm.errors import DataError

@@ -51,6 +51,7 @@ def test_training_sees_equal_pixels_with_and_without_a_pack(eyes: ImageSet) -> N
 def test_an_unchanged_dataset_is_packed_once(eyes: ImageSet, caplog: pytest.LogCaptureFixture) -> None:
     eyes.pack()
     before = files_of(eyes)
+    caplog.clear()
     with caplog.at_level(logging.INFO, "visionfm"):
         eyes.pack()
         eyes.pack_index.unlink()

@@ -17,7 +17,7 @@ VERSIONS = {
     "dense": 1,
     "fuse": 1,
     "train": 1,
-    "finetune": 1,
+    "finetune": 2,
     "predict": 1,
     "evaluate": 1,
     "report": 1,

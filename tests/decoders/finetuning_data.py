@@ -10,10 +10,13 @@ from decoder_data import BINARY, splits_of, write_samples
 from PIL import Image
 
 from visionfm import artifacts
-from visionfm.config.settings import ImportSettings, Target
+from visionfm.config.settings import ExtractSettings, ImportSettings, Target, TrainSettings
 from visionfm.config.settings_finetuning import FinetuneSettings, ImagesOf
+from visionfm.data.transforms import VIEWS
 from visionfm.decoders.finetuning import Outputs, finetune
+from visionfm.decoders.train import train
 from visionfm.encoders.importing import import_encoder
+from visionfm.features import extract
 
 SIZE_PX, COUNT = 32, 40
 
@@ -60,6 +63,7 @@ class Project:
         kind = "regression" if all(target.type == "value" for target in self.targets.values()) else "classification"
         same = {"kind": kind, "targets": self.targets, "modalities": ["Fundus"], "recipe": "modern", "workers": 0}
         same |= {"datasets": {"eyes": ImagesOf()}, "epochs": 2, "batch_size": 8, "threads": 1}
+        same |= {"probe_first": False}  # so few images teach an encoder less than its head alone knows
         return FinetuneSettings(**{**same, **changes})
 
     def outputs(self, name: str = "run") -> Outputs:
@@ -70,6 +74,18 @@ class Project:
         outputs = self.outputs(name)
         finetune(self.train, self.roots, self.encoder, outputs, self.settings(**changes))
         return outputs
+
+    def frozen(self, name: str) -> Path:
+        """Train recipe `sound` on the frozen encoder's features, and return its decoder."""
+        folder = self.folder / name
+        images = [extract.IndexedImage(image["path"], image["image_id"]) for image in self.images]
+        source = extract.Source(self.roots["eyes"], self.encoder, artifacts.payload_digest(self.encoder))
+        of = ExtractSettings(size=SIZE_PX, dtype="float32", device="cpu", workers=0, views=list(VIEWS))
+        cache, out = folder / "features" / "eyes.cls32.h5", folder / "decoder.safetensors"
+        extract.extract(images, source, of, cache, artifacts.provenance("extract", {}, {}))
+        settings = TrainSettings(kind="classification", targets=self.targets, modalities=["Fundus"])
+        train(self.train, {"eyes": [cache]}, out, folder / "training.parquet", settings)
+        return out
 
     def arguments(self, name: str = "run", **changes: Any) -> list[str]:
         """The stage's command line; the log comes last."""

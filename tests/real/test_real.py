@@ -51,7 +51,8 @@ def metric(run: Path, task: str, target: str, name: str) -> dict:
     found = [
         row
         for row in rows
-        if (row["task"], row["target"], row["metric"], row["split"], row["run"]) == (task, target, name, "test", "seed0")
+        if (row["task"], row["target"], row["metric"], row["split"], row["run"])
+        == (task, target, name, "test", "seed0")
         and row["dataset"] == row["modality"] == row["modalities"] == "all"
         and row["class"] in (None, "macro")
     ]

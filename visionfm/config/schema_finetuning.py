@@ -35,7 +35,9 @@ class FinetuningSwitches(Strict):
 
     trainable: Literal["all"] | Trainable | None = Field(None, description="fine-tuning: which encoder weights move")
     probe_first: bool | None = Field(
-        None, description="fine-tuning: train the head alone on frozen features first; default in recipe modern"
+        None,
+        description="fine-tuning: train the head alone on frozen features first: epoch 0, which validation may choose;"
+        " default in recipe modern",
     )
     encoder_lr: float | None = Field(None, gt=0, description="fine-tuning: the encoder's learning rate, in parts of lr")
     layer_decay: float | None = Field(

@@ -101,7 +101,7 @@ def _fit(
     from visionfm.decoders.finetuning_images import Augmentation, Images
     from visionfm.decoders.finetuning_loop import Data, Finetuning
     from visionfm.decoders.finetuning_network import TunedNetwork
-    from visionfm.decoders.finetuning_probe import start_from_probe
+    from visionfm.decoders.finetuning_probe import probe_recipe, start_from_probe
     from visionfm.decoders.finetuning_processes import joined
     from visionfm.decoders.resume import StateFile
     from visionfm.decoders.training import reproducible
@@ -135,9 +135,9 @@ def _fit(
         file = StateFile(outputs.decoder, made_by)
         if (state := file.load(str(device))) is not None:
             training.restore(state)
-            log.info("finetune: goes on in epoch %d, after step %d", state.epochs + 1, training.step)
+            log.info("finetune: goes on in epoch %d, after step %d", training.done + 1, training.step)
         elif recipe.probe_first:
-            start_from_probe(training, stop)
+            start_from_probe(training, kind_of(settings, probe_recipe(recipe), truth_NT), stop)
         training.run(stop, file, settings.checkpoint_minutes)
     if process.rank:
         return
@@ -152,10 +152,10 @@ def _fit(
     artifacts.write_table(outputs.training, table, made_by, schema=TRAINING_SCHEMA)
     _write_decoder(training, outputs.decoder, settings, made_by)
     file.remove()
-    row = training.history[training.best_epoch - 1]
+    row = next(row for row in training.history if row["epoch"] == training.best_epoch)
     log.info(
         "finetune: %d training and %d validation samples, best epoch %d of %d, validation loss %.4g; %s",
-        *(len(truth_NT), len(data["validation"].images), training.best_epoch, len(training.history)),
+        *(len(truth_NT), len(data["validation"].images), training.best_epoch, training.done),
         *(row["validation_loss"], outputs.decoder),
     )
 

@@ -7,7 +7,7 @@ bit for bit as if it had not been (on a CPU). Shapes: B batch, N samples, S px, 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,7 @@ class Finetuning:
         saved_at = time.monotonic()
         with contextlib.closing(self._images()) as images:
             while self.goes_on():
-                epoch = len(self.history)
+                epoch = self.done
                 self.forward.train()
                 left = range(self.step, self.steps)
                 name = f"epoch {epoch + 1}"
@@ -108,14 +108,19 @@ class Finetuning:
 
     def goes_on(self) -> bool:
         """Tell whether there is an epoch to train: neither all done nor `patience` epochs without a better one."""
-        done, patience = len(self.history), self.recipe.patience
+        done, patience = self.done, self.recipe.patience
         if done == 0 or patience is None or done >= self.recipe.epochs:
             return done < self.recipe.epochs
         return done - self.best_epoch < patience
 
     @property
+    def done(self) -> int:
+        """How many epochs are done; the frozen encoder's row, 0, is none."""
+        return sum(row["epoch"] > 0 for row in self.history)
+
+    @property
     def best_epoch(self) -> int:
-        """The best epoch so far, from 1."""
+        """The best epoch so far, from 1; 0 where nothing is better than the head alone on the frozen encoder."""
         return int(max(row["epoch"] for row in self.history if row["best"]))
 
     # --- steps ------------------------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ class Finetuning:
 
     def _images(self) -> Generator[tuple[list[Place], torch.Tensor]]:
         """Yield (places, images_B3SS) of all steps still to come."""
-        first, step = len(self.history), self.step
+        first, step = self.done, self.step
 
         def parts() -> Iterator[list[Place]]:
             for epoch in range(first, self.recipe.epochs):
@@ -213,15 +218,24 @@ class Finetuning:
                 "finetune: epoch %d: validation loss %.4g%s", epoch + 1, validation_loss, ", best" if better else ""
             )
 
+    def begin(self, row: dict[str, Any]) -> None:
+        """Take the network as it is, its head trained alone, as the first that may be the best; `row` says how."""
+        validation_loss, score = self.kind.score(self.outputs(), self.validation.truth_NT)
+        self._check(validation_loss, "validation of the head alone, on frozen features")
+        scored = {"epoch": 0, "validation_loss": validation_loss, "selection": score, "best": True}
+        self.history.append({**row, **scored})
+        self.best = _copy(self.network.moving())
+        self.average = _copy(self.best) if self.average else {}
+
     def outputs(self) -> torch.Tensor:
         """Return outputs_NK on validation, on the CPU, in evaluation mode."""
         width = count_outputs(self.network.decoder.spec.targets)
         return self._evaluated(self.network, self.validation, range(len(self.validation.images)), width)
 
-    def features(self, data: Data, rows: range) -> torch.Tensor:
-        """Return features_NF of some images, as they are without augmentation, on the CPU."""
+    def features(self, data: Data, rows: range, mirrored: Sequence[int] = ()) -> torch.Tensor:
+        """Return features_NF of some images without augmentation, mirrored along dimensions of them, on the CPU."""
         (width,) = self.network.decoder.spec.widths
-        return self._evaluated(self.network.raw_features, data, rows, width)
+        return self._evaluated(lambda x: self.network.raw_features(x.flip(list(mirrored))), data, rows, width)
 
     def _evaluated(
         self, function: Callable[[torch.Tensor], torch.Tensor], data: Data, rows: range, width: int

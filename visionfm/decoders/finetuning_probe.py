@@ -1,7 +1,9 @@
-"""The head's start in recipe `modern`: trained on the frozen encoder's features first, then both together.
+"""The first candidate of recipe `modern`: the head alone, trained on the frozen encoder's features.
 
-A head that starts from noise distorts good features before it has learned to read them (linear probing, then
-fine-tuning: Kumar et al. 2022). Shapes: N samples, F features.
+It is trained as recipe `sound` trains a frozen encoder's head, on the same four views, and stands as epoch 0 among the
+epochs from which validation chooses: fine-tuning cannot end below it there. And a head that starts from noise distorts
+good features before it has learned to read them (linear probing, then fine-tuning: Kumar et al. 2022).
+Shapes: N samples, V views, F features.
 """
 
 import copy
@@ -10,29 +12,45 @@ from dataclasses import replace
 
 import torch
 
-from visionfm.decoders.finetuning_loop import Finetuning
-from visionfm.decoders.recipes import SOUND
+from visionfm.decoders.finetuning_loop import Data, Finetuning
+from visionfm.decoders.kinds import Kind
+from visionfm.decoders.recipes import SOUND, Recipe
 from visionfm.decoders.training import Batches, Training
 from visionfm.interruption import StopFlag
 
+MIRRORED = ((), (-1,), (-2,), (-2, -1))  # the dimensions of an image that each of `VIEWS` mirrors
 log = logging.getLogger("visionfm")
 
 
-def start_from_probe(run: Finetuning, stop: StopFlag) -> None:
-    """Train the head alone on standardised features, as recipe `sound` does; every process ends with the same."""
-    recipe = run.recipe
-    train_NF = run.features(run.train, range(len(run.train.images)))
-    validation_NF = run.features(run.validation, range(len(run.validation.images)))
-    mean_F, std_F = run.calibrate(train_NF)
-    train, validation = (
-        Batches([((x_NF - mean_F) / std_F).float()[:, None]], torch.arange(len(x_NF))[:, None], data.truth_NT)
-        for x_NF, data in ((train_NF, run.train), (validation_NF, run.validation))
+def probe_recipe(run_recipe: Recipe) -> Recipe:
+    """Return how the head alone is trained."""
+    return replace(
+        SOUND,
+        head=run_recipe.head,
+        features=run_recipe.features,
+        standardise=run_recipe.standardise,  # of a regression's targets: outputs keep their scale
+        class_weighting=run_recipe.class_weighting,
     )
-    alone = replace(SOUND, head=recipe.head, features=recipe.features, class_weighting=recipe.class_weighting)
+
+
+def start_from_probe(run: Finetuning, kind: Kind, stop: StopFlag) -> None:
+    """Train the head alone and take it as the run's first candidate; every process ends with the same."""
+    train_NVF = torch.stack([_features(run, run.train, mirrored) for mirrored in MIRRORED], dim=1)
+    validation_NVF = _features(run, run.validation, MIRRORED[0])[:, None]
+    mean_F, std_F = run.calibrate(train_NVF.flatten(0, 1))
+    train, validation = (
+        Batches([((x_NVF - mean_F) / std_F).float()], torch.arange(len(x_NVF))[:, None], data.truth_NT)
+        for x_NVF, data in ((train_NVF, run.train), (validation_NVF, run.validation))
+    )
     decoder = copy.deepcopy(run.network.decoder).to("cpu")
-    probe = Training(decoder, train, validation, run.kind, alone, run.seed)
+    probe = Training(decoder, train, validation, kind, probe_recipe(run.recipe), run.seed)
     probe.run(stop)
     run.network.decoder.load_state_dict(probe.best)
-    loss = probe.history[probe.best_epoch - 1]["validation_loss"]
+    run.begin(probe.history[probe.best_epoch - 1])
     if not run.process.rank:
+        loss = run.history[0]["validation_loss"]
         log.info("finetune: the head alone, on frozen features: validation loss %.4g", loss)
+
+
+def _features(run: Finetuning, data: Data, mirrored: tuple[int, ...]) -> torch.Tensor:
+    return run.features(data, range(len(data.images)), mirrored)

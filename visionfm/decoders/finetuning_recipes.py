@@ -37,7 +37,7 @@ class FinetuneRecipe(Recipe):
     layer_decay: float = 1.0
     warmup_epochs: float = 0.0
     lr_by: Literal["epoch", "step"] = "step"
-    probe_first: bool = False  # the head is first trained alone, on standardised frozen features
+    probe_first: bool = False  # the head is first trained alone, on standardised frozen features: the first candidate
     decay_all: bool = False  # biases, norms and tokens too
     exact_decode: bool = False
     crop_scale: tuple[float, float] = (0.08, 1.0)

@@ -89,6 +89,6 @@ def training(curves: Mapping[str, Any], loss: str = "loss") -> Panel | None:
         legend_below(figure, handles, legend)
 
     alt = "Loss on training and validation data by epoch. " + "; ".join(
-        f"{run}: {len(table)} epochs" for run, table in drawn.items()
+        f"{run}: {(table['epoch'] > 0).sum()} epochs" for run, table in drawn.items()
     )
     return Panel("training", "Training", alt, draw, 3)

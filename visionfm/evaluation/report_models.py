@@ -101,6 +101,10 @@ def _observers(result: TaskModel) -> list[str]:
     return [OBSERVER] if (result.metrics["run"] == OBSERVER).any() else []
 
 
+def _epoch(number: int) -> str:
+    return f"epoch {number}" if number else "epoch 0: the frozen encoder with its head"
+
+
 def _training(result: TaskModel) -> Table:
     rows = []
     for run, table in result.training.items():
@@ -110,7 +114,8 @@ def _training(result: TaskModel) -> Table:
             texts = [f"{row['parameter']} = {row['value']:g}" for row in chosen.to_dict("records")]
             cells = [NO_VALUE, ", ".join(dict.fromkeys(texts)), loss]
         else:
-            cells = [str(len(table)), f"epoch {int(chosen.iloc[-1]['epoch'])}" if len(chosen) else NO_VALUE, loss]
+            epochs = str(int((table["epoch"] > 0).sum()))
+            cells = [epochs, _epoch(int(chosen.iloc[-1]["epoch"])) if len(chosen) else NO_VALUE, loss]
         rows.append([Cell(run), *(Cell(text, numeric=True) for text in cells)])
     caption = f"{result.task}, {result.model}: training"
     return Table(caption, ["run", "epochs", "chosen on validation", "its validation loss"], rows)

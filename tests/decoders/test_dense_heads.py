@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from visionfm.decoders.dense_heads import HEADS, LightHead, LinearSegHead, UnetrHead, head_of_file
+from visionfm.decoders.dense_heads import HEADS, LightHead, LinearSegHead, UnetrHead, head_of_file, local_contrast
 from visionfm.decoders.dense_losses import balanced_weights, dice_focal, point_loss
 from visionfm.errors import DataError
 
@@ -64,6 +64,31 @@ def test_the_focal_loss_of_extreme_logits_is_finite_and_has_a_gradient() -> None
     loss = dice_focal(logits, torch.tensor([[[0, 1]]]))
     loss.backward()
     assert torch.isfinite(loss) and logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_over_a_batch_a_class_that_an_image_lacks_is_unlearned_there() -> None:
+    truth = torch.zeros(2, 8, 8, dtype=torch.long)
+    truth[0, :4] = 1
+    slopes = {}
+    for over_batch in (False, True):
+        logits = torch.zeros(2, 1, 8, 8, requires_grad=True)
+        focal = dice_focal(logits, truth, over_batch=over_batch)
+        focal.backward()
+        assert logits.grad is not None
+        slopes[over_batch] = float(logits.grad[1].mean())
+    assert slopes[True] > 1.3 * slopes[False] > 0
+    alone = dice_focal(torch.ones(1, 1, 8, 8), truth[:1])
+    torch.testing.assert_close(dice_focal(torch.ones(1, 1, 8, 8), truth[:1], over_batch=True), alone)
+
+
+def test_local_contrast_takes_uneven_light_away() -> None:
+    torch.manual_seed(0)
+    grain = torch.randn(1, 3, 96, 96)
+    light = torch.linspace(0, 30, 96).expand(1, 3, 96, 96)
+    even, uneven = local_contrast(grain), local_contrast(3 * grain + light)
+    inner = (..., slice(24, 72), slice(24, 72))
+    assert torch.corrcoef(torch.stack([even[inner].flatten(), uneven[inner].flatten()]))[0, 1] > 0.95
+    assert torch.isfinite(local_contrast(torch.zeros(1, 3, 8, 8))).all()
 
 
 def test_balanced_weights_make_up_for_rarity() -> None:

@@ -17,7 +17,8 @@ from visionfm.errors import DataError
 
 UNETR_PATCH_PX = 16
 UNETR_WIDTHS = (128, 64, 32, 16)  # at S/8, S/4, S/2, S
-LIGHT_WIDTHS = (16, 32, 64, 96, 128)  # at S, S/2, S/4, S/8, S/16
+LIGHT_WIDTHS = (8, 16, 32, 64, 128)  # at S, S/2, S/4, S/8, S/16: most of a step's time goes into the first
+LOCAL_PX, LEAST_DEVIATION = 16, 0.05  # of local_contrast; a deviation in units of the image's own
 LEVELS = 4
 
 
@@ -134,18 +135,32 @@ def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+@torch.no_grad()
+def local_contrast(image_BCSS: torch.Tensor) -> torch.Tensor:
+    """Return the image less the mean of its surroundings, in their standard deviations: free of uneven light."""
+    grid = [max(1, round(side / LOCAL_PX)) for side in image_BCSS.shape[2:]]
+    coarse = [functional.adaptive_avg_pool2d(power, grid) for power in (image_BCSS, image_BCSS.square())]
+    mean, square = (functional.avg_pool2d(one, 3, stride=1, padding=1, count_include_pad=False) for one in coarse)
+    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    mean, deviation = (
+        functional.interpolate(one, size=image_BCSS.shape[2:], mode="bilinear", align_corners=False)
+        for one in (mean, deviation)
+    )
+    return (image_BCSS - mean) / (deviation + LEAST_DEVIATION)
+
+
 class LightHead(nn.Module):
     """A small U-shaped network over the image, which meets the tokens of all levels at its coarsest scale.
 
-    Upsampling is bilinear and followed by a convolution, so that no checkerboard can arise; skips are added, not
-    joined. Works with patches of any size.
+    It sees the image twice, as it is and as `local_contrast`. Upsampling is bilinear and followed by a convolution, so
+    that no checkerboard can arise; skips are added, not joined. Works with patches of any size.
     """
 
     def __init__(self, width: int, outputs: int, patch_px: int = UNETR_PATCH_PX) -> None:
         """`width` is D, `outputs` K."""
         super().__init__()
         widths = LIGHT_WIDTHS
-        self.stem = _conv(3, widths[0])
+        self.stem = _conv(2 * 3, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(_conv(narrow, wide, stride=2), _conv(wide, wide)) for narrow, wide in pairwise(widths)
         )
@@ -158,7 +173,8 @@ class LightHead(nn.Module):
 
     def forward(self, tokens_BLPD: torch.Tensor, image_BCSS: torch.Tensor) -> torch.Tensor:
         """Return logits_BKSS."""
-        scales = [self.stem(image_BCSS.contiguous(memory_format=torch.channels_last))]
+        both_BCSS = torch.cat([image_BCSS, local_contrast(image_BCSS)], dim=1)
+        scales = [self.stem(both_BCSS.contiguous(memory_format=torch.channels_last))]
         for down in self.down:
             scales.append(down(scales[-1]))
         x = scales.pop()

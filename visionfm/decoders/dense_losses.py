@@ -10,12 +10,17 @@ GAMMA, SMOOTH = 2.0, 1e-5
 
 
 def dice_focal(
-    logits_BKHW: torch.Tensor, classes_BHW: torch.Tensor, weight_C: torch.Tensor | None = None
+    logits_BKHW: torch.Tensor,
+    classes_BHW: torch.Tensor,
+    weight_C: torch.Tensor | None = None,
+    over_batch: bool = False,
 ) -> torch.Tensor:
     """Return Dice (sigmoid for one output, softmax for more) plus focal loss (always sigmoid), equally weighted.
 
     Dice: 1 - (2I + 1e-5) / (sum p + sum t + 1e-5), the mean over images and outputs. Focal: gamma 2, the mean over all
     elements. `weight_C` weighs the classes in both; with one output it weighs each pixel's focal term by its class.
+    With `over_batch` Dice counts the pixels of a batch's images together: image by image, as published, one without a
+    class has a Dice loss of 1 without a slope, however many of its pixels are given that class.
     """
     logits_BKHW = logits_BKHW.float()
     outputs = logits_BKHW.shape[1]
@@ -25,9 +30,9 @@ def dice_focal(
     else:
         truth_BKHW = functional.one_hot(classes_BHW.long(), outputs).movedim(3, 1).to(logits_BKHW.dtype)
         p_BKHW = logits_BKHW.softmax(dim=1)
-    area = (2, 3)
-    shared_BK = (p_BKHW * truth_BKHW).sum(area)
-    dice_BK = 1 - (2 * shared_BK + SMOOTH) / (p_BKHW.sum(area) + truth_BKHW.sum(area) + SMOOTH)
+    area = (0, 2, 3) if over_batch else (2, 3)
+    shared = (p_BKHW * truth_BKHW).sum(area)
+    dice = 1 - (2 * shared + SMOOTH) / (p_BKHW.sum(area) + truth_BKHW.sum(area) + SMOOTH)
     entropy_BKHW = functional.binary_cross_entropy_with_logits(logits_BKHW, truth_BKHW, reduction="none")
     # log(1 - p_t), stable: the probability of the wrong answer.
     wrong_BKHW = functional.logsigmoid(-logits_BKHW * (2 * truth_BKHW - 1))
@@ -36,9 +41,9 @@ def dice_focal(
         if outputs == 1:
             focal_BKHW = focal_BKHW * weight_C.to(logits_BKHW)[classes_BHW.long()][:, None]
         else:
-            dice_BK = dice_BK * weight_C.to(dice_BK)
+            dice = dice * weight_C.to(dice)
             focal_BKHW = focal_BKHW * weight_C.to(focal_BKHW)[:, None, None]
-    return dice_BK.mean() + focal_BKHW.mean()
+    return dice.mean() + focal_BKHW.mean()
 
 
 def balanced_weights(pixels_C: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ class DenseRecipe:
     class_weighting: Literal["none", "balanced"] = "none"
     crop_px: int = 0  # segmentation trains on random squares of about this side, in whole patches; 0: whole images
     target_width: float = 0.0  # standard deviation of a landmark's target in px; 0: one pixel
+    over_batch: bool = False  # Dice of all images of a batch together, so that those without a class count
     selection: str = "quality"  # mean Dice of the foreground, or minus the mean radial error, on validation
 
     def learning_rate(self, epoch: int) -> float:
@@ -52,6 +53,7 @@ SOUND = DenseRecipe(
     patience=30,
     augmentation="flips",
     crop_px=256,
+    over_batch=True,
 )
 SOUND_LANDMARKS = replace(SOUND, crop_px=0, target_width=4.0)
 PUBLISHED = DenseRecipe(

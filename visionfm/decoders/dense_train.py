@@ -223,7 +223,8 @@ def _kind(train: "Sequence[Example]", recipe: DenseRecipe, settings: DenseTrainS
         return Landmarks(len(settings.targets), recipe.target_width)
     target = next(iter(settings.targets.values()))
     balanced = recipe.class_weighting == "balanced"
-    return Segmentation(target, class_weights(train, len(target.classes)) if balanced else None)
+    weight_C = class_weights(train, len(target.classes)) if balanced else None
+    return Segmentation(target, weight_C, over_batch=recipe.over_batch)
 
 
 def _validation(

@@ -18,10 +18,19 @@ from visionfm.errors import DataError
 class Segmentation:
     """Losses, selection scores and probabilities of a mask."""
 
-    def __init__(self, target: DenseTarget, weight_C: torch.Tensor | None = None, outputs: int | None = None) -> None:
-        """`outputs` is K where a published decoder decides it; DataError unless it fits the classes."""
+    def __init__(
+        self,
+        target: DenseTarget,
+        weight_C: torch.Tensor | None = None,
+        outputs: int | None = None,
+        over_batch: bool = False,
+    ) -> None:
+        """`outputs` is K where a published decoder decides it; DataError unless it fits the classes.
+
+        `weight_C` and `over_batch` are the loss's, see dense_losses.
+        """
         self.target = target
-        self.weight_C = weight_C
+        self.weight_C, self.over_batch = weight_C, over_batch
         classes = len(target.classes)
         self.outputs = (1 if classes == 2 else classes) if outputs is None else outputs
         if self.outputs != classes and (self.outputs, classes) != (1, 2):
@@ -39,7 +48,7 @@ class Segmentation:
 
     def loss(self, logits_BKHW: torch.Tensor, truth_BHW: torch.Tensor) -> torch.Tensor:
         """Return a batch's training loss."""
-        return dice_focal(logits_BKHW, truth_BHW, self.weight_C)
+        return dice_focal(logits_BKHW, truth_BHW, self.weight_C, self.over_batch)
 
     def score(self, logits_1KHW: torch.Tensor, truth_1HW: torch.Tensor) -> tuple[float, float]:
         """Return one image's loss and its mean Dice over the foreground classes, NaN where none occurs at all."""

@@ -46,7 +46,7 @@ docs: $(READY)
 	python -m visionfm.config.document
 
 bench: $(READY)
-	for name in decode extract cached decoder_epoch dense_training plan pretrain_loader submissions; do python -m bench.$$name; done
+	for name in decode extract cached decoder_epoch dense_training dense_heads plan pretrain_loader submissions; do python -m bench.$$name; done
 	for name in published_single finetune_step; do python -m bench.$$name; done
 
 $(READY): requirements.lock pyproject.toml

@@ -16,7 +16,7 @@ VERSIONS = {
     "extract": 1,
     "dense": 1,
     "fuse": 1,
-    "train": 1,
+    "train": 2,
     "finetune": 2,
     "predict": 1,
     "evaluate": 1,

@@ -138,12 +138,13 @@ def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
 @torch.no_grad()
 def local_contrast(image_BCSS: torch.Tensor) -> torch.Tensor:
     """Return the image less the mean of its surroundings, in their standard deviations: free of uneven light."""
-    grid = [max(1, round(side / LOCAL_PX)) for side in image_BCSS.shape[2:]]
+    height, width = image_BCSS.shape[2:]
+    grid = (max(1, round(height / LOCAL_PX)), max(1, round(width / LOCAL_PX)))
     coarse = [functional.adaptive_avg_pool2d(power, grid) for power in (image_BCSS, image_BCSS.square())]
     mean, square = (functional.avg_pool2d(one, 3, stride=1, padding=1, count_include_pad=False) for one in coarse)
     deviation = (square - mean.square()).clamp(min=0).sqrt()
     mean, deviation = (
-        functional.interpolate(one, size=image_BCSS.shape[2:], mode="bilinear", align_corners=False)
+        functional.interpolate(one, size=(height, width), mode="bilinear", align_corners=False)
         for one in (mean, deviation)
     )
     return (image_BCSS - mean) / (deviation + LEAST_DEVIATION)

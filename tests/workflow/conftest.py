@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zygote
-from rerun_project import CONFIG, Project, write_dataset, write_weights
+from rerun_project import Project, write_project
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +31,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def fresh(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Project:
     """The project before its first run."""
     folder = tmp_path_factory.mktemp("fresh") / "project"
-    for seed, name in enumerate("ab"):
-        write_dataset(folder / name, seed)
-        write_weights(folder.parent / f"{name}.pth", seed)
-        # A link: copies of the project share the file, so that its inode and ctime tell of no change.
-        (folder / f"{name}.pth").symlink_to(folder.parent / f"{name}.pth")
-    project = Project(folder, commands)
-    project.config = CONFIG
-    return project
+    write_project(folder)
+    return Project(folder, commands)
 
 
 @pytest.fixture(scope="session")

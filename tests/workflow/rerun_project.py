@@ -60,11 +60,15 @@ class Project:
 
     def run(self, *arguments: str, fails: bool = False) -> list[Call]:
         """Run the workflow; return the stages that were started, in order."""
-        calls = self.folder / "calls.log"
-        calls.unlink(missing_ok=True)
         done = self.snakemake(*arguments)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        lines = [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+        return self.calls()
+
+    def calls(self) -> list[Call]:
+        """Return the stages that were started since this was asked last, in order."""
+        noted = self.folder / "calls.log"
+        lines = [json.loads(line) for line in noted.read_text().splitlines()] if noted.exists() else []
+        noted.unlink(missing_ok=True)
         return [Call(line[0], line, self._log(line)) for line in lines]
 
     def _log(self, arguments: list[str]) -> str:
@@ -90,6 +94,11 @@ def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
     assert sorted(found) == sorted(expected)
     differing = [path for path in expected if found[path] != expected[path]]
     assert not differing, f"differ from a clean run: {differing}"
+
+
+def without_orphans(found: dict[str, bytes], expected: dict[str, bytes]) -> dict[str, bytes]:
+    """Leave out what a renamed dataset left behind: nothing in the config refers to it."""
+    return {path: content for path, content in found.items() if path in expected}
 
 
 def draw(path: Path, seed: int, positive: bool) -> None:
@@ -121,6 +130,16 @@ def write_weights(path: Path, seed: int) -> None:
     torch.manual_seed(seed)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32)
     torch.save({"teacher": {f"backbone.{name}": value for name, value in model.state_dict().items()}}, path)
+
+
+def write_project(folder: Path) -> None:
+    """Write the data, the weights beside the folder, and the config of the project."""
+    for seed, name in enumerate("ab"):
+        write_dataset(folder / name, seed)
+        write_weights(folder.parent / f"{name}.pth", seed)
+        # A link: copies of the project share the file, so that its inode and ctime tell of no change.
+        (folder / f"{name}.pth").symlink_to(folder.parent / f"{name}.pth")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
 
 
 def dataset_block(modality: str, root: str) -> dict:

@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-CLIENT = """#!{python} -SE
+NOTE = """#!{python} -SE
 import array, json, os, socket, sys
 name = os.path.basename(sys.argv[0])
 if name == "visionfm":
@@ -20,12 +20,15 @@ if name == "visionfm":
         sys.exit("injected failure of " + sys.argv[1])
     with open("calls.log", "a") as calls:
         calls.write(json.dumps(sys.argv[1:]) + "\\n")
-link = socket.socket(socket.AF_UNIX)
+"""
+WARM = """link = socket.socket(socket.AF_UNIX)
 link.connect({socket!r})
 text = json.dumps([name, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(link, [len(text).to_bytes(8, "big")], [0, 1, 2])
 link.sendall(text)
 sys.exit(int(link.recv(16) or b"99"))
+"""
+COLD = """os.execv({python!r}, [{python!r}, "-m", "visionfm", *sys.argv[1:]])
 """
 
 
@@ -34,8 +37,16 @@ def write_wrappers(folder: Path, socket_path: Path) -> None:
     folder.mkdir()
     for name in ("visionfm", "snakemake"):
         script = folder / name
-        script.write_text(CLIENT.format(python=sys.executable, socket=str(socket_path)))
+        script.write_text((NOTE + WARM).format(python=sys.executable, socket=str(socket_path)))
         script.chmod(0o755)
+
+
+def write_cold_wrapper(folder: Path) -> None:
+    """Write a `visionfm` that only notes the call, or fails as told, before the real one starts: for other machines."""
+    folder.mkdir()
+    script = folder / "visionfm"
+    script.write_text((NOTE + COLD).format(python=sys.executable))
+    script.chmod(0o755)
 
 
 def serve(path: str) -> None:

@@ -246,6 +246,10 @@ def tuned_gpus(wildcards):
     return PLAN.train_gpu(wildcards.tuned)
 
 
+def tuned_nodes(wildcards):
+    return given(CONFIG.tasks[wildcards.tuned].training.resources, "nodes", 1)
+
+
 # --- report ---
 
 

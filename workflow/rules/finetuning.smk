@@ -24,7 +24,7 @@ rule finetune:
         "../../environment.yml"
     threads: lambda w: given(CONFIG.tasks[w.tuned].training.resources, "threads", 2)
     resources:
-        **devices(tuned_gpus),
+        **devices(tuned_gpus, tuned_nodes),
         mem_mb=tuned_resource("mem_mb", 16000),
         runtime=tuned_resource("runtime", 720),
     params:
@@ -34,7 +34,9 @@ rule finetune:
         ],
         settings=lambda w: text(PLAN.finetune_settings(w.tuned, w.model, w.seed_run)),
         version=VERSIONS["finetune"],
-        launcher=lambda w, threads: launcher(tuned_gpus(w), 1, threads),
+        launcher=lambda w, threads: launcher(
+            tuned_gpus(w), tuned_nodes(w), threads
+        ),
     shell:
         "{params.launcher} finetune --train {input.train:q} --root {params.roots:q} --encoder {input.encoder:q}"
         " --out {output.decoder:q} --encoder-out {output.encoder:q} --training-out {output.training:q}"

@@ -82,6 +82,10 @@ class Run:
         lines = [line.split() for line in (self.folder / "starts.txt").read_text().splitlines()]
         return [Start(stage, words[1], words[2]) for words in lines if stage in (words[0], *_launched(words))]
 
+    def outputs(self) -> list[str]:
+        """Return what the started stages were to write, in order."""
+        return re.findall(r" --out (\S+)", (self.folder / "starts.txt").read_text())
+
     # --- starting ---------------------------------------------------------------------------------------------------
 
     def start(self, *arguments: str, warn_seconds: int = 300, timeout_s: int = TIMEOUT_S) -> subprocess.Popen:

@@ -36,6 +36,7 @@ def test_a_whole_run_equals_a_local_one_in_few_jobs_with_the_devices_they_asked_
     assert_same(run.results(), clean.results())
 
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    assert sorted(run.outputs()) == sorted(set(run.outputs()))  # nothing is started twice
     grouped = [job for job in jobs if job["Comment"].removeprefix("rule_").startswith(GROUPS)]
     alone = [job for job in jobs if job not in grouped]
     assert {re.match(r"rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in alone} == set(GPU_STAGES)

@@ -1,5 +1,6 @@
 # What all rules share: how settings travel, how memory grows with each attempt, what tells that outside files changed.
 
+import os
 from pathlib import Path
 
 from visionfm.data.layouts import file_state, images_fingerprint, labels_fingerprint
@@ -11,9 +12,16 @@ def text(settings):
     return settings.model_dump_json()
 
 
-def outside(state):
-    """The state of files that Snakemake does not track; asked only where jobs are planned, not inside them."""
-    return state() if workflow.is_main_process else "planned"
+def outside(name, state):
+    """The state of files that Snakemake does not track, as found where the jobs were planned.
+
+    Jobs inherit it: they must neither ask again (a listing of a million files) nor see another state, for by it the
+    Snakemake inside a job would think that earlier jobs of its rules have to run again.
+    """
+    variable = f"VISIONFM_STATE_OF_{name}"
+    if workflow.is_main_process:
+        os.environ[variable] = state()
+    return os.environ.get(variable, "planned")
 
 
 def growing(first):
@@ -37,22 +45,24 @@ def root(wildcards):
 def images_state(wildcards):
     block = CONFIG.datasets[wildcards.dataset]
     return outside(
+        f"images_{wildcards.dataset}",
         lambda: images_fingerprint(
             Path(block.root), block.layout, block.images, block.watch
-        )
+        ),
     )
 
 
 def labels_state(wildcards):
     block = CONFIG.datasets[wildcards.dataset]
     return outside(
+        f"labels_{wildcards.dataset}",
         lambda: labels_fingerprint(
             Path(block.root),
             block.layout,
             block.table,
             block.images,
             block.columns.has_masks and block.watch != "none",
-        )
+        ),
     )
 
 

@@ -20,7 +20,8 @@ rule checksum:
         weights=weights,
         version=VERSIONS["checksum"],
         state=lambda w: (
-            made_weights(w) or outside(lambda: file_state(Path(weights(w))))
+            made_weights(w)
+            or outside(f"weights_{w.encoder}", lambda: file_state(Path(weights(w))))
         ),
     shell:
         "visionfm checksum --weights {params.weights:q} --out {output:q} --log {log:q}"

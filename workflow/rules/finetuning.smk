@@ -34,9 +34,7 @@ rule finetune:
         ],
         settings=lambda w: text(PLAN.finetune_settings(w.tuned, w.model, w.seed_run)),
         version=VERSIONS["finetune"],
-        launcher=lambda w, threads: launcher(
-            tuned_gpus(w), tuned_nodes(w), threads
-        ),
+        launcher=lambda w, threads: launcher(tuned_gpus(w), tuned_nodes(w), threads),
     shell:
         "{params.launcher} finetune --train {input.train:q} --root {params.roots:q} --encoder {input.encoder:q}"
         " --out {output.decoder:q} --encoder-out {output.encoder:q} --training-out {output.training:q}"

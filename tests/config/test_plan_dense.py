@@ -95,6 +95,7 @@ def test_settings_carry_pixel_values_and_columns() -> None:
         ("points", {"swaps": [["disc", "cup"]]}, "swaps are pairs"),
         ("points", {"tile_overlap": 0.5}, "belong to segmentation"),
         ("points", {"targets": {"disc": {"classes": 2}}}, "has no classes"),
+        ("points", {"training": {"threshold": 0.4}}, "crop_px and threshold belong to segmentation"),
         ("points", {"kind": "regression"}, "only segmentation and landmarks have image_size"),
     ],
 )

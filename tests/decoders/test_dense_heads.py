@@ -8,6 +8,7 @@ import torch
 
 from visionfm.decoders.dense_heads import HEADS, LightHead, LinearSegHead, UnetrHead, head_of_file, local_contrast
 from visionfm.decoders.dense_losses import balanced_weights, dice_focal, point_loss
+from visionfm.decoders.segmentation import best_threshold
 from visionfm.errors import DataError
 
 
@@ -120,6 +121,16 @@ def test_light_head_sees_tokens_and_pixels_and_leaves_no_checkerboard() -> None:
     for lines in (flat, flat.T):
         within, between = (lines[0:-1:2] - lines[1::2]).mean(), (lines[1:-1:2] - lines[2::2]).mean()
         assert (within - between).abs() < 0.01
+
+
+def test_the_best_threshold_is_that_of_the_mean_dice_over_images() -> None:
+    truth = torch.tensor([[1, 1, 0, 0]])
+    sure, unsure = torch.tensor([[0.9, 0.7, 0.62, 0.1]]), torch.tensor([[0.9, 0.68, 0.4, 0.1]])
+    assert best_threshold([(sure, truth), (unsure, truth)]) == 0.65
+    assert best_threshold([(unsure, truth)]) == 0.5, "of equally good ones the nearest to 0.5"
+    nothing = torch.zeros(1, 4)
+    assert best_threshold([(nothing, nothing.long()), (unsure, truth)]) == 0.5
+    assert best_threshold([(nothing, nothing.long())]) == 0.5
 
 
 def test_the_point_loss_is_least_at_its_target_and_passes_absent_points_over() -> None:

@@ -14,6 +14,7 @@ from visionfm import artifacts, cli
 from visionfm.artifact_archive import Archive
 from visionfm.data.masks import read_mask
 from visionfm.decoders import dense_training
+from visionfm.decoders.segmentation import THRESHOLDS
 from visionfm.errors import DataError, Stopped, UsageError
 
 
@@ -50,7 +51,8 @@ def test_discs_are_found_and_masks_have_the_originals_size_name_and_values(proje
     (project.folder / "p.png").write_bytes(maps)
     with Image.open(project.folder / "p.png") as image:
         p = np.asarray(image).astype(np.float64) / 65535
-    np.testing.assert_array_equal(p > 0.5, found == 1)
+    threshold = float(artifacts.read_metadata(project.run / "decoder.safetensors")["threshold"])
+    np.testing.assert_array_equal(p > threshold, found == 1)
     dice = {(one["class"], one["metric"]): one["value"] for one in rows[1]["metrics"]}["disc", "dice"]
     assert dice == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()))
     assert rows[2]["mask_path"] is None and rows[2]["metrics"] is None, "an image without truth is predicted too"
@@ -159,6 +161,22 @@ def test_bf16_class_weights_schedules_and_the_published_recipe_train(project: De
         assert project.train(**changed)
     table = artifacts.read_table(project.run / "training.parquet")
     assert {"epoch", "train_loss", "validation_loss", "selection", "lr", "n_train"} <= set(table.column_names)
+
+
+def test_the_threshold_is_the_best_on_validation_or_the_one_given(project: DenseProject) -> None:
+    decoder = project.run / "decoder.safetensors"
+    project.train()
+    chosen = json.loads(artifacts.read_metadata(decoder)["threshold"])
+    assert chosen in THRESHOLDS
+    found = {}
+    for threshold in {0.3, chosen, 0.8}:
+        project.train(threshold=threshold)
+        assert json.loads(artifacts.read_metadata(decoder)["threshold"]) == threshold
+        (row,) = project.predict(splits=["validation"])
+        found[threshold] = {(one["class"], one["metric"]): one["value"] for one in row["metrics"]}["disc", "dice"]
+    assert found[chosen] >= max(found.values()) - 0.02, "validation counts px of the input, predictions of the original"
+    project.train(recipe="published", epochs=1)
+    assert json.loads(artifacts.read_metadata(decoder)["threshold"]) == 0.5
 
 
 def test_a_schedule_is_really_stepped(project: DenseProject) -> None:

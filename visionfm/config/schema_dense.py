@@ -62,6 +62,13 @@ class DenseTraining(Strict):
     crop_px: int | None = Field(
         None, ge=0, description="segmentation: train on random squares of about this side; 0: on whole images"
     )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="segmentation in two classes: the probability above which a pixel is of the second; default: that"
+        " of the best mean Dice on the validation images (recipe published: 0.5)",
+    )
     target_width: float | None = Field(
         None,
         ge=0,
@@ -110,16 +117,19 @@ def _segmentation_problem(task: Any) -> str | None:
     flat = [value for one in listed for value in (one if isinstance(one, list) else [one])]
     if len(listed) == 1 or any(isinstance(v, bool) or not isinstance(v, int) or not 0 <= v <= 255 for v in flat):
         return f"{name}: the classes of a mask are two or more, given by pixel values 0 to 255"
+    if task.training.threshold is not None and (target.classes if listed == [] else len(listed)) != 2:
+        return "a threshold parts two classes; of more the most probable is taken"
     if isinstance(target.classes, int) and target.classes > 256:
         return f"{name}: a mask of 8 bits has at most 256 classes"
     return None
 
 
 def _landmarks_problem(task: Any) -> str | None:
+    training = task.training
     if task.tile_overlap is not None or task.probabilities is not None:
         return "tile_overlap and probabilities belong to segmentation"
-    if task.training.class_weighting is not None or task.training.crop_px is not None:
-        return "class_weighting and crop_px belong to segmentation"
+    if any(value is not None for value in (training.class_weighting, training.crop_px, training.threshold)):
+        return "class_weighting, crop_px and threshold belong to segmentation"
     classed = [name for name, target in task.targets.items() if target.classes is not None]
     if classed:
         return f"a landmark has no classes: {', '.join(classed)}"

@@ -80,6 +80,7 @@ class DenseTrainSettings(Settings):
     augmentation: Augmentation | None = None
     target_width: float | None = None
     crop_px: int | None = None
+    threshold: float | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 2  # of the CPU; the last bits of a sum can depend on it
     checkpoint_minutes: float = 10

@@ -41,6 +41,7 @@ class DenseSpec:
     target_width: float
     tile_overlap: float | None
     swaps: list[list[str]]
+    threshold: float = 0.5  # of two classes: where the second begins
 
     def metadata(self) -> dict[str, str]:
         """Return it as an artefact's metadata."""
@@ -60,7 +61,7 @@ def kind_of(spec: DenseSpec) -> DenseKind:
     """Return the kind as predictions need it."""
     if spec.kind == "landmarks":
         return Landmarks(spec.outputs, spec.target_width)
-    return Segmentation(next(iter(spec.targets.values())), outputs=spec.outputs)
+    return Segmentation(next(iter(spec.targets.values())), outputs=spec.outputs, threshold=spec.threshold)
 
 
 def read_spec(path: Path) -> DenseSpec:
@@ -70,7 +71,7 @@ def read_spec(path: Path) -> DenseSpec:
         raise ArtifactError(
             f"{path.name} is no decoder of masks or points", expected=SCHEMA, found=metadata["schema"], where=path
         )
-    names = ("modalities", "size", "patch", "width", "outputs", "target_width", "tile_overlap", "swaps")
+    names = ("modalities", "size", "patch", "width", "outputs", "target_width", "tile_overlap", "swaps", "threshold")
     targets = {name: DenseTarget.model_validate(value) for name, value in json.loads(metadata["targets"]).items()}
     return DenseSpec(
         kind=metadata["kind"],

@@ -31,6 +31,7 @@ class DenseRecipe:
     crop_px: int = 0  # segmentation trains on random squares of about this side, in whole patches; 0: whole images
     target_width: float = 0.0  # standard deviation of a landmark's target in px; 0: one pixel
     over_batch: bool = False  # Dice of all images of a batch together, so that those without a class count
+    threshold: float | None = None  # of masks of two classes; None: of the best Dice on validation
     selection: str = "quality"  # mean Dice of the foreground, or minus the mean radial error, on validation
 
     def learning_rate(self, epoch: int) -> float:
@@ -66,6 +67,7 @@ PUBLISHED = DenseRecipe(
     batch_size=128,
     patience=None,
     augmentation="flips",
+    threshold=0.5,
 )
 PUBLISHED_LANDMARKS = replace(PUBLISHED, schedule="constant", augmentation="affine")
 RECIPES = {
@@ -76,7 +78,7 @@ RECIPES = {
 }
 SETTABLE = (
     *("head", "lr", "weight_decay", "schedule", "epochs", "batch_size", "patience", "augmentation", "precision"),
-    *("class_weighting", "crop_px", "target_width"),
+    *("class_weighting", "crop_px", "target_width", "threshold"),
 )
 
 

@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from visionfm.features.dense_cache import DenseStore
 
 if TYPE_CHECKING:
     from visionfm.decoders.dense_examples import Example
-    from visionfm.decoders.dense_training import DenseTraining
 
 log = logging.getLogger("visionfm")
 
@@ -132,7 +132,7 @@ def _fit(
     from visionfm.decoders import dense_decoder as decoders
     from visionfm.decoders.dense_examples import swap_order
     from visionfm.decoders.dense_tokens import TokenSource
-    from visionfm.decoders.dense_training import DenseTraining
+    from visionfm.decoders.dense_training import DenseTraining, Validation
     from visionfm.decoders.resume import StateFile
     from visionfm.decoders.train import TRAINING_SCHEMA, check_device, training_table
     from visionfm.decoders.training import reproducible
@@ -161,12 +161,13 @@ def _fit(
         swaps=settings.swaps,
     )
     tile_px = None if settings.tile_overlap is None else settings.size
+    validation = Validation(_examples(samples, "validation", files, settings), settings.size, settings.tile_overlap)
     with reproducible(settings.threads), stop_on_signal() as stop:
         torch.manual_seed(derived_seed(settings.seed, "start"))
         training = DenseTraining(
             decoders.network_of(spec).to(settings.device),
             train,
-            _validation(samples, files, settings),
+            validation,
             kind,
             recipe,
             source,
@@ -180,6 +181,7 @@ def _fit(
             training.restore(state)
             log.info("train: goes on after epoch %d", state.epochs)
         training.run(stop, file, settings.checkpoint_minutes)
+        spec = replace(spec, threshold=validation.threshold(training))
     people = {sample.subject_id for sample in samples if sample.split == "train"}
     sizes = {"n_train": len(train), "n_train_subjects": len(people)}
     count = {split: str(sum(sample.split == split for sample in samples)) for split in ("train", "validation")}
@@ -225,27 +227,3 @@ def _kind(train: "Sequence[Example]", recipe: DenseRecipe, settings: DenseTrainS
     balanced = recipe.class_weighting == "balanced"
     weight_C = class_weights(train, len(target.classes)) if balanced else None
     return Segmentation(target, weight_C, over_batch=recipe.over_batch)
-
-
-def _validation(
-    samples: Sequence[DenseSample], files: DenseFiles, settings: DenseTrainSettings
-) -> "Callable[[DenseTraining], tuple[float, float]]":
-    """Return what scores the validation images: resized as a whole, or in tiles as predictions are made."""
-    from visionfm.decoders.dense_training import mean_scores, validated
-    from visionfm.decoders.tiles import tiled_logits
-
-    examples = _examples(samples, "validation", files, settings)
-    overlap = settings.tile_overlap
-    if overlap is None:
-        return lambda training: validated(training, examples)
-
-    def in_tiles(training: "DenseTraining") -> tuple[float, float]:
-        rows = []
-        for example in examples:
-            logits = tiled_logits(training.logits, example.sample.dataset, example.image_HWC, settings.size, overlap)
-            rows.append(
-                training.kind.score(logits.to(training.device), training.kind.truth([example]).to(training.device))
-            )
-        return mean_scores(rows)
-
-    return in_tiles

@@ -5,7 +5,7 @@ image. Shapes: B batch, S px of the square input, K outputs, L levels, P patches
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,6 +20,8 @@ from visionfm.decoders.dense_recipes import DenseRecipe
 from visionfm.decoders.dense_tokens import TokenSource, Wanted
 from visionfm.decoders.landmarks import Landmarks
 from visionfm.decoders.loop import Loop
+from visionfm.decoders.segmentation import best_threshold
+from visionfm.decoders.tiles import tiled_logits
 from visionfm.errors import DataError
 from visionfm.interruption import StopFlag
 from visionfm.progress import track
@@ -172,14 +174,36 @@ class DenseTraining(Loop):
             return self.validate(self)
 
 
-def validated(training: DenseTraining, examples: Sequence[Example]) -> tuple[float, float]:
-    """Return the mean loss and the mean quality over resized validation images, one at a time."""
-    rows = []
-    for example in examples:
-        wanted = Wanted(example.sample.dataset, example.sample.path, VIEWS[0], example.image_HWC)
-        truth = training.kind.truth([example]).to(training.device)
-        rows.append(training.kind.score(training.logits([wanted]), truth))
-    return mean_scores(rows)
+class Validation:
+    """The validation images, one at a time: resized as a whole, or in tiles as predictions are made."""
+
+    def __init__(self, examples: Sequence[Example], size: int, tile_overlap: float | None) -> None:
+        """`size` is the side of a tile in px."""
+        self.examples, self.size, self.tile_overlap = examples, size, tile_overlap
+
+    def _pairs(self, training: DenseTraining) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield logits (1, K, H, W) and truth of each image."""
+        for example in self.examples:
+            dataset, path = example.sample.dataset, example.sample.path
+            if self.tile_overlap is None:
+                logits = training.logits([Wanted(dataset, path, VIEWS[0], example.image_HWC)])
+            else:
+                logits = tiled_logits(training.logits, dataset, example.image_HWC, self.size, self.tile_overlap)
+            yield logits.to(training.device), training.kind.truth([example]).to(training.device)
+
+    def __call__(self, training: DenseTraining) -> tuple[float, float]:
+        """Return the mean loss and the mean quality."""
+        return mean_scores([training.kind.score(logits, truth) for logits, truth in self._pairs(training)])
+
+    def threshold(self, training: DenseTraining) -> float:
+        """Return the threshold of the recipe, or, where masks have one output, that of the best epoch's best Dice."""
+        kind, fixed = training.kind, training.recipe.threshold
+        if fixed is not None or isinstance(kind, Landmarks) or kind.outputs != 1:
+            return 0.5 if fixed is None else fixed
+        training.network.load_state_dict(training.best)
+        training.network.eval()
+        with torch.no_grad():
+            return best_threshold((kind.probabilities(one)[0, 0], truth[0]) for one, truth in self._pairs(training))
 
 
 def mean_scores(rows: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 Shapes: B batch, K outputs, C classes, H/W px.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from visionfm.config.settings_dense import DenseTarget
 from visionfm.decoders.dense_examples import Example
 from visionfm.decoders.dense_losses import balanced_weights, dice_focal
 from visionfm.errors import DataError
+
+THRESHOLDS = tuple(step / 20 for step in range(6, 17))  # 0.3 to 0.8
 
 
 class Segmentation:
@@ -24,13 +26,15 @@ class Segmentation:
         weight_C: torch.Tensor | None = None,
         outputs: int | None = None,
         over_batch: bool = False,
+        threshold: float = 0.5,
     ) -> None:
         """`outputs` is K where a published decoder decides it; DataError unless it fits the classes.
 
-        `weight_C` and `over_batch` are the loss's, see dense_losses.
+        `weight_C` and `over_batch` are the loss's, see dense_losses. Of two classes a pixel is of the second where its
+        probability is above `threshold`.
         """
         self.target = target
-        self.weight_C, self.over_batch = weight_C, over_batch
+        self.weight_C, self.over_batch, self.threshold = weight_C, over_batch, threshold
         classes = len(target.classes)
         self.outputs = (1 if classes == 2 else classes) if outputs is None else outputs
         if self.outputs != classes and (self.outputs, classes) != (1, 2):
@@ -56,10 +60,9 @@ class Segmentation:
         found_HW, truth_HW = self.classes(self.probabilities(logits_1KHW)[0]), truth_1HW[0]
         dice = []
         for index in range(1, len(self.target.classes)):
-            found, truth = found_HW == index, truth_HW == index
-            if total := int(found.sum() + truth.sum()):
-                dice.append(2 * int((found & truth).sum()) / total)
-        return loss, float(np.mean(dice)) if dice else float("nan")
+            dice.append(_dice(found_HW == index, truth_HW == index))
+        known = [value for value in dice if not np.isnan(value)]
+        return loss, float(np.mean(known)) if known else float("nan")
 
     def probabilities(self, logits_BKHW: torch.Tensor) -> torch.Tensor:
         """Return probabilities (B, K, H, W): of the second class alone where there is one output."""
@@ -67,10 +70,27 @@ class Segmentation:
         return logits_BKHW.sigmoid() if self.outputs == 1 else logits_BKHW.softmax(dim=1)
 
     def classes(self, p_KHW: torch.Tensor) -> torch.Tensor:
-        """Return class indices (H, W), uint8: the most probable; of two classes the second above 0.5."""
+        """Return class indices (H, W), uint8: the most probable; of two classes the second above the threshold."""
         if self.outputs == 1:
-            return (p_KHW[0] > 0.5).to(torch.uint8)
+            return (p_KHW[0] > self.threshold).to(torch.uint8)
         return p_KHW.argmax(dim=0).to(torch.uint8)
+
+
+def best_threshold(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """Return the threshold of the best mean Dice over images, given as p_HW of the second class and its truth_HW.
+
+    Images without truth and prediction count at no threshold; of equally good ones the nearest to 0.5 wins.
+    """
+    dice_IT = [[_dice(p_HW > threshold, truth_HW > 0) for threshold in THRESHOLDS] for p_HW, truth_HW in pairs]
+    known_IT = np.array(dice_IT, np.float64).reshape(-1, len(THRESHOLDS))
+    count_T = (~np.isnan(known_IT)).sum(axis=0)
+    mean_T = np.where(count_T > 0, np.nansum(known_IT, axis=0) / np.maximum(count_T, 1), 0)
+    return max(zip(THRESHOLDS, mean_T.tolist(), strict=True), key=lambda pair: (pair[1], -abs(pair[0] - 0.5)))[0]
+
+
+def _dice(found_HW: torch.Tensor, truth_HW: torch.Tensor) -> float:
+    total = int(found_HW.sum() + truth_HW.sum())
+    return 2 * int((found_HW & truth_HW).sum()) / total if total else float("nan")
 
 
 def class_weights(examples: Sequence[Example], classes: int) -> torch.Tensor:

@@ -52,7 +52,9 @@ def test_each_stage_is_told_what_it_needs() -> None:
     assert (target.type, target.form, target.intervals, target.horizons) == ("event", "hazard", [365, 730], [730])
     settings = plan.train_settings("when", "seed0")
     assert (settings.head, settings.visits, settings.recipe) == ("hazard", 3, "sound")
-    assert plan.train_settings("by", "seed0").recipe == "published"
+    assert plan.train_settings("by", "seed0").recipe == "sound"
+    published = Plan(parse_config(changed("tasks.by.training", {"recipe": "published"})))
+    assert published.train_settings("by", "seed0").recipe == "published"
     assert plan.evaluate_settings("when", "m").head == "hazard"
     assert plan.audit_settings("by").targets == []  # several intervals of an image are no contradiction
     assert plan.runs("by") == ["seed0"]  # baselines are of classification
@@ -66,7 +68,6 @@ def test_each_stage_is_told_what_it_needs() -> None:
         ("tasks.by.targets", {"a": {}, "b": {}}, "progression has one target"),
         ("tasks.by.targets", {"a": {"type": "binary"}}, "progression has one target, without keys"),
         ("tasks.by.survival", TIMES, "head published looks at one image"),
-        ("tasks.by.training", {"recipe": "sound"}, "trained by its own recipe"),
         ("tasks.by.datasets", ["asked", "other"], "no dataset is named 'other'"),
         ("tasks.when.training", {"recipe": "published"}, "belongs to head published"),
         ("tasks.when.survival", None, "needs `survival: {intervals"),

@@ -143,7 +143,6 @@ class Plan(FinetuningPlan):
         chosen = block.training.model_dump(include=given - other)
         if block.kind == "progression":
             chosen |= {"head": block.head, "visits": block.survival.visits}
-            chosen["recipe"] = "published" if block.head == "published" else "sound"
         if block.training.mode == "finetune":  # baselines stand on the frozen encoder's features
             chosen["recipe"] = "sound" if about.baseline else block.training.recipe_name
         return s.TrainSettings(

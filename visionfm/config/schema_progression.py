@@ -55,8 +55,7 @@ def progression_problem(task: Any) -> str | None:
     if head == "published":
         if task.unit != "image" or survival.intervals:
             return "head published looks at one image, by the sample's own interval: `unit: image`, no `intervals`"
-        given = training.recipe if "recipe" in training.model_fields_set else "published"
-        return None if given == "published" else "head published is trained by its own recipe: leave `recipe` away"
+        return None
     if training.recipe == "published":
         return f"`recipe: published` belongs to head published, not to {head}"
     if len(survival.intervals) < 2 or not survival.horizons:

@@ -109,18 +109,19 @@ PUBLISHED_REGRESSION = replace(
 PUBLISHED_FORECAST = replace(
     PUBLISHED_MULTI, head="ForecastHead", features="patch_mean", lr_for="all", epochs=500, selection="f1"
 )
-# Times that end too early say less than labels: smaller steps. A batch of the partial likelihood is a set of samples at
-# risk: small ones say little.
-HAZARD = replace(SOUND, lr=1e-3)
-COX = replace(HAZARD, batch_size=128)
-PROGRESSION = {"published": PUBLISHED_FORECAST, "hazard": HAZARD, "cox": COX}
+# Outcomes say less than labels of what is seen: fewer inputs, smaller steps. On features that are not standardised the
+# encoded interval, of size 1, drowns what differs between images.
+FORECAST = replace(SOUND, head="ForecastHead", features="patch_mean", lr=1e-3)
+HAZARD = replace(SOUND, features="patch_mean", lr=5e-4)
+COX = replace(HAZARD, batch_size=128)  # a batch of the partial likelihood is its own risk set: small ones say little
+PROGRESSION = {"published": FORECAST, "hazard": HAZARD, "cox": COX}
 SETTABLE = ("features", "epochs", "batch_size", "lr", "weight_decay", "patience", "modality_dropout", "class_weighting")
 
 
 def choose(settings: TrainSettings) -> Recipe:
     """Return the recipe that the settings name, with the fields that they set."""
     if settings.kind == "progression":
-        recipe = PROGRESSION[settings.head or ""]
+        recipe = PUBLISHED_FORECAST if settings.recipe == "published" else PROGRESSION[settings.head or ""]
     elif settings.recipe == "sound":
         recipe = SOUND
     elif settings.kind == "regression":

@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from visionfm.data.synthetic import draw_findings, write_dataset
 from visionfm.data.synthetic.findings import EYES
-from visionfm.data.synthetic.forecasting import LOG_HAZARD, SHAPE, draw_outcome
+from visionfm.data.synthetic.forecasting import ALSO, LOG_HAZARD, SHAPE, WORSE, draw_outcome
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -28,9 +28,9 @@ def test_times_have_the_known_hazard() -> None:
         {
             "days": outcome.interval,
             "event": outcome.event,
-            "worse": float(visits[1].findings.has("Glaucoma")),
-            "also": float(visits[1].findings.has("Myopia")),
-            "new": float(visits[1].findings.has("Glaucoma") and not visits[0].findings.has("Glaucoma")),
+            "worse": float(visits[1].findings.has(WORSE)),
+            "also": float(visits[1].findings.has(ALSO)),
+            "new": float(visits[1].findings.has(WORSE) and not visits[0].findings.has(WORSE)),
         }
         for _, _, (outcome, visits) in found
     ]

@@ -232,10 +232,17 @@ class Finetuning:
         width = count_outputs(self.network.decoder.spec.targets)
         return self._evaluated(self.network, self.validation, range(len(self.validation.images)), width)
 
-    def features(self, data: Data, rows: range, mirrored: Sequence[int] = ()) -> torch.Tensor:
-        """Return features_NF of some images without augmentation, mirrored along dimensions of them, on the CPU."""
+    def features(self, data: Data, rows: range, mirrored: Sequence[Sequence[int]] = ((),)) -> torch.Tensor:
+        """Return features_NVF of some images without augmentation, on the CPU.
+
+        Each of the views is `mirrored` along some dimensions of the images.
+        """
         (width,) = self.network.decoder.spec.widths
-        return self._evaluated(lambda x: self.network.raw_features(x.flip(list(mirrored))), data, rows, width)
+
+        def views(images_B3SS: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self.network.raw_features(images_B3SS.flip(list(along))) for along in mirrored], dim=1)
+
+        return self._evaluated(views, data, rows, len(mirrored) * width).unflatten(1, (len(mirrored), width))
 
     def _evaluated(
         self, function: Callable[[torch.Tensor], torch.Tensor], data: Data, rows: range, width: int
@@ -253,7 +260,7 @@ class Finetuning:
         """Set, and return, the features' mean_F and std_F over (at most CALIBRATED of) the training images."""
         if train_NF is None:
             count = len(self.train.images)
-            train_NF = self.features(self.train, range(0, count, -(-count // CALIBRATED)))
+            train_NF = self.features(self.train, range(0, count, -(-count // CALIBRATED)))[:, 0]
         mean_F, std_F = train_NF.double().mean(0), train_NF.double().std(0, correction=0)
         std_F = torch.where(std_F <= CONSTANT_STD * (1 + mean_F.abs()), torch.ones_like(std_F), std_F)
         self.network.set_statistics(mean_F.float(), std_F.float())

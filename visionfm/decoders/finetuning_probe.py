@@ -12,13 +12,18 @@ from dataclasses import replace
 
 import torch
 
-from visionfm.decoders.finetuning_loop import Data, Finetuning
+from visionfm.decoders.finetuning_loop import Finetuning
 from visionfm.decoders.kinds import Kind
 from visionfm.decoders.recipes import SOUND, Recipe
 from visionfm.decoders.training import Batches, Training
 from visionfm.interruption import StopFlag
 
-MIRRORED = ((), (-1,), (-2,), (-2, -1))  # the dimensions of an image that each of `VIEWS` mirrors
+MIRRORED: tuple[tuple[int, ...], ...] = (
+    (),
+    (-1,),
+    (-2,),
+    (-2, -1),
+)  # the dimensions of an image that each of `VIEWS` mirrors
 log = logging.getLogger("visionfm")
 
 
@@ -35,8 +40,8 @@ def probe_recipe(run_recipe: Recipe) -> Recipe:
 
 def start_from_probe(run: Finetuning, kind: Kind, stop: StopFlag) -> None:
     """Train the head alone and take it as the run's first candidate; every process ends with the same."""
-    train_NVF = torch.stack([_features(run, run.train, mirrored) for mirrored in MIRRORED], dim=1)
-    validation_NVF = _features(run, run.validation, MIRRORED[0])[:, None]
+    train_NVF = run.features(run.train, range(len(run.train.images)), MIRRORED)
+    validation_NVF = run.features(run.validation, range(len(run.validation.images)))
     mean_F, std_F = run.calibrate(train_NVF.flatten(0, 1))
     train, validation = (
         Batches([((x_NVF - mean_F) / std_F).float()], torch.arange(len(x_NVF))[:, None], data.truth_NT)
@@ -50,7 +55,3 @@ def start_from_probe(run: Finetuning, kind: Kind, stop: StopFlag) -> None:
     if not run.process.rank:
         loss = run.history[0]["validation_loss"]
         log.info("finetune: the head alone, on frozen features: validation loss %.4g", loss)
-
-
-def _features(run: Finetuning, data: Data, mirrored: tuple[int, ...]) -> torch.Tensor:
-    return run.features(data, range(len(data.images)), mirrored)

@@ -57,6 +57,7 @@ tasks:
     fusion: attention
     head: hazard
     survival: {intervals: [365, 730, 1095, 1460, 1825], horizons: [730, 1460], visits: 2}
+    training: {features: patch_mean} # what an untrained encoder tells best
     targets: {progressed: {}}
   cox: {<<: *followed, head: cox}
 """

@@ -242,7 +242,7 @@ class Finetuning:
         def views(images_B3SS: torch.Tensor) -> torch.Tensor:
             return torch.cat([self.network.raw_features(images_B3SS.flip(list(along))) for along in mirrored], dim=1)
 
-        return self._evaluated(views, data, rows, len(mirrored) * width).unflatten(1, (len(mirrored), width))
+        return self._evaluated(views, data, rows, len(mirrored) * width).reshape(-1, len(mirrored), width)
 
     def _evaluated(
         self, function: Callable[[torch.Tensor], torch.Tensor], data: Data, rows: range, width: int

@@ -37,6 +37,7 @@ class Recipe:
     modality_dropout: float = 0.25
     class_weighting: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0  # in training alone
+    scale: float = 1.0  # the standard deviation of standardised features
 
     @property
     def threads(self) -> int:
@@ -109,10 +110,11 @@ PUBLISHED_REGRESSION = replace(
 PUBLISHED_FORECAST = replace(
     PUBLISHED_MULTI, head="ForecastHead", features="patch_mean", lr_for="all", epochs=500, selection="f1"
 )
-# Outcomes say less than labels of what is seen: fewer inputs, smaller steps. On features that are not standardised the
-# encoded interval, of size 1, drowns what differs between images.
-FORECAST = replace(SOUND, head="ForecastHead", features="patch_mean", lr=1e-3)
-HAZARD = replace(SOUND, features="patch_mean", lr=5e-4)
+# Outcomes say less than labels of what is seen: smaller steps. The encoded interval, of size 1, is added to the
+# features: beside raw ones, or ones of deviation 1, it drowns what differs between images; beside far larger ones it is
+# not heard.
+FORECAST = replace(SOUND, head="ForecastHead", features="patch_mean", scale=3.0, lr=1e-3)
+HAZARD = replace(SOUND, lr=5e-4)
 COX = replace(HAZARD, batch_size=128)  # a batch of the partial likelihood is its own risk set: small ones say little
 PROGRESSION = {"published": FORECAST, "hazard": HAZARD, "cox": COX}
 SETTABLE = ("features", "epochs", "batch_size", "lr", "weight_decay", "patience", "modality_dropout", "class_weighting")

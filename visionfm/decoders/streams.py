@@ -160,10 +160,11 @@ def digest(streams: Sequence[Stream]) -> str:
 # --- standardisation ------------------------------------------------------------------------------------------------
 
 
-def statistics(streams: Sequence[Stream], identity: bool = False) -> Statistics:
+def statistics(streams: Sequence[Stream], identity: bool = False, scale: float = 1.0) -> Statistics:
     """Return mean_F and std_F of each modality's rows, over all views; a feature that never changes has std 1.
 
-    `identity` returns mean 0 and std 1. Raises DataError where no feature of several different rows changes at all.
+    `identity` returns mean 0 and std 1; features standardised by what is returned have a deviation of `scale`.
+    Raises DataError where no feature of several different rows changes at all.
     """
     found: Statistics = {}
     for stream in streams:
@@ -179,7 +180,8 @@ def statistics(streams: Sequence[Stream], identity: bool = False) -> Statistics:
                     found=f"{len(rows_RVF)} rows without any difference",
                     do="look at the images and at the encoder's weights",
                 )
-            mean_F, std_F = (mean_F * 0, std_F * 0 + 1) if identity else (mean_F, np.where(constant_F, 1, std_F))
+            std_F = np.where(constant_F, 1, std_F) / scale
+            mean_F, std_F = (mean_F * 0, std_F * 0 + 1) if identity else (mean_F, std_F)
             found[name] = (mean_F.astype(np.float32), std_F.astype(np.float32))
     return found
 

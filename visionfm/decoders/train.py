@@ -164,7 +164,7 @@ def _fit(
                 do="leave the modality out of the model, or label images of it",
             )
     truth_NT = samples.truth_NT[splits["train"]]
-    known = streams_of.statistics(first, identity=not (recipe.standardise or settings.baseline))
+    known = streams_of.statistics(first, identity=not (recipe.standardise or settings.baseline), scale=recipe.scale)
     widths = [stream.features_RVF.shape[2] for stream in first]
     head = BASELINE_HEADS[settings.baseline] if settings.baseline else recipe.head
     modalities = settings.modalities

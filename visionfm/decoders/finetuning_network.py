@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from visionfm.decoders.decoder import Decoder
+from visionfm.decoders.finetuning_processes import standardised
 from visionfm.decoders.finetuning_recipes import FinetuneRecipe
 from visionfm.encoders.vit import Encoder
 from visionfm.errors import DataError
@@ -60,7 +60,7 @@ class TunedNetwork(nn.Module):
         """
         features_BF = self.raw_features(images_B3SS)
         if self.training and self.by_batch:
-            features_BF = functional.batch_norm(features_BF, None, None, training=True)
+            features_BF = standardised(features_BF)
         else:
             features_BF = (features_BF - self.mean_F) / self.std_F
         present_BS = torch.ones(len(features_BF), 1, dtype=torch.bool, device=features_BF.device)

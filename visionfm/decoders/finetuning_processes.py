@@ -1,19 +1,22 @@
 """Fine-tuning in several processes that torchrun started, one a GPU: gradients averaged, decisions taken together.
 
-Shapes: N samples, K outputs.
+Shapes: B batch, F features, N samples, K outputs.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from visionfm.distributed import Process
 
+EPS = 1e-5  # of batch_norm
 PATIENCE = timedelta(hours=2)  # a process may decode slowly, or write a checkpoint while the others wait
 
 
@@ -35,6 +38,37 @@ def shared(network: nn.Module, process: Process, device: torch.device) -> nn.Mod
     if process.world == 1:
         return network
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def standardised(features_BF: torch.Tensor) -> torch.Tensor:
+    """Return features of mean 0 and deviation 1 over the batch, or over the parts of it that all processes have."""
+    if not dist.is_initialized():
+        return functional.batch_norm(features_BF, None, None, training=True)
+    count = _sum(features_BF.new_full((1,), len(features_BF)))
+    centred_BF = features_BF - _sum(features_BF.sum(0)) / count
+    variance_F = _sum((centred_BF**2).sum(0)) / count
+    return centred_BF * (variance_F + EPS).rsqrt()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes; each process's part moves the losses of all."""
+
+    @staticmethod
+    def forward(_: Any, tensor: torch.Tensor) -> torch.Tensor:
+        found = tensor.clone()
+        dist.all_reduce(found)
+        return found
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
+        found = gradient.clone()
+        dist.all_reduce(found)
+        return found
+
+
+def _sum(tensor: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+    return found
 
 
 def summed(values: list[float], process: Process) -> list[float]:

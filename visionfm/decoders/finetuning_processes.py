@@ -67,7 +67,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum(tensor: torch.Tensor) -> torch.Tensor:
-    found: torch.Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+    found: torch.Tensor = _Sum.apply(tensor)
     return found
 
 

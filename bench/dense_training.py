@@ -46,7 +46,10 @@ def main() -> None:
     truth_BSS = torch.from_numpy((rng.random((1, SIZE_PX, SIZE_PX)) > 0.9).astype(np.uint8))
     step_s = {
         name: least(args.repeats, step_of(head, tokens_BLPD, image_BCSS, truth_BSS))
-        for name, head in (("unetr", UnetrHead(WIDTH, 1)), ("light", LightHead(WIDTH, 1)))
+        for name, head in (
+            ("unetr", UnetrHead(WIDTH, 1)),
+            ("light", LightHead(WIDTH, 1).to(memory_format=torch.channels_last)),
+        )
     }
     print(
         f"one image: encoder {encode_s:.2f} s, step of unetr {step_s['unetr']:.2f} s, of light {step_s['light']:.2f} s"

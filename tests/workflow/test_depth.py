@@ -32,7 +32,7 @@ def config() -> dict:
         "models": ["tiny"],
         "targets": {"signs": {"type": "multilabel", "classes": SIGNS}},
     }
-    tuning = {"mode": "finetune", "epochs": 4, "device": "cpu", "workers": 0, "resources": {"gpu": 0, "threads": 1}}
+    tuning = {"mode": "finetune", "epochs": 2, "device": "cpu", "workers": 0, "resources": {"gpu": 0, "threads": 1}}
     lora = {**tuning, "trainable": {"lora": {"rank": 8}}}
     eyes = {
         "modality": "Fundus",

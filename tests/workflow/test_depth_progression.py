@@ -1,6 +1,7 @@
 """Progression on drawn eyes: three heads come close to whoever knows the true risk, and learn nothing of permuted outcomes.
 
-`VISIONFM_PROGRESSION` names the folder of a finished run of this config; without it the eyes are drawn and run here.
+`VISIONFM_PROGRESSION` names the folder of a run of this config, which goes on if it is not finished; without it the eyes
+are drawn and run here.
 """
 
 import csv
@@ -68,10 +69,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("depth_progression")]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Path:
     """The folder of a finished run."""
-    if "VISIONFM_PROGRESSION" in os.environ:
-        return Path(os.environ["VISIONFM_PROGRESSION"])
-    folder = tmp_path_factory.mktemp("progression")
-    write_dataset("forecasting", folder / "drawn", number=PEOPLE, size=112, modalities=["Fundus"])
+    named = os.environ.get("VISIONFM_PROGRESSION")
+    folder = Path(named) if named else tmp_path_factory.mktemp("progression")
+    if not (folder / "drawn").exists():
+        write_dataset("forecasting", folder / "drawn", number=PEOPLE, size=112, modalities=["Fundus"])
     project = Project(folder, commands)
     project.config = yaml.safe_load(CONFIG)
     project.run()

@@ -110,11 +110,11 @@ PUBLISHED_REGRESSION = replace(
 PUBLISHED_FORECAST = replace(
     PUBLISHED_MULTI, head="ForecastHead", features="patch_mean", lr_for="all", epochs=500, selection="f1"
 )
-# Outcomes say less than labels of what is seen: smaller steps. The encoded interval, of size 1, is added to the
-# features: beside raw ones, or ones of deviation 1, it drowns what differs between images; beside far larger ones it is
-# not heard.
-FORECAST = replace(SOUND, head="ForecastHead", features="patch_mean", scale=3.0, lr=1e-3)
-HAZARD = replace(SOUND, lr=5e-4)
+# Outcomes say less than labels of what is seen: smaller steps, and a decay that holds a weight to a tenth. The encoded
+# interval, of size 1, is added to the features: beside raw ones, or ones of deviation 1, it drowns what differs between
+# images; beside far larger ones it is not heard.
+FORECAST = replace(SOUND, head="ForecastHead", features="patch_mean", scale=3.0, lr=1e-3, weight_decay=10.0)
+HAZARD = replace(SOUND, lr=5e-4, weight_decay=10.0)
 COX = replace(HAZARD, batch_size=128)  # a batch of the partial likelihood is its own risk set: small ones say little
 PROGRESSION = {"published": FORECAST, "hazard": HAZARD, "cox": COX}
 SETTABLE = ("features", "epochs", "batch_size", "lr", "weight_decay", "patience", "modality_dropout", "class_weighting")

@@ -19,9 +19,9 @@ import numpy as np
 from visionfm.data.synthetic.findings import DISEASES, Findings
 
 WORSE, ALSO = "Cataract", "Retinal Detachment"  # the signs that change an image most: some hundred eyes tell them
-LOG_HAZARD = {"worse": 3.0, "also": 1.5, "new": 1.5}  # natural logarithms of hazard ratios
+LOG_HAZARD = {"worse": 3.0, "also": 2.5, "new": 1.5}  # natural logarithms of hazard ratios
 CHANCE_NEW = 0.5  # that the earlier visit did not show the sign yet
-SCALE_DAYS, SHAPE = 8000.0, 1.3  # of the Weibull time of an eye with neither sign
+SCALE_DAYS, SHAPE = 10000.0, 1.3  # of the Weibull time of an eye with neither sign
 FOLLOW_UP_DAYS = (400, 2400)
 ASKED_DAYS = (180, 2200)  # the intervals of the published lines, which ask for the state on one day
 VISIT_DAYS = 365

@@ -2,12 +2,12 @@
 
 Prints `name | reference | ours | ratio | wanted` with images a second, the difference of the losses of the first steps
 (fp32) and the peak memory of both. On a GPU also the share of the device's peak that the model's own arithmetic uses.
-Reference and ours take turns; each counts by its best round.
+Reference and ours take turns; each counts by its best round; on the CPU seconds are those of the processor, summed over
+threads, so that other work on the machine does not count.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -117,14 +117,22 @@ def _reference_step(side: Reference, crops: CropBatch) -> float:
 
 
 def _seconds(work: Callable[[], object], steps: int) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if not torch.cuda.is_available():
+        return _cpu_seconds(work, steps)
+    torch.cuda.synchronize()
     started = time.perf_counter()
     for _ in range(steps):
         work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     return (time.perf_counter() - started) / steps
+
+
+def _cpu_seconds(work: Callable[[], object], steps: int) -> float:
+    """Return CPU seconds of one step, all threads together: what else runs on the machine does not count."""
+    started = time.process_time()
+    for _ in range(steps):
+        work()
+    return (time.process_time() - started) / steps
 
 
 def _best(works: dict[str, Callable[[], object]], rounds: int, steps: int) -> dict[str, float]:
@@ -184,7 +192,7 @@ def _cpu_peak_mb(args: argparse.Namespace) -> float:
     """Return what two steps need at their peak beyond what was there before the networks were built."""
     device, chosen = torch.device("cpu"), recipe("fp32", args.batch)
     torch.randn(64, 64) @ torch.randn(64, 64)
-    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_kb = _peak_kb()
     pair = networks(args.arch, chosen)
     crops = crops_of(chosen, args.batch, pair.patch, device)
     if args.memory_of == "reference":
@@ -196,7 +204,13 @@ def _cpu_peak_mb(args: argparse.Namespace) -> float:
         ours = Ours(pair, chosen, device)
         for _ in range(2):
             ours.step(crops)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1024
+    return (_peak_kb() - before_kb) / 1024
+
+
+def _peak_kb() -> int:
+    """Return this process's own peak; that of getrusage begins with the peak of the process that started it."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 
 
 # --- GPU ------------------------------------------------------------------------------------------------------------

@@ -35,13 +35,18 @@ def test_hours_are_what_was_asked_for_times_how_long_and_rates_are_of_jobs_that_
 
 def test_several_nodes_count_their_gpus_and_cores(results: Path) -> None:
     asked = "{'slurm_extra': '--gpus-per-node=a100:4', 'nodes': 2, 'gpu': 0, 'mem_mb': 1, '_cores': 8}"
-    note(results, "pretrain/oct", f"3600\t1:00:00\t1\t1\t{asked}")
+    note(results, "pretrain/oct", f"3600\t1:00:00\t100\t1\t{asked}")
     assert cells(results, "pretrain")[2::2] == ["16.00", "8.00", "1"]
 
 
 def test_what_was_not_measured_is_a_dash(results: Path) -> None:
     note(results, "index/a", "1.0\t0:00:01\tNA\t-", head="s\th:m:s\tmax_rss\tcpu_time\n")
     assert cells(results, "index") == ["1", "0.00"] + [report_cost.DASH] * 6
+
+
+def test_a_measurement_of_the_shell_alone_is_none(results: Path) -> None:
+    note(results, "finetune/a", "898.7\t0:14:58\t10.38\t0.02\t{}")
+    assert cells(results, "finetune") == ["1", "0.25"] + [report_cost.DASH] * 6
 
 
 def test_the_page_and_the_table_show_it(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ PAGE = "cost.html"
 TEMPLATE = "report_cost.html.j2"
 DASH = "\N{EN DASH}"
 ACCOUNTED_DAYS = 90
+SHELL_MB = 20  # no stage is that small
 ENCODED = re.compile(r"^encoded (\d+), reused \d+", re.MULTILINE)
 
 
@@ -106,11 +107,14 @@ def _job(path: Path, results: Path) -> Job:
     gpus = int(elsewhere[1]) * nodes if elsewhere else int(asked.get("gpu", 0))
     log = results / "logs" / place.with_suffix(".log")
     encoded = ENCODED.search(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
+    memory_mb = _number(row.get("max_rss"))
+    # Snakemake may look once only, at the shell, before the stage takes its place (the job ended, or a clock was set).
+    measured = memory_mb is not None and memory_mb >= SHELL_MB
     return Job(
         rule=place.parts[0],
         seconds=float(row["s"]),
-        cpu_seconds=_number(row.get("cpu_time")),
-        memory_mb=_number(row.get("max_rss")),
+        cpu_seconds=_number(row.get("cpu_time")) if measured else None,
+        memory_mb=memory_mb if measured else None,
         cores=int(asked["_cores"]) * nodes if "_cores" in asked else None,
         gpus=gpus if asked else None,
         memory_asked_mb=int(asked["mem_mb"]) if "mem_mb" in asked else None,

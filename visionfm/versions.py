@@ -20,6 +20,6 @@ VERSIONS = {
     "finetune": 2,
     "predict": 1,
     "evaluate": 1,
-    "report": 1,
+    "report": 2,
     "export": 1,
 }

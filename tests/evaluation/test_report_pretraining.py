@@ -68,6 +68,7 @@ def plan(results: Path) -> Plan:
 def test_the_page_shows_curves_pictures_and_what_was_trained_on(plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
     page = run_stages(plan)
     assert "vit_tiny_patch16_224 at 64 px, trained on 8 of 8 images of eyes." in page
+    assert "Encoders whose pretraining saw fewer than 100,000 images: eyes. They may be no better" in page
     assert page.count("data:image/jpeg;base64,") >= 4 * 5
     assert "nothing here is a reconstruction" in page and "Untrained encoders" not in page
     for words in ("Losses", "Effective rank of the features", "Entropy of the teacher", "Views that agree"):

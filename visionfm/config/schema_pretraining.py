@@ -125,11 +125,16 @@ class PretrainBase(Strict):
     def _whole(self) -> "PretrainBase":
         if self.init is not None and self.timm is not None:
             raise ValueError("starts from one of init (a file) or timm (a name)")
-        if self.init is None and self.timm is None and self.arch is None:
+        if self.from_nothing and self.arch is None:
             raise ValueError("needs arch, a timm architecture, or weights to start from (init, timm)")
         if self.init is None and (self.init_key is not None or self.recipe_values().init_head):
             raise ValueError("init_key and init_head belong to `init`, a weights file")
         return self
+
+    @property
+    def from_nothing(self) -> bool:
+        """Tell whether training begins with random weights."""
+        return self.init is None and self.timm is None
 
     def recipe_values(self) -> Recipe:
         """Return the recipe with the fields that the block sets."""

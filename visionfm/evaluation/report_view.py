@@ -18,6 +18,7 @@ from visionfm.evaluation.report_words import BASELINES, FUSIONS, MODES, SPLITS, 
 from visionfm.progress import track
 
 FEW_SUBJECTS = 30
+FEW_SEEN = 100_000  # images; published pretrainings saw hundreds of millions
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,16 @@ def _cautions(
     if untrained:
         found.append(
             f"Untrained encoders (random weights): {listed(untrained)}. Their results are a floor, not the system's."
+        )
+    barely = [
+        name
+        for name, curves in results.pretraining.items()
+        if results.plan.pretraining(name).from_nothing and curves["images"].iloc[-1] < FEW_SEEN
+    ]
+    if barely:
+        found.append(
+            f"Encoders whose pretraining saw fewer than {FEW_SEEN:,} images: {listed(barely)}. They may be no better "
+            "than untrained ones."
         )
     unknown = [view.name for view in datasets if not view.subjects_known]
     if unknown:

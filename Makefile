@@ -16,6 +16,7 @@ demo: $(READY) $(EYES)
 	@echo "The report: results/report/index.html"
 
 $(EYES): | $(READY)
+	visionfm synth --task pretrain --modalities Fundus OCT FFA --number 50 --size 112 --out data/synthetic_unlabelled
 	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 150 --size 224 --out data/synthetic
 	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 90 --size 224 --out data/synthetic_values
 
@@ -56,4 +57,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) results data/synthetic data/synthetic_values
+	rm -rf $(VENV) results data/synthetic data/synthetic_values data/synthetic_unlabelled

@@ -40,7 +40,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     ).stdout
     drawn = [line for line in recipe.splitlines() if line.startswith("visionfm synth")]
-    assert len(drawn) == 2
+    assert len(drawn) == 3
     run = ["snakemake", "-s", str(CHECKOUT / "workflow/Snakefile"), "--directory", str(folder), "--cores", "2"]
     run += ["--configfile", str(CHECKOUT / "config/config.yaml")]
     for command in (*(line.split() for line in drawn), run):

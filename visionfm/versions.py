@@ -19,7 +19,7 @@ VERSIONS = {
     "train": 2,
     "finetune": 2,
     "predict": 1,
-    "evaluate": 1,
-    "report": 2,
+    "evaluate": 2,
+    "report": 3,
     "export": 1,
 }

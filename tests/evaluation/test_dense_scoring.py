@@ -89,6 +89,18 @@ def test_the_interval_draws_people_not_images(results: Path) -> None:
     assert width == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.25)
 
 
+def test_few_subjects_have_a_wide_interval_by_students_t_within_what_is_possible(results: Path) -> None:
+    rows = run(masks(count=4), kind="segmentation", targets=VESSEL)  # 0, 0.05 and 0.1, 0.15: two people
+    row = find(rows, "dice", **{"class": "vessel"})
+    assert (row["n"], row["n_subjects"]) == (4, 2)
+    # Means of the people: 0.025 and 0.125, with a standard error of 0.05; t of one degree of freedom is 12.7.
+    assert (row["ci_low"], row["ci_high"]) == (0.0, pytest.approx(0.075 + 12.7062 * 0.05, rel=1e-4))
+    assert row["reason"] == "interval by Student's t: 2 subjects are too few to draw from"
+    assert find(rows, "hd95", **{"class": "vessel"})["ci_high"] > 1  # px have no upper end
+    (alone,) = (find(run(masks(count=2), kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"}),)
+    assert alone["ci_low"] is None and "at least 5 subjects" in alone["reason"]
+
+
 def test_images_without_a_value_are_counted_and_explained(results: Path) -> None:
     distance = find(run(masks(), kind="segmentation", targets=VESSEL), "hd95", **{"class": "vessel"})
     assert (distance["value"], distance["n"], distance["unit"]) == (6.0, 11, "px")

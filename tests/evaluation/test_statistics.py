@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from visionfm.evaluation.metrics import Binary, Regression
-from visionfm.evaluation.statistics import interval, subject_draws, youden_threshold
+from visionfm.evaluation.statistics import few_subjects_interval, interval, subject_draws, youden_threshold
 
 SUBJECTS = ["b", "a", "c", "a", "b", "d", "e", "a"]
 
@@ -61,6 +62,34 @@ def test_another_seed_or_another_subject_draws_differently() -> None:
     assert (plain != all_draws(SUBJECTS, seed=1)).any()
     assert (plain != all_draws([name.upper() for name in SUBJECTS])).any()
     assert (all_draws(["ab", "c"], 40) != all_draws(["a", "bc"], 40)).any()
+
+
+def test_students_interval_of_one_image_a_subject_is_that_of_scipy() -> None:
+    values_N = np.array([0.2, 0.5, 0.4])
+    expected = ttest_1samp(values_N, 0).confidence_interval(0.95)
+    assert few_subjects_interval(values_N, ["a", "b", "c"]) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("images", [(1, 1), (4, 4), (1, 2, 3)])
+def test_students_interval_covers_the_truth_about_as_often_as_it_says(images: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    subject_N = np.repeat(np.arange(len(images)), images)
+    covered = 0
+    for _ in range(2000):
+        values_N = rng.normal(0, 1, len(images))[subject_N] + rng.normal(0, 0.3, len(subject_N))
+        found = few_subjects_interval(values_N, subject_N.astype(str).tolist())
+        assert found is not None
+        covered += found[0] <= 0 <= found[1]
+    assert 0.90 < covered / 2000 < 0.97
+
+
+@pytest.mark.parametrize(
+    ("values", "subjects"), [([0.1, 0.2], ["a", "a"]), ([0.1] * 5, list("abcde")), ([1.0, 1.0], ["a", "b"]), ([], [])]
+)
+def test_one_subject_enough_subjects_or_equal_values_have_no_students_interval(
+    values: list[float], subjects: list[str]
+) -> None:
+    assert few_subjects_interval(np.array(values), subjects) is None
 
 
 def test_no_subjects_no_draws() -> None:

@@ -1,5 +1,7 @@
 """Metrics of dense tasks over images: the mean of each image's value, its interval from a bootstrap over subjects.
 
+Sets of masks are small: of two to four subjects the interval is Student's t over subjects, cut to what is possible.
+
 Segmentation: predictions.parquet has the metrics of each image, ours and the second observer's; the latter stand in a
 run of their own, `observer2`. Landmarks: a row an image and point, from which errors are computed here; the target
 `all points` is each image's mean over its known points.
@@ -21,7 +23,7 @@ from visionfm.evaluation.answers import ALL, REDO, Answers, Part, check_origin, 
 from visionfm.evaluation.dense_metrics import MACRO, MASK_METRICS, NAN, WITH_BACKGROUND
 from visionfm.evaluation.metrics import Floats
 from visionfm.evaluation.scoring import Line
-from visionfm.evaluation.statistics import subject_draws
+from visionfm.evaluation.statistics import few_subjects_interval, subject_draws
 
 OBSERVER = "observer2"
 ALL_POINTS = "all points"
@@ -183,7 +185,14 @@ def _lines(
             threshold=column.threshold,
             reason=_reason(column, known_N),
             unit=column.unit,
+            bounds=_bounds(column, values_NM[known_N, m], subject_N[known_N].tolist()),
         )
+
+
+def _bounds(column: Column, values_N: Floats, subjects_N: list[str]) -> tuple[float, float] | None:
+    found = few_subjects_interval(values_N, subjects_N)
+    highest = np.inf if column.unit else 1.0
+    return None if found is None else (max(0.0, found[0]), min(highest, found[1]))
 
 
 def _reason(column: Column, known_N: NDArray[np.bool_]) -> str | None:

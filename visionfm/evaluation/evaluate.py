@@ -171,7 +171,10 @@ def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str
     reasons = [line.reason] if line.reason else []
     if not np.isnan(value):
         bounds: tuple[float, float] | str = "no interval: the runs were scored on different samples"
-        if len(line.values_D) == 1 + settings.draws:
+        if line.bounds is not None:
+            bounds = line.bounds
+            reasons.append(f"interval by Student's t: {len(line.subjects_S)} subjects are too few to draw from")
+        elif len(line.values_D) == 1 + settings.draws:
             bounds = interval(line.values_D[1:], len(line.subjects_S))
         if isinstance(bounds, str):
             reasons.append(bounds)

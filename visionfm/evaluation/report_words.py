@@ -111,7 +111,8 @@ GENERAL = (
         "the middle 95 % of "
         "the results. Whole subjects are drawn, so that two eyes of one person do not count as two independent "
         "cases. Two models whose "
-        "intervals overlap widely are not told apart by these data.",
+        "intervals overlap widely are not told apart by these data. Where a mean over images rests on two to four "
+        "subjects, it is Student's t interval over subjects instead, and wide.",
     ),
     (
         "n",

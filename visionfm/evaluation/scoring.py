@@ -34,6 +34,7 @@ class Line:
     threshold: float | None = None
     reason: str | None = None
     unit: str | None = None
+    bounds: tuple[float, float] | None = None  # the interval, where it is not that of the draws
 
 
 def thresholds(target: Target, truth_NK: Floats, score_NK: Floats) -> list[Threshold]:

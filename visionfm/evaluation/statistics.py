@@ -65,6 +65,28 @@ def interval(values_D: Floats, n_subjects: int) -> tuple[float, float] | str:
     return float(low), float(high)
 
 
+def few_subjects_interval(values_N: Floats, subjects_N: Sequence[str]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean over images of two to four subjects that differ, else None; all are known.
+
+    Student's t with S - 1 degrees of freedom on the variance between subjects (the linearised, "cluster-robust"
+    variance of a ratio: Cochran, Sampling Techniques, 3rd ed., eq. 11.12). Resampling so few knows too little of their
+    spread.
+    """
+    subjects_S, subject_N = np.unique(np.asarray(subjects_N, dtype=np.str_), return_inverse=True)
+    count = len(subjects_S)
+    if not 2 <= count < FEWEST_SUBJECTS:
+        return None
+    mean = float(values_N.mean())
+    excess_S = np.bincount(subject_N, weights=values_N - mean)
+    error = float(np.sqrt(count / (count - 1) * (excess_S**2).sum())) / len(values_N)
+    if error == 0:  # says nothing of how far subjects differ
+        return None
+    from scipy.stats import t
+
+    reach = float(t.ppf((1 + LEVEL) / 2, count - 1)) * error
+    return mean - reach, mean + reach
+
+
 def youden_threshold(truth_N: Floats, score_N: Floats) -> float | str:
     """Return the threshold with the largest Youden index (sensitivity + specificity - 1), or why there is none.
 

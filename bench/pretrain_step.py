@@ -117,22 +117,16 @@ def _reference_step(side: Reference, crops: CropBatch) -> float:
 
 
 def _seconds(work: Callable[[], object], steps: int) -> float:
-    if not torch.cuda.is_available():
-        return _cpu_seconds(work, steps)
-    torch.cuda.synchronize()
-    started = time.perf_counter()
+    """Return seconds of one step: of the CPU, all threads together (what else runs does not count), or of a GPU."""
+    on_gpu = torch.cuda.is_available()
+    clock = time.perf_counter if on_gpu else time.process_time
+    wait: Callable[[], object] = torch.cuda.synchronize if on_gpu else (lambda: None)
+    wait()
+    started = clock()
     for _ in range(steps):
         work()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - started) / steps
-
-
-def _cpu_seconds(work: Callable[[], object], steps: int) -> float:
-    """Return CPU seconds of one step, all threads together: what else runs on the machine does not count."""
-    started = time.process_time()
-    for _ in range(steps):
-        work()
-    return (time.process_time() - started) / steps
+    wait()
+    return (clock() - started) / steps
 
 
 def _best(works: dict[str, Callable[[], object]], rounds: int, steps: int) -> dict[str, float]:

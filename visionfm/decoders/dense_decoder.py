@@ -71,13 +71,14 @@ def read_spec(path: Path) -> DenseSpec:
         raise ArtifactError(
             f"{path.name} is no decoder of masks or points", expected=SCHEMA, found=metadata["schema"], where=path
         )
-    names = ("modalities", "size", "patch", "width", "outputs", "target_width", "tile_overlap", "swaps", "threshold")
+    names = ("modalities", "size", "patch", "width", "outputs", "target_width", "tile_overlap", "swaps")
     targets = {name: DenseTarget.model_validate(value) for name, value in json.loads(metadata["targets"]).items()}
     return DenseSpec(
         kind=metadata["kind"],
         head=metadata["head"],
         targets=targets,
         **{name: json.loads(metadata[name]) for name in names},
+        threshold=json.loads(metadata.get("threshold", "0.5")),  # of decoders from before it was chosen
     )
 
 

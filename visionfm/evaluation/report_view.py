@@ -142,6 +142,11 @@ def _cautions(
             f"Encoders whose pretraining saw fewer than {FEW_SEEN:,} images: {listed(barely)}. They may be no better "
             "than untrained ones."
         )
+    if frozen := _not_moved(results):
+        found.append(
+            f"Fine-tuning made nothing better on validation, so the result is the frozen encoder with its head: "
+            f"{listed(frozen)}."
+        )
     unknown = [view.name for view in datasets if not view.subjects_known]
     if unknown:
         found.append(
@@ -160,6 +165,19 @@ def _cautions(
             f"Images were left out because they cannot be read: {listed(left_out)}. They are listed under Data."
         )
     found += [f"Allowed overlap in task {task.name}, {reason}" for task in tasks for reason in task.audit.reasons]
+    return found
+
+
+def _not_moved(results: Results) -> list[str]:
+    """Return the fine-tuned decoders whose best epoch is 0, before any encoder moved."""
+    found = []
+    for result in results.results:
+        if results.config.tasks[result.task].training.mode != "finetune":
+            continue
+        for run, table in result.training.items():
+            best = table[table["best"]]
+            if "epoch" in table.columns and len(best) and int(best.iloc[-1]["epoch"]) == 0:
+                found.append(f"{result.task} / {result.model} ({run})")
     return found
 
 

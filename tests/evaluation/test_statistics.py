@@ -137,6 +137,7 @@ def test_draws_without_a_value_are_left_out_while_they_are_few() -> None:
         (np.concatenate([np.zeros(94), np.full(6, np.nan)]), 10, "does not exist in 6 % of the bootstrap draws"),
         (np.zeros(100), 4, "at least 5 subjects are needed, found 4"),
         (np.zeros(0), 10, "no bootstrap draws"),
+        (np.ones(100), 10, "give the same value, which says nothing of its spread"),
     ],
 )
 def test_where_there_is_no_interval_the_reason_is_given(values_D: np.ndarray, subjects: int, reason: str) -> None:

@@ -62,6 +62,8 @@ def interval(values_D: Floats, n_subjects: int) -> tuple[float, float] | str:
     if undefined > MOST_UNDEFINED:
         return f"no interval: the metric does not exist in {100 * undefined:.0f} % of the bootstrap draws"
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if low == high:  # 0 of 8, say: drawing again never shows the ninth, so this is no certainty
+        return "no interval: nearly all bootstrap draws give the same value, which says nothing of its spread"
     return float(low), float(high)
 
 

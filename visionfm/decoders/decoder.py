@@ -201,16 +201,22 @@ def published_tensors(path: Path) -> Tensors:
 def _network(spec: Spec, tensors: Tensors, path: Path) -> Decoder:
     network = Decoder(spec)
     state = {name if name.startswith("fusion.") else f"head.{name}": torch.from_numpy(v) for name, v in tensors.items()}
+    fill(network, state, spec.head, path)
+    return network
+
+
+def fill(network: nn.Module, state: dict[str, torch.Tensor], head: str, path: Path) -> None:
+    """Load a file's tensors into its network, which then predicts; DataError where they do not fit."""
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise DataError(
-            f"the tensors of {path.name} do not fit its head {spec.head}",
+            f"the tensors of {path.name} do not fit its head {head}",
             found="; ".join(line.strip() for line in str(error).splitlines()[1:5]),
             where=path,
             do="get the file again, or train the decoder again",
         ) from error
-    return network.eval()
+    network.eval()
 
 
 def _kind(spec: Spec, constants: Tensors) -> Kind:

@@ -14,6 +14,7 @@ from torch import nn
 
 from visionfm import artifacts
 from visionfm.config.settings_dense import DensePredictSettings, DenseTarget
+from visionfm.decoders.decoder import fill
 from visionfm.decoders.dense_heads import HEADS, UNETR_PATCH_PX, head_of_file
 from visionfm.decoders.dense_recipes import PUBLISHED_LANDMARKS
 from visionfm.decoders.landmarks import Landmarks
@@ -140,16 +141,8 @@ def load_published(path: Path, settings: DensePredictSettings) -> tuple[DenseSpe
 
 def _filled(spec: DenseSpec, tensors: dict[str, torch.Tensor], path: Path) -> nn.Module:
     network = network_of(spec)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise DataError(
-            f"the tensors of {path.name} do not fit its head {spec.head}",
-            found="; ".join(line.strip() for line in str(error).splitlines()[1:5]),
-            where=path,
-            do="get the file again, or train the decoder again",
-        ) from error
-    return network.eval()
+    fill(network, tensors, spec.head, path)
+    return network
 
 
 def file_tensors(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[Any]]:

@@ -19,10 +19,9 @@ from visionfm.decoders.dense_examples import Example, augmented, cropped, flippe
 from visionfm.decoders.dense_recipes import DenseRecipe
 from visionfm.decoders.dense_tokens import TokenSource, Wanted
 from visionfm.decoders.landmarks import Landmarks
-from visionfm.decoders.loop import Loop
+from visionfm.decoders.loop import Loop, check_finite
 from visionfm.decoders.segmentation import best_threshold
 from visionfm.decoders.tiles import tiled_logits
-from visionfm.errors import DataError
 from visionfm.interruption import StopFlag
 from visionfm.progress import track
 from visionfm.randomness import derived_seed
@@ -123,14 +122,7 @@ class DenseTraining(Loop):
             tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
             loss = self.kind.loss(self._applied(tokens, images), truth)
             value = loss.item()
-            if not np.isfinite(value):
-                raise DataError(
-                    "the training loss is not a finite number",
-                    expected="a finite loss",
-                    found=str(value),
-                    where=f"epoch {epoch + 1}",
-                    do="lower the learning rate `lr`; nothing was written",
-                )
+            check_finite(value, "training", f"epoch {epoch + 1}")
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             total, count = total + value * len(wanted), count + len(wanted)

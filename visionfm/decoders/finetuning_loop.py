@@ -19,6 +19,7 @@ from visionfm.decoders.finetuning_network import Tensors, TunedNetwork, optimize
 from visionfm.decoders.finetuning_processes import gathered, shared, summed
 from visionfm.decoders.finetuning_recipes import FinetuneRecipe
 from visionfm.decoders.kinds import Kind
+from visionfm.decoders.loop import check_finite
 from visionfm.decoders.resume import State, StateFile
 from visionfm.decoders.streams import CONSTANT_STD
 from visionfm.decoders.targets import count_outputs
@@ -93,7 +94,7 @@ class Finetuning:
                 for step in track(left, total=len(left), what=name, unit="steps") if not self.process.rank else left:
                     loss, count = self._step(epoch, step, images)
                     total, seen, stopping = summed([loss, count, float(stop())], self.process)
-                    self._check(total, f"{name}, step {step + 1}")
+                    check_finite(total, "training", f"{name}, step {step + 1}")
                     self.step, self.sums = step + 1, [self.sums[0] + total, self.sums[1] + seen]
                     if stopping:
                         self._save(file)
@@ -182,13 +183,6 @@ class Finetuning:
             else:
                 self.average[name].copy_(value)
 
-    def _check(self, value: float, where: str) -> None:
-        if not np.isfinite(value):
-            raise DataError(
-                "the training loss is not a finite number", expected="a finite loss", found=str(value), where=where,
-                do="lower the learning rate `lr`, or look for extreme targets; nothing was written",
-            )  # fmt: skip
-
     # --- epochs -----------------------------------------------------------------------------------------------------
 
     def _note(self, epoch: int) -> None:
@@ -203,7 +197,7 @@ class Finetuning:
         best = _copy(self.network.moving())
         if self.average:
             self.network.take(own)
-        self._check(validation_loss, f"validation of epoch {epoch + 1}")
+        check_finite(validation_loss, "validation", f"epoch {epoch + 1}")
         before = max((row["selection"] for row in self.history), default=-np.inf)
         # Ties: the published scores take the later epoch, a loss the earlier one.
         better = bool(score > before or (score == before and self.recipe.selection != "loss"))
@@ -221,7 +215,7 @@ class Finetuning:
     def begin(self, row: dict[str, Any]) -> None:
         """Take the network as it is, its head trained alone, as the first that may be the best; `row` says how."""
         validation_loss, score = self.kind.score(self.outputs(), self.validation.truth_NT)
-        self._check(validation_loss, "validation of the head alone, on frozen features")
+        check_finite(validation_loss, "validation", "the head alone, on frozen features")
         scored = {"epoch": 0, "validation_loss": validation_loss, "selection": score, "best": True}
         self.history.append({**row, **scored})
         self.best = _copy(self.network.moving())

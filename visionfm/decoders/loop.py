@@ -89,14 +89,8 @@ class Loop(ABC):
 
     def _note(self, epoch: int, train_loss: float, lr: float) -> None:
         validation_loss, score = self._validate()
-        if not np.isfinite([validation_loss, score]).all():
-            raise DataError(
-                "the validation loss is not a finite number",
-                expected="a finite loss",
-                found=str(validation_loss),
-                where=f"epoch {epoch + 1}",
-                do="lower the learning rate `lr`; nothing was written",
-            )
+        for value in (validation_loss, score):
+            check_finite(value, "validation", f"epoch {epoch + 1}")
         before = max((row["selection"] for row in self.history), default=-np.inf)
         # Ties: the published scores take the later epoch, a loss the earlier one.
         better = score > before or (score == before and self.recipe.selection != "loss")
@@ -123,6 +117,18 @@ class Loop(ABC):
             moments.setdefault(int(at), {})[rest] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.best, self.history = state.best, list(state.history)
+
+
+def check_finite(loss: float, which: str, where: str) -> None:
+    """Raise DataError where the `training` or `validation` loss is not a number."""
+    if not np.isfinite(loss):
+        raise DataError(
+            f"the {which} loss is not a finite number",
+            expected="a finite loss",
+            found=str(loss),
+            where=where,
+            do="lower the learning rate `lr`, or look for extreme features and targets; nothing was written",
+        )
 
 
 def _copy(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from visionfm.decoders.decoder import Decoder
 from visionfm.decoders.kinds import Kind
-from visionfm.decoders.loop import Loop
+from visionfm.decoders.loop import Loop, check_finite
 from visionfm.decoders.recipes import Recipe
 from visionfm.decoders.streams import Stream
 from visionfm.errors import DataError
@@ -160,14 +160,7 @@ class Training(Loop):
             features, present_BS, times_BX, truth_BT = batch
             loss = self.kind.loss(self.network(features, present_BS, times_BX), truth_BT)
             value = loss.item()
-            if not np.isfinite(value):
-                raise DataError(
-                    "the training loss is not a finite number",
-                    expected="a finite loss",
-                    found=str(value),
-                    where=f"epoch {epoch + 1}, step {step + 1}",
-                    do="lower the learning rate `lr`, or look for extreme features and targets; nothing was written",
-                )
+            check_finite(value, "training", f"epoch {epoch + 1}, step {step + 1}")
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             total += value * len(truth_BT)

@@ -1,9 +1,11 @@
 """Jobs warned, preempted, requeued or lost, a Snakemake that is killed: the work goes on and the bytes are the same."""
 
 import os
+import random
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -126,17 +128,19 @@ def test_a_lost_node_costs_its_shard_alone_which_is_done_elsewhere(
 def test_a_killed_snakemake_starts_again_beside_its_orphans(
     project: Callable[..., Run], clean_shards: Run, times: int
 ) -> None:
-    run = project(slow_extraction)
-    for _ in range(times):
+    for number in range(times):
+        run = project(slow_extraction)
         killed = run.start(*SHARDS)
-        run.until("a shard is encoded", lambda: run.running("extract"))
+        run.until("a shard is encoded", lambda run=run: run.running("extract"))
+        time.sleep(random.Random(number).uniform(0, 10) if number else 0)  # somewhere from first to last image
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
         run.unlock()
-    process = run.start(*SHARDS)
-    run.until("it submitted", lambda: "SLURM run ID" in run.said)
-    # A second one in the same folder is refused, and harms nothing.
-    assert "lock" in run.refused("--rerun-incomplete", *SHARDS)
-    assert process.wait() == 0, run.said[-4000:]
-    run.until("the orphans ended", lambda: not run.cluster.jobs())
-    assert_same(run.results(), clean_shards.results())
+        process = run.start(*SHARDS)
+        run.until("it planned", lambda run=run: "SLURM run ID" in run.said)
+        # A second one in the same folder is refused, and harms nothing.
+        if not number:
+            assert "lock" in run.refused("--rerun-incomplete", *SHARDS)
+        assert process.wait() == 0, run.said[-4000:]
+        run.until("the orphans ended", lambda run=run: not run.cluster.jobs())
+        assert_same(run.results(), clean_shards.results())

@@ -97,7 +97,7 @@ def test_few_subjects_have_a_wide_interval_by_students_t_within_what_is_possible
     assert (row["ci_low"], row["ci_high"]) == (0.0, pytest.approx(0.075 + 12.7062 * 0.05, rel=1e-4))
     assert row["reason"] == "interval by Student's t: 2 subjects are too few to draw from"
     assert find(rows, "hd95", **{"class": "vessel"})["ci_high"] > 1  # px have no upper end
-    (alone,) = (find(run(masks(count=2), kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"}),)
+    alone = find(run(masks(count=2), kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})
     assert alone["ci_low"] is None and "at least 5 subjects" in alone["reason"]
 
 

@@ -30,6 +30,6 @@ def test_two_modalities_are_pretrained_extracted_and_decoded_from_the_config_alo
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     page = (tmp_path / "results/report/index.html").read_text(encoding="utf-8")
     assert page.count("What it makes of images it was trained on") == 2
-    assert "Untrained encoders (random weights): slitlamp_untrained, oct_untrained" in page.replace(" and ", ", ")
+    assert "Untrained encoders (random weights): oct_untrained, slitlamp_untrained" in page.replace(" and ", ", ")
     rows = pq.read_table(tmp_path / "results/report/metrics.parquet").to_pylist()
     assert {row["model"] for row in rows if row["metric"] == "auroc"} == {"pretrained", "untrained"}

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from bench.pretrain_gain import DRAWS, area
+from bench.pretrain_gain import mean_area, paired
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "config/examples/pretrain_demo.yaml"
 RUNS = {"knn": "k-NN", "logreg": "logistic regression", "seed0": "the decoder"}
@@ -55,23 +55,6 @@ def predictions(folder: Path, task: str, model: str, name: str) -> tuple[Any, An
     return subjects.to_numpy(), truth.to_numpy(float), scores.to_numpy(float)
 
 
-def mean_area(truth_NS: Any, scores_NS: Any) -> float:
-    """Return the AUROC averaged over signs."""
-    return float(np.mean([area(truth_NS[:, at], scores_NS[:, at]) for at in range(truth_NS.shape[1])]))
-
-
-def interval(subject_N: Any, truth_NS: Any, pairs: list[tuple[Any, Any]]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean difference over pairs (scores_NS of either), from draws of subjects."""
-    rng = np.random.default_rng(0)
-    rows = list(pd.Series(range(len(subject_N))).groupby(subject_N).apply(list))
-    found = []
-    for _ in range(DRAWS):
-        at = np.concatenate([rows[one] for one in rng.integers(0, len(rows), len(rows))])
-        if all(0 < truth_N.sum() < len(at) for truth_N in truth_NS[at].T):
-            found.append(np.mean([mean_area(truth_NS[at], a[at]) - mean_area(truth_NS[at], b[at]) for a, b in pairs]))
-    return float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
-
-
 def main() -> None:
     """Print a line a task and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,7 +74,7 @@ def main() -> None:
             subject_N, truth_NS, _ = found[0][0]
             pairs = [(trained[2], untrained[2]) for trained, untrained in found]
             trained_S, untrained_S = (np.array([mean_area(truth_NS, pair[at]) for pair in pairs]) for at in (0, 1))
-            low, high = interval(subject_N, truth_NS, pairs)
+            low, high = paired(truth_NS, subject_N, pairs)
             print(f"{task} | {words} | {trained_S.mean():.3f} | {untrained_S.mean():.3f} | "
                   f"{(trained_S - untrained_S).mean():+.3f} ({low:+.3f} to {high:+.3f}), "
                   f"{', '.join(f'{a:.3f}/{b:.3f}' for a, b in zip(trained_S, untrained_S, strict=True))}")  # fmt: skip

@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,15 @@ def out_of_fold(features_NF: Scores, truth_N: npt.NDArray[np.int_], group_N: lis
     return scores_N
 
 
+def mean_area(truth_NS: npt.NDArray[Any], scores_NS: Scores) -> float:
+    """The AUROC averaged over S signs."""
+    return float(np.mean([area(truth_N, scores_N) for truth_N, scores_N in zip(truth_NS.T, scores_NS.T, strict=True)]))
+
+
 def paired(
-    truth_N: npt.NDArray[np.int_], group_N: list[str], pairs: list[tuple[Scores, Scores]]
+    truth_NS: npt.NDArray[Any], group_N: Sequence[str], pairs: Sequence[tuple[Scores, Scores]]
 ) -> tuple[float, float]:
-    """The 95 % interval of AUROC(first) - AUROC(second), averaged over pairs, from draws of whole subjects."""
+    """The 95 % interval of the first's mean AUROC less the second's, over pairs (scores_NS), by draws of subjects."""
     rng = np.random.default_rng(0)
     members: dict[str, list[int]] = {}
     for at, group in enumerate(group_N):
@@ -78,8 +84,8 @@ def paired(
     rows, found = list(members.values()), []
     for _ in range(DRAWS):
         at = np.concatenate([rows[one] for one in rng.integers(0, len(rows), len(rows))])
-        if 0 < truth_N[at].sum() < len(at):
-            found.append(np.mean([area(truth_N[at], a[at]) - area(truth_N[at], b[at]) for a, b in pairs]))
+        if all(0 < truth_N.sum() < len(at) for truth_N in truth_NS[at].T):
+            found.append(np.mean([mean_area(truth_NS[at], a[at]) - mean_area(truth_NS[at], b[at]) for a, b in pairs]))
     return float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
 
 
@@ -150,7 +156,7 @@ def main() -> None:
     print("method | pretrained | random | difference (95 % interval), seeds")
     for method, pairs in scores.items():
         trained_S, random_S = (np.array([area(truth_N, pair[at]) for pair in pairs]) for at in (0, 1))
-        low, high = paired(truth_N, group_N, pairs)
+        low, high = paired(truth_N[:, None], group_N, [(a[:, None], b[:, None]) for a, b in pairs])
         gain = float((trained_S - random_S).mean())
         print(f"{method} | {trained_S.mean():.3f} | {random_S.mean():.3f} | {gain:+.3f} ({low:+.3f} to {high:+.3f}), "
               f"{', '.join(f'{a:.3f}/{b:.3f}' for a, b in zip(trained_S, random_S, strict=True))}")  # fmt: skip

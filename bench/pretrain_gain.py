@@ -79,8 +79,8 @@ def paired(
     """The 95 % interval of the first's mean AUROC less the second's, over pairs (scores_NS), by draws of subjects."""
     rng = np.random.default_rng(0)
     members: dict[str, list[int]] = {}
-    for at, group in enumerate(group_N):
-        members.setdefault(group, []).append(at)
+    for place, group in enumerate(group_N):
+        members.setdefault(group, []).append(place)
     rows, found = list(members.values()), []
     for _ in range(DRAWS):
         at = np.concatenate([rows[one] for one in rng.integers(0, len(rows), len(rows))])

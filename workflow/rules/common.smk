@@ -6,6 +6,10 @@ from pathlib import Path
 from visionfm.data.layouts import file_state, images_fingerprint, labels_fingerprint
 from visionfm.versions import VERSIONS
 
+# The priority of short jobs that read what users give: a fault in it shows before hours of training, and what waits
+# for them can run side by side.
+EARLY = 1
+
 
 def text(settings):
     """A stage's settings as the JSON of its command line."""
@@ -186,11 +190,6 @@ def named_features(wildcards):
         f"{dataset}={path}"
         for dataset, path in PLAN.task_features(wildcards.task, wildcards.model)
     ]
-
-
-def one_of(names):
-    """A wildcard's constraint: one of these names, or nothing at all where there are none."""
-    return "|".join(names) or "(?!)"
 
 
 def dense_encoders(wildcards):

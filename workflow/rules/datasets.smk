@@ -8,6 +8,7 @@ rule index:
         "results/logs/index/{dataset}{shard}.log",
     benchmark:
         "results/benchmarks/index/{dataset}{shard}.tsv"
+    priority: 3 * EARLY  # it takes two cores: more than two EARLY jobs of one core
     conda:
         "../../environment.yml"
     threads: 2
@@ -34,6 +35,7 @@ rule label:
         "results/logs/label/{dataset}.log",
     benchmark:
         "results/benchmarks/label/{dataset}.tsv"
+    priority: EARLY
     conda:
         "../../environment.yml"
     threads: 1
@@ -63,6 +65,7 @@ rule audit:
         "results/logs/audit/{task}.log",
     benchmark:
         "results/benchmarks/audit/{task}.tsv"
+    priority: EARLY
     conda:
         "../../environment.yml"
     threads: 1

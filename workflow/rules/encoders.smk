@@ -10,6 +10,7 @@ rule checksum:
         "results/logs/checksum/{encoder}.log",
     benchmark:
         "results/benchmarks/checksum/{encoder}.tsv"
+    priority: EARLY
     conda:
         "../../environment.yml"
     threads: 1
@@ -122,6 +123,7 @@ rule import_encoder:
         "results/benchmarks/import/{encoder}.tsv"
     wildcard_constraints:
         encoder=one_of([e for e in CONFIG.encoders if e not in PLAN.pretrained()]),
+    priority: EARLY
     conda:
         "../../environment.yml"
     threads: 1

@@ -91,8 +91,8 @@ class Ours:
         """Put the networks on the device."""
         for network in pair:
             network.to(device).train()
-            for block in network.backbone.vit.blocks if compiled else ():
-                block.compile()
+            if compiled:
+                network.backbone.compile_blocks()
         student = pair.student
         optimizer = optimisation.optimizer_of(student, chosen, len(student.backbone.vit.blocks))
         centres = {kind: Centre(chosen.out_dim, chosen.centre_momentum, device) for kind in ("cls", "patch")}

@@ -3,6 +3,8 @@
 import pytest
 import torch
 from pretraining_recipes import recipe
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 
 from visionfm.encoders.positions import resize_positions
@@ -90,3 +92,15 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
         student(images_BCHW, masks_BN, torch.tensor([0]), None).cls_NK.square().sum().backward()
         gradients.append(student.backbone.vit.blocks[0].attn.qkv.weight.grad)
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("train", 0), ("eval", 3)])
+def test_in_training_a_block_keeps_no_output_of_layer_norm_or_gelu(mode: str, kept: int) -> None:
+    backbone, seen = pair().student.backbone, []
+    getattr(backbone, mode)()
+    for module in backbone.vit.blocks[0].modules():
+        if isinstance(module, nn.LayerNorm | nn.GELU):
+            module.register_forward_hook(lambda _m, _a, out: seen.append(StorageWeakRef(out.untyped_storage())))
+    tokens = backbone(torch.randn(2, 3, 64, 64))
+    assert tokens[0].requires_grad
+    assert sum(not storage.expired() for storage in seen) == kept

@@ -6,6 +6,7 @@ patches, Z bottleneck, K prototypes.
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from visionfm.encoders import architectures
 from visionfm.encoders.positions import resize_positions
 from visionfm.errors import DataError
 from visionfm.pretraining.head import INIT_STD, Head
+from visionfm.pretraining.recomputing import recomputing
 
 NUDGE = 0.1  # added to the grid when positions are interpolated for smaller crops, as published
 
@@ -34,7 +36,13 @@ class Backbone(nn.Module):
         self.vit.patch_embed.strict_img_size = False
         self.masked_embed = nn.Parameter(torch.zeros(1, int(self.vit.embed_dim))) if hides else None
         self.side = int(self.vit.patch_embed.grid_size[0])
-        self.activation_checkpointing = False
+        self.activation_checkpointing = self.compiled = False
+
+    def compile_blocks(self) -> None:
+        """Compile each block by itself: they are alike, so that one compilation serves all."""
+        self.compiled = True
+        for block in self.vit.blocks:
+            block.compile()
 
     def forward(
         self, images_BCHW: torch.Tensor, masks_BN: torch.Tensor | None = None
@@ -54,12 +62,18 @@ class Backbone(nn.Module):
             x_BTD = torch.cat([*first, x_BND], dim=1) + positions
         x_BTD = vit.norm_pre(x_BTD)
         for block in vit.blocks:
-            if self.activation_checkpointing and self.training and torch.is_grad_enabled():
-                x_BTD = checkpoint(block, x_BTD, use_reentrant=False)
-            else:
-                x_BTD = block(x_BTD)
+            x_BTD = self._through(block, x_BTD)
         x_BTD = vit.norm(x_BTD)
         return x_BTD[:, 0], x_BTD[:, vit.num_prefix_tokens :]
+
+    def _through(self, block: nn.Module, x_BTD: torch.Tensor) -> torch.Tensor:
+        learns = self.training and torch.is_grad_enabled()
+        if learns and self.activation_checkpointing:
+            return checkpoint(block, x_BTD, use_reentrant=False)  # type: ignore[no-any-return]
+        # The compiler chooses by itself what to compute again.
+        with recomputing(block) if learns and not self.compiled else nullcontext():
+            through_BTD: torch.Tensor = block(x_BTD)
+        return through_BTD
 
     def _positions(self, side: int) -> torch.Tensor:
         """Return position embeddings for side x side patches: by the published run-time rule below the built size.

@@ -62,8 +62,7 @@ class Training:
         student.backbone.activation_checkpointing = settings.activation_checkpointing
         if settings.compile:
             for network in self.pair:
-                for block in network.backbone.vit.blocks:
-                    block.compile()
+                network.backbone.compile_blocks()
         sharded = settings.fsdp and shard(self.pair, group)
         if sharded and any(self.order.passes(epoch) % group.process.world for epoch in (0, recipe.epochs - 1)):
             raise UsageError(

@@ -1,9 +1,9 @@
-"""What the pretraining demo gains, measured on its own DAG: `python -m bench.pretrain_demo FOLDER [--seeds 0 1 2]`.
+"""What the pretraining demo gains, measured on its own DAG: `python -m bench.pretrain_demo FOLDER`.
 
-In FOLDER the eyes of config/examples/pretrain_demo.yaml are drawn once; for each seed the whole example runs in a
-folder of its own, from images to report, with that seed for the pretrained and for the untrained networks. Compared are
-the test predictions in its results: AUROC averaged over the signs of a task, pretrained less untrained. The interval is
-that of the paired difference, averaged over seeds, from a bootstrap over subjects.
+In FOLDER the eyes of config/examples/pretrain_demo.yaml are drawn once (other eyes with another `--draw`); for each of
+`--seeds` the whole example runs in a folder of its own, from images to report, with that seed for the pretrained and the
+untrained networks. Compared are the test predictions in its results: AUROC averaged over the signs of a task, pretrained
+less untrained. The interval is that of the paired difference, averaged over seeds, from a bootstrap over subjects.
 """
 
 import argparse
@@ -22,12 +22,12 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "config/examples/pretrain_demo.y
 RUNS = {"knn": "k-NN", "logreg": "logistic regression", "seed0": "the decoder"}
 
 
-def drawn(folder: Path) -> None:
+def drawn(folder: Path, seed: int) -> None:
     """Draw the eyes by the commands in the example's head."""
     for line in EXAMPLE.read_text(encoding="utf-8").splitlines():
         command = line.removeprefix("#").split()
         if line.startswith("#") and command[:2] == ["visionfm", "synth"] and not (folder / command[-1]).exists():
-            subprocess.run(command, cwd=folder, check=True)
+            subprocess.run([*command, "--seed", str(seed)], cwd=folder, check=True)
 
 
 def run(folder: Path, seed: int) -> float:
@@ -59,10 +59,11 @@ def main() -> None:
     """Print a line a task and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--draw", type=int, default=0, help="seed of the eyes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    drawn(args.folder)
+    drawn(args.folder, args.draw)
     folders = [args.folder / f"seed{seed}" for seed in args.seeds]
     for folder, seed in zip(folders, args.seeds, strict=True):
         if not folder.exists():

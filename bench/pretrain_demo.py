@@ -1,9 +1,10 @@
 """What the pretraining demo gains, measured on its own DAG: `python -m bench.pretrain_demo FOLDER`.
 
-In FOLDER the eyes of config/examples/pretrain_demo.yaml are drawn once (other eyes with another `--draw`); for each of
-`--seeds` the whole example runs in a folder of its own, from images to report, with that seed for the pretrained and the
-untrained networks. Compared are the test predictions in its results: AUROC averaged over the signs of a task, pretrained
-less untrained. The interval is that of the paired difference, averaged over seeds, from a bootstrap over subjects.
+In FOLDER the eyes of config/examples/pretrain_demo.yaml are drawn once (other eyes with another `--draw`); for each
+of `--seeds` the whole example runs in a folder of its own, from images to report, with that seed for the pretrained
+and the untrained networks. Compared are the test predictions in its results: AUROC averaged over the signs of a task,
+pretrained less untrained. The interval is that of the paired difference, averaged over seeds, from a bootstrap over
+subjects.
 """
 
 import argparse

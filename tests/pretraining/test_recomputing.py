@@ -50,3 +50,19 @@ def test_no_output_of_layer_norm_or_gelu_outlives_the_forward_pass(on: bool, kep
     assert out_BTD.requires_grad
     assert len(outputs.seen) == CHEAP_OUTPUTS
     assert outputs.kept() == kept
+
+
+class Turned(nn.Module):
+    """Multiplies the output of a LayerNorm, rows and columns exchanged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.weight = nn.LayerNorm(32), nn.Parameter(torch.ones(10))
+
+    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        return self.norm(x_BTD).transpose(1, 2) * self.weight
+
+
+def test_an_output_that_lies_otherwise_in_memory_is_kept_as_it_is() -> None:
+    plain, again = (gradients(Turned(), torch.float32, again=on) for on in (False, True))
+    assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))

@@ -43,7 +43,7 @@ def recomputing(block: nn.Module) -> Iterator[None]:
 
     def pack(tensor: torch.Tensor) -> torch.Tensor | _Again:
         found = made.get(tensor.data_ptr())
-        if found is None or tensor.dtype != found.output.dtype or tensor.numel() != found.output.numel():
+        if found is None or not _same_numbers(tensor, found.output):
             return tensor.detach()
         return _Again(found.module, found.given, tensor.shape)
 
@@ -55,6 +55,12 @@ def recomputing(block: nn.Module) -> Iterator[None]:
         made.clear()
         for handle in handles:
             handle.remove()
+
+
+def _same_numbers(tensor: torch.Tensor, output: torch.Tensor) -> bool:
+    """Whether a tensor at the output's address is the output, in another shape at most: not a part, not transposed."""
+    whole = tensor.dtype == output.dtype and tensor.numel() == output.numel()
+    return whole and tensor.is_contiguous() and output.is_contiguous()
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ import argparse
 import logging
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,20 +18,20 @@ from visionfm.interruption import stop_on_signal
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A job whose `scontrol` notes what it is asked, and refuses where the file `refuse` stands beside it."""
-    client = tmp_path / "scontrol"
-    client.write_text(
-        f"""#!/bin/sh
-echo "$@" >> {tmp_path}/asked
-if [ -e {tmp_path}/refuse ]; then echo "not allowed" >&2; exit 1; fi
-"""
-    )
-    client.chmod(0o755)
+    """A job whose `scontrol` notes what it is asked, and whose `squeue` says when it runs: what is in the file `times`.
+
+    Both refuse where the file `refuse` stands beside them.
+    """
+    for name, does in (("scontrol", f'echo "$@" >> {tmp_path}/asked'), ("squeue", f"cat {tmp_path}/times")):
+        refuses = f'if [ -e {tmp_path}/refuse ]; then echo "not allowed" >&2; exit 1; fi'
+        (tmp_path / name).write_text(f"#!/bin/sh\n{refuses}\n{does}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "41")
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(scheduler, "ENDED_WITHIN_S", 0.0)
     monkeypatch.setattr(interruption, "_time_is_up", False)
+    monkeypatch.setattr(interruption, "_warned", False)
     before = signal.getsignal(signal.SIGUSR1)
     yield tmp_path
     signal.signal(signal.SIGUSR1, before)
@@ -85,3 +87,80 @@ def test_one_process_of_several_asks(job: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RANK", "1")
     assert scheduler.requeue_own_job()
     assert asked(job) == []
+
+
+def runs(job: Path, since_s: float, for_s: float, monkeypatch: pytest.MonkeyPatch, warn_s: int = 60) -> None:
+    """Let the job have begun so long ago, with a limit of so long; then begin to watch it."""
+    started = int(time.time() - since_s)
+    (job / "times").write_text(f"{started} {started + int(for_s)}\n")
+    monkeypatch.setenv(scheduler.WARN_SECONDS, str(warn_s))
+    interruption.keep_warnings()
+    scheduler.watch_time_limit()
+
+
+def warned_within(seconds: float) -> bool:
+    """Return whether the flag of a stage rises."""
+    end = time.monotonic() + seconds
+    with stop_on_signal() as stop:
+        while time.monotonic() < end and not stop():
+            time.sleep(0.01)
+        return stop()
+
+
+def test_a_stage_is_warned_before_its_job_s_time_limit(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(job, since_s=595, for_s=660, monkeypatch=monkeypatch)  # in five seconds there are sixty left
+    assert not warned_within(0.5)
+    assert warned_within(20)
+    assert interruption.time_is_up()
+
+
+def test_a_stage_that_starts_when_it_should_have_been_warned_is(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(job, since_s=640, for_s=660, monkeypatch=monkeypatch)
+    assert warned_within(20)
+
+
+def test_a_short_time_limit_leaves_a_quarter_for_work(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(job, since_s=10, for_s=60, warn_s=300, monkeypatch=monkeypatch)
+    assert not warned_within(1)
+    assert warned_within(20)
+
+
+def test_without_a_time_limit_there_is_no_warning(job: Path) -> None:
+    (job / "times").write_text("1790000000 N/A\n")
+    assert scheduler._runs_between("41") is None
+
+
+def test_an_answer_that_is_not_understood_is_an_error(job: Path) -> None:
+    (job / "times").write_text("2026-11-29T15:00:33 2026-11-29T16:00:33\n")
+    with pytest.raises(subprocess.SubprocessError, match="2026-11-29T15:00:33"):
+        scheduler._runs_between("41")
+
+
+def test_a_changed_time_limit_is_seen(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "ASK_AGAIN_S", 0.1)
+    runs(job, since_s=600, for_s=6000, monkeypatch=monkeypatch)
+    assert not warned_within(0.5)
+    now = int(time.time())
+    (job / "times").write_text(f"{now - 600} {now + 30}\n")
+    assert warned_within(20)
+
+
+def test_a_queue_that_does_not_answer_is_told_and_asked_again(
+    job: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (job / "refuse").touch()
+    monkeypatch.setattr(scheduler, "ASK_AGAIN_FAILED_S", 0.1)
+    with caplog.at_level(logging.WARNING):
+        runs(job, since_s=640, for_s=660, monkeypatch=monkeypatch)
+        assert not warned_within(0.5)
+        (job / "refuse").unlink()
+        assert warned_within(20)
+    assert caplog.text.count("not allowed") == 1
+
+
+def test_a_stage_that_a_person_started_in_a_job_is_left_alone(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(scheduler.WARN_SECONDS, raising=False)
+    (job / "times").write_text("0 1\n")
+    interruption.keep_warnings()
+    scheduler.watch_time_limit()
+    assert not warned_within(0.5)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from visionfm.errors import Stopped, UsageError, VisionFMError
 from visionfm.interruption import keep_warnings, time_is_up
-from visionfm.scheduler import requeue_own_job
+from visionfm.scheduler import requeue_own_job, watch_time_limit
 
 # Stages take their slice of the config as JSON, so that a queued job does not depend on a config edited meanwhile.
 STAGES = {
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_warnings()
     try:
         _start_log(getattr(args, "log", None))
+        if args.command in STAGES:
+            watch_time_limit()
         if getattr(args, "settings", None) is not None:
             args.settings = _text(args.settings)
         _load(args.command).main(args)

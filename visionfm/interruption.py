@@ -18,7 +18,7 @@ _warned = False
 
 
 def keep_warnings() -> None:
-    """Let a SIGUSR1 that comes while a stage still loads raise the flag once there is one."""
+    """Let a SIGUSR1 that comes while a stage still loads raise the flag once there is one; one after it counts too."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, _keep)
 
@@ -29,8 +29,8 @@ def _keep(_number: int, _frame: FrameType | None) -> None:
 
 
 def time_is_up() -> bool:
-    """Return True once SIGUSR1 came: a scheduler's warning before a time limit, not the wish to end the work."""
-    return _time_is_up
+    """Return True once SIGUSR1 came: a warning before a time limit, not the wish to end the work."""
+    return _time_is_up or _warned
 
 
 class StopFlag:

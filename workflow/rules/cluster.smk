@@ -1,11 +1,17 @@
 # How jobs meet machines: GPUs and nodes, and the names that only the site knows. Those come from the profile's `config`
 # (slurm/config.yaml); without a profile they are unset, and so are the resources made from them.
 
+import os
 import signal
 
-# SLURM sends the signal before the time limit to every process of a job. The stages answer it by saving; Snakemake,
-# which stands above them in the job, would end by it and take them along.
+from visionfm.scheduler import WARN_SECONDS
+
 if not workflow.is_main_process:
+    # How long before its job's time limit a stage saves and goes back to the queue. The environment carries it: what
+    # stands in a rule's params would be reason to run it again.
+    os.environ[WARN_SECONDS] = str(config.get("warn_seconds", 300))
+    # A person or a site may say so earlier, to every process of a job (`scancel --signal=USR1`). The stages answer it;
+    # Snakemake, which stands above them in the job, would end by it and take them along.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
@@ -23,11 +29,10 @@ def devices(gpus, nodes=lambda wildcards: 1):
         return config.get("gpu_model") if gpus(wildcards) else None
 
     def options(wildcards):
-        chosen = [f"--signal=USR1@{config.get('warn_seconds', 300)}"]
-        if nodes(wildcards) > 1 and gpus(wildcards):
-            kind = f"{model(wildcards)}:" if model(wildcards) else ""
-            chosen.append(f"--gpus-per-node={kind}{gpus(wildcards)}")
-        return " ".join(chosen)
+        if nodes(wildcards) == 1 or gpus(wildcards) == 0:
+            return None
+        kind = f"{model(wildcards)}:" if model(wildcards) else ""
+        return f"--gpus-per-node={kind}{gpus(wildcards)}"
 
     def several(value):
         return lambda wildcards: value(wildcards) if nodes(wildcards) > 1 else None

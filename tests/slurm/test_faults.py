@@ -72,7 +72,7 @@ def test_a_training_longer_than_its_time_limit_goes_back_to_the_queue_until_it_i
 
 
 @pytest.mark.parametrize("times", [ONCE, TWENTY])
-def test_a_training_preempted_requeued_or_signalled_goes_on(project: Callable[..., Run], clean: Run, times: int) -> None:
+def test_a_training_sent_back_to_the_queue_goes_on(project: Callable[..., Run], clean: Run, times: int) -> None:
     long = training_of(40 * times, clean)
     run, uninterrupted = project(long), project(long)
     with meanwhile_local(uninterrupted, ENCODER):

@@ -18,14 +18,15 @@ from visionfm.interruption import stop_on_signal
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A job whose `scontrol` notes what it is asked, and whose `squeue` says when it runs: what is in the file `times`.
-
-    Both refuse where the file `refuse` stands beside them.
-    """
-    for name, does in (("scontrol", f'echo "$@" >> {tmp_path}/asked'), ("squeue", f"cat {tmp_path}/times")):
-        refuses = f'if [ -e {tmp_path}/refuse ]; then echo "not allowed" >&2; exit 1; fi'
-        (tmp_path / name).write_text(f"#!/bin/sh\n{refuses}\n{does}\n")
-        (tmp_path / name).chmod(0o755)
+    """A job whose `scontrol` notes requeueing and says when it runs, or refuses where the file `refuse` stands."""
+    client = tmp_path / "scontrol"
+    client.write_text(
+        f"""#!/bin/sh
+if [ -e {tmp_path}/refuse ]; then echo "not allowed" >&2; exit 1; fi
+if [ "$1" = requeue ]; then echo "$@" >> {tmp_path}/asked; else cat {tmp_path}/times; fi
+"""
+    )
+    client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "41")
     monkeypatch.delenv("RANK", raising=False)
@@ -89,10 +90,15 @@ def test_one_process_of_several_asks(job: Path, monkeypatch: pytest.MonkeyPatch)
     assert asked(job) == []
 
 
+def times(start: object, end: object) -> str:
+    """Return what SLURM 22.05 says of a job, shortened."""
+    return f"JobId=41 JobName=wrap SubmitTime=5 EligibleTime=5 StartTime={start} EndTime={end} Deadline=N/A Nodes=1\n"
+
+
 def runs(job: Path, since_s: float, for_s: float, monkeypatch: pytest.MonkeyPatch, warn_s: int = 60) -> None:
     """Let the job have begun so long ago, with a limit of so long; then begin to watch it."""
     started = int(time.time() - since_s)
-    (job / "times").write_text(f"{started} {started + int(for_s)}\n")
+    (job / "times").write_text(times(started, started + int(for_s)))
     monkeypatch.setenv(scheduler.WARN_SECONDS, str(warn_s))
     interruption.keep_warnings()
     scheduler.watch_time_limit()
@@ -126,12 +132,12 @@ def test_a_short_time_limit_leaves_a_quarter_for_work(job: Path, monkeypatch: py
 
 
 def test_without_a_time_limit_there_is_no_warning(job: Path) -> None:
-    (job / "times").write_text("1790000000 N/A\n")
+    (job / "times").write_text(times(1790000000, "Unknown"))
     assert scheduler._runs_between("41") is None
 
 
 def test_an_answer_that_is_not_understood_is_an_error(job: Path) -> None:
-    (job / "times").write_text("2026-11-29T15:00:33 2026-11-29T16:00:33\n")
+    (job / "times").write_text(times("2026-11-29T15:00:33", "2026-11-29T16:00:33"))
     with pytest.raises(subprocess.SubprocessError, match="2026-11-29T15:00:33"):
         scheduler._runs_between("41")
 
@@ -141,11 +147,11 @@ def test_a_changed_time_limit_is_seen(job: Path, monkeypatch: pytest.MonkeyPatch
     runs(job, since_s=600, for_s=6000, monkeypatch=monkeypatch)
     assert not warned_within(0.5)
     now = int(time.time())
-    (job / "times").write_text(f"{now - 600} {now + 30}\n")
+    (job / "times").write_text(times(now - 600, now + 30))
     assert warned_within(20)
 
 
-def test_a_queue_that_does_not_answer_is_told_and_asked_again(
+def test_a_controller_that_does_not_answer_is_told_and_asked_again(
     job: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (job / "refuse").touch()
@@ -160,7 +166,7 @@ def test_a_queue_that_does_not_answer_is_told_and_asked_again(
 
 def test_a_stage_that_a_person_started_in_a_job_is_left_alone(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(scheduler.WARN_SECONDS, raising=False)
-    (job / "times").write_text("0 1\n")
+    (job / "times").write_text(times(0, 1))
     interruption.keep_warnings()
     scheduler.watch_time_limit()
     assert not warned_within(0.5)

@@ -18,7 +18,6 @@ WARN_SECONDS = "VISIONFM_WARN_SECONDS"  # set inside a job by workflow/rules/clu
 ASK_AGAIN_S = 600.0  # time limits are changed now and then, while a job runs
 ASK_AGAIN_FAILED_S = 60.0
 ENDED_WITHIN_S = 300.0
-NO_TIME = ("N/A", "NONE", "Unknown")  # SLURM's words for none
 log = logging.getLogger("visionfm")
 
 
@@ -54,19 +53,20 @@ def _watch(job: str, warn_s: float) -> None:
 def _runs_between(job: str) -> tuple[int, int] | None:
     """Return when a job started and when it has to have ended, in seconds since 1970; None where there is no limit."""
     asked = subprocess.run(
-        ["squeue", "--noheader", f"--jobs={job}", "--format=%S %e"],
+        ["scontrol", "--oneliner", "show", "job", job],
         env=os.environ | {"SLURM_TIME_FORMAT": "%s"},
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    said = asked.stdout.strip()
-    if said.endswith(NO_TIME):
+    said = dict(re.findall(r" (StartTime|EndTime)=(\S*)", asked.stdout))
+    start, end = said.get("StartTime", ""), said.get("EndTime", "")
+    if end == "Unknown":
         return None
-    if not (found := re.fullmatch(r"(\d+) (\d+)", said)):
-        raise subprocess.SubprocessError(f"squeue said {said!r} in place of two times in seconds")
-    return int(found[1]), int(found[2])
+    if not (start.isdecimal() and end.isdecimal()):
+        raise subprocess.SubprocessError(f"scontrol gave no times in seconds: StartTime={start} EndTime={end}")
+    return int(start), int(end)
 
 
 def requeue_own_job() -> bool:

@@ -4,12 +4,22 @@
 import os
 import signal
 
+from visionfm.errors import UsageError
 from visionfm.scheduler import WARN_SECONDS
 
+# How long before its job's time limit a stage saves and goes back to the queue.
+warn_seconds = config.get("warn_seconds", 300)
+if not isinstance(warn_seconds, int) or warn_seconds < 0:
+    raise UsageError(
+        "warn_seconds is not a number of seconds",
+        expected="a whole number, 0 or more",
+        found=warn_seconds,
+        where="the profile's `config`, or --config",
+        do="give seconds, such as 300",
+    )
 if not workflow.is_main_process:
-    # How long before its job's time limit a stage saves and goes back to the queue. The environment carries it: what
-    # stands in a rule's params would be reason to run it again.
-    os.environ[WARN_SECONDS] = str(config.get("warn_seconds", 300))
+    # The environment carries it: what stands in a rule's params would be reason to run it again.
+    os.environ[WARN_SECONDS] = str(warn_seconds)
     # A person or a site may say so earlier, to every process of a job (`scancel --signal=USR1`). The stages answer it;
     # Snakemake, which stands above them in the job, would end by it and take them along.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -58,7 +58,7 @@ def test_a_training_longer_than_its_time_limit_goes_back_to_the_queue_until_it_i
     project: Callable[..., Run], clean: Run
 ) -> None:
     # It is warned 40 s after each start, in which three interpreters load first: four such stretches are too short.
-    long = training_of(180, clean)
+    long = training_of(150, clean)
     run, uninterrupted = project(long), project(long)
     run.configure(lambda config: config["encoders"]["oct"]["pretrain"]["resources"].update(runtime=2))
     with meanwhile_local(uninterrupted, ENCODER):

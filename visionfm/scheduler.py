@@ -52,15 +52,7 @@ def _watch(job: str, warn_s: float) -> None:
 
 def _runs_between(job: str) -> tuple[int, int] | None:
     """Return when a job started and when it has to have ended, in seconds since 1970; None where there is no limit."""
-    asked = subprocess.run(
-        ["scontrol", "--oneliner", "show", "job", job],
-        env=os.environ | {"SLURM_TIME_FORMAT": "%s"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    said = dict(re.findall(r" (StartTime|EndTime)=(\S*)", asked.stdout))
+    said = dict(re.findall(r" (StartTime|EndTime)=(\S*)", _scontrol("--oneliner", "show", "job", job)))
     start, end = said.get("StartTime", ""), said.get("EndTime", "")
     if end == "Unknown":
         return None
@@ -80,7 +72,7 @@ def requeue_own_job() -> bool:
         return False
     if os.environ.get("RANK", "0") == "0":
         try:
-            subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=120, check=True)
+            _scontrol("requeue", job)
         except subprocess.SubprocessError as error:
             log.warning(
                 "job %s could not be requeued (%s): a retry goes on from here, unless they are used up",
@@ -92,6 +84,13 @@ def requeue_own_job() -> bool:
     # Leaving by itself would look like a failure: to the other processes, and to Snakemake, which would remove outputs.
     time.sleep(ENDED_WITHIN_S)
     return True
+
+
+def _scontrol(*arguments: str) -> str:
+    """Return what `scontrol` prints, times in seconds since 1970; CalledProcessError or TimeoutExpired otherwise."""
+    environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
+    command = ["scontrol", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 def _reason(error: Exception) -> str:

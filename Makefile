@@ -44,7 +44,7 @@ lock: $(READY)
 	    --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 docs: $(READY)
-	python -m visionfm.config.document
+	python -m visionfm.project.document
 
 bench: $(READY)
 	for name in decode extract cached decoder_epoch dense_training dense_heads plan pretrain_loader submissions; do python -m bench.$$name; done

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from visionfm import artifacts
-from visionfm.config.settings import ExtractSettings
-from visionfm.data.transforms import VIEWS, transform_name
 from visionfm.features.rows import RowIdentity, write_cache
+from visionfm.features.settings import ExtractSettings
+from visionfm.images.transforms import VIEWS, transform_name
 
 LIMIT_S = 5.0
 STAGE = """

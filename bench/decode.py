@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visionfm.data.images import decode
-from visionfm.data.transforms import resize_square
+from visionfm.images.reading import decode
+from visionfm.images.transforms import resize_square
 from visionfm.modalities import MODALITIES
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from reference import read_pickles
 
-from visionfm.config.settings import Target
-from visionfm.decoders.classification import Classification
-from visionfm.decoders.decoder import Decoder, Spec
-from visionfm.decoders.recipes import PUBLISHED_MULTI, SOUND, Recipe
-from visionfm.decoders.streams import Stream
-from visionfm.decoders.training import Batches, Training, reproducible
-from visionfm.interruption import StopFlag
+from visionfm.runtime.interruption import StopFlag
+from visionfm.tasks.classification.fit import Classification
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.feature_arrays import Stream
+from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, SOUND, Recipe
+from visionfm.tasks.vectors.training import Batches, Training, reproducible
 
-TARGETS = {"grade": Target(type="multiclass", classes=list("01234"))}
+TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
 TAPS, VIEWS, PASSES = 4, 4, 10
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from visionfm.data.synthetic import write_dataset
+from visionfm.synthetic.dataset import write_dataset
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 HEADS = {"reference": "unetr", "ours": "light"}

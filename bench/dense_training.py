@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from visionfm.config.settings import ImportSettings
-from visionfm.config.settings_dense import DenseTarget
-from visionfm.decoders.dense_heads import LightHead, UnetrHead
-from visionfm.decoders.segmentation import Segmentation
 from visionfm.encoders.importing import import_encoder
-from visionfm.features.dense_encode import TokenEncoder
+from visionfm.encoders.settings import ImportSettings
+from visionfm.features.token_encode import TokenEncoder
+from visionfm.tasks.maps.heads import LightHead, UnetrHead
+from visionfm.tasks.maps.settings import DenseTarget
+from visionfm.tasks.segmentation.fit import Segmentation
 
 SIZE_PX, WIDTH, IMAGES, EPOCHS, VIEWS = 512, 768, 20, 20, 4
 WANTED = 3.0

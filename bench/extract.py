@@ -20,14 +20,15 @@ from PIL import Image
 
 from bench import reference
 from visionfm import artifacts
-from visionfm.config.settings import ExtractSettings, ImportSettings
-from visionfm.data.transforms import VIEWS
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.features import encode
 from visionfm.features.cache import read_cache
 from visionfm.features.extract import encoder_shape
 from visionfm.features.rows import RowBank, RowIdentity, write_cache
-from visionfm.interruption import StopFlag
+from visionfm.features.settings import ExtractSettings
+from visionfm.images.transforms import VIEWS
+from visionfm.runtime.interruption import StopFlag
 
 FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 names, then the Arm one
 INTERESTING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "avx_vnni", "asimd", "bf16")

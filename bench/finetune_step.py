@@ -15,15 +15,16 @@ import torch
 from torch.nn import functional
 
 from bench import reference
-from visionfm.config.settings import ImportSettings, Target
-from visionfm.decoders.decoder import Decoder, Spec
-from visionfm.decoders.finetuning_network import TunedNetwork, optimizer_of
-from visionfm.decoders.finetuning_recipes import PUBLISHED
-from visionfm.decoders.heads import ClsHead
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.encoders.vit import TAPS, load_encoder
+from visionfm.tasks.finetuning.network import TunedNetwork, optimizer_of
+from visionfm.tasks.finetuning.recipes import PUBLISHED
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.heads import ClsHead
 
-TARGETS = {"grade": Target(type="multiclass", classes=list("01234"))}
+TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
 WANTED = 1.6
 
 

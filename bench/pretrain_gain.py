@@ -29,9 +29,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from visionfm.cli import main as run
-from visionfm.config import Plan
-from visionfm.config.schema import Config
 from visionfm.encoders.vit import load_encoder
+from visionfm.project.config import Config
+from visionfm.project.plan import Plan
 
 FOLDS, DRAWS, NEIGHBOURS = 5, 2000, 20
 Scores = npt.NDArray[np.float64]

@@ -17,14 +17,14 @@ from PIL import Image, ImageFilter
 from torchvision import transforms
 
 from bench.decode import CAMERA_PX, SHARED, photograph
-from visionfm.config.schema_base import Statistics
-from visionfm.config.schema_pretraining import Pretrain
-from visionfm.config.settings import IndexSettings
-from visionfm.config.settings_images import ImageSetSettings, PackSettings
+from visionfm.config.base import Statistics
 from visionfm.data.index import index
+from visionfm.data.settings import IndexSettings
 from visionfm.modalities import MODALITIES
+from visionfm.pretraining.block import Pretrain
 from visionfm.pretraining.crops import crops_of, normalised, sampling_of
 from visionfm.pretraining.packs import pack
+from visionfm.pretraining.settings import ImageSetSettings, PackSettings
 from visionfm.pretraining.source import ImageSource, open_source
 
 PATCH, PACK_PX = 16, 512

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from bench.reference_pretrain import Reference
-from visionfm.config.schema_pretraining import Pretrain, Recipe
-from visionfm.distributed import Process
 from visionfm.pretraining import optimisation
+from visionfm.pretraining.block import Pretrain, Recipe
 from visionfm.pretraining.crops import CropBatch
 from visionfm.pretraining.loss import Centre
 from visionfm.pretraining.masking import draw_mask
@@ -29,6 +28,7 @@ from visionfm.pretraining.order import sample_rng
 from visionfm.pretraining.processes import Group
 from visionfm.pretraining.schedules import Values
 from visionfm.pretraining.step import Step
+from visionfm.runtime.processes import Process
 
 VALUES = Values(lr=1e-4, weight_decay=0.04, momentum=0.996, teacher_temp=0.07, patch_temp=0.04, last_layer_frozen=False)
 PEAK_TFLOPS = 989.0  # of an H100 or H200, dense bf16

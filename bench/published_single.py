@@ -17,19 +17,20 @@ import torch
 from PIL import Image
 
 from bench import reference
-from visionfm.config.settings import ImportSettings, Target
-from visionfm.data.images import decode
-from visionfm.data.transforms import VIEWS, flip, resize_square
-from visionfm.decoders.classification import Classification
-from visionfm.decoders.decoder import Decoder, Spec
-from visionfm.decoders.recipes import PUBLISHED_SINGLE
-from visionfm.decoders.streams import Stream
-from visionfm.decoders.training import Batches, Training, reproducible
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.encoders.vit import TAPS, load_encoder
-from visionfm.interruption import StopFlag
+from visionfm.images.reading import decode
+from visionfm.images.transforms import VIEWS, flip, resize_square
+from visionfm.runtime.interruption import StopFlag
+from visionfm.tasks.classification.fit import Classification
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.feature_arrays import Stream
+from visionfm.tasks.vectors.recipes import PUBLISHED_SINGLE
+from visionfm.tasks.vectors.training import Batches, Training, reproducible
 
-TARGETS = {"grade": Target(type="multiclass", classes=list("01234"))}
+TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
 WANTED, EPOCHS = 20, 100
 
 

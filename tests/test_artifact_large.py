@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visionfm import artifact_archive, artifact_formats, artifact_large, artifacts
+from visionfm import artifacts
+from visionfm.artifacts import archive as artifact_archive
+from visionfm.artifacts import formats as artifact_formats
+from visionfm.artifacts import large as artifact_large
 from visionfm.errors import ArtifactError, DataError
 
 MADE_BY = artifacts.provenance("extract", {}, {})

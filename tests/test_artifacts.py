@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from visionfm import artifact_files, artifacts
+from visionfm import artifacts
+from visionfm.artifacts import files as artifact_files
 from visionfm.errors import ArtifactError, DataError
 
 MADE_BY = artifacts.provenance("index", {"a": 1}, {"images": "f" * 64}, seed=3)

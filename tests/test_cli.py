@@ -88,7 +88,7 @@ def test_every_option_is_explained(name: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_every_stage_has_a_version_and_a_rule_and_a_settings_model() -> None:
-    from visionfm.versions import VERSIONS
+    from visionfm.artifacts.versions import VERSIONS
 
     modules = [path.stem for path in (Path(__file__).parents[1] / "visionfm/config").glob("settings*.py")]
     known = {name for module in modules for name in vars(importlib.import_module(f"visionfm.config.{module}"))}

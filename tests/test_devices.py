@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from visionfm import devices
 from visionfm.errors import UsageError
+from visionfm.runtime import devices
 
 CLAIM = "import os, sys, time; from visionfm import devices; devices.claim(int(sys.argv[1]))"
 SHOW = f"{CLAIM}; print(os.environ.get('CUDA_VISIBLE_DEVICES', ''), flush=True); time.sleep(float(sys.argv[2]))"

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from visionfm import interruption
 from visionfm.errors import Stopped
-from visionfm.interruption import STOP_SIGNALS, ignore_stop_signals, stop_on_signal
+from visionfm.runtime import interruption
+from visionfm.runtime.interruption import STOP_SIGNALS, ignore_stop_signals, stop_on_signal
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

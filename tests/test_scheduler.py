@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from visionfm import cli, interruption, scheduler
+from visionfm import cli
 from visionfm.errors import Stopped
-from visionfm.interruption import stop_on_signal
+from visionfm.runtime import interruption, scheduler
+from visionfm.runtime.interruption import stop_on_signal
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visionfm.encoders.vit import load_encoder as load_encoder
+    from visionfm.encoders.vit import load_encoder
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_encoder"]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visionfm.errors import Stopped, UsageError, VisionFMError
-from visionfm.interruption import keep_warnings, time_is_up
-from visionfm.scheduler import requeue_own_job, watch_time_limit
+from visionfm.runtime.interruption import keep_warnings, time_is_up
+from visionfm.runtime.scheduler import requeue_own_job, watch_time_limit
 
 # Stages take their slice of the config as JSON, so that a queued job does not depend on a config edited meanwhile.
 STAGES = {

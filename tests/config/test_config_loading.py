@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visionfm.config import Config, load_config, parse_config
 from visionfm.errors import ConfigError
+from visionfm.project.config import Config
+from visionfm.project.loading import load_config, parse_config
 
 GOOD = """\
 encoders:

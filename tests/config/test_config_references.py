@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from visionfm.config import parse_config
-from visionfm.config.references import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 from visionfm.errors import ConfigError
+from visionfm.project.loading import parse_config
+from visionfm.project.references import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 
 BASE: dict[str, Any] = {
     "encoders": {
@@ -149,7 +149,7 @@ def test_the_fixed_columns_are_those_that_the_stages_write(results: Any) -> None
     import inspect
 
     from visionfm.data import labels
-    from visionfm.features import fuse
+    from visionfm.tasks import fuse
 
     assert all(f'"{name}":' in inspect.getsource(labels._table) for name in LABEL_COLUMNS)
     assert all(f'"{name}"' in inspect.getsource(fuse._table) for name in SAMPLE_COLUMNS)

@@ -2,19 +2,37 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
-from visionfm.config import document, load_config, schema
-from visionfm.config.document import DOCS, SECTIONS, json_schema, page, write
+from visionfm.project import document
+from visionfm.project.config import Config
+from visionfm.project.document import DOCS, json_schema, page, write
+from visionfm.project.document_sections import SECTIONS
+from visionfm.project.loading import load_config
 
-BLOCKS = [
-    model
-    for model in vars(schema).values()
-    if isinstance(model, type) and issubclass(model, BaseModel) and model not in (BaseModel, schema.Strict)
-]
+
+def _blocks(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """Return the models of all blocks below a block, itself included."""
+    found = {model}
+    for field in model.model_fields.values():
+        for kind in _parts(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in found:
+                found |= _blocks(kind)
+    return found
+
+
+def _parts(kind: object) -> Iterator[object]:
+    yield kind
+    for inner in get_args(kind):
+        yield from _parts(inner)
+
+
+BLOCKS = _blocks(Config)
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.md", page), ("config.schema.json", json_schema)])
@@ -24,7 +42,7 @@ def test_the_file_is_in_step_with_the_models(name: str, content: object) -> None
 
 
 def test_every_block_has_its_section_and_every_key_a_meaning() -> None:
-    assert {section.model for section in SECTIONS} | {schema.Config} == set(BLOCKS)
+    assert {section.model for section in SECTIONS} | {Config} == BLOCKS
     for model in BLOCKS:
         assert not [name for name, field in model.model_fields.items() if not field.description], model
     rows = [line for line in page().splitlines() if line.startswith("| `")]
@@ -57,7 +75,7 @@ def test_bounds_defaults_and_choices_are_shown() -> None:
 
 def test_the_schema_is_json_and_knows_every_block() -> None:
     content = json.loads(json_schema())
-    assert set(content["$defs"]) == {model.__name__ for model in BLOCKS if model is not schema.Config}
+    assert set(content["$defs"]) == {model.__name__ for model in BLOCKS if model is not Config}
     assert content["additionalProperties"] is False
 
 

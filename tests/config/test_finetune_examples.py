@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from visionfm.config import Plan, load_config
+from visionfm.project.loading import load_config
+from visionfm.project.plan import Plan
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "examples" / "finetune"
 # Facts of the published recipe: set, classes, epochs.

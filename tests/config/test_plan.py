@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from visionfm.config import Plan, load_config, parse_config
-from visionfm.config import settings as s
+from visionfm.data.settings import IndexSettings
 from visionfm.errors import UsageError
+from visionfm.project.loading import load_config, parse_config
+from visionfm.project.plan import Plan
+from visionfm.tasks.settings import TargetSpec
 
 RAW: dict[str, Any] = {
     "encoders": {
@@ -114,7 +116,7 @@ def test_targets_are_spelled_out(plan: Plan) -> None:
     assert (targets["dr"].classes, targets["dr"].values) == (["negative", "positive"], [[0], [1]])
     assert targets["signs"].columns() == ["dr", "label"] and targets["grade"].columns() == ["label"]
     assert targets["grade"].values == [[0], [1, "x"]]
-    assert plan.targets("t")["grade"] == s.Target(type="multiclass", classes=["a", "b"], ordered=True)
+    assert plan.targets("t")["grade"] == TargetSpec(type="multiclass", classes=["a", "b"], ordered=True)
 
 
 def test_the_audit_reads_the_pretraining_images_of_the_tasks_encoders(plan: Plan) -> None:
@@ -147,7 +149,7 @@ def test_settings_survive_the_command_line(name: str, arguments: tuple[str, ...]
 def test_settings_that_do_not_fit_are_a_usage_error() -> None:
     for text in ("", "{", "[]", '{"modality": "OCT", "layout": "vfm", "colour": 1}', '{"modality": 1}'):
         with pytest.raises(UsageError, match="--settings does not fit this stage"):
-            s.IndexSettings.model_validate_json(text)
+            IndexSettings.model_validate_json(text)
 
 
 def changes(edit: dict[str, Any], section: str) -> set[str]:

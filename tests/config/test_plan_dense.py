@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from visionfm.config import Plan, parse_config
 from visionfm.errors import ConfigError
+from visionfm.project.loading import parse_config
+from visionfm.project.plan import Plan
 
 RAW: dict[str, Any] = {
     "encoders": {"fundus": {"modality": "Fundus", "weights": "random", "arch": "vit", "device": "cpu"}},

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from visionfm.config import Plan
-from visionfm.config.loading import parse_config
 from visionfm.errors import ConfigError
+from visionfm.project.loading import parse_config
+from visionfm.project.plan import Plan
 
 COLUMNS = {"image": "file", "subject": "who", "eye": "eye", "visit": "date", "interval": "days", "event": "worse"}
 TIMES = {"intervals": [365, 730], "horizons": [730], "visits": 3}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from visionfm.config import parse_config
-from visionfm.config.runs import Run, all_runs, read_run
 from visionfm.errors import ConfigError
+from visionfm.project.loading import parse_config
+from visionfm.tasks.runs import Run, all_runs, read_run
 
 
 def task(**changes):

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from visionfm.data import images
+from visionfm.images import reading as images
 
 
 def encoded(image, name, **options):

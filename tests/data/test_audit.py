@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.schema import Columns
-from visionfm.config.settings import AuditSettings, IndexSettings, LabelSettings
-from visionfm.data.audit import audit, by_dataset
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.data.audit import audit
+from visionfm.data.block import Columns
 from visionfm.data.index import index
 from visionfm.data.labels import label
+from visionfm.data.settings import AuditSettings, IndexSettings, LabelSettings
 from visionfm.errors import DataError, UsageError
 
 Row = dict[str, Any]

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from image_files import WHOLE, decode, encoded, huge, inspect, reason, several, tiff
 from PIL import Image
 
-from visionfm.data import formats, images
 from visionfm.errors import DataError
+from visionfm.images import formats
+from visionfm.images import reading as images
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -113,7 +114,7 @@ def test_huge_headers_are_refused_in_a_moment_with_little_memory(tmp_path):
     code = """if True:
         import resource, sys, time
         from pathlib import Path
-        from visionfm.data.images import inspect
+        from visionfm.images.reading import inspect
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for name in ("PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG"):
             started = time.perf_counter()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionfm.data.geometry import (
+from visionfm.images.geometry import (
     Affine,
     flip_mask,
     flip_named,
@@ -16,8 +16,8 @@ from visionfm.data.geometry import (
     swapped_order,
     upright_point,
 )
-from visionfm.data.pixels import oriented
-from visionfm.data.transforms import VIEWS, flip, resize_square
+from visionfm.images.pixels import oriented
+from visionfm.images.transforms import VIEWS, flip, resize_square
 
 WIDTH, HEIGHT, AT = 31, 20, (23, 6)
 

@@ -11,9 +11,9 @@ import pytest
 from image_files import RAMP, WHOLE, decode, encoded, inspect, picture, png, reason, tiff
 from PIL import Image
 
-from visionfm.data import images
-from visionfm.data.transforms import resize_square
 from visionfm.errors import DataError
+from visionfm.images import reading as images
+from visionfm.images.transforms import resize_square
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 
@@ -199,6 +199,6 @@ def test_real_photographs_decode_as_pillow_decodes_them():
 
 
 def test_decoding_imports_no_torch():
-    code = "import sys, visionfm.data.images, visionfm.data.transforms; sys.exit('torch' in sys.modules)"
+    code = "import sys, visionfm.images.reading, visionfm.images.transforms; sys.exit('torch' in sys.modules)"
     path = str(Path(images.__file__).resolve().parents[2])
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}).returncode == 0

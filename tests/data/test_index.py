@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import IndexSettings
 from visionfm.data import index as stage
 from visionfm.data.index import in_shard, index
+from visionfm.data.settings import IndexSettings
 from visionfm.errors import DataError
 
 Draw = Callable[..., Path]

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from visionfm.data.layouts.folders.label_files import as_columns, read_labels
+from visionfm.data.layouts.folders.rows import LabelRow, is_number, number
 
-from visionfm.config.schema import Columns
-from visionfm.config.settings import LabelSettings
-from visionfm.data.label_files import as_columns, read_labels
-from visionfm.data.label_rows import LabelRow, is_number, number
+from visionfm.data.block import Columns
+from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 
 SAME_FOLDER = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

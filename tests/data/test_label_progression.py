@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from visionfm.data.layouts.folders.folders import label_files, labels_fingerprint, list_images
+from visionfm.data.layouts.folders.label_files import read_labels
+from visionfm.data.layouts.folders.rows import LabelRow
 
-from visionfm.config.schema import Columns
-from visionfm.config.settings import LabelSettings
-from visionfm.data.label_files import read_labels
-from visionfm.data.label_rows import LabelRow
-from visionfm.data.layouts import label_files, labels_fingerprint, list_images
+from visionfm.data.block import Columns
+from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 
 LISTED = ["training/1.jpg", "training/a, b.jpg", "test/2.jpg"]

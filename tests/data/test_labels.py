@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.schema import Columns, Split
-from visionfm.config.settings import IndexSettings, LabelSettings
+from visionfm.data.block import Columns, Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
+from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
 
 Draw = Callable[..., Path]

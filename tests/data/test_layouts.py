@@ -5,9 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from visionfm.data.layouts.folders.folders import (
+    images_fingerprint,
+    label_files,
+    labels_fingerprint,
+    list_images,
+    vfm_folders,
+)
 
-from visionfm.data import layouts
-from visionfm.data.layouts import images_fingerprint, label_files, labels_fingerprint, list_images, vfm_folders
+from visionfm.data.layouts.folders import folders as layouts
 from visionfm.errors import DataError
 
 Draw = Callable[..., Path]

@@ -8,9 +8,9 @@ import pytest
 from image_files import encoded, tiff
 from PIL import Image
 
-from visionfm.data.masks import encode_mask, inspect_mask, read_fov, read_mask
-from visionfm.data.pixels import oriented
 from visionfm.errors import DataError
+from visionfm.images.masks import encode_mask, inspect_mask, read_fov, read_mask
+from visionfm.images.pixels import oriented
 
 INDICES = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [0, 0, 3, 3]], dtype=np.uint8)
 FOUR = [[0], [1], [2], [3]]

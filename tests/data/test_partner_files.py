@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from visionfm.data.layouts.folders.folders import labels_fingerprint, list_images
 
 from visionfm import artifacts
-from visionfm.config.schema import Columns, Split
-from visionfm.config.settings import IndexSettings, LabelSettings
+from visionfm.data.block import Columns, Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
-from visionfm.data.layouts import labels_fingerprint, list_images
+from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
 
 WH = (8, 6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionfm.data.transforms import VIEWS, flip, resize_square, transform_name
+from visionfm.images.transforms import VIEWS, flip, resize_square, transform_name
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 

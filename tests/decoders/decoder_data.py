@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from visionfm import artifacts
-from visionfm.config.settings import PredictSettings, Target, TrainSettings
 from visionfm.features import rows
+from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 
 VIEWS = ("identity", "h", "v", "hv")
 IDENTITY = rows.RowIdentity("0" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float32")
-BINARY = {"sick": Target(type="binary", classes=["no", "yes"])}
+BINARY = {"sick": TargetSpec(type="binary", classes=["no", "yes"])}
 IMAGE = pa.struct([(name, pa.string()) for name in ("modality", "dataset", "path", "image_id")])
 
 
@@ -39,7 +39,7 @@ def write_samples(
     images: Sequence[Sequence[dict[str, str]]],
     splits: Sequence[str],
     labels: Mapping[str, Sequence[Any]],
-    targets: Mapping[str, Target],
+    targets: Mapping[str, TargetSpec],
     fusion: str = "pooled",
     more: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -87,12 +87,12 @@ def planted(count: int, taps: int = 4, width: int = 6, seed: int = 0) -> tuple[n
     return cls_NVLD, patch_mean_NVD, hidden_N
 
 
-def train_settings(targets: Mapping[str, Target] = BINARY, **changes: Any) -> TrainSettings:
+def train_settings(targets: Mapping[str, TargetSpec] = BINARY, **changes: Any) -> TrainSettings:
     kind = "regression" if all(target.type == "value" for target in targets.values()) else "classification"
     return TrainSettings(**{"kind": kind, "targets": targets, "modalities": ["Fundus"], **changes})
 
 
-def predict_settings(targets: Mapping[str, Target] = BINARY, **changes: Any) -> PredictSettings:
+def predict_settings(targets: Mapping[str, TargetSpec] = BINARY, **changes: Any) -> PredictSettings:
     kind = "regression" if all(target.type == "value" for target in targets.values()) else "classification"
     same = {"task": "t", "model": "m", "run": "seed0", "kind": kind, "targets": targets, "modalities": ["Fundus"]}
     return PredictSettings(**{**same, **changes})

@@ -9,14 +9,15 @@ import pyarrow as pa
 from PIL import Image
 
 from visionfm import artifacts
-from visionfm.config.references import DENSE_COLUMNS
-from visionfm.config.settings import ImportSettings
-from visionfm.config.settings_dense import DensePredictSettings, DenseSettings, DenseTarget, DenseTrainSettings, Reading
-from visionfm.data.dense import column_type, read_dense_samples
-from visionfm.decoders.dense_predict import Outputs, predict_dense
-from visionfm.decoders.dense_train import DenseFiles, train_dense
+from visionfm.data.columns import column_type, read_dense_samples
 from visionfm.encoders import importing
-from visionfm.features import dense
+from visionfm.encoders.settings import ImportSettings
+from visionfm.features import tokens as dense
+from visionfm.features.settings import DenseSettings, Reading
+from visionfm.project.references import DENSE_COLUMNS
+from visionfm.tasks.maps.predict import Outputs, predict_dense
+from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget, DenseTrainSettings
+from visionfm.tasks.maps.train import DenseFiles, train_dense
 
 SIZE_PX, WIDTH, HEIGHT = 64, 96, 80
 MASK = {"disc": DenseTarget(column="disc", classes=["background", "disc"], values=[[0], [255]])}

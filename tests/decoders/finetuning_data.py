@@ -10,13 +10,15 @@ from decoder_data import BINARY, splits_of, write_samples
 from PIL import Image
 
 from visionfm import artifacts
-from visionfm.config.settings import ExtractSettings, ImportSettings, Target, TrainSettings
-from visionfm.config.settings_finetuning import FinetuneSettings, ImagesOf
-from visionfm.data.transforms import VIEWS
-from visionfm.decoders.finetuning import Outputs, finetune
-from visionfm.decoders.train import train
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.features import extract
+from visionfm.features.settings import ExtractSettings
+from visionfm.images.transforms import VIEWS
+from visionfm.tasks.finetune import Outputs, finetune
+from visionfm.tasks.finetuning.settings import FinetuneSettings, ImagesOf
+from visionfm.tasks.settings import TargetSpec, TrainSettings
+from visionfm.tasks.train import train
 
 SIZE_PX, COUNT = 32, 40
 
@@ -52,7 +54,7 @@ class Project:
         self.hidden_N = np.random.default_rng(0).normal(size=COUNT)
         self.images = draw(folder / "images", self.hidden_N)
         self.roots = {"eyes": folder / "images"}
-        self.targets: Mapping[str, Target] = targets or BINARY
+        self.targets: Mapping[str, TargetSpec] = targets or BINARY
         labels = labels or {"sick": (self.hidden_N > 0) * 1.0}
         self.samples = self.folder / "samples.parquet"
         rows = [[image] for image in self.images]

@@ -9,15 +9,15 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from visionfm import artifacts
-from visionfm.config.settings import Target
-from visionfm.decoders.baselines import C_GRID
-from visionfm.decoders.heads import KnnHead
-from visionfm.decoders.predict import predict
-from visionfm.decoders.train import train
 from visionfm.errors import DataError
+from visionfm.tasks.predict import predict
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.train import train
+from visionfm.tasks.vectors.baselines import C_GRID
+from visionfm.tasks.vectors.heads import KnnHead
 
 COUNT = 200
-GRADES = {"grade": Target(type="multiclass", classes=["none", "some", "much"])}
+GRADES = {"grade": TargetSpec(type="multiclass", classes=["none", "some", "much"])}
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_baselines_learn_a_planted_sign_and_nothing_from_permuted_labels(task, b
 @pytest.mark.parametrize("baseline", ["knn", "logreg"])
 def test_multilabel_findings_with_unknown_labels_are_fitted_each_on_what_is_known(task, baseline):
     run, _, _, hidden_N = task
-    targets = {"signs": Target(type="multilabel", classes=["drusen", "fluid"])}
+    targets = {"signs": TargetSpec(type="multilabel", classes=["drusen", "fluid"])}
     signs = [[float(v > 0), None if n % 5 == 0 else float(v < 0)] for n, v in enumerate(hidden_N)]
     _, tried, found = run(baseline, {"signs": signs}, targets)
     assert set(tried["class"]) == {"drusen", "fluid"} and tried.best.sum() == 2

@@ -9,20 +9,20 @@ from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from visionfm.config.settings import Target
-from visionfm.decoders.classification import Classification
-from visionfm.decoders.recipes import PUBLISHED_MULTI, SOUND
+from visionfm.tasks.classification.fit import Classification
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, SOUND
 
 DISEASES = ("dr", "glaucoma", "amd", "cataract", "hypertensive_retinopathy", "rvo", "myopia", "rd")
 PUBLISHED = {
-    "dr_grade": Target(type="multiclass", classes=list("01234"), weight=5),
+    "dr_grade": TargetSpec(type="multiclass", classes=list("01234"), weight=5),
     **{
-        name: Target(type="binary", classes=["no", "yes"], weight=5 if name == "hypertensive_retinopathy" else 1)
+        name: TargetSpec(type="binary", classes=["no", "yes"], weight=5 if name == "hypertensive_retinopathy" else 1)
         for name in DISEASES
     },
 }
-GRADE = {"grade": Target(type="multiclass", classes=list("abc"))}
-SIGNS = {"signs": Target(type="multilabel", classes=["drusen", "fluid"])}
+GRADE = {"grade": TargetSpec(type="multiclass", classes=list("abc"))}
+SIGNS = {"signs": TargetSpec(type="multilabel", classes=["drusen", "fluid"])}
 
 
 def published_truth(count=64):
@@ -94,7 +94,7 @@ def test_published_f1_is_that_of_scikit_learn():
 def test_published_single_binary_f1_is_over_both_classes():
     truth_N = np.array([0, 0, 1, 1, 1, 0], dtype=float)
     outputs_N = np.array([-1, 1, 1, 1, -1, -1.0])
-    targets = {"sick": Target(type="binary", classes=["no", "yes"])}
+    targets = {"sick": TargetSpec(type="binary", classes=["no", "yes"])}
     kind = Classification(targets, PUBLISHED_MULTI, truth_N[:, None], single=True)
     _, score = kind.score(torch.tensor(outputs_N[:, None]).float(), torch.tensor(truth_N[:, None]).float())
     assert score == pytest.approx(f1_score(truth_N, outputs_N > 0, average="macro"))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from visionfm.decoders.dense_heads import HEADS, LightHead, LinearSegHead, UnetrHead, head_of_file, local_contrast
-from visionfm.decoders.dense_losses import balanced_weights, dice_focal, point_loss
-from visionfm.decoders.segmentation import best_threshold
 from visionfm.errors import DataError
+from visionfm.tasks.maps.heads import HEADS, LightHead, LinearSegHead, UnetrHead, head_of_file, local_contrast
+from visionfm.tasks.maps.losses import balanced_weights, dice_focal, point_loss
+from visionfm.tasks.segmentation.fit import best_threshold
 
 
 @pytest.fixture

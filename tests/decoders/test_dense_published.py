@@ -13,12 +13,13 @@ from dense_project import DenseProject, write_encoder
 from PIL import Image
 
 from visionfm import artifacts, cli
-from visionfm.artifact_archive import Archive
-from visionfm.config.settings_dense import DensePredictSettings, DenseTarget, Reading
-from visionfm.decoders.dense_decoder import kind_of, load_published
+from visionfm.artifacts.archive import Archive
 from visionfm.errors import DataError
-from visionfm.features.dense import encoder_facts, identity_of
-from visionfm.features.dense_cache import write_dense
+from visionfm.features.settings import Reading
+from visionfm.features.token_cache import write_dense
+from visionfm.features.tokens import encoder_facts, identity_of
+from visionfm.tasks.maps.decoder import kind_of, load_published
+from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 
 CLASSES = DenseTarget(column="mask", classes=["none", "one", "two"], values=[[0], [7], [255]])
 SETTINGS = {"kind": "segmentation", "targets": {"lesion": CLASSES.model_dump()}, "size": 64, "modalities": ["Fundus"]}

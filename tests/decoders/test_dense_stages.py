@@ -11,11 +11,11 @@ from dense_project import HEIGHT, MASK, WIDTH, DenseProject, write_encoder
 from PIL import Image
 
 from visionfm import artifacts, cli
-from visionfm.artifact_archive import Archive
-from visionfm.data.masks import read_mask
-from visionfm.decoders import dense_training
-from visionfm.decoders.segmentation import THRESHOLDS
+from visionfm.artifacts.archive import Archive
 from visionfm.errors import DataError, Stopped, UsageError
+from visionfm.images.masks import read_mask
+from visionfm.tasks.maps import training as dense_training
+from visionfm.tasks.segmentation.fit import THRESHOLDS
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,16 @@ from decoder_data import predict_settings
 from finetuning_data import COUNT, Project, draw, tensors
 
 from visionfm import artifacts
-from visionfm.config.schema_finetuning import Lora, Trainable
-from visionfm.config.settings import ExtractSettings, Target
-from visionfm.decoders import finetuning_loop as loop
-from visionfm.decoders.predict import predict
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import DataError, Stopped
 from visionfm.features import extract
+from visionfm.features.settings import ExtractSettings
+from visionfm.tasks.finetuning import training as loop
+from visionfm.tasks.finetuning.block import Lora, Trainable
+from visionfm.tasks.predict import predict
+from visionfm.tasks.settings import TargetSpec
 
-GRADES = {"grade": Target(type="multiclass", classes=["none", "some", "much"])}
+GRADES = {"grade": TargetSpec(type="multiclass", classes=["none", "some", "much"])}
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_merged_adapters_compute_what_the_adapters_computed(project, monkeypatch
 
 def test_values_are_fine_tuned_in_their_unit(tmp_path):
     hidden_N = np.random.default_rng(0).normal(size=COUNT)
-    targets = {"iop": Target(type="value", unit="mmHg")}
+    targets = {"iop": TargetSpec(type="value", unit="mmHg")}
     project = Project(tmp_path, {"iop": 16 + 3 * hidden_N}, targets)
     outputs = project.run(epochs=1)
     assert tensors(outputs.decoder)["targets.mean"] == pytest.approx(16, abs=2)

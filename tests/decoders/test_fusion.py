@@ -4,9 +4,9 @@ import pytest
 import torch
 from decoder_data import BINARY
 
-from visionfm.decoders.decoder import Decoder, Spec
-from visionfm.decoders.fusion import FUSIONS, Concat, Mean
-from visionfm.decoders.training import drop_modalities
+from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.fusion import FUSIONS, Concat, Mean
+from visionfm.tasks.vectors.training import drop_modalities
 
 WIDTHS = [6, 4, 8]
 FUSED = ["concat", "mean", "attention"]

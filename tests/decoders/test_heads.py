@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from visionfm.decoders.heads import ClsHead, LinearHead, RegHead
+from visionfm.tasks.vectors.heads import ClsHead, LinearHead, RegHead
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 

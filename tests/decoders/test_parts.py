@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from decoder_data import image, train_settings, write_samples
 
-from visionfm.config.settings import Target
-from visionfm.decoders.parts import part_of
-from visionfm.decoders.samples import read_samples
-from visionfm.decoders.train import training_samples
 from visionfm.errors import DataError
+from visionfm.tasks.samples import read_samples
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.train import training_samples
+from visionfm.tasks.vectors.label_efficiency import part_of
 
-GRADES = {"grade": Target(type="multiclass", classes=["none", "some", "much"])}
+GRADES = {"grade": TargetSpec(type="multiclass", classes=["none", "some", "much"])}
 COUNT = 240
 
 
@@ -75,7 +75,7 @@ def test_more_shots_than_subjects_of_a_class_are_an_error(samples):
 
 
 def test_a_class_of_another_target_that_the_part_lacks_is_an_error(tmp_path):
-    targets = {**GRADES, "rare": Target(type="binary", classes=["no", "yes"])}
+    targets = {**GRADES, "rare": TargetSpec(type="binary", classes=["no", "yes"])}
     labels = {"grade": [float(n % 3) for n in range(90)], "rare": [float(n == 50) for n in range(90)]}
     splits = ["train"] * 60 + ["validation"] * 30
     table = write_samples(tmp_path / "s.parquet", [[image(n)] for n in range(90)], splits, labels, targets)
@@ -87,7 +87,7 @@ def test_a_class_of_another_target_that_the_part_lacks_is_an_error(tmp_path):
 
 def test_values_are_stratified_by_fifths_and_findings_by_finding(tmp_path):
     rng = np.random.default_rng(0)
-    targets = {"iop": Target(type="value"), "signs": Target(type="multilabel", classes=["a", "b"])}
+    targets = {"iop": TargetSpec(type="value"), "signs": TargetSpec(type="multilabel", classes=["a", "b"])}
     values = rng.normal(size=100)
     signs = [[float(n % 2), float(n % 3 == 0)] for n in range(100)]
     splits = ["train"] * 80 + ["validation"] * 20

@@ -17,12 +17,9 @@ from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
 
 from visionfm import artifacts
-from visionfm.config.settings import PredictSettings, Target, TrainSettings
-from visionfm.decoders import training as loop
-from visionfm.decoders.fusion import Visits
-from visionfm.decoders.heads import ForecastHead, sinusoid
-from visionfm.decoders.predict import predict
-from visionfm.decoders.progression import (
+from visionfm.errors import DataError, Stopped
+from visionfm.tasks.predict import predict
+from visionfm.tasks.progression.fit import (
     Cox,
     Hazard,
     breslow,
@@ -31,9 +28,12 @@ from visionfm.decoders.progression import (
     life_table,
     partial_likelihood,
 )
-from visionfm.decoders.train import train
-from visionfm.decoders.training import drop_modalities
-from visionfm.errors import DataError, Stopped
+from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.train import train
+from visionfm.tasks.vectors import training as loop
+from visionfm.tasks.vectors.fusion import Visits
+from visionfm.tasks.vectors.heads import ForecastHead, sinusoid
+from visionfm.tasks.vectors.training import drop_modalities
 
 EDGES = [365.0, 730.0, 1095.0, 1460.0]
 COUNT = 800
@@ -41,8 +41,8 @@ COUNT = 800
 
 def target(form):
     if form == "published":
-        return {"worse": Target(type="binary", classes=["stable", "progressed"])}
-    return {"worse": Target(type="event", form=form, intervals=EDGES, horizons=[730.0])}
+        return {"worse": TargetSpec(type="binary", classes=["stable", "progressed"])}
+    return {"worse": TargetSpec(type="event", form=form, intervals=EDGES, horizons=[730.0])}
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_partial_likelihood_is_largest_where_scikit_survival_says(ties):
 def test_partial_likelihood_in_pieces_is_that_of_the_whole(monkeypatch):
     risk, event, days = (torch.tensor(values) for values in cohort(ties=True))
     whole = partial_likelihood(risk, event, days)
-    monkeypatch.setattr("visionfm.decoders.progression.PAIRS", 1000)
+    monkeypatch.setattr("visionfm.tasks.progression.fit.PAIRS", 1000)
     assert torch.allclose(partial_likelihood(risk, event, days), whole)
 
 

@@ -10,17 +10,18 @@ from decoder_data import image, planted, predict_settings, splits_of, train_sett
 from torch.nn import functional
 
 from visionfm import artifacts, cli
-from visionfm.config.settings import ImportSettings, Target
-from visionfm.decoders.heads import ClsHead
-from visionfm.decoders.predict import predict
-from visionfm.decoders.recipes import choose
-from visionfm.decoders.train import train
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
+from visionfm.tasks.predict import predict
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.train import train
+from visionfm.tasks.vectors.heads import ClsHead
+from visionfm.tasks.vectors.recipes import choose
 
-GRADES = {"grade": Target(type="multiclass", classes=["none", "some", "much"])}
+GRADES = {"grade": TargetSpec(type="multiclass", classes=["none", "some", "much"])}
 COUNT = 60
 
 
@@ -62,7 +63,7 @@ def test_training_on_cached_views_takes_the_published_steps(tmp_path):
     files = {"eyes": [write_cache(tmp_path / "c.h5", cls_NVLD[:, :1], patch_mean_NVD[:, :1], ["identity"])]}
     labels = {"grade": np.digitize(hidden_N, [-0.4, 0.4]).astype(float)}
     table = write_samples(tmp_path / "s.parquet", [[image(n)] for n in range(COUNT)], splits_of(COUNT), labels, GRADES)
-    from visionfm.decoders import heads
+    from visionfm.tasks.vectors import heads
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "DROPOUT", 0.0)
@@ -89,7 +90,7 @@ def test_training_on_cached_views_takes_the_published_steps(tmp_path):
 
 
 def _seed(*what):
-    from visionfm.randomness import derived_seed
+    from visionfm.runtime.randomness import derived_seed
 
     return derived_seed(0, *what)
 
@@ -161,7 +162,7 @@ def test_a_decoder_of_this_project_scores_images_as_its_task_does(embedded, tmp_
 
 
 def test_other_classes_than_the_file_has_and_other_features_are_errors(embedded, tmp_path):
-    from visionfm.decoders.predict_images import predict_images
+    from visionfm.tasks.vectors.any_images import predict_images
 
     published(tmp_path / "d.pth", 3)
     with pytest.raises(UsageError, match="--classes does not fit"):

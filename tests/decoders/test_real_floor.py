@@ -14,10 +14,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from visionfm import artifacts
-from visionfm.data.transforms import VIEWS, flip
-from visionfm.decoders.predict import predict
-from visionfm.decoders.train import train
 from visionfm.encoders.checkpoints import read_checkpoint
+from visionfm.images.transforms import VIEWS, flip
+from visionfm.tasks.predict import predict
+from visionfm.tasks.train import train
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 GOLDEN = SHARED / "golden" / "visionfm_vit_tiny_teacher.pth"

@@ -3,10 +3,10 @@
 import pytest
 from decoder_data import BINARY, train_settings
 
-from visionfm.config.settings import Target
-from visionfm.decoders.recipes import choose
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.vectors.recipes import choose
 
-VALUE = {"iop": Target(type="value")}
+VALUE = {"iop": TargetSpec(type="value")}
 
 
 def test_published_recipes_have_the_published_numbers():

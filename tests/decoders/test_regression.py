@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from visionfm.config.settings import Target
-from visionfm.decoders.recipes import PUBLISHED_REGRESSION, SOUND
-from visionfm.decoders.regression import Regression, fit_targets
 from visionfm.errors import DataError
+from visionfm.tasks.regression.fit import Regression, fit_targets
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.vectors.recipes import PUBLISHED_REGRESSION, SOUND
 
-TARGETS = {"iop": Target(type="value", unit="mmHg"), "axial": Target(type="value", unit="mm", weight=3)}
+TARGETS = {"iop": TargetSpec(type="value", unit="mmHg"), "axial": TargetSpec(type="value", unit="mm", weight=3)}
 NAMES = list(TARGETS)
 
 
@@ -38,7 +38,7 @@ def test_standardisation_uses_known_training_values_and_is_undone_in_predictions
 
 def test_published_loss_is_smooth_l1_of_raw_targets():
     truth_NT = np.nan_to_num(truth(), nan=24)
-    targets = {name: Target(type="value") for name in NAMES}
+    targets = {name: TargetSpec(type="value") for name in NAMES}
     outputs_NK = torch.randn(40, 2) + 15
     found = kind_of(PUBLISHED_REGRESSION, truth_NT, targets).loss(outputs_NK, torch.tensor(truth_NT).float())
     assert float(found) == pytest.approx(float(functional.smooth_l1_loss(outputs_NK, torch.tensor(truth_NT).float())))

@@ -21,15 +21,15 @@ from decoder_data import (
 from sklearn.metrics import r2_score, roc_auc_score
 
 from visionfm import artifacts, cli
-from visionfm.config.settings import Target
-from visionfm.decoders import training as loop
-from visionfm.decoders.heads import ClsHead
-from visionfm.decoders.predict import predict, subsets
-from visionfm.decoders.train import train
 from visionfm.errors import DataError, Stopped, UsageError
+from visionfm.tasks.predict import predict, subsets
+from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.train import train
+from visionfm.tasks.vectors import training as loop
+from visionfm.tasks.vectors.heads import ClsHead
 
 COUNT = 200
-VALUE = {"iop": Target(type="value", unit="mmHg")}
+VALUE = {"iop": TargetSpec(type="value", unit="mmHg")}
 
 
 @pytest.fixture
@@ -284,8 +284,8 @@ def test_pooled_modalities_are_standardised_each_by_its_own(task):
 def test_multilabel_has_a_row_a_class_and_multiclass_a_score_a_class(task):
     folder, _, _, images, hidden_N = task
     targets = {
-        "grade": Target(type="multiclass", classes=["none", "some", "much"]),
-        "signs": Target(type="multilabel", classes=["drusen", "fluid"]),
+        "grade": TargetSpec(type="multiclass", classes=["none", "some", "much"]),
+        "signs": TargetSpec(type="multilabel", classes=["drusen", "fluid"]),
     }
     grade = np.digitize(hidden_N, [-0.4, 0.4]).astype(float)
     signs = [
@@ -314,7 +314,7 @@ def test_flips_average_the_four_views(task):
 
 @pytest.mark.parametrize("scalar", [np.float64(0.5), 0.5], ids=["numpy scalar", "float"])
 def test_published_decoder_file_predicts_what_its_network_says(task, scalar):
-    targets = {"grade": Target(type="multiclass", classes=list("abc")), **BINARY}
+    targets = {"grade": TargetSpec(type="multiclass", classes=list("abc")), **BINARY}
     torch.manual_seed(0)
     head = ClsHead(24, 4)
     torch.nn.init.normal_(head.channel_bn.running_mean)

@@ -8,14 +8,14 @@ import torch
 from decoder_data import BINARY, planted
 
 from visionfm import artifacts
-from visionfm.decoders import streams as streams_of
-from visionfm.decoders.classification import Classification
-from visionfm.decoders.decoder import Decoder, Spec
-from visionfm.decoders.recipes import PUBLISHED_MULTI, PUBLISHED_SINGLE, SOUND
-from visionfm.decoders.resume import StateFile
-from visionfm.decoders.streams import Stream
-from visionfm.decoders.training import Batches, Training, outputs_of, reproducible
 from visionfm.errors import DataError, Stopped
+from visionfm.tasks.classification.fit import Classification
+from visionfm.tasks.resume import StateFile
+from visionfm.tasks.vectors import feature_arrays as streams_of
+from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.feature_arrays import Stream
+from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, PUBLISHED_SINGLE, SOUND
+from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
 
 RECIPES = {"sound": SOUND, "adamw": PUBLISHED_SINGLE, "sgd": PUBLISHED_MULTI}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from visionfm.config.settings import ImportSettings
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 

@@ -14,8 +14,8 @@ import torch
 from encoder_fakes import heads, prefixed, save, tensors
 
 from visionfm import artifacts
-from visionfm.config.settings import ImportSettings
 from visionfm.encoders import checksum, importing
+from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ConfigError, DataError, UsageError
 from visionfm.modalities import MODALITIES
 

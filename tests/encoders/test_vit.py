@@ -20,8 +20,8 @@ Import = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def golden_encoder(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from visionfm.config.settings import ImportSettings
     from visionfm.encoders.importing import import_encoder
+    from visionfm.encoders.settings import ImportSettings
 
     out = tmp_path_factory.mktemp("golden") / "encoder.safetensors"
     import_encoder(ImportSettings(modality="Fundus", weights=str(golden / "visionfm_vit_tiny_teacher.pth")), out)

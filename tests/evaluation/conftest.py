@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config import Config, Plan
-from visionfm.config.runs import read_run
+from visionfm.project.config import Config
+from visionfm.project.plan import Plan
+from visionfm.tasks.runs import read_run
 
 NASTY = "<script>alert('x')</script> $a_1 & \"b\""
 DISEASES = ["diabetic retinopathy", "glaucoma", NASTY, "never seen"]
@@ -246,7 +247,7 @@ class Fabricated:
 
     def evaluate(self, task: str, model: str) -> None:
         """Run the stage on the predictions, with few bootstrap draws."""
-        from visionfm.evaluation.evaluate import evaluate
+        from visionfm.tasks.evaluate import evaluate
 
         paths = [Path(self.plan.predictions(task, model, run)) for run in self.plan.runs(task)]
         settings = self.plan.evaluate_settings(task, model).model_copy(update={"draws": 40})

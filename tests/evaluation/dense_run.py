@@ -13,16 +13,17 @@ import pyarrow as pa
 from PIL import Image
 
 from visionfm import artifacts
-from visionfm.artifact_archive import writing
-from visionfm.config import Config, Plan
+from visionfm.artifacts.archive import writing
 from visionfm.data.audit import audit
-from visionfm.data.dense import read_dense_samples
+from visionfm.data.columns import read_dense_samples
 from visionfm.data.index import index
 from visionfm.data.labels import label
-from visionfm.data.masks import encode_mask
-from visionfm.evaluation.dense_metrics import score_sample, scores_type
-from visionfm.evaluation.evaluate import evaluate
-from visionfm.features.fuse import fuse
+from visionfm.images.masks import encode_mask
+from visionfm.metrics.masks_and_points import score_sample, scores_type
+from visionfm.project.config import Config
+from visionfm.project.plan import Plan
+from visionfm.tasks.evaluate import evaluate
+from visionfm.tasks.fuse import fuse
 
 ORIENTATIONS = (1, 1, 6, 8, 3, 1, 5, 2)
 COLUMNS = {"image": "image", "subject": "who", "split": "split", "mask": "mask", "mask2": "second", "fov": "fov",

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import binary_dilation, label
 from sklearn.metrics import roc_auc_score
 
-from visionfm.evaluation.dense_metrics import (
+from visionfm.metrics.masks_and_points import (
     MACRO,
     WITH_BACKGROUND,
     centre_line_dice,
@@ -15,7 +15,7 @@ from visionfm.evaluation.dense_metrics import (
     mask_scores,
     pixel_auroc,
 )
-from visionfm.evaluation.skeleton import skeleton
+from visionfm.metrics.thinning import skeleton
 
 CLASSES = ["background", "one", "two"]
 

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import EvaluateSettings, Target
 from visionfm.errors import ArtifactError
-from visionfm.evaluation.dense_metrics import scores_type
-from visionfm.evaluation.evaluate import evaluate
+from visionfm.metrics.masks_and_points import scores_type
+from visionfm.tasks.evaluate import evaluate
+from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 Row = dict[str, Any]
-VESSEL = {"vessel": Target(type="mask", classes=["background", "vessel"])}
-POINTS = {"disc": Target(type="point"), "fovea": Target(type="point")}
+VESSEL = {"vessel": TargetSpec(type="mask", classes=["background", "vessel"])}
+POINTS = {"disc": TargetSpec(type="point"), "fovea": TargetSpec(type="point")}
 
 
 def ids(n: int, run: str, target: str, split: str = "test") -> Row:

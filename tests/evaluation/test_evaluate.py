@@ -453,8 +453,8 @@ def spoiled(change: Callable[[Row], Row]) -> list[Row]:
     ],
 )
 def test_predictions_that_cannot_be_right_are_refused(tmp_path: Path, rows: list[Row], problem: str) -> None:
-    from visionfm.config.settings import EvaluateSettings
-    from visionfm.evaluation.evaluate import evaluate
+    from visionfm.tasks.evaluate import evaluate
+    from visionfm.tasks.settings import EvaluateSettings
 
     source = write(tmp_path / "p.parquet", rows)
     with pytest.raises(ArtifactError, match=problem):
@@ -463,8 +463,8 @@ def test_predictions_that_cannot_be_right_are_refused(tmp_path: Path, rows: list
 
 
 def test_predictions_of_another_task_and_a_run_given_twice_are_refused(tmp_path: Path) -> None:
-    from visionfm.config.settings import EvaluateSettings
-    from visionfm.evaluation.evaluate import evaluate
+    from visionfm.tasks.evaluate import evaluate
+    from visionfm.tasks.settings import EvaluateSettings
 
     chosen = EvaluateSettings.model_validate_json(settings({"dme": BINARY}))
     other = write(tmp_path / "p.parquet", binary_rows(samples()), task="glaucoma")

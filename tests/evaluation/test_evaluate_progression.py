@@ -7,15 +7,15 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import EvaluateSettings, Target
-from visionfm.evaluation import plots
-from visionfm.evaluation.evaluate import evaluate
-from visionfm.evaluation.panels_progression import calibration, followed, kaplan_meier, observed_by, risk_groups
-from visionfm.evaluation.report_data import TaskModel
-from visionfm.evaluation.report_progression import log_rank_says, panels_of, progression_view
+from visionfm.figures import svg as plots
+from visionfm.report.data import TaskModel
+from visionfm.tasks.evaluate import evaluate
+from visionfm.tasks.progression.figures import calibration, followed, kaplan_meier, observed_by, risk_groups
+from visionfm.tasks.progression.section import log_rank_says, panels_of, progression_view
+from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 EDGES = [300.0, 600.0, 900.0]
-TARGET = Target(type="event", form="cox", intervals=EDGES, horizons=[300.0, 900.0])
+TARGET = TargetSpec(type="event", form="cox", intervals=EDGES, horizons=[300.0, 900.0])
 
 
 def rows(count=120, events=None, same_risk=False, seed=0, followed_days=1800):

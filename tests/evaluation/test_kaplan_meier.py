@@ -5,7 +5,7 @@ import pytest
 from lifelines import KaplanMeierFitter
 from lifelines.statistics import multivariate_logrank_test
 
-from visionfm.evaluation.kaplan_meier import curve, free_of_event, log_rank
+from visionfm.metrics.kaplan_meier import curve, free_of_event, log_rank
 
 
 def cohort(count=120, seed=0):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from visionfm.evaluation.metrics import Binary, Multiclass, Regression
+from visionfm.metrics.weighted import Binary, Multiclass, Regression
 
 EXACT = 1e-12
 GRADES = 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionfm.evaluation import overlays as o
+from visionfm.figures import overlays as o
 
 GREY = np.full((6, 8, 3), 100, np.uint8)
 

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from visionfm.evaluation import panels, panels_values, plots
+from visionfm.figures import svg as plots
+from visionfm.tasks.classification import figures as panels
+from visionfm.tasks.regression import figures as panels_values
 
 NASTY = ["<script>alert(1)</script>", "_hidden", '$x_1$ & "y"', "\u767d\u5185\u969c \x07"]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import ReportSettings
 from visionfm.errors import ArtifactError
-from visionfm.evaluation import report as stage
-from visionfm.evaluation import report_data, report_words
-from visionfm.evaluation.report_datasets import caption
-from visionfm.evaluation.report_tables import pivot
+from visionfm.report import data as report_data
+from visionfm.report import stage
+from visionfm.report import words as report_words
+from visionfm.report.sections.datasets import caption
+from visionfm.report.settings import ReportSettings
+from visionfm.report.tables import pivot
 
 OUT, METRICS, FIGURES = (
     Path("results/report/index.html"),
@@ -81,7 +82,7 @@ def made(tmp_path_factory, request):
 def plain_figures(monkeypatch):
     """Replace the drawing of figures, which takes seconds, where a test is not about them."""
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>'
-    monkeypatch.setattr("visionfm.evaluation.plots.single", lambda panel: svg)
+    monkeypatch.setattr("visionfm.figures.svg.single", lambda panel: svg)
 
 
 def words(page: str) -> str:
@@ -258,7 +259,7 @@ def test_an_unchanged_report_is_recalled_without_drawing_even_when_its_files_wer
     run = fabricated(samples=30)
     page = run_stage(run)
     shutil.rmtree("results/report")
-    monkeypatch.setattr("visionfm.evaluation.plots.single", lambda panel: pytest.fail("drew again"))
+    monkeypatch.setattr("visionfm.figures.svg.single", lambda panel: pytest.fail("drew again"))
     with caplog.at_level(logging.INFO, "visionfm"):
         assert run_stage(run) == page
     assert METRICS.is_file()

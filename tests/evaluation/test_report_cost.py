@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from visionfm.cli import main
-from visionfm.evaluation import report_cost
+from visionfm.report import cost as report_cost
 
 HEAD = "s\th:m:s\tmax_rss\tcpu_time\tresources\n"
 RUN_ID = "0f4d2c1e-aaaa-bbbb-cccc-0123456789ab"

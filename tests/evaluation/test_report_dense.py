@@ -10,11 +10,11 @@ import pytest
 from dense_run import DenseRun
 from PIL import Image
 
-from visionfm.config.settings import ReportSettings
-from visionfm.evaluation import overlays as o
-from visionfm.evaluation import report_data
-from visionfm.evaluation.report import report
-from visionfm.evaluation.report_dense import chosen, dense_view
+from visionfm.figures import overlays as o
+from visionfm.report import data as report_data
+from visionfm.report.sections.cases import chosen, dense_view
+from visionfm.report.settings import ReportSettings
+from visionfm.report.stage import report
 
 REPORT = Path("results/report")
 OUT, METRICS, FIGURES = REPORT / "index.html", REPORT / "metrics.parquet", REPORT / "figures"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from visionfm.evaluation import report_data
-from visionfm.evaluation.report_efficiency import efficiency_view
+from visionfm.report import data as report_data
+from visionfm.report.sections.efficiency import efficiency_view
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_curve_says_in_words_what_it_shows(results):
 
 
 def test_baselines_stand_beside_the_head_with_intervals(results):
-    from visionfm.evaluation.report_tables import metric_tables
+    from visionfm.report.tables import metric_tables
 
     result = next(r for r in results.results if r.task == "grading")
     tables = dict(metric_tables(result, ["seed0", "seed1"], ["knn", "logreg"]))

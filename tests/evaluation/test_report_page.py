@@ -137,8 +137,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def report_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("VISIONFM_PAGE"):
         return Path(given).resolve()
-    from visionfm.config.settings import ReportSettings
-    from visionfm.evaluation.report import report
+    from visionfm.report.settings import ReportSettings
+    from visionfm.report.stage import report
 
     with contextlib.chdir(tmp_path_factory.mktemp("page")):
         run = request.getfixturevalue("fabricate_at")()

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from visionfm.config import Plan, load_config
 from visionfm.data.index import index
 from visionfm.data.labels import label
 from visionfm.encoders import architectures
-from visionfm.evaluation.pretraining_pictures import components, nearest_visible, scaled, tokens_and_attention
-from visionfm.evaluation.report import report
 from visionfm.pretraining import pretrain as stage
+from visionfm.project.loading import load_config
+from visionfm.project.plan import Plan
+from visionfm.report.sections.pretraining_pictures import components, nearest_visible, scaled, tokens_and_attention
+from visionfm.report.stage import report
 
 CONFIG = """
 encoders:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from visionfm.evaluation.report_view import _not_moved
+from visionfm.report.page import _not_moved
 
 
 def results(mode: str, best: int) -> Any:

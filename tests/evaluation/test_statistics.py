@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from visionfm.evaluation.metrics import Binary, Regression
-from visionfm.evaluation.statistics import few_subjects_interval, interval, subject_draws, youden_threshold
+from visionfm.metrics.bootstrap import few_subjects_interval, interval, subject_draws, youden_threshold
+from visionfm.metrics.weighted import Binary, Regression
 
 SUBJECTS = ["b", "a", "c", "a", "b", "d", "e", "a"]
 

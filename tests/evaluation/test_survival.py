@@ -12,7 +12,7 @@ from sksurv.metrics import (
 )
 from sksurv.util import Surv
 
-from visionfm.evaluation.survival import AtTime, Whole
+from visionfm.metrics.survival import AtTime, Whole
 
 TIMES = np.array([200.0, 500.0, 900.0, 1300.0])
 

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from small_project import Project
 
-from visionfm.config.settings_dense import DenseSettings
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import ArtifactError, Stopped
-from visionfm.features import dense, dense_parts
-from visionfm.features.dense_cache import DenseStore, read_dense
+from visionfm.features import token_parts as dense_parts
+from visionfm.features import tokens as dense
+from visionfm.features.settings import DenseSettings
+from visionfm.features.token_cache import DenseStore, read_dense
 
 VIEWS = ["identity", "h", "v", "hv"]
 

@@ -7,15 +7,15 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import FuseSettings, TargetSettings
-from visionfm.data.dense import column_type, read_dense_samples
+from visionfm.data.columns import column_type, read_dense_samples
 from visionfm.errors import DataError
-from visionfm.features.fuse import fuse
+from visionfm.tasks.fuse import fuse
+from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
 Row = dict[str, Any]
 OUT, TRAIN = Path("results/tasks/t/m/samples.parquet"), Path("results/tasks/t/m/train.parquet")
-VESSEL = {"vessel": TargetSettings(type="mask", column="vessel", classes=["background", "vessel"], values=[[0], [255]])}
-POINTS = {name: TargetSettings(type="point", column=name) for name in ("disc", "fovea")}
+VESSEL = {"vessel": LabelledTarget(type="mask", column="vessel", classes=["background", "vessel"], values=[[0], [255]])}
+POINTS = {name: LabelledTarget(type="point", column=name) for name in ("disc", "fovea")}
 IDS = ("path", "image_id", "subject_id", "eye", "visit", "split")
 SHAPE = {"width": 8, "height": 6, "orientation": 1}
 
@@ -33,7 +33,7 @@ def rows(count: int = 8, **changes: Any) -> list[Row]:
     ]
 
 
-def run(data: dict[str, list[Row]], targets: dict[str, TargetSettings], **settings: Any) -> list[Row]:
+def run(data: dict[str, list[Row]], targets: dict[str, LabelledTarget], **settings: Any) -> list[Row]:
     labels = {}
     for name, table in data.items():
         text = pa.string()
@@ -64,7 +64,7 @@ def test_a_sample_is_an_image_with_its_mask(results: Path) -> None:
 
 
 def test_points_are_named_as_the_task_names_them(results: Path) -> None:
-    targets = {"nerve": TargetSettings(type="point", column="disc"), "fovea": POINTS["fovea"]}
+    targets = {"nerve": LabelledTarget(type="point", column="disc"), "fovea": POINTS["fovea"]}
     table = rows()
     table[0]["points"] = {"disc": [1.0, 2.0], "fovea": [3.0, 4.0], "other": None}
     run({"d": table}, targets)

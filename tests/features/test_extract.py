@@ -43,9 +43,9 @@ def test_the_cache_holds_four_blocks_and_the_patch_mean_of_each_image_in_path_or
 def test_rows_are_what_the_encoder_says_of_the_flipped_images(project: Project) -> None:
     import torch
 
-    from visionfm.data.images import decode
-    from visionfm.data.transforms import resize_square
     from visionfm.encoders.vit import load_encoder
+    from visionfm.images.reading import decode
+    from visionfm.images.transforms import resize_square
 
     project.extract(views=FOUR_VIEWS, dtype="float32", exact_decode=True)
     cache = read_cache(project.out)
@@ -282,8 +282,8 @@ def test_golden_features_survive_the_cache(new_project: NewProject, tmp_path: Pa
     from PIL import Image
     from test_reference import SHARED, golden_weights
 
-    from visionfm.config.settings import ImportSettings
     from visionfm.encoders.importing import import_encoder
+    from visionfm.encoders.settings import ImportSettings
 
     golden_weights()  # skips where there are none
     golden = np.load(SHARED / "golden" / "features_vit_tiny.npz")

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import FuseSettings, TargetSettings
 from visionfm.errors import DataError, UsageError
-from visionfm.features.fuse import fuse
+from visionfm.tasks.fuse import fuse
+from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
 Row = dict[str, Any]
-DX = {"dx": TargetSettings(type="binary", column="dx", classes=["negative", "positive"], values=[[0], [1]])}
+DX = {"dx": LabelledTarget(type="binary", column="dx", classes=["negative", "positive"], values=[[0], [1]])}
 OUT, TRAIN = Path("results/tasks/t/m/samples.parquet"), Path("results/tasks/t/m/train.parquet")
 
 
@@ -112,8 +112,8 @@ def test_targets_of_several_kinds_stand_side_by_side(results: Path) -> None:
     table = [{**one, "iop": 10.0 + i, "b": str(i % 2)} for i, one in enumerate(rows())]
     targets = {
         **DX,
-        "signs": TargetSettings(type="multilabel", column="signs", classes=["dx", "b"]),
-        "pressure": TargetSettings(type="value", column="iop", unit="mmHg"),
+        "signs": LabelledTarget(type="multilabel", column="signs", classes=["dx", "b"]),
+        "pressure": LabelledTarget(type="value", column="iop", unit="mmHg"),
     }
     read = run({"f": table}, targets=targets)
     assert (read[1]["dx"], read[1]["signs"], read[1]["pressure"]) == (0.0, [0.0, 0.0], 10.0)

@@ -8,11 +8,11 @@ import pytest
 from test_fuse import OUT, TRAIN
 
 from visionfm import artifacts
-from visionfm.config.settings import FuseSettings, TargetSettings
 from visionfm.errors import DataError
-from visionfm.features.fuse import fuse
+from visionfm.tasks.fuse import fuse
+from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
-WORSE = {"worse": TargetSettings(type="binary", column="event", classes=["stable", "progressed"], values=[[0], [1]])}
+WORSE = {"worse": LabelledTarget(type="binary", column="event", classes=["stable", "progressed"], values=[[0], [1]])}
 SPLITS = ("train", "train", "validation", "validation", "test")
 
 

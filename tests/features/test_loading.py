@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from small_project import write_images
 
-from visionfm.data.transforms import VIEWS
 from visionfm.errors import DataError
-from visionfm.features.loading import Batch, Reading, batches_of, decoded_batches, read_batch
+from visionfm.images.batches import Batch, Reading, batches_of, decoded_batches, read_batch
+from visionfm.images.transforms import VIEWS
 
 
 def reading_of(root: Path, rows: int = 4) -> Reading:

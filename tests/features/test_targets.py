@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionfm.config.settings import TargetSettings
 from visionfm.errors import DataError, Problems
-from visionfm.features.targets import absent_classes, encode, joined
+from visionfm.tasks.labels import absent_classes, encode, joined
+from visionfm.tasks.settings import LabelledTarget
 
 
-def target(kind: str, **keys: Any) -> TargetSettings:
-    return TargetSettings(type=kind, column="y", **keys)  # type: ignore[arg-type]
+def target(kind: str, **keys: Any) -> LabelledTarget:
+    return LabelledTarget(type=kind, column="y", **keys)  # type: ignore[arg-type]
 
 
-def encoded(wanted: TargetSettings, value: Any, **others: Any) -> tuple[Any, list[str]]:
+def encoded(wanted: LabelledTarget, value: Any, **others: Any) -> tuple[Any, list[str]]:
     problems = Problems(DataError, "x")
     return encode(wanted, {"y": value, **others}, "d/1.png", problems), list(problems)
 
@@ -47,7 +47,7 @@ VALUE = target("value", unknown=[-1])
     ],
 )
 def test_a_label_is_encoded_however_its_number_is_written(
-    wanted: TargetSettings, value: Any, index: float | None
+    wanted: LabelledTarget, value: Any, index: float | None
 ) -> None:
     assert encoded(wanted, value) == (index, [])
 
@@ -66,7 +66,7 @@ def test_a_label_is_encoded_however_its_number_is_written(
         (VALUE, "1e400", "expected a number, found '1e400'"),
     ],
 )
-def test_a_label_that_does_not_fit_is_a_named_mistake(wanted: TargetSettings, value: Any, message: str) -> None:
+def test_a_label_that_does_not_fit_is_a_named_mistake(wanted: LabelledTarget, value: Any, message: str) -> None:
     result, problems = encoded(wanted, value)
     assert result is None and len(problems) == 1 and message in problems[0]
 
@@ -85,7 +85,7 @@ def test_several_labels_at_once() -> None:
     assert problems == ["d/1.png: a: expected 0 or 1, found 2.0", "d/1.png: b: expected 0 or 1, found 'x'"]
 
 
-def join(wanted: TargetSettings, values: list[Any]) -> tuple[Any, list[str]]:
+def join(wanted: LabelledTarget, values: list[Any]) -> tuple[Any, list[str]]:
     problems = Problems(DataError, "x")
     return joined(wanted, values, "s1", problems), list(problems)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from visionfm.config.schema_base import Statistics
-from visionfm.config.settings import IndexSettings
-from visionfm.config.settings_images import ImageSetSettings, PackSettings
+from visionfm.config.base import Statistics
 from visionfm.data.index import index
+from visionfm.data.settings import IndexSettings
 from visionfm.pretraining.packs import pack
+from visionfm.pretraining.settings import ImageSetSettings, PackSettings
 from visionfm.pretraining.source import ImageSource, open_source
 
 GREY = Statistics(mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from visionfm.config.schema_pretraining import Pretrain, Recipe
+from visionfm.pretraining.block import Pretrain, Recipe
 
 
 def recipe(name: str = "published", **fields: Any) -> Recipe:

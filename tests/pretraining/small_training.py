@@ -11,11 +11,10 @@ from PIL import Image
 from pretraining_recipes import recipe
 
 from visionfm.cli import main
-from visionfm.config.schema_base import Statistics
-from visionfm.config.settings import IndexSettings
-from visionfm.config.settings_images import ImageSetSettings
-from visionfm.config.settings_pretraining import PretrainSettings
+from visionfm.config.base import Statistics
+from visionfm.data.settings import IndexSettings
 from visionfm.modalities import MODALITIES
+from visionfm.pretraining.settings import ImageSetSettings, PretrainSettings
 
 SMALL = {
     "epochs": 3,

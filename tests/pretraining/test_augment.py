@@ -9,8 +9,7 @@ from PIL import Image, ImageFilter
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as published
 
-from visionfm.config.schema_images import Augment
-from visionfm.data.images import decode
+from visionfm.images.reading import decode
 from visionfm.modalities import MODALITIES
 from visionfm.pretraining.augment import (
     Crop,
@@ -24,6 +23,7 @@ from visionfm.pretraining.augment import (
     side_needed_by,
     turned,
 )
+from visionfm.pretraining.block import Augment
 from visionfm.pretraining.boxes import Box, draw_box, lit_box, smallest_short, whole
 
 FUNDUS, OCT = (Kind.of(name, MODALITIES[name].mean) for name in ("Fundus", "OCT"))

@@ -8,12 +8,11 @@ import torch
 from image_sets import GREY, ImageSet, draw_image, source_of
 from pretraining_recipes import recipe as recipe_of
 
-from visionfm.config.schema_base import Statistics
-from visionfm.config.schema_images import Augment
-from visionfm.config.schema_pretraining import Recipe
-from visionfm.data.parallel import Pool, worker_pool
+from visionfm.config.base import Statistics
 from visionfm.errors import ConfigError, DataError
+from visionfm.images.parallel import Pool, worker_pool
 from visionfm.pretraining import reading
+from visionfm.pretraining.block import Augment, Recipe
 from visionfm.pretraining.crops import CropBatch, batches, check_sizes
 from visionfm.pretraining.source import ImageSource
 

@@ -10,13 +10,15 @@ from small_training import FUNDUS, Small
 
 from visionfm import artifacts
 from visionfm.cli import main
-from visionfm.config import Plan, parse_config
-from visionfm.config.schema_base import Statistics
-from visionfm.config.settings import ExtractSettings, IndexSettings
-from visionfm.config.settings_images import ImageSetSettings
+from visionfm.config.base import Statistics
+from visionfm.data.settings import IndexSettings
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import DataError
 from visionfm.features.cache import read_cache
+from visionfm.features.settings import ExtractSettings
+from visionfm.pretraining.settings import ImageSetSettings
+from visionfm.project.loading import parse_config
+from visionfm.project.plan import Plan
 
 OCT = Statistics(mean=[0.2, 0.2, 0.2], std=[0.1, 0.1, 0.1])
 

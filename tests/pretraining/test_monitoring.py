@@ -9,10 +9,10 @@ from small_training import FUNDUS, Small
 from test_networks import pair
 
 from visionfm import artifacts
-from visionfm.config.schema_pretraining import Knn
-from visionfm.config.settings_images import ImageSetSettings
 from visionfm.errors import DataError, UsageError
+from visionfm.pretraining.block import Knn
 from visionfm.pretraining.monitoring import Labelled, Monitor, knn_accuracy
+from visionfm.pretraining.settings import ImageSetSettings
 
 ROW = {"epoch": 1, "step": 5, "loss": 1.0, "loss_cls": 0.5, "loss_patch": 0.5, "agreement": 0.5, "knn": None}
 

@@ -11,13 +11,14 @@ import torch
 from small_training import Small
 
 from visionfm import artifacts
+from visionfm.artifacts.versions import VERSIONS
 from visionfm.cli import main
-from visionfm.config import Plan, parse_config
-from visionfm.config.settings_images import ImageSetSettings
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import ConfigError
+from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.step import Step
-from visionfm.versions import VERSIONS
+from visionfm.project.loading import parse_config
+from visionfm.project.plan import Plan
 
 
 @pytest.fixture(scope="module")

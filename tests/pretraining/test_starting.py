@@ -11,8 +11,8 @@ from small_training import Small
 
 from visionfm import artifacts
 from visionfm.cli import main
-from visionfm.config.settings import ImportSettings
 from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.encoders.vit import load_encoder
 from visionfm.pretraining.starting import start
 

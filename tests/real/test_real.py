@@ -18,10 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from visionfm import artifacts
-from visionfm.config.settings import PredictSettings, Target, TrainSettings
-from visionfm.decoders.predict import predict
-from visionfm.decoders.train import train
 from visionfm.features.cache import FeatureStore
+from visionfm.tasks.predict import predict
+from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.train import train
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FLOOR = 0.79  # any DR against none, logistic regression on the untrained tiny encoder's features, five folds
@@ -104,7 +104,7 @@ def test_the_sound_decoder_is_as_good_as_the_floor_in_five_folds(run: Path, tmp_
     table = artifacts.read_table(run / "results/tasks/any_dr/tiny/samples.parquet")
     truth_N = np.array(table["any_dr"].to_pylist())
     files = {"idrid": [run / "results/features/fundus/idrid.cls224.h5"]}
-    targets = {"any_dr": Target(type="binary", classes=["none", "any"])}
+    targets = {"any_dr": TargetSpec(type="binary", classes=["none", "any"])}
     scores_N = np.zeros(len(truth_N))
     generator = np.random.default_rng(0)
     for fold, (rest, test) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(truth_N, truth_N)):

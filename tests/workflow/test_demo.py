@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from visionfm import artifacts
-from visionfm.config.settings import PredictSettings, Target, TrainSettings
-from visionfm.decoders.predict import predict
-from visionfm.decoders.train import train
+from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.predict import predict
+from visionfm.tasks.train import train
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PERMUTATIONS = 20
@@ -81,7 +81,7 @@ def test_permuted_labels_give_chance(demo: Path, tmp_path: Path) -> None:
     files: dict[str, list[Path]] = {}
     for modality in ("fundus", "oct", "ffa"):
         files[modality] = list(demo.glob(f"results/features/{modality}/{modality}.cls*.h5"))
-    targets = {name: Target(**target) for name, target in json.loads(extra["targets"]).items()}
+    targets = {name: TargetSpec(**target) for name, target in json.loads(extra["targets"]).items()}
     modalities = json.loads(extra["modalities"])
     found = []
     for number in range(PERMUTATIONS):

@@ -18,10 +18,11 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from visionfm import artifacts
-from visionfm.config import Plan, load_config
-from visionfm.data.synthetic import write_dataset
-from visionfm.decoders.predict import predict
-from visionfm.decoders.train import train
+from visionfm.project.plan import Plan
+from visionfm.project.loading import load_config
+from visionfm.synthetic.dataset import write_dataset
+from visionfm.tasks.predict import predict
+from visionfm.tasks.train import train
 
 PEOPLE = 420  # a split
 PERMUTATIONS = 4

@@ -1,6 +1,6 @@
 """Whoever changes what a stage computes raises its version: the numbers of a small run are kept, by stage and version.
 
-After a change that is meant, raise the stage's number in `visionfm/versions.py`, and let this test write the file anew:
+After a change that is meant, raise the stage's number in `visionfm/artifacts/versions.py`, and let this test write the file anew:
 `VISIONFM_WRITE_NUMBERS=1 pytest tests/workflow/test_versions.py`.
 """
 
@@ -16,7 +16,7 @@ import pytest
 from rerun_project import Project
 
 from visionfm import artifacts
-from visionfm.versions import VERSIONS
+from visionfm.artifacts.versions import VERSIONS
 
 KEPT = Path(__file__).with_name("numbers.json")
 MACHINE = ("mtime_ns",)  # differ between machines

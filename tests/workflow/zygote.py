@@ -102,7 +102,7 @@ def _run(link: socket.socket) -> int:
 
 
 def _call(name: str, arguments: list[str]) -> int:
-    from visionfm.versions import VERSIONS
+    from visionfm.artifacts.versions import VERSIONS
 
     VERSIONS.update(json.loads(os.environ.get("RAISED_VERSIONS", "{}")))
     sys.argv = [name, *arguments]

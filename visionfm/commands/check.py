@@ -4,7 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from visionfm.config import Plan, load_config
+from visionfm.project.loading import load_config
+from visionfm.project.plan import Plan
 
 log = logging.getLogger("visionfm")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from visionfm import artifacts
 from visionfm.errors import DataError
-from visionfm.evaluation import report_cost
+from visionfm.report import cost as report_cost
 
 COLUMNS = ("rule", "jobs", "hours", "CPU-h asked", "CPU-h used", "GPU-h asked", "MB used", "MB asked", "images/s")
 

@@ -14,8 +14,8 @@ import subprocess
 import sys
 from typing import NoReturn
 
-from visionfm import devices
 from visionfm.errors import UsageError
+from visionfm.runtime import devices
 
 PORTS = 20_000  # from 29,500 on, so that two jobs on one node meet at different ports
 

@@ -8,16 +8,19 @@ images with different labels are reported.
 import argparse
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 from visionfm import artifacts
-from visionfm.config.settings import AuditSettings
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.data.settings import AuditSettings
 from visionfm.errors import DataError, Problems, UsageError
 
 SCHEMA = "visionfm/audit/1"
+
+
 log = logging.getLogger("visionfm")
 
 
@@ -57,17 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
     audit(by_dataset(args.images), by_dataset(args.labels), args.out, AuditSettings.model_validate_json(args.settings))
-
-
-def by_dataset(pairs: Iterable[str]) -> dict[str, list[Path]]:
-    """Return the files of each dataset from `DATASET=FILE` arguments."""
-    files: dict[str, list[Path]] = defaultdict(list)
-    for pair in pairs:
-        dataset, equals, path = pair.partition("=")
-        if not (dataset and equals and path):
-            raise UsageError("a file does not say whose it is", expected="DATASET=FILE", found=pair)
-        files[dataset].append(Path(path))
-    return dict(files)
 
 
 def _check_given(settings: AuditSettings, images: dict[str, list[Path]], labels: dict[str, list[Path]]) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.config.settings import IndexSettings
-from visionfm.data.images import inspect
-from visionfm.data.layouts import Listed, list_images
+from visionfm.data.layouts.folders import Listed, list_images
+from visionfm.data.settings import IndexSettings
 from visionfm.errors import ArtifactError, DataError, Problems
-from visionfm.progress import track
+from visionfm.images.reading import inspect
+from visionfm.runtime.progress import track
 
 SCHEMA = "visionfm/images/1"
 PARTIAL_EVERY_S = 60.0

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.config.settings import LabelSettings
 from visionfm.data import splits
-from visionfm.data.dense import column_type
-from visionfm.data.label_files import as_columns, read_labels, unreadable_labels
-from visionfm.data.label_progression import INTERVAL
-from visionfm.data.label_rows import EYES, LabelRow, Value
-from visionfm.data.layouts import check_root, label_files
-from visionfm.data.partner_files import dense_columns, has_partners, partner_digests, point_names
+from visionfm.data.columns import column_type
+from visionfm.data.layouts.folders import check_root, label_files
+from visionfm.data.layouts.forecasting import INTERVAL
+from visionfm.data.layouts.label_files import as_columns, read_labels, unreadable_labels
+from visionfm.data.layouts.partners import dense_columns, has_partners, partner_digests, point_names
+from visionfm.data.layouts.rows import EYES, LabelRow, Value
+from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 
 SCHEMA = "visionfm/labels/1"

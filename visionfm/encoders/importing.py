@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionfm import artifacts
-from visionfm.config.schema_base import Statistics
-from visionfm.config.settings import ImportSettings
+from visionfm.config.base import Statistics
 from visionfm.encoders.checksum import check_present, sha256_of
+from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ArtifactError, DataError, UsageError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from visionfm.data import pixels, transforms
-from visionfm.data.images import decode
 from visionfm.errors import DataError
+from visionfm.images import pixels, transforms
+from visionfm.images.reading import decode
 
 MAX_MEGAPIXELS = 200
 One = str | Path | Image.Image | np.ndarray | torch.Tensor

@@ -6,9 +6,9 @@ Invariant: where the file does not show what it was trained with, the config has
 from collections.abc import Mapping
 from typing import Any
 
-from visionfm.config.schema import Statistics
-from visionfm.config.settings import ImportSettings
+from visionfm.config.base import Statistics
 from visionfm.encoders import dialects
+from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ConfigError, DataError
 from visionfm.modalities import ANY, IMAGENET_MEAN, IMAGENET_STD, MODALITIES, RGB, canonical
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
-from visionfm.data.transforms import VIEWS
 from visionfm.errors import ArtifactError, Problems
+from visionfm.images.transforms import VIEWS
 
 SCHEMA = "visionfm/features/1"
 FEATURES = ("cls", "patch_mean", "both")

@@ -15,16 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.config.settings import ExtractSettings, ImportSettings
-from visionfm.data.images import ALLOWED_SUFFIXES, inspect
-from visionfm.data.layouts import list_images
-from visionfm.data.transforms import VIEWS
+from visionfm.data.layouts.folders import list_images
+from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ArtifactError, DataError, Problems, UsageError
 from visionfm.features import export
 from visionfm.features.cache import read_cache
 from visionfm.features.extract import IndexedImage, Source, extract, what_matters
+from visionfm.features.settings import ExtractSettings
+from visionfm.images.reading import ALLOWED_SUFFIXES, inspect
+from visionfm.images.transforms import VIEWS
 from visionfm.modalities import ANY, canonical
-from visionfm.progress import track
+from visionfm.runtime.progress import track
 
 ENCODER_SCHEMA = "visionfm/encoder/1"
 log = logging.getLogger("visionfm")

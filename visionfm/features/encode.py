@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.distributed import choose_device, this_process
 from visionfm.errors import DataError, Stopped
-from visionfm.features.loading import Batch, Reading, batches_of, decoded_batches
 from visionfm.features.rows import Rows
-from visionfm.interruption import StopFlag
-from visionfm.progress import track
+from visionfm.images.batches import Batch, Reading, batches_of, decoded_batches
+from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.processes import choose_device, this_process
+from visionfm.runtime.progress import track
 
 if TYPE_CHECKING:
     import torch
 
-    from visionfm.config.settings import ExtractSettings
     from visionfm.encoders.vit import Encoder, Precision
+    from visionfm.features.settings import ExtractSettings
 
 log = logging.getLogger("visionfm")
 PART_IMAGES, PART_S = 1024, 60.0

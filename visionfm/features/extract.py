@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm import artifacts
-from visionfm.config.settings import ExtractSettings
-from visionfm.config.settings_dense import DenseSettings
-from visionfm.data.transforms import VIEWS, transform_name
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.rows import PartFiles, RowBank, RowIdentity, write_cache
-from visionfm.interruption import stop_on_signal
+from visionfm.features.settings import DenseSettings, ExtractSettings
+from visionfm.images.transforms import VIEWS, transform_name
+from visionfm.runtime.interruption import stop_on_signal
 
 log = logging.getLogger("visionfm")
 LAST_BLOCKS = 4

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
+from visionfm.artifacts.versions import VERSIONS
 from visionfm.errors import ArtifactError
 from visionfm.features import cache
-from visionfm.versions import VERSIONS
 
 log = logging.getLogger("visionfm")
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # cls_NVLD, patch_mean_NVD

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from visionfm.config.schema_images import Augment
-from visionfm.data.pixels import Pixels
+from visionfm.images.pixels import Pixels
+from visionfm.pretraining.block import Augment
 from visionfm.pretraining.boxes import Box, draw_box, lit_box, scaled, smallest_short, whole
 
 SOLARIZE_ABOVE = 128

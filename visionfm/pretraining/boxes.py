@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visionfm.data.pixels import Pixels
+from visionfm.images.pixels import Pixels
 
 ATTEMPTS = 10
 CIRCLE_LOOK_PX = 256  # the circle is found on about this many rows and columns

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionfm import artifacts
-from visionfm.config.schema_base import Statistics
+from visionfm.config.base import Statistics
 from visionfm.errors import ArtifactError, DataError
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.config.schema_pretraining import Recipe
-from visionfm.data.parallel import Pool, in_order
-from visionfm.data.pixels import Pixels
 from visionfm.encoders.sizes import check_size
 from visionfm.errors import ConfigError
+from visionfm.images.parallel import Pool, in_order
+from visionfm.images.pixels import Pixels
 from visionfm.pretraining import augment
+from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.masking import Mask, draw_mask
 from visionfm.pretraining.order import Order, sample_rng
 from visionfm.pretraining.reading import Files, Item, read_pixels

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from visionfm.config.schema_pretraining import Recipe
+from visionfm.pretraining.block import Recipe
 
 INIT_STD = 0.02
 

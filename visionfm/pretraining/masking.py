@@ -8,7 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.config.schema_pretraining import Recipe
+from visionfm.pretraining.block import Recipe
 
 ATTEMPTS = 10  # at a block that fits; then the mask stays as it is
 LOG_ASPECT = math.log(1 / 0.3)  # a block's aspect ratio lies between 0.3 and 1/0.3

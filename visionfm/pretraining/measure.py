@@ -10,11 +10,11 @@ import logging
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.config.settings_images import MeasureSettings
-from visionfm.data.audit import by_dataset
+from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.pretraining import source as sources
 from visionfm.pretraining.measuring import measure
+from visionfm.pretraining.settings import MeasureSettings
 from visionfm.pretraining.source import ImageSource
 
 SCHEMA = "visionfm/statistics/1"

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visionfm.config.schema_base import Statistics
-from visionfm.data.parallel import Pool, in_order
-from visionfm.data.transforms import Interpolation, resize_square
+from visionfm.config.base import Statistics
 from visionfm.errors import DataError
+from visionfm.images.parallel import Pool, in_order
+from visionfm.images.transforms import Interpolation, resize_square
 from visionfm.pretraining.reading import Files, Item, read_pixels
 from visionfm.pretraining.source import ImageSource
-from visionfm.progress import track
+from visionfm.runtime.progress import track
 
 PIECE = 16  # images a task of a worker
 LEAST_STD = 1 / 255

@@ -15,13 +15,13 @@ import torch
 from torch.nn import functional
 
 from visionfm import artifacts
-from visionfm.config.schema_base import Statistics
-from visionfm.config.schema_pretraining import Knn
-from visionfm.config.settings_images import ImageSetSettings
-from visionfm.data.images import decode
-from visionfm.data.transforms import resize_square
+from visionfm.config.base import Statistics
 from visionfm.errors import DataError, UsageError
+from visionfm.images.reading import decode
+from visionfm.images.transforms import resize_square
+from visionfm.pretraining.block import Knn
 from visionfm.pretraining.networks import Backbone
+from visionfm.pretraining.settings import ImageSetSettings
 
 COLLAPSED_RANK, ENOUGH = 2.0, 32  # an effective rank below it, of so many CLS tokens at least, is a collapse
 KNN_BATCH = 64

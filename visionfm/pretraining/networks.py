@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from visionfm.config.schema_pretraining import Recipe
 from visionfm.encoders import architectures
 from visionfm.encoders.positions import resize_positions
 from visionfm.errors import DataError
+from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.head import INIT_STD, Head
 from visionfm.pretraining.recomputing import recomputing
 

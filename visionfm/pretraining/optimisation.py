@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from visionfm.config.schema_pretraining import Recipe
+from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.schedules import Values
 
 BETAS, EPS = (0.9, 0.999), 1e-8

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from visionfm.config.schema_pretraining import Recipe
-from visionfm.randomness import derived_seed
+from visionfm.pretraining.block import Recipe
+from visionfm.runtime.randomness import derived_seed
 
 
 class Order:

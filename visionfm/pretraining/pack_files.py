@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visionfm import artifacts
-from visionfm.artifact_files import put_back
+from visionfm.artifacts.files import put_back
 from visionfm.errors import ArtifactError
 
 SCHEMA, DATA_SCHEMA = "visionfm/pack/1", "visionfm/pack-data/1"

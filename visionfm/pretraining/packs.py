@@ -13,16 +13,16 @@ from functools import partial
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.config.settings_images import ImageSetSettings, PackSettings
-from visionfm.data.parallel import in_order
 from visionfm.errors import ArtifactError, Stopped
-from visionfm.interruption import stop_on_signal
+from visionfm.images.parallel import in_order
 from visionfm.pretraining import pack_files
 from visionfm.pretraining.pack_files import Bucket, Row, Wanted
 from visionfm.pretraining.reading import Files, Item, read_pixels
+from visionfm.pretraining.settings import ImageSetSettings, PackSettings
 from visionfm.pretraining.shrinking import packed
 from visionfm.pretraining.source import open_source
-from visionfm.progress import track
+from visionfm.runtime.interruption import stop_on_signal
+from visionfm.runtime.progress import track
 
 log = logging.getLogger("visionfm")
 DATASET = "pack"  # the only dataset of the source that the stage opens

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionfm import artifacts
-from visionfm.artifact_files import put_back
-from visionfm.config.schema_base import Statistics
-from visionfm.config.settings_pretraining import PretrainSettings
-from visionfm.distributed import choose_device, this_process
+from visionfm.artifacts.files import put_back
+from visionfm.config.base import Statistics
 from visionfm.encoders.checksum import sha256_of
 from visionfm.errors import ArtifactError, DataError, UsageError
 from visionfm.pretraining import source as sources
 from visionfm.pretraining.checkpoints import Folder
+from visionfm.pretraining.settings import PretrainSettings
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.staging import on_local_disk
+from visionfm.runtime.processes import choose_device, this_process
 
 if TYPE_CHECKING:
     import torch
@@ -199,12 +199,12 @@ def _train(
 ) -> Trained:
     import torch
 
-    from visionfm.interruption import stop_on_signal
     from visionfm.pretraining import processes, starting
     from visionfm.pretraining.crops import check_sizes
     from visionfm.pretraining.monitoring import Monitor
     from visionfm.pretraining.networks import parameter_bytes
     from visionfm.pretraining.training import Training
+    from visionfm.runtime.interruption import stop_on_signal
 
     device = choose_device(settings.device, settings.gpu, this_process().local_rank)
     if files.threads:

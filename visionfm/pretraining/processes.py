@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from visionfm.distributed import Process, this_process
 from visionfm.errors import DataError, Stopped
-from visionfm.interruption import StopFlag
 from visionfm.pretraining.networks import Pair
+from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.processes import Process, this_process
 
 TIMEOUT = timedelta(minutes=30)
 log = logging.getLogger("visionfm")

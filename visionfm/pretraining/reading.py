@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from visionfm.config.settings_images import ImageSetSettings
-from visionfm.data.images import decode
-from visionfm.data.pixels import Pixels
 from visionfm.errors import ArtifactError, DataError
+from visionfm.images.pixels import Pixels
+from visionfm.images.reading import decode
+from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.shrinking import shrunk, unpacked
 
 

@@ -7,7 +7,7 @@ training or longer, becomes half of it.
 import math
 from typing import NamedTuple
 
-from visionfm.config.schema_pretraining import Recipe
+from visionfm.pretraining.block import Recipe
 
 
 class Values(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from visionfm.data.images import decode
-from visionfm.data.pixels import Pixels
+from visionfm.images.pixels import Pixels
+from visionfm.images.reading import decode
 
 CODEC = "zstd"
 

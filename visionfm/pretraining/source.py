@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.config.schema_base import Statistics
-from visionfm.config.settings_images import ImageSetSettings
-from visionfm.data.audit import by_dataset
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.config.base import Statistics
 from visionfm.errors import ArtifactError, DataError, Problems, UsageError
 from visionfm.pretraining.reading import Files, Item, Place
+from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.shrinking import shrunk_size
 
 SHOWN = 10

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from visionfm.config.settings import ImportSettings
-from visionfm.config.settings_pretraining import PretrainSettings
 from visionfm.encoders import architectures
 from visionfm.encoders.checkpoints import PREFIXES, Checkpoint, read_checkpoint
 from visionfm.encoders.importing import imported_from
 from visionfm.encoders.positions import resize_positions
+from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import DataError, Problems
 from visionfm.pretraining.networks import Pair, build_vit, pair_of
-from visionfm.randomness import derived_seed
+from visionfm.pretraining.settings import PretrainSettings
+from visionfm.runtime.randomness import derived_seed
 
 if TYPE_CHECKING:
-    from visionfm.config.schema_pretraining import Recipe
+    from visionfm.pretraining.block import Recipe
 
 MASK_TOKENS = ("masked_embed", "mask_token")
 OWN = "own (trained here)"

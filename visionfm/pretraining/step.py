@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from visionfm.config.schema_pretraining import Recipe
 from visionfm.pretraining import loss, optimisation
+from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.crops import CropBatch
 from visionfm.pretraining.networks import Pair, Seen, Taught
 from visionfm.pretraining.processes import Group
 from visionfm.pretraining.schedules import Values
-from visionfm.randomness import derived_seed
+from visionfm.runtime.randomness import derived_seed
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SUMS = ("loss", "loss_cls", "loss_patch", "loss_koleo", "teacher_entropy", "agreement")

@@ -14,10 +14,8 @@ from typing import Any
 
 import torch
 
-from visionfm.config.settings_pretraining import PretrainSettings
-from visionfm.data.parallel import Pool, worker_pool
 from visionfm.errors import DataError, Stopped, UsageError
-from visionfm.interruption import StopFlag
+from visionfm.images.parallel import Pool, worker_pool
 from visionfm.pretraining import optimisation
 from visionfm.pretraining.checkpoints import Folder, State
 from visionfm.pretraining.crops import batches
@@ -26,10 +24,12 @@ from visionfm.pretraining.monitoring import Monitor
 from visionfm.pretraining.order import Order
 from visionfm.pretraining.processes import Group, shard, shared
 from visionfm.pretraining.schedules import Schedules
+from visionfm.pretraining.settings import PretrainSettings
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.starting import Start
 from visionfm.pretraining.step import Learned, Step
-from visionfm.progress import track
+from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.progress import track
 
 FEATURES = 1024  # CLS tokens that the effective rank is taken of, the latest ones
 SHOWN_IMAGES = 8

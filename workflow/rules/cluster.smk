@@ -5,7 +5,7 @@ import os
 import signal
 
 from visionfm.errors import UsageError
-from visionfm.scheduler import WARN_SECONDS
+from visionfm.runtime.scheduler import WARN_SECONDS
 
 # How long before its job's time limit a stage saves and goes back to the queue.
 warn_seconds = config.get("warn_seconds", 300)

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from visionfm.cli import main as visionfm
-from visionfm.data.synthetic import BIOMARKERS, DISEASES, column, dataset, write_dataset
-from visionfm.data.synthetic.dataset import SPLITS
 from visionfm.errors import ConfigError, DataError, UsageError
+from visionfm.synthetic import dataset
+from visionfm.synthetic.dataset import SPLITS, write_dataset
+from visionfm.synthetic.findings import BIOMARKERS, DISEASES
+from visionfm.synthetic.items import column
 
 SIZE = 64
 FOLDERS = {"single_cls": "Classification", "multi_cls": "ClassificationMulti", "metric_reg": "Regression"}

@@ -5,10 +5,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from visionfm.data.synthetic import DISEASES, Findings, disease_vector, draw, render
-from visionfm.data.synthetic.drawing import DRAWERS
-from visionfm.data.synthetic.findings import NOT_GRADED
-from visionfm.data.synthetic.signs import SIGNS
+from visionfm.synthetic.drawing import DRAWERS, draw, render
+from visionfm.synthetic.findings import DISEASES, NOT_GRADED, Findings, disease_vector
+from visionfm.synthetic.signs import SIGNS
 
 SIZE = 96
 MIDDLE = (0.5,) * 6

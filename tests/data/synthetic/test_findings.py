@@ -2,15 +2,7 @@
 
 import numpy as np
 
-from visionfm.data.synthetic.findings import (
-    BIOMARKERS,
-    DISEASES,
-    FACTORS,
-    PLANTED,
-    Findings,
-    disease_vector,
-    draw_findings,
-)
+from visionfm.synthetic.findings import BIOMARKERS, DISEASES, FACTORS, PLANTED, Findings, disease_vector, draw_findings
 
 PEOPLE = 1500
 

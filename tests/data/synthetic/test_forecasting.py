@@ -9,9 +9,9 @@ import pytest
 from lifelines import CoxPHFitter
 from pandas import DataFrame
 
-from visionfm.data.synthetic import draw_findings, write_dataset
-from visionfm.data.synthetic.findings import EYES
-from visionfm.data.synthetic.forecasting import ALSO, LOG_HAZARD, SHAPE, WORSE, draw_outcome
+from visionfm.synthetic.dataset import write_dataset
+from visionfm.synthetic.findings import EYES, draw_findings
+from visionfm.synthetic.forecasting import ALSO, LOG_HAZARD, SHAPE, WORSE, draw_outcome
 
 
 def rows(file: Path) -> list[dict[str, str]]:

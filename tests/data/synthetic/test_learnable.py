@@ -7,8 +7,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from visionfm.data.synthetic import DISEASES, draw, draw_findings
-from visionfm.data.synthetic.findings import FACTORS, Findings
+from visionfm.synthetic.drawing import draw
+from visionfm.synthetic.findings import DISEASES, FACTORS, Findings, draw_findings
 
 SIZE, PATCH = 112, 8  # 14 x 14 patches, as a ViT/16 has at 224 px
 TRAINING, TEST = 190, 90

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionfm.config.schema import Columns
-from visionfm.config.settings import IndexSettings, LabelSettings
+from visionfm.data.block import Columns
 from visionfm.data.index import index
 from visionfm.data.labels import label
-from visionfm.data.synthetic import MASKS, POINTS, write_dataset
+from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import UsageError
+from visionfm.synthetic.dataset import write_dataset
+from visionfm.synthetic.partners import MASKS, POINTS
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,257 @@
+"""Artefacts: the only writer of results, and their provenance, checksums and kept copies.
+
+Every artefact (Parquet, HDF5, safetensors, JSON, HTML, SVG) carries in its own metadata: schema, stage, version, key,
+the payload digests of its inputs, seed, `payload_sha256` (what it says) and `file_sha256` (the whole file, hashed with
+this field zeroed).
+Invariant: a file below `results/` is absent or complete; readers check it before they believe it.
+"""
+
+import hashlib
+import json
+import logging
+import mmap
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from visionfm.artifacts import formats
+from visionfm.artifacts.files import kept_path, publish, put_back
+from visionfm.artifacts.versions import VERSIONS
+from visionfm.errors import ArtifactError
+
+SEAL, UNSEALED = "file_sha256", "0" * 64
+SEAL_WITHIN = 200  # bytes between the field's name and its value, in any format
+log = logging.getLogger("visionfm")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What an artefact was made from; its `key` decides whether a kept one can stand in for a new computation."""
+
+    stage: str
+    version: int
+    key: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+
+
+def provenance(
+    stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int | None = None
+) -> Provenance:
+    """Return the provenance of a stage's output: `settings` its slice of the config, `inputs` the payload digests."""
+    version = VERSIONS[stage]
+    identity = json.dumps([stage, version, settings, inputs], sort_keys=True, ensure_ascii=True)
+    return Provenance(stage, version, hashlib.sha256(identity.encode()).hexdigest(), dict(inputs), seed)
+
+
+def recall(path: str | Path, made_by: Provenance) -> bool:
+    """Bring back the kept artefact at `path` if it has this key and is undamaged; say so in the log.
+
+    Snakemake deletes a job's outputs before it reruns the job: this is what makes the rerun of an unchanged stage free.
+    """
+    path = Path(path)
+    for candidate in (kept_path(path), path):
+        if candidate is None or not candidate.is_file():
+            continue
+        try:
+            metadata = read_metadata(candidate)
+        except ArtifactError as error:
+            log.warning("%s is damaged and will be made again: %s", candidate, error.problem)
+            continue
+        if metadata.get("key") != made_by.key:
+            continue
+        put_back(candidate, path)
+        log.info("unchanged: %s", path)
+        return True
+    return False
+
+
+# --- writing each format --------------------------------------------------------------------------------------------
+
+
+def unsealed_metadata(
+    made_by: Provenance, schema: str, payload_sha256: str, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """Return all metadata of an artefact, `file_sha256` still zeros."""
+    metadata = {
+        "schema": schema,
+        "stage": made_by.stage,
+        "version": str(made_by.version),
+        "key": made_by.key,
+        "inputs": json.dumps(made_by.inputs, sort_keys=True),
+        "seed": json.dumps(made_by.seed),
+        "payload_sha256": payload_sha256,
+    }
+    if taken := metadata.keys() & extra.keys():
+        raise ValueError(f"metadata names taken by the provenance: {sorted(taken)}")
+    return dict(sorted({**metadata, **extra, SEAL: UNSEALED}.items()))
+
+
+def _publish_sealed(path: str | Path, data: bytes | bytearray) -> None:
+    """Publish with `file_sha256` filled in: the digest of all bytes while the field itself is zeros."""
+    sealed = bytearray(data)
+    at = next(place for place, value in _seals(data) if value == UNSEALED.encode())
+    sealed[at : at + len(UNSEALED)] = hashlib.sha256(data).hexdigest().encode()
+    publish(path, sealed)
+
+
+def seal_file(path: Path) -> None:
+    """Fill in `file_sha256` of a file that was written with zeros there."""
+    with path.open("r+b") as handle, mmap.mmap(handle.fileno(), 0) as view:
+        at = next(place for place, value in _seals(view) if value == UNSEALED.encode())
+        view[at : at + len(UNSEALED)] = hashlib.sha256(view).hexdigest().encode()
+        view.flush()
+
+
+def _seals(data: bytes | bytearray | mmap.mmap) -> Iterator[tuple[int, bytes]]:
+    """Yield place and value of what may be the field `file_sha256`; a page may show such fields of other artefacts."""
+    at = data.find(SEAL.encode())
+    while at >= 0:
+        if found := re.compile(rb"[0-9a-f]{64}").search(data, at, at + SEAL_WITHIN):
+            yield found.start(), found.group()
+        at = data.find(SEAL.encode(), at + 1)
+
+
+def write_table(
+    path: str | Path,
+    table: Any,
+    made_by: Provenance,
+    *,
+    schema: str,
+    extra: Mapping[str, str] | None = None,
+    not_payload: tuple[str, ...] = (),
+) -> None:
+    """Publish a `pyarrow.Table` as Parquet; columns and metadata in `not_payload` stay out of the payload digest."""
+    extra = extra or {}
+    said = {name: text for name, text in extra.items() if name not in not_payload}
+    payload = formats.table_digest(table, not_payload, said)
+    _publish_sealed(path, formats.table_bytes(table, unsealed_metadata(made_by, schema, payload, extra)))
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Any],
+    made_by: Provenance,
+    *,
+    schema: str,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Publish numpy arrays as safetensors with a sorted header, so that equal tensors give equal bytes."""
+    extra = extra or {}
+    payload = formats.arrays_digest(tensors, extra)
+    _publish_sealed(path, formats.tensors_bytes(tensors, unsealed_metadata(made_by, schema, payload, extra)))
+
+
+def write_hdf5(
+    path: str | Path,
+    arrays: Mapping[str, Any],
+    made_by: Provenance,
+    *,
+    schema: str,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Publish arrays (lists of str allowed) as HDF5, built in memory: a full disk under an open one is a crash."""
+    extra = extra or {}
+    payload = formats.arrays_digest(arrays, extra)
+    _publish_sealed(path, formats.hdf5_bytes(arrays, unsealed_metadata(made_by, schema, payload, extra)))
+
+
+def write_text(
+    path: str | Path, text: str, made_by: Provenance, *, schema: str, extra: Mapping[str, str] | None = None
+) -> None:
+    """Publish an HTML or SVG page with its metadata in a trailing comment."""
+    extra = extra or {}
+    payload = hashlib.sha256(text.encode()).hexdigest()
+    _publish_sealed(path, formats.text_bytes(text, unsealed_metadata(made_by, schema, payload, extra)))
+
+
+def write_json(path: str | Path, content: Mapping[str, Any], made_by: Provenance, *, schema: str) -> None:
+    """Publish a small JSON object, its metadata under `visionfm`."""
+    payload = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    _publish_sealed(path, formats.json_bytes(content, unsealed_metadata(made_by, schema, payload, {})))
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def read_metadata(path: str | Path, verify: bool = True) -> dict[str, str]:
+    """Return an artefact's metadata, after checking that no byte of the file changed since it was written.
+
+    The check comes before any parser sees the file: the C libraries of HDF5 and Parquet do not survive every damage.
+    """
+    path = Path(path)
+    if verify and not _reading(path, _is_as_written):
+        raise _damaged(path, "its bytes do not match its checksum, or it has none")
+    metadata: dict[str, str] = _reading(path, formats.read_metadata)
+    return metadata
+
+
+def payload_digest(path: str | Path) -> str:
+    """Return the digest of what a (checked) artefact says, apart from how it came to be."""
+    return read_metadata(path)["payload_sha256"]
+
+
+def read_table(path: str | Path) -> Any:
+    """Return a checked Parquet artefact as `pyarrow.Table`; its schema's metadata is the artefact's."""
+    read_metadata(path)
+    return _reading(Path(path), formats.read_table)
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the numpy arrays and the metadata of a checked safetensors artefact."""
+    metadata = read_metadata(path)
+    return _reading(Path(path), formats.read_tensors), metadata
+
+
+def read_hdf5(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the arrays (all, or those named; text as object arrays of str) and the metadata of a checked HDF5 file."""
+    metadata = read_metadata(path)
+    return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names)), metadata
+
+
+def read_hdf5_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return some arrays of an HDF5 artefact that was checked before."""
+    return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names))  # type: ignore[no-any-return]
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Return the content of a checked JSON artefact, without its metadata."""
+    read_metadata(path)
+    content: dict[str, Any] = _reading(Path(path), formats.read_json)
+    del content["visionfm"]
+    return content
+
+
+def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
+    if not path.is_file():
+        raise ArtifactError("an artefact is missing", where=path, do="run the stage that writes it")
+    try:
+        return read(path)
+    except formats.UNREADABLE as error:
+        raise _damaged(path, f"it cannot be read: {error}") from error
+
+
+def _damaged(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path.name} is damaged: {why}",
+        expected="the file as it was written",
+        where=path,
+        do=f"`visionfm forget {path}`, then run again",
+    )
+
+
+def _is_as_written(path: Path) -> bool:
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        for at, value in _seals(view):
+            digest = hashlib.sha256()
+            with memoryview(view) as content:
+                digest.update(content[:at])
+                digest.update(UNSEALED.encode())
+                digest.update(content[at + len(UNSEALED) :])
+            if digest.hexdigest().encode() == value:
+                return True
+    return False

@@ -1,0 +1,45 @@
+"""The settings of `index`, `label` and `audit`."""
+
+from typing import Literal
+
+from visionfm.config.settings import Settings
+from visionfm.data.block import Columns, Layout, Split
+
+
+class IndexSettings(Settings):
+    """Of `index`."""
+
+    modality: str
+    layout: Layout
+    images: str | None = None
+    frame: int | None = None
+    max_megapixels: float = 200
+    shard: int = 0
+    shards: int = 1
+
+
+class LabelSettings(Settings):
+    """Of `label`."""
+
+    dataset: str
+    layout: Layout
+    images: str | None = None
+    table: str | None = None
+    labels: list[str] | Literal["none"] | None = None
+    columns: Columns = Columns()
+    path_pattern: str | None = None
+    cohort: str | None = None
+    split: Split = Split()
+    mask_values: dict[str, list[int]] = {}  # task -> the pixel values that are its classes
+
+
+class AuditSettings(Settings):
+    """Of `audit`: the task's datasets and what they allow."""
+
+    task: str
+    datasets: list[str]
+    external: list[str] = []
+    allow_leakage: dict[str, str] = {}
+    pretraining: dict[str, list[str]] = {}  # encoder -> datasets its weights were trained on
+    bad_images: dict[str, str] = {}
+    targets: list[str] = []  # label columns that the task uses

@@ -1,0 +1,54 @@
+"""The settings of `extract` and `dense`: which images become which features."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from visionfm.config.settings import Settings
+
+Precision = Literal["fp32", "bf16"]
+
+
+class ExtractSettings(Settings):
+    """Of `extract`."""
+
+    size: int = 224
+    views: list[str] = ["identity"]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    exact_decode: bool = False
+    precision: Precision = "fp32"
+    dtype: Literal["float16", "float32"] = "float16"
+    modality: str | None = None  # of the images, for an encoder that normalises several, each by its own
+    frame: int | None = None
+    max_megapixels: float = 200
+    bad_images: Literal["fail", "skip"] = "fail"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu: int = 0
+    batch_size: int = 32
+    workers: int = 2
+    max_rows: int = 100_000
+
+
+class Reading(Settings):
+    """How the images of one dataset become an encoder's input."""
+
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    exact_decode: bool = False
+    precision: Precision = "fp32"
+    dtype: Literal["float16", "float32"] = "float16"
+    frame: int | None = None
+    max_megapixels: float = 200
+
+
+class DenseSettings(Reading):
+    """Of `dense`."""
+
+    size: int = 512
+    views: list[str] = Field(["identity"])
+    bad_images: Literal["fail", "skip"] = "fail"
+    max_gb: float = 20
+    never: bool = False  # every task that reads it computes tokens in its loop: nothing is worth caching
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu: int = 0
+    workers: int = 2
+    max_rows: int = 100_000

@@ -1,0 +1,109 @@
+"""Running the encoder for patch tokens: a dataset's missing rows, or single images in a training loop.
+
+Imports torch inside functions. Invariant: on a CPU a row's bits depend on the image and the encoder alone, since
+batches have one shape; so tokens computed in a loop are those that a cache would have held.
+Shapes: B rows of a batch, H/W px, L levels, P patches, D width.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionfm.errors import DataError, Stopped
+from visionfm.features import encode
+from visionfm.features.settings import DenseSettings
+from visionfm.features.token_cache import Tokens
+from visionfm.features.token_parts import Parts
+from visionfm.images.batches import Reading, batches_of, decoded_batches
+from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.processes import choose_device
+from visionfm.runtime.progress import track
+
+if TYPE_CHECKING:
+    from visionfm.encoders.vit import Encoder
+
+GPU_ROWS = 16
+log = logging.getLogger("visionfm")
+
+
+class TokenEncoder:
+    """An encoder that turns square images into patch tokens of a cache's type, a fixed number at a time."""
+
+    def __init__(self, path: Path, size: int, precision: Any, dtype: str, device: Any) -> None:
+        """`path` is encoder.safetensors, `size` the side of the input in px, `dtype` that of the tokens."""
+        self.encoder: Encoder = encode.load(path, size, precision, device)
+        self.device, self.dtype = device, dtype
+        self.rows = GPU_ROWS if device.type == "cuda" else encode.cpu_rows(self.encoder, size)
+
+    def __call__(self, images_BHWC: npt.NDArray[np.uint8]) -> Tokens:
+        """Return patches_BLPD of uint8 images; DataError unless all are finite."""
+        import torch
+
+        parts = []
+        for start in range(0, len(images_BHWC), self.rows):
+            chunk = images_BHWC[start : start + self.rows]
+            filled = np.concatenate([chunk, np.repeat(chunk[-1:], self.rows - len(chunk), axis=0)])
+            images_BCHW = torch.from_numpy(filled).permute(0, 3, 1, 2).contiguous().to(self.device)
+            patches_BLPD = self.encoder.patch_tokens(images_BCHW).float().cpu().numpy()[: len(chunk)]
+            with np.errstate(over="ignore"):
+                parts.append(patches_BLPD.astype(self.dtype))
+        tokens = np.concatenate(parts)
+        if not np.isfinite(tokens).all():
+            raise DataError(
+                "patch tokens are not finite",
+                expected=f"numbers that {self.dtype} can hold",
+                found="NaN, infinity or an overflow",
+                do="set `cache: float32` on the encoder, or check its weights",
+            )
+        return tokens
+
+
+def encode_images(
+    images: Sequence[tuple[str, str]],
+    views: tuple[str, ...],
+    root: Path,
+    encoder_path: Path,
+    settings: DenseSettings,
+    parts: Parts,
+    stop: StopFlag,
+) -> None:
+    """Encode (path, image_id) images into `parts`, published now and then; Stopped after a signal."""
+    device = choose_device(settings.device, settings.gpu, 0)
+    encoder = TokenEncoder(encoder_path, settings.size, settings.precision, settings.dtype, device)
+    reading = Reading(
+        root,
+        settings.size,
+        settings.interpolation,
+        settings.exact_decode,
+        settings.frame,
+        settings.max_megapixels,
+        rows=encoder.rows,
+    )
+    batches = batches_of(images, views, encoder.rows)
+    workers = max(0, min(settings.workers, len(batches) - 1))
+    done = 0
+    with closing(decoded_batches(batches, reading, workers)) as decoded:
+        for batch, images_BHWC in track(
+            decoded, total=len(images), what="dense", weight=len(batches[0].images) if batches else 1
+        ):
+            try:
+                patches_BLPD = encoder(images_BHWC[: len(batch.images) * len(views)])
+            except DataError as error:
+                log.error("in one of: %s", ", ".join(path for path, _ in batch.images))
+                raise error
+            for row, patches_LPD in enumerate(patches_BLPD):
+                parts.add(batch.images[row // len(views)][1], views[row % len(views)], patches_LPD)
+            done += len(batch.images)
+            if parts.full() or stop():
+                parts.publish()
+            if stop():
+                raise Stopped(
+                    f"stopped by {stop.signal_name}, progress saved",
+                    found=f"{done} of {len(images)} images encoded",
+                    do="run the same command again: it goes on from there",
+                )

@@ -1,0 +1,149 @@
+"""Stage `dense`: images.parquet and an encoder to the patch tokens of one dataset (or shard), for dense decoders.
+
+Rows that any kept file holds are reused; the rest is encoded. Over the budget `max_gb` the file has no rows and says
+`streamed`. Rows are in path order. Invariant: the file is the same whether its rows were reused or encoded.
+"""
+
+import argparse
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from visionfm import artifacts
+from visionfm.encoders.sizes import check_size
+from visionfm.errors import DataError
+from visionfm.features.extract import IndexedImage, read_index
+from visionfm.features.rows import RowIdentity
+from visionfm.features.settings import DenseSettings, Reading
+from visionfm.features.token_cache import Tokens, in_order, write_dense
+from visionfm.features.token_parts import Parts, find_rows
+from visionfm.images.transforms import transform_name
+from visionfm.runtime.interruption import stop_on_signal
+
+DENSE_BLOCKS = {12: (3, 5, 7, 11), 24: (5, 11, 17, 23)}
+GB = 1e9
+log = logging.getLogger("visionfm")
+
+
+class EncoderFacts(NamedTuple):
+    """What is known of an encoder from its file's header alone."""
+
+    sha256: str
+    patch: int
+    width: int
+    blocks: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--images", type=Path, required=True, metavar="FILE", help="images.parquet of the dataset")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder that its paths start from")
+    parser.add_argument("--encoder", type=Path, required=True, metavar="FILE", help="encoder.safetensors")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the cache to write (.h5)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    dense(args.images, args.root, args.encoder, args.out, DenseSettings.model_validate_json(args.settings))
+
+
+def dense(index: Path, root: Path, encoder: Path, out: Path, settings: DenseSettings) -> None:
+    """Publish the patch tokens of a dataset's images at `out`; see the module."""
+    images = read_index(index, settings)
+    facts = encoder_facts(encoder)
+    check_size(settings.size, facts.patch, encoder.name)
+    identity, views = identity_of(facts, settings.size, settings), in_order(settings.views)
+    shape_LPD = (len(facts.blocks), (settings.size // facts.patch) ** 2, facts.width)
+    needed_gb = size_gb(len(images), len(views), shape_LPD, settings.dtype)
+    streamed = settings.never or needed_gb > settings.max_gb
+    # The budget decides only whether the file has rows.
+    slice_ = {**identity._asdict(), "views": views, "streamed": streamed}
+    inputs = {"images": artifacts.payload_digest(index), "encoder": facts.sha256}
+    made_by = artifacts.provenance("dense", slice_, inputs)
+    if artifacts.recall(out, made_by):
+        return
+    if streamed:
+        why = "tiles are never cached" if settings.never else f"{needed_gb:.1f} GB are over the budget"
+        write_dense(out, [], views, shape_LPD, [], identity, made_by, streamed=True)
+        log.info("dense: streamed (%s of %g GB); %s", why, settings.max_gb, out)
+        return
+    _fill(images, views, shape_LPD, root, encoder, settings, identity, out, made_by)
+
+
+def size_gb(images: int, views: int, shape_LPD: tuple[int, int, int], dtype: str) -> float:
+    """Return how much disk the tokens take."""
+    levels, patches, width = shape_LPD
+    return images * views * levels * patches * width * (2 if dtype == "float16" else 4) / GB
+
+
+def encoder_facts(path: Path) -> EncoderFacts:
+    """Return an encoder's digest, patch, width, dense blocks and statistics without reading its tensors twice."""
+    from safetensors import safe_open
+
+    metadata = artifacts.read_metadata(path)
+    with safe_open(path, framework="numpy") as file:
+        width = int(file.get_slice("norm.weight").get_shape()[0])
+        numbers = [int(found[1]) for key in file.keys() if (found := re.match(r"blocks\.(\d+)\.", key))]  # noqa: SIM118
+    depth = 1 + max(numbers, default=-1)
+    if depth not in DENSE_BLOCKS:
+        raise DataError(
+            f"an encoder of {depth} blocks has no published choice of them for dense tasks",
+            expected=f"depth {' or '.join(map(str, DENSE_BLOCKS))}",
+            found=depth,
+            where=path,
+        )
+    mean, std = (tuple(json.loads(metadata[name])) for name in ("mean", "std"))
+    return EncoderFacts(metadata["payload_sha256"], int(metadata["patch"]), width, DENSE_BLOCKS[depth], mean, std)
+
+
+def identity_of(facts: EncoderFacts, size: int, reading: Reading) -> RowIdentity:
+    """Return what a row of tokens depends on beside the image's bytes and the view."""
+    frame = "" if reading.frame is None else f"-frame{reading.frame}"
+    transform = transform_name(size, reading.interpolation, reading.exact_decode) + frame
+    return RowIdentity(facts.sha256, transform, json.dumps(facts.blocks), reading.precision, reading.dtype)
+
+
+def _fill(
+    images: Sequence[IndexedImage],
+    views: tuple[str, ...],
+    shape_LPD: tuple[int, int, int],
+    root: Path,
+    encoder: Path,
+    settings: DenseSettings,
+    identity: RowIdentity,
+    out: Path,
+    made_by: artifacts.Provenance,
+) -> None:
+    """Encode what is missing, part by part, then put the file together from all rows."""
+    parts = Parts(out, identity, shape_LPD)
+    path_of = {image.image_id: image.path for image in reversed(images)}
+    found = find_rows(parts.reusable(), path_of, views, identity)
+    missing = [
+        (path_of[image_id], image_id) for image_id in path_of if any((image_id, view) not in found for view in views)
+    ]
+    log.info("dense: to encode %d, to reuse %d of %d images", len(missing), len(path_of) - len(missing), len(path_of))
+    if missing:
+        from visionfm.features.token_encode import encode_images
+
+        with stop_on_signal() as stop:
+            encode_images(missing, views, root, encoder, settings, parts, stop)
+        found = find_rows([*parts.files(), *parts.reusable()], path_of, views, identity)
+
+    def rows() -> Iterator[tuple[int, int, Tokens]]:
+        for n, image in enumerate(images):
+            for v, view in enumerate(views):
+                held = parts.held.get((image.image_id, view))
+                if held is not None:
+                    yield n, v, held
+                else:
+                    cache, row = found[image.image_id, view]
+                    yield n, v, cache.patches_NVLPD[row, cache.views.index(view)]
+
+    write_dense(out, images, views, shape_LPD, rows(), identity, made_by)
+    parts.remove()
+    log.info("encoded %d, reused %d", len(missing), len(path_of) - len(missing))

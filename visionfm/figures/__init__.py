@@ -1,0 +1,1 @@
+"""From numbers to SVG, and pictures laid over images; pure functions."""

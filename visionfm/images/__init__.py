@@ -1,0 +1,1 @@
+"""From bytes to pixels: containers, colours, geometry, masks, points; knows no dataset and imports no torch."""

@@ -1,0 +1,132 @@
+"""Masks of classes: read strictly, as the indices that the file stores, and turned with their image.
+
+A mask has one channel, of 1, 8 or 16 bits; a palette is read by index, never through its colours. Lossy formats are
+refused, for they blur the borders of classes. A mask lies in the frame of its image's stored pixels and follows it
+through its EXIF rotation; one with an orientation of its own is turned by that instead. Shapes: H/W px, upright.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from visionfm.errors import DataError
+from visionfm.images.pixels import oriented
+from visionfm.images.reading import stored_pixels
+
+Classes = npt.NDArray[np.uint8]  # (H, W) class indices
+Values = npt.NDArray[np.uint16]  # (H, W) pixel values as stored
+LOSSY = ("JPEG", "WEBP")
+MOST_CLASSES = 255
+_MAX_MEGAPIXELS = 1000.0
+_EXIF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC = 274, 258, 262
+DO = "save it as a PNG with one channel, whose values are the classes"
+
+
+class MaskFacts(NamedTuple):
+    """What a mask file holds: its upright size, and the values that occur, ascending."""
+
+    width: int
+    height: int
+    values: list[int]
+
+
+def mask_values(data: bytes, orientation: int, where: str) -> Values:
+    """Return a mask file's stored values, upright; `orientation` is its image's. DataError names `where`."""
+    image, name, own = stored_pixels(data, max_megapixels=_MAX_MEGAPIXELS, where=where)
+    if name in LOSSY:
+        raise _refused(f"a {name}, a lossy format", where)
+    if problem := _not_indices(image, name):
+        raise _refused(problem, where)
+    values_HW = np.asarray(image).astype(np.uint16)
+    if name == "PNG" and image.mode == "L":
+        values_HW //= _png_step(data)
+    # Of a TIFF with a tag that turns it, the decoder has done so; writers of TIFF put a tag 1 everywhere.
+    tagged = own != 1 or (name == "PNG" and image.getexif().get(_EXIF_ORIENTATION) == 1)
+    turn = 1 if name == "TIFF" and tagged else own if tagged else orientation
+    return oriented(values_HW[:, :, None], turn)[:, :, 0]  # type: ignore[arg-type, return-value]
+
+
+def _not_indices(image: Image.Image, name: str) -> str | None:
+    """Return why an image's numbers are no class indices, or None."""
+    channels = len(image.getbands())
+    if channels > 1:
+        return f"{channels} channels ({image.mode})"
+    if image.mode not in ("1", "L", "P", "I;16", "I;16B", "I;16L") and not (image.mode == "I" and name == "PNG"):
+        return f"pixels of mode {image.mode}"
+    if isinstance(image, TiffImageFile):
+        bits = int(image.tag_v2.get(_TIFF_BITS, (1,))[0])
+        if bits not in (1, 8, 16):
+            return f"a TIFF of {bits} bits"
+        if image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+            return "a TIFF in which white is zero"
+    return None
+
+
+def _png_step(data: bytes) -> int:
+    """Return by how much the decoder stretched a grey PNG of 2 or 4 bits: to the range of 8."""
+    depth = data[24]
+    return {2: 85, 4: 17}.get(depth, 1)
+
+
+def _refused(found: str, where: str) -> DataError:
+    return DataError("a mask cannot be used", expected="one channel of class indices", found=found, where=where, do=DO)
+
+
+def inspect_mask(data: bytes, orientation: int, where: str) -> MaskFacts:
+    """Return what a mask file holds; DataError where it is none."""
+    values_HW = mask_values(data, orientation, where)
+    values, height, width = np.unique(values_HW).tolist(), *values_HW.shape
+    return MaskFacts(width, height, values)
+
+
+def read_mask(
+    source: Path | bytes, values: Sequence[Sequence[int]], *, orientation: int = 1, where: str = "mask"
+) -> Classes:
+    """Return class indices (H, W), upright; `values[i]` are the pixel values that mean class i.
+
+    Raises DataError for a file that is no mask, and for values outside the classes.
+    """
+    data, where = (source.read_bytes(), str(source)) if isinstance(source, Path) else (source, where)
+    values_HW = mask_values(data, orientation, where)
+    index_V = np.full(1 << 16, MOST_CLASSES, np.uint8)
+    for index, of_class in enumerate(values):
+        index_V[list(of_class)] = index
+    classes_HW: Classes = index_V[values_HW]
+    if (strange := classes_HW == MOST_CLASSES).any():
+        raise DataError(
+            "a mask has values outside the classes",
+            expected=", ".join(str(value) for of_class in values for value in of_class),
+            found=", ".join(map(str, np.unique(values_HW[strange])[:8])),
+            where=where,
+            do="correct the mask, or the target's `classes`",
+        )
+    return classes_HW
+
+
+def read_fov(source: Path | bytes, *, orientation: int = 1, where: str = "field of view") -> npt.NDArray[np.bool_]:
+    """Return where the field of view is (H, W), upright: everywhere but at 0."""
+    data, where = (source.read_bytes(), str(source)) if isinstance(source, Path) else (source, where)
+    return mask_values(data, orientation, where) > 0
+
+
+def encode_mask(classes_HW: Classes, values: Sequence[Sequence[int]], *, orientation: int = 1) -> bytes:
+    """Return a PNG of an upright map of class indices; pixel values are the first of each class.
+
+    Of an image with an EXIF rotation it says that it is upright itself, so that it reads back rightly.
+    """
+    first = [of_class[0] for of_class in values]
+    lookup = np.array(first, np.uint8 if max(first) < 256 else np.uint16)
+    file = io.BytesIO()
+    options = {}
+    if orientation != 1:
+        exif = Image.Exif()
+        exif[_EXIF_ORIENTATION] = 1
+        options["exif"] = exif
+    Image.fromarray(lookup[classes_HW]).save(file, "PNG", **options)
+    return file.getvalue()

@@ -1,0 +1,89 @@
+"""The config's schema: one pydantic model a block. Unknown keys are errors; nothing here reads files or imports torch.
+
+`docs/config.md` and `docs/config.schema.json` are generated from these models and their field descriptions.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from visionfm.config.base import ModalityName, Name, Natural, Positive, Resources, Statistics, Strict
+from visionfm.data.block import Dataset
+from visionfm.pretraining.block import Pretrain
+from visionfm.tasks.block import Task
+
+
+class Encoder(Strict):
+    """One image encoder: whose weights, for which modality, fed how."""
+
+    modality: str = Field(description="the modality its weights were trained on, or `any`")
+    weights: str | None = Field(
+        None, description="a checkpoint of any known dialect, or `random` for an untrained encoder"
+    )
+    timm: str | None = Field(
+        None, description="a timm model name; its weights are downloaded unless `weights` is a file"
+    )
+    key: str | None = Field(
+        None, description="the entry of the checkpoint to take, where it holds several (teacher, student)"
+    )
+    arch: str | None = Field(
+        None, description="timm architecture, where the weights do not tell; required for `random`"
+    )
+    image_size: Positive = Field(224, description="side of the square input in px; must divide by the patch size")
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear",
+        description="of the resize; bilinear as published for extraction, bicubic for single-modality training",
+    )
+    statistics: Literal["weights", "modality", "imagenet", "auto"] | Statistics = Field(
+        "weights", description="input normalisation: what the weights were trained with, or another by choice"
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of extraction; bf16 is faster on GPUs")
+    decode: Literal["fast", "exact"] = Field(
+        "fast", description="fast decodes a JPEG much larger than needed at a reduced scale; exact decodes every pixel"
+    )
+    cache: Literal["float16", "float32"] = Field("float16", description="type of the cached features")
+    seed: Natural = Field(0, description="seed of `weights: random`")
+    pretrain: Pretrain | None = Field(None, description="train it here, from images of its modality")
+    trained_on: list[Name] = Field(
+        [], description="datasets whose images these weights were pretrained on; `audit` checks them"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where extraction computes")
+    batch_size: Positive = Field(32, description="images a forward pass")
+    workers: Natural = Field(2, description="processes that decode images")
+    resources: Resources = Field(Resources(), description="of the `extract` jobs")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Encoder":
+        if self.pretrain is not None:
+            other = [name for name in ("weights", "timm", "key", "arch") if getattr(self, name) is not None]
+            if other:
+                raise ValueError(f"an encoder with `pretrain` has no {', '.join(other)} beside it; see pretrain's own")
+            return self
+        if self.weights is None and self.timm is None:
+            raise ValueError("needs one of weights (a path, or `random`), timm or pretrain")
+        if self.weights == "random" and self.arch is None and self.timm is None:
+            raise ValueError("`weights: random` needs arch, a timm architecture")
+        return self
+
+
+class ModalityBlock(Strict):
+    """A modality that the published system does not have."""
+
+    statistics: Literal["imagenet", "auto"] | Statistics = Field(
+        description="input normalisation of encoders trained on it; auto measures it, once, on the training images"
+    )
+
+
+class Config(Strict):
+    """The whole config."""
+
+    encoders: dict[Name, Encoder] = Field(description="encoders by name")
+    models: dict[Name, dict[str, Name]] = Field(description="a model: modality (or `any`) -> encoder")
+    datasets: dict[Name, Dataset] = Field(description="datasets by name")
+    modalities: dict[ModalityName, ModalityBlock] = Field({}, description="only new ones")
+    tasks: dict[Name, Task] = Field(description="tasks by name")
+    title: str = Field("VisionFM report", description="of the report")
+
+    def dump(self) -> dict[str, Any]:
+        """Return the config as plain JSON values, defaults left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)

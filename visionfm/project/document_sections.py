@@ -1,0 +1,300 @@
+"""The sections of docs/config.md: for each block of the config what it is, and an example.
+
+A test puts the examples together and checks that they are one valid config.
+"""
+
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from visionfm.config.base import Resources, Statistics
+from visionfm.data.block import Columns, Dataset, Pack, Split
+from visionfm.pretraining.block import Augment, Knn, Pretrain
+from visionfm.project import document_progression
+from visionfm.project.config import Encoder, ModalityBlock
+from visionfm.tasks.block import Task, Training
+from visionfm.tasks.finetuning.block import Lora, Trainable
+from visionfm.tasks.maps.block import DenseCache
+from visionfm.tasks.target import Target
+
+
+class Section(NamedTuple):
+    """A block of the page: `path` is how the config reaches it."""
+
+    model: type[BaseModel]
+    path: str
+    text: str
+    example: str
+
+
+SECTIONS = (
+    Section(
+        Encoder,
+        "encoders.NAME",
+        "Whose weights see the images of a modality, and how the images are fed to them. `visionfm` recognises the "
+        "dialects of VisionFM, iBOT, RETFound, DINOv2, DINOv3 and timm by their tensors; docs/weights.md says where "
+        "weights are given out and under which licence. `trained_on` lets `audit` find test images among them.",
+        """
+encoders:
+  fundus: {modality: Fundus, weights: weights/VFM_Fundus_weights.pth}
+  oct: {modality: OCT, weights: weights/VFM_OCT_weights.pth, precision: bf16, resources: {gpu: 1}}
+  dino: {modality: any, timm: vit_base_patch14_reg4_dinov2.lvd142m, image_size: 518, interpolation: bicubic}
+  untrained: {modality: Fundus, weights: random, arch: vit_tiny_patch16_224, seed: 1, device: cpu}
+""",
+    ),
+    Section(
+        Statistics,
+        "encoders.NAME.statistics",
+        "Only where the weights do not say what they were trained with: two triples instead of a word.",
+        """
+encoders:
+  own:
+    modality: OCTA
+    weights: weights/own.safetensors
+    statistics: {mean: [0.2, 0.2, 0.2], std: [0.18, 0.18, 0.18]}
+""",
+    ),
+    Section(
+        Pretrain,
+        "encoders.NAME.pretrain",
+        "An encoder trained here, from images without labels (iBOT). What is not set is the recipe's own: `published` "
+        "is VisionFM as its authors ran it, `modern` the same loop with what later work showed to be better; both lie "
+        "in visionfm/pretraining/recipes/. Progress is saved: the same command goes on where it was stopped. A "
+        "finished encoder is kept when images are added; `visionfm forget encoders/NAME` trains it anew.",
+        """
+encoders:
+  own_oct:
+    modality: OCTA
+    pretrain: {datasets: [unlabelled], arch: vit_base_patch16_224, recipe: modern, epochs: 200, batch_size: 1024}
+  continued:
+    modality: Fundus
+    pretrain: {datasets: [clinic_fundus, screening], init: weights/VFM_Fundus_weights.pth, epochs: 50, lr: 2e-5}
+""",
+    ),
+    Section(
+        Augment,
+        "encoders.NAME.pretrain.augment",
+        "Random crops and colours. The defaults are the published ones; the switches for eyes are off there.",
+        """
+encoders:
+  own_oct: {pretrain: {augment: {local_crops: 4, keep_aspect: true, spare_grey: true}}}
+""",
+    ),
+    Section(
+        Knn,
+        "encoders.NAME.pretrain.knn",
+        "How well the features separate a label while they are trained, on validation images.",
+        """
+encoders:
+  continued: {pretrain: {knn: {dataset: screening, target: dr, every: 5}}}
+""",
+    ),
+    Section(
+        Dataset,
+        "datasets.NAME",
+        "Images of one modality below one folder. Layout `vfm`: `training/` and `test/` with `training_labels.txt` and "
+        "`test_labels.txt` of lines `path;v1,v2,...`, in the folder itself or in every folder below it. `imagefolder`: "
+        "`train/`, `val/` and `test/` (or nothing above them) with a folder for each class. `table`: images anywhere, "
+        "and a table of labels. `segmentation` and `landmark`: `images/` and `labels/` in `training/` and `test/`, a "
+        "mask (pixel values are classes) or a `.npy` array (a channel for each point) of the image's name. "
+        "`path_pattern` finds a person in file names. Empty values, `null`, `NA` and `NaN` are unknown.",
+        """
+datasets:
+  clinic:
+    modality: OCT
+    root: data/clinic
+    layout: table
+    table: labels.csv
+    columns: {image: file, subject: patient, eye: eye, visit: date, targets: {dme: dme, iop: iop_mmhg}}
+    split: {validation: 0.15, test: 0.2, stratify: dme, seed: 0}
+    cohort: clinic
+  clinic_fundus:
+    modality: Fundus
+    root: data/clinic_fundus
+    layout: imagefolder
+    labels: [grade]
+    path_pattern: "(?P<subject>p[0-9]+)_(?P<eye>OD|OS)"
+    cohort: clinic
+    split: {like: clinic}
+  screening: {modality: CFP, root: data/screening, layout: vfm, labels: [healthy, dr, glaucoma], bad_images: skip}
+  unlabelled: {modality: OCTA, root: data/angiographs, layout: vfm, labels: none}
+  angles: {modality: UBM, root: data/LandmarkDetection, layout: landmark, labels: [spur_left, spur_right, apex]}
+""",
+    ),
+    Section(
+        Columns,
+        "datasets.NAME.columns",
+        "What the columns of a table mean. A list of columns under `targets` is a one-hot group: its value is the name "
+        "of the column that is 1, unknown where all are 0. In layout `vfm` the names in `labels` stand for columns; "
+        "only `targets` has a meaning there. A mask has one channel whose values are classes; it and "
+        "the points are in the frame of the image's stored pixels, and follow it through its EXIF rotation.",
+        """
+datasets:
+  graded:
+    modality: Fundus
+    root: data/graded
+    layout: table
+    table: grades.tsv
+    columns:
+      image: "images/{id_code}.png"
+      subject: person
+      targets: {dr_grade: [dr0, dr1, dr2, dr3, dr4]}
+  drive:
+    modality: Fundus
+    root: data/drive
+    layout: table
+    table: files.csv
+    images: "images/*"
+    columns: {image: file, subject: person, mask: vessels, mask2: second_observer, fov: field_of_view,
+              points: {fovea: [fovea_x, fovea_y], disc: [disc_x, disc_y]}, mm_per_px: 0.011}
+""",
+    ),
+    Section(
+        Split,
+        "datasets.NAME.split",
+        "Splits that the data give are kept. What is not given is drawn by subject, and holds still when data are "
+        "added: one more subject moves at most one other across each boundary.",
+        """
+datasets:
+  graded:
+    split: {validation: 0.2, test: 0.25, stratify: dr_grade, seed: 1}
+""",
+    ),
+    Section(
+        Pack,
+        "datasets.NAME.pack",
+        "Pretraining on a parallel file system: a million small files become few large ones, and large photographs "
+        "are decoded and shrunk once. Training sees the same pixels as without the pack of this size; what it sees of "
+        "larger images than `size` is less fine than without `pack`.",
+        """
+datasets:
+  unlabelled: {pack: {size: 512}}
+""",
+    ),
+    Section(
+        ModalityBlock,
+        "modalities.NAME",
+        "Only for a modality beside Fundus, OCT, FFA, SlitLamp, Ultrasound, External, MRI and UBM (aliases such as "
+        "`CFP` and `b-scan` are known). `auto` measures mean and std once: on the images an encoder is pretrained on, "
+        "or, for imported weights, on the training images of the config's datasets (`trained_on`'s, where given).",
+        """
+modalities:
+  OCTA: {statistics: auto}
+""",
+    ),
+    Section(
+        Task,
+        "tasks.NAME",
+        "A question, asked of one or several datasets with each of several models. A model is one line: "
+        "modality (or `any`) and the encoder that it has for it.",
+        """
+models:
+  visionfm: {Fundus: fundus, OCT: oct}
+  dinov2: {any: dino}
+  baseline: {Fundus: untrained}
+  ultrasound: {any: dino}
+tasks:
+  diseases:
+    kind: classification
+    datasets: [screening]
+    models: [visionfm, dinov2, baseline]
+    targets: {diseases: {type: multilabel, classes: [dr, glaucoma]}}
+  dme:
+    kind: classification
+    datasets: [clinic, clinic_fundus]
+    models: [visionfm]
+    unit: eye
+    fusion: attention
+    max_days: 30
+    targets: {dme: {type: binary, aggregate: max}}
+    seeds: [0, 1, 2]
+  pressure:
+    kind: regression
+    datasets: [clinic]
+    models: [visionfm]
+    targets: {iop: {type: value, unit: mmHg}}
+  vessels:
+    kind: segmentation
+    datasets: [drive]
+    models: [visionfm]
+    image_size: 512
+    targets: {vessel: {classes: {background: 0, vessel: 255}}}
+  angle:
+    kind: landmarks
+    datasets: [angles]
+    models: [ultrasound]
+    targets: {spur_left: {}, spur_right: {}, apex: {}}
+    swaps: [[spur_left, spur_right]]
+""",
+    ),
+    Section(
+        DenseCache,
+        "tasks.NAME.dense_cache",
+        "How much the patch tokens of one dataset may take on disk; the largest budget of its tasks counts.",
+        """
+tasks:
+  places:
+    {kind: landmarks, datasets: [drive], models: [visionfm], targets: {disc: {}, fovea: {}}, dense_cache: {max_gb: 50}}
+""",
+    ),
+    Section(*document_progression.SECTION),
+    Section(
+        Target,
+        "tasks.NAME.targets.NAME",
+        "What is predicted from a label. Labels that mean the same class stand in one list.",
+        """
+tasks:
+  grades:
+    kind: classification
+    datasets: [graded]
+    models: [visionfm]
+    targets:
+      any_dr: {type: binary, column: dr_grade, classes: {none: dr0, any: [dr1, dr2, dr3, dr4]}, unknown: [-1]}
+      grade: {type: multiclass, column: dr_grade, classes: [dr0, dr1, dr2, dr3, dr4], ordered: true, weight: 0.5}
+""",
+    ),
+    Section(
+        Training,
+        "tasks.NAME.training",
+        "How decoders are trained. What is not set here is the recipe's own.",
+        """
+tasks:
+  grades:
+    training: {recipe: sound, features: both, epochs: 200, lr: 1e-3, class_weighting: balanced}
+""",
+    ),
+    Section(
+        Trainable,
+        "tasks.NAME.training.trainable",
+        "With `mode: finetune` the encoder is trained too, on the images: all of it, its last blocks, or adapters "
+        "beside its attention. The encoder that comes out, `results/tasks/TASK/MODEL/RUN/encoder.safetensors`, can be "
+        "named as `weights` of another encoder.",
+        """
+tasks:
+  tuned:
+    kind: classification
+    datasets: [graded]
+    models: [visionfm]
+    targets: {grade: {type: multiclass, column: dr_grade, classes: [dr0, dr1, dr2, dr3, dr4]}}
+    training: {mode: finetune, epochs: 30, trainable: {last: 4}, mixup: 0.2, ema: 0.999, precision: bf16}
+""",
+    ),
+    Section(
+        Lora,
+        "tasks.NAME.training.trainable.lora",
+        "Low-rank adapters: a few percent of the weights, which is often enough, and a small state while it trains.",
+        """
+tasks:
+  tuned: {training: {trainable: {last: null, lora: {rank: 8}}}}
+""",
+    ),
+    Section(
+        Resources,
+        "encoders.NAME.resources, tasks.NAME.training.resources",
+        "What a cluster's jobs ask for; names of partitions and accounts stand in slurm/config.yaml.",
+        """
+encoders:
+  fundus: {resources: {gpu: 2, threads: 8, mem_mb: 16000, runtime: 120}}
+""",
+    ),
+)

@@ -1,0 +1,286 @@
+"""What a config implies, by name: datasets, encoders and runs of each task, and where every artefact lies.
+
+A pure function of the config that reads no file, so that a dry-run tells the whole truth before any data exist.
+"""
+
+from visionfm.modalities import ANY
+from visionfm.project.config import Config
+from visionfm.project.references import modality_or_none
+from visionfm.tasks.maps.block import DENSE_KINDS, DENSE_SIZE_PX
+from visionfm.tasks.runs import all_runs, baseline_runs, seed_runs
+
+ROOT = "results"
+
+
+class Names:
+    """Names of all artefacts: `results/...`, relative to the working directory."""
+
+    def __init__(self, config: Config) -> None:
+        """`config` was checked by `load_config`."""
+        self.config = config
+        self.report = f"{ROOT}/report/index.html"
+        self.report_metrics = f"{ROOT}/report/metrics.parquet"
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def modality(self, dataset: str) -> str:
+        """Return the published spelling of a dataset's modality."""
+        return self._canonical(self.config.datasets[dataset].modality)
+
+    def _canonical(self, name: str) -> str:
+        found = modality_or_none(name, tuple(self.config.modalities))
+        assert found is not None, f"{name} was checked when the config was loaded"
+        return found
+
+    def encoder_for(self, model: str, modality: str) -> str:
+        """Return the encoder that a model has for a modality."""
+        encoders = {self._canonical(name): encoder for name, encoder in self.config.models[model].items()}
+        return encoders.get(modality) or encoders[ANY]
+
+    def encoder_of(self, model: str, dataset: str) -> str:
+        """Return the encoder that a model has for a dataset's images."""
+        return self.encoder_for(model, self.modality(dataset))
+
+    def is_finetuned(self, task: str) -> bool:
+        """Tell whether a task trains the encoder too."""
+        return self.config.tasks[task].training.mode == "finetune"
+
+    def is_given(self, task: str) -> bool:
+        """Tell whether a task's decoder is a file that the config names, so that nothing is trained."""
+        return self.config.tasks[task].decoder is not None
+
+    def is_dense(self, task: str) -> bool:
+        """Tell whether a task predicts masks or points, from patch tokens."""
+        return self.config.tasks[task].kind in DENSE_KINDS
+
+    def dense_size(self, task: str) -> int:
+        """Return the side of a dense task's input in px."""
+        return self.config.tasks[task].image_size or DENSE_SIZE_PX
+
+    def has_masks(self, task: str) -> bool:
+        """Tell whether a task predicts masks."""
+        return self.config.tasks[task].kind == "segmentation"
+
+    def has_probabilities(self, task: str) -> bool:
+        """Tell whether a task writes probability maps: on request, else where a mask has two classes."""
+        block = self.config.tasks[task]
+        classes = [t.classes if isinstance(t.classes, int) else len(t.classes or ()) for t in block.targets.values()]
+        wanted = classes == [2] if block.probabilities is None else block.probabilities
+        return self.has_masks(task) and wanted
+
+    def task_datasets(self, task: str) -> list[str]:
+        """Return a task's datasets, the external ones last."""
+        block = self.config.tasks[task]
+        return [*block.datasets, *block.external]
+
+    def task_modalities(self, task: str) -> list[str]:
+        """Return a task's modalities in the order in which its datasets name them."""
+        return list(dict.fromkeys(self.modality(dataset) for dataset in self.task_datasets(task)))
+
+    def task_models(self) -> list[tuple[str, str]]:
+        """Return all (task, model) pairs."""
+        return [(task, model) for task, block in self.config.tasks.items() for model in block.models]
+
+    def extractions(self) -> list[tuple[str, str]]:
+        """Return all (encoder, dataset) pairs whose vectors some task needs."""
+        pairs = {
+            (self.encoder_of(model, dataset), dataset)
+            for task, model in self.task_models()
+            for dataset in self.task_datasets(task)
+            if not self.is_dense(task) and not (self.is_finetuned(task) and not self.baseline_runs(task))
+        }
+        return sorted(pairs)
+
+    def dense_caches(self, task: str, model: str) -> list[tuple[str, str, int]]:
+        """Return (encoder, dataset, size) of all patch tokens that a dense task's model reads."""
+        size = self.dense_size(task) if self.is_dense(task) else None
+        return [(self.encoder_of(model, d), d, size) for d in self.task_datasets(task) if size is not None]
+
+    def dense_extractions(self) -> list[tuple[str, str, int]]:
+        """Return all (encoder, dataset, size) whose patch tokens some task needs."""
+        return sorted({found for pair in self.task_models() for found in self.dense_caches(*pair)})
+
+    def encoders(self) -> list[str]:
+        """Return the encoders that some task needs, or that are pretrained here."""
+        return list(dict.fromkeys([*self.task_encoders(), *self.pretrained()]))
+
+    def task_encoders(self) -> list[str]:
+        """Return the encoders that some task needs."""
+        pairs = [*self.extractions(), *(found[:2] for found in self.dense_extractions())]
+        return list(dict.fromkeys(encoder for encoder, _ in pairs))
+
+    def pretrained(self) -> list[str]:
+        """Return the encoders that are pretrained here."""
+        return [name for name, block in self.config.encoders.items() if block.pretrain is not None]
+
+    def trained_on(self, encoder: str) -> list[str]:
+        """Return the datasets whose images an encoder has seen, as far as the config says."""
+        block = self.config.encoders[encoder]
+        own = [] if block.pretrain is None else block.pretrain.datasets
+        return list(dict.fromkeys([*own, *block.trained_on]))
+
+    def shards(self, dataset: str) -> list[str]:
+        """Return the file-name parts of a dataset's shards; one empty part where it has a single one."""
+        count = self.config.datasets[dataset].shards
+        return [""] if count == 1 else [f".{index}" for index in range(count)]
+
+    def runs(self, task: str) -> list[str]:
+        """Return the names of a task's runs, one decoder each."""
+        return all_runs(self.config.tasks[task])
+
+    def seed_runs(self, task: str) -> list[str]:
+        """Return the runs of a task's own decoder on all training data."""
+        return seed_runs(self.config.tasks[task])
+
+    def baseline_runs(self, task: str) -> list[str]:
+        """Return the baselines that stand beside a task's own decoder."""
+        return baseline_runs(self.config.tasks[task])
+
+    # --- where it lies ----------------------------------------------------------------------------------------------
+
+    def images(self, dataset: str) -> list[str]:
+        """Return the index of a dataset, one file a shard."""
+        return [f"{ROOT}/datasets/{dataset}/images{shard}.parquet" for shard in self.shards(dataset)]
+
+    def packs(self, dataset: str) -> list[str]:
+        """Return the indices of a dataset's pack, one file a shard, where its block asks for one."""
+        pack = self.config.datasets[dataset].pack
+        return (
+            []
+            if pack is None
+            else [f"{ROOT}/packs/{dataset}/{pack.size}px{shard}.parquet" for shard in self.shards(dataset)]
+        )
+
+    def labels(self, dataset: str) -> str:
+        """Return a dataset's labels and splits."""
+        return f"{ROOT}/datasets/{dataset}/labels.parquet"
+
+    def encoder(self, encoder: str) -> str:
+        """Return an imported encoder."""
+        return f"{ROOT}/encoders/{encoder}/encoder.safetensors"
+
+    def weights_file(self, encoder: str) -> str | None:
+        """Return the weights file of an encoder, or the one its pretraining starts from; None where there is none."""
+        block = self.config.encoders[encoder]
+        if block.pretrain is not None:
+            return block.pretrain.init
+        return None if block.weights == "random" else block.weights
+
+    def weights_sum(self, encoder: str) -> list[str]:
+        """Return the checksum sidecar of an encoder's weights file; none where there is no file."""
+        return [] if self.weights_file(encoder) is None else [f"{ROOT}/encoders/{encoder}/weights.json"]
+
+    def measured(self, encoder: str) -> bool:
+        """Return whether an imported encoder's input statistics are measured here (`statistics: auto`)."""
+        block = self.config.encoders[encoder]
+        added = self.config.modalities.get(self._canonical(block.modality))
+        of_modality = added is not None and added.statistics == "auto" and block.timm is None
+        by_choice = block.statistics == "auto" or (of_modality and block.statistics in ("weights", "modality"))
+        return block.pretrain is None and by_choice
+
+    def measured_datasets(self, encoder: str) -> list[str]:
+        """Return whose images they are measured on: those it was trained on, else all datasets of its modality."""
+        block = self.config.encoders[encoder]
+        modality = self._canonical(block.modality)
+        return block.trained_on or [name for name in self.config.datasets if self.modality(name) == modality]
+
+    def statistics(self, encoder: str) -> list[str]:
+        """Return the measured statistics of an encoder, one file or none."""
+        return [f"{ROOT}/encoders/{encoder}/statistics.json"] if self.measured(encoder) else []
+
+    def pretraining_curves(self, encoder: str) -> str:
+        """Return the curves of an encoder's pretraining."""
+        return f"{ROOT}/encoders/{encoder}/training.parquet"
+
+    def features(self, encoder: str, dataset: str) -> list[str]:
+        """Return the caches of a dataset's features, one file a shard."""
+        size = self.config.encoders[encoder].image_size
+        return [f"{ROOT}/features/{encoder}/{dataset}.cls{size}{shard}.h5" for shard in self.shards(dataset)]
+
+    def dense(self, encoder: str, dataset: str, size: int) -> list[str]:
+        """Return the caches of a dataset's patch tokens, one file a shard."""
+        return [f"{ROOT}/features/{encoder}/{dataset}.dense{size}{shard}.h5" for shard in self.shards(dataset)]
+
+    def exports(self, encoder: str, dataset: str) -> list[str]:
+        """Return the flat Parquet exports of a dataset's features, where its block asks for them."""
+        wanted = self.config.datasets[dataset].export == "parquet"
+        return [path.removesuffix(".h5") + ".parquet" for path in self.features(encoder, dataset)] if wanted else []
+
+    def task_features(self, task: str, model: str) -> list[tuple[str, str]]:
+        """Return (dataset, cache file) of all that a task's model reads."""
+        if self.is_dense(task):
+            return [(found[1], path) for found in self.dense_caches(task, model) for path in self.dense(*found)]
+        return [
+            (dataset, path)
+            for dataset in self.task_datasets(task)
+            for path in self.features(self.encoder_for(model, self.modality(dataset)), dataset)
+        ]
+
+    def audit(self, task: str) -> str:
+        """Return a task's audit."""
+        return f"{ROOT}/tasks/{task}/audit.parquet"
+
+    def samples(self, task: str, model: str) -> str:
+        """Return all samples of a task."""
+        return f"{ROOT}/tasks/{task}/{model}/samples.parquet"
+
+    def train_table(self, task: str, model: str) -> str:
+        """Return the training and validation samples of a task."""
+        return f"{ROOT}/tasks/{task}/{model}/train.parquet"
+
+    def decoder(self, task: str, model: str, run: str) -> str:
+        """Return a trained decoder, or the file that the task names."""
+        given = self.config.tasks[task].decoder
+        if given is not None:
+            return given
+        return f"{ROOT}/tasks/{task}/{model}/{run}/decoder.safetensors"
+
+    def training(self, task: str, model: str, run: str) -> str:
+        """Return the curves of a decoder's training."""
+        return f"{ROOT}/tasks/{task}/{model}/{run}/training.parquet"
+
+    def predictions(self, task: str, model: str, run: str) -> str:
+        """Return a decoder's predictions."""
+        return f"{ROOT}/tasks/{task}/{model}/{run}/predictions.parquet"
+
+    def masks(self, task: str, model: str, run: str) -> list[str]:
+        """Return the archives of a decoder's masks and probability maps; none where the task predicts no masks."""
+        folder = f"{ROOT}/tasks/{task}/{model}/{run}"
+        return [f"{folder}/masks.zip", f"{folder}/probabilities.zip"] if self.has_masks(task) else []
+
+    def metrics(self, task: str, model: str) -> str:
+        """Return the metrics of all runs of a task's model."""
+        return f"{ROOT}/tasks/{task}/{model}/metrics.parquet"
+
+    def figure(self, task: str, model: str) -> str:
+        """Return the figure panel of a task's model."""
+        return f"{ROOT}/report/figures/{task}.{model}.svg"
+
+    def everything(self) -> list[str]:
+        """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
+        paths: list[str] = [self.report, self.report_metrics]
+        for dataset in self.config.datasets:
+            paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
+        for encoder in self.encoders():
+            paths += [*self.weights_sum(encoder), *self.statistics(encoder), self.encoder(encoder)]
+        paths += [self.pretraining_curves(encoder) for encoder in self.pretrained()]
+        paths += [path for found in self.dense_extractions() for path in self.dense(*found)]
+        for encoder, dataset in self.extractions():
+            paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
+        for task in self.config.tasks:
+            paths.append(self.audit(task))
+        for task, model in self.task_models():
+            paths += [
+                self.samples(task, model),
+                self.train_table(task, model),
+                self.metrics(task, model),
+                self.figure(task, model),
+            ]
+            for run in self.runs(task):
+                if not self.is_given(task):
+                    paths += [self.decoder(task, model, run), self.training(task, model, run)]
+                paths += [
+                    self.predictions(task, model, run),
+                    *self.masks(task, model, run),
+                ]
+        return list(dict.fromkeys(paths))

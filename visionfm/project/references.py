@@ -1,0 +1,297 @@
+"""Checks between the blocks of a config: names that must exist elsewhere, choices that must fit each other.
+
+Works on plain values that may be invalid elsewhere, so that these problems are reported together with the schema's.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from visionfm.errors import ConfigError
+from visionfm.modalities import ANY, MODALITIES, canonical
+from visionfm.project.references_finetuning import several_encoders
+from visionfm.project.references_progression import has_outcome, taken_names, without_outcome
+from visionfm.tasks.maps.block import DENSE_KINDS
+
+Found = Iterator[tuple[tuple[str | int, ...], str]]
+# Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
+DENSE_COLUMNS = (  # of both, where there are masks or points
+    *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
+    *("points", "mm_per_px", "width", "height", "orientation"),
+)
+LABEL_COLUMNS = ("path", "image_id", "subject_id", "eye", "visit", "split")
+SAMPLE_COLUMNS = (
+    *("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images"),
+    *("interval_days", "days_before"),
+)
+
+
+def reference_problems(raw: Mapping[str, Any]) -> Found:
+    """Yield (location, problem) for everything that does not fit between blocks."""
+    blocks = {name: _block(raw, name) for name in ("encoders", "models", "datasets", "modalities", "tasks")}
+    added = tuple(str(name) for name in blocks["modalities"])
+    yield from _modality_names(blocks, added)
+    yield from _datasets(blocks)
+    yield from _encoders(blocks, added)
+    yield from _models(blocks, added)
+    yield from _tasks(blocks, added)
+
+
+def _block(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = raw.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _entries(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((name, entry) for name, entry in block.items() if isinstance(entry, Mapping))
+
+
+def _unknown(name: object, known: Iterable[str], what: str) -> str | None:
+    names = [str(one) for one in known]
+    if not isinstance(name, str):
+        return None  # the schema's error
+    if name in names:
+        return None
+    spelled = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
+    hint = f"did you mean {spelled[near[0]]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    return f"no {what} is named {name!r}; {hint}"
+
+
+def modality_or_none(name: object, added: tuple[str, ...]) -> str | None:
+    """Return a modality's published spelling, `any`, or None when it is unknown."""
+    if name == ANY:
+        return ANY
+    try:
+        return canonical(str(name), added)
+    except ConfigError:
+        return None
+
+
+def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
+    for name in added:
+        if modality_or_none(name, ()) is not None:
+            yield ("modalities", name), "a published modality, or an alias of one; only new ones stand here"
+        elif modality_or_none(name, added) != name:
+            yield ("modalities", name), f"the same name as {modality_or_none(name, added)}, but for its spelling"
+    for name, dataset in _entries(blocks["datasets"]):
+        if "modality" in dataset and modality_or_none(dataset["modality"], added) in (None, ANY):
+            yield ("datasets", name, "modality"), _modality_hint(dataset["modality"], added)
+    for name, encoder in _entries(blocks["encoders"]):
+        if "modality" in encoder and modality_or_none(encoder["modality"], added) is None:
+            yield ("encoders", name, "modality"), _modality_hint(encoder["modality"], added)
+    for name, model in _entries(blocks["models"]):
+        seen: dict[str, str] = {}
+        for modality in model:
+            known = modality_or_none(modality, added)
+            if known is None:
+                yield ("models", name, modality), _modality_hint(modality, added)
+            elif seen.setdefault(known, modality) != modality:
+                yield ("models", name, modality), f"the same modality as {seen[known]!r}; keep one encoder for it"
+
+
+def _modality_hint(name: object, added: tuple[str, ...]) -> str:
+    if name == ANY:
+        return "a dataset's modality cannot be `any`"
+    return _unknown(str(name), [*MODALITIES, *added], "modality") or "unknown modality"
+
+
+def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
+    for name, dataset in _entries(blocks["datasets"]):
+        here = ("datasets", name)
+        split = _block(dataset, "split")
+        if split.get("like") is not None and (problem := _like(name, dataset, split["like"], blocks["datasets"])):
+            yield (*here, "split", "like"), problem
+        labels = _labels(dataset)
+        stratify = split.get("stratify")
+        if labels is not None and (problem := _unknown(stratify, sorted(labels), "label of the dataset")):
+            yield (*here, "split", "stratify"), problem
+        if isinstance(pattern := dataset.get("path_pattern"), str) and (problem := _pattern(pattern)):
+            yield (*here, "path_pattern"), problem
+        for label, problem in taken_names(dataset):
+            yield (*here, "columns", "targets", label), problem
+        own = _list(dataset.get("labels"))
+        for index in _doubled(own):
+            yield (*here, "labels", index), f"{own[index]} stands twice"
+        for index, label in enumerate(own):
+            if label in (*LABEL_COLUMNS, *DENSE_COLUMNS):
+                yield (*here, "labels", index), f"{label} is a column of every dataset; choose another name"
+        for problem in _dense_problems(dataset):
+            yield here, problem
+        for label in _block(_block(dataset, "columns"), "targets"):
+            if label in (*LABEL_COLUMNS, *DENSE_COLUMNS):
+                place = (*here, "columns", "targets", label)
+                yield place, f"{label} is a column of every dataset; choose another name for the target"
+
+
+def _dense_problems(dataset: Mapping[str, Any]) -> Iterator[str]:
+    named = _list(_block(dataset, "split").get("test_subjects"))
+    for index in _doubled(named):
+        yield f"split.test_subjects: {named[index]} stands twice"
+    knows = dataset.get("path_pattern") or _block(dataset, "columns").get("subject")
+    if named and not knows:
+        yield "split.test_subjects needs subjects: give `columns: {subject: ...}` or `path_pattern`"
+
+
+def _like(name: str, dataset: Mapping[str, Any], like: object, datasets: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with taking over the splits of the dataset `like`."""
+    if problem := _unknown(like, datasets, "dataset"):
+        return problem
+    leader = _entry(datasets, like)
+    if dataset.get("cohort") is None or leader.get("cohort") != dataset.get("cohort"):
+        return f"subjects are shared inside a cohort only: give {name} and {like} the same `cohort`"
+    if further := _block(leader, "split").get("like"):
+        return f"{like} itself takes its splits from {further}: name that one"
+    return None
+
+
+def _pattern(pattern: str) -> str | None:
+    """Return what is wrong with a path_pattern."""
+    try:
+        groups = set(re.compile(pattern).groupindex)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"not a regular expression: {error}"
+    if not groups or groups - {"subject", "eye", "visit"}:
+        return "expected named groups among subject, eye, visit: (?P<subject>...)"
+    return None
+
+
+def _doubled(values: list[Any]) -> list[int]:
+    """Return the places of values that stand before in the list."""
+    return [index for index, value in enumerate(values) if value in values[:index]]
+
+
+def _entry(block: Mapping[str, Any], name: object) -> Mapping[str, Any]:
+    entry = block.get(str(name))
+    return entry if isinstance(entry, Mapping) else {}
+
+
+def _encoders(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
+    for name, encoder in _entries(blocks["encoders"]):
+        for index, dataset in enumerate(_list(encoder.get("trained_on"))):
+            if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+                yield ("encoders", name, "trained_on", index), problem
+        yield from _pretrain(name, encoder, blocks, added)
+        without = ("modality",) if encoder.get("pretrain") else ("modality", "auto")
+        if encoder.get("modality") == ANY and encoder.get("statistics") in without:
+            yield ("encoders", name, "statistics"), "modality `any` has no statistics of its own"
+
+
+def _pretrain(
+    name: str, encoder: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]
+) -> Found:
+    block, place = _block(encoder, "pretrain"), ("encoders", name, "pretrain")
+    trained, mix = modality_or_none(encoder.get("modality"), added), block.get("scheme") == "mix"
+    if mix and trained not in (None, ANY):
+        yield ("encoders", name, "modality"), "an encoder of `scheme: mix` is of several: say `modality: any`"
+    if block and not mix and trained == ANY:
+        yield ("encoders", name, "modality"), "name the modality it is trained on, or `scheme: mix` for several"
+    for index, dataset in enumerate(_list(block.get("datasets"))):
+        seen = modality_or_none(_entry(blocks["datasets"], dataset).get("modality"), added)
+        if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+            yield (*place, "datasets", index), problem
+        elif index in _doubled(_list(block.get("datasets"))):
+            yield (*place, "datasets", index), f"{dataset} stands twice"
+        elif not mix and seen not in (None, trained) and trained not in (None, ANY):
+            yield (*place, "datasets", index), f"{dataset} is of {seen}, the encoder of {trained}; or is it a mix?"
+    if problem := _unknown(_block(block, "knn").get("dataset"), blocks["datasets"], "dataset"):
+        yield (*place, "knn", "dataset"), problem
+
+
+def _models(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
+    for name, model in _entries(blocks["models"]):
+        if not model:
+            yield ("models", name), "names no encoder"
+        for modality, encoder in model.items():
+            if problem := _unknown(encoder, blocks["encoders"], "encoder"):
+                yield ("models", name, modality), problem
+                continue
+            trained = modality_or_none(_entry(blocks["encoders"], encoder).get("modality"), added)
+            if modality != ANY and trained not in (None, ANY, modality_or_none(modality, added)):
+                yield (
+                    ("models", name, modality),
+                    f"{encoder} is an encoder of {trained}; if it shall see {modality} images too, say `modality: any`",
+                )
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
+    """Return the label columns that a dataset will have, None when its block is invalid."""
+    targets = _block({"columns": {}, **dataset}, "columns").get("targets", {})
+    labels = dataset.get("labels")
+    if dataset.get("layout") in ("segmentation", "landmark"):
+        return set()  # masks and points; see `_points`
+    if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+        own = labels
+    elif labels is None:
+        own = ["label"] if dataset.get("layout") == "imagefolder" and not targets else []
+    elif labels == "none":
+        return set()
+    else:
+        return None
+    own = [*own, "event"] if has_outcome(dataset) else own
+    return {*own, *targets} if isinstance(targets, Mapping) else None
+
+
+def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
+    for name, task in _entries(blocks["tasks"]):
+        for key in ("datasets", "external", "models", "seeds", "baselines", "train_fraction", "shots"):
+            values = _list(task.get(key))
+            for index in _doubled(values):
+                yield ("tasks", name, key, index), f"{values[index]} stands twice"
+        datasets = [(key, i, d) for key in ("datasets", "external") for i, d in enumerate(_list(task.get(key)))]
+        for key, index, dataset in datasets:
+            if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+                yield ("tasks", name, key, index), problem
+            elif key == "external" and dataset in _list(task.get("datasets")):
+                yield ("tasks", name, key, index), f"{dataset} stands under `datasets` too: external data are test only"
+        for index, model in enumerate(_list(task.get("models"))):
+            if problem := _unknown(model, blocks["models"], "model"):
+                yield ("tasks", name, "models", index), problem
+                continue
+            seen = {modality_or_none(modality, added) for modality in _entry(blocks["models"], model)}
+            for _, _, dataset in datasets:
+                needed = modality_or_none(_entry(blocks["datasets"], dataset).get("modality"), added)
+                if needed not in (None, ANY) and needed not in seen and ANY not in seen:
+                    place = ("tasks", name, "models", index)
+                    yield place, f"model {model} has no encoder for {needed} (dataset {dataset})"
+        for key, index, dataset in datasets if task.get("kind") == "progression" else ():
+            if problem := without_outcome(dataset, _entry(blocks["datasets"], dataset)):
+                yield ("tasks", name, key, index), problem
+        yield from _targets(name, task, [_entry(blocks["datasets"], dataset) for _, _, dataset in datasets])
+        yield from several_encoders(name, task, blocks, lambda modality: modality_or_none(modality, added))
+
+
+def _dense_target(kind: str, column: object, datasets: list[Mapping[str, Any]]) -> str | None:
+    """Return what is wrong with a mask or a point, given the task's datasets."""
+    if kind == "segmentation":
+        masked = [d for d in datasets if d.get("layout") == "segmentation" or _block(d, "columns").get("mask")]
+        given = [d for d in masked if d.get("labels") != "none"]
+        return None if given else "no dataset of the task has masks: layout segmentation, or `columns: {mask: ...}`"
+    points = [point for d in datasets for point in _block(d, "columns").get("points") or {}]
+    points += [point for d in datasets if d.get("layout") == "landmark" for point in _list(d.get("labels"))]
+    return _unknown(str(column), dict.fromkeys(points), "point of the task's datasets")
+
+
+def _targets(name: str, task: Mapping[str, Any], datasets: list[Mapping[str, Any]]) -> Found:
+    labels = [_labels(dataset) for dataset in datasets]
+    labelled = sorted(set().union(*(known or set() for known in labels)))
+    for target, block in _entries(_block(task, "targets")):
+        place = ("tasks", name, "targets", target)
+        if target in (*SAMPLE_COLUMNS, *DENSE_COLUMNS):
+            yield place, f"{target} is a column of every task's samples; choose another name, and `column: {target}`"
+        if task.get("kind") in DENSE_KINDS:
+            if problem := _dense_target(task["kind"], block.get("column") or target, datasets):
+                yield place, problem
+            continue
+        if task.get("kind") == "progression":
+            continue  # made from event and interval
+        multilabel = block.get("type") == "multilabel"
+        wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
+        for column in wanted if None not in labels else []:
+            if problem := _unknown(str(column), labelled, "label of the task's datasets"):
+                yield place, problem

@@ -1,0 +1,139 @@
+"""What the report reads: every artefact that the config implies, checked, as tables in memory.
+
+Reads images, labels, audits, encoders' metadata, samples, predictions, training curves and metrics through `Plan`.
+Invariant: `inputs` names all that is read here, so that the report's key changes when any of it does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visionfm import artifacts
+from visionfm.project.config import Config
+from visionfm.project.plan import Plan
+from visionfm.project.references import DENSE_COLUMNS, LABEL_COLUMNS
+from visionfm.tasks.evaluate import table_of
+
+LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """Results of one task with one model; predictions and training by run."""
+
+    task: str
+    model: str
+    targets: Mapping[str, Mapping[str, Any]]
+    samples: Any
+    metrics: Any
+    predictions: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DatasetTables:
+    """A dataset's index and labels (DataFrames)."""
+
+    name: str
+    modality: str
+    root: str
+    images: Any
+    labels: Any
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Return the names of the labels."""
+        return [name for name in self.labels.columns if name not in LABEL_KEYS]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the report says, before it is put into words."""
+
+    config: Config
+    plan: Plan
+    results: list[TaskModel]
+    datasets: list[DatasetTables]
+    audits: Mapping[str, Any]  # task -> DataFrame
+    encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
+    pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row an interval
+
+
+def used_encoders(plan: Plan) -> list[str]:
+    """Return the encoders that some task uses or that are pretrained here, in the config's order."""
+    used = plan.encoders()
+    return [name for name in plan.config.encoders if name in used]
+
+
+def inputs(plan: Plan) -> list[str]:
+    """Return the paths of all artefacts that the report reads, sorted."""
+    paths = [plan.encoder(encoder) for encoder in used_encoders(plan)]
+    paths += [plan.pretraining_curves(encoder) for encoder in plan.pretrained()]
+    for dataset in plan.config.datasets:
+        paths += [*plan.images(dataset), plan.labels(dataset)]
+    paths += [plan.audit(task) for task in plan.config.tasks]
+    for task, model in plan.task_models():
+        paths += [plan.samples(task, model), plan.metrics(task, model)]
+        for run in plan.runs(task):
+            paths.append(plan.predictions(task, model, run))
+            paths += [] if plan.is_given(task) else [plan.training(task, model, run)]
+        paths += plan.masks(task, model, plan.seed_runs(task)[0])[:1]
+    return sorted(set(paths))
+
+
+def load(plan: Plan) -> Results:
+    """Read everything; ArtifactError where a file is missing or damaged."""
+    config = plan.config
+    return Results(
+        config=config,
+        plan=plan,
+        results=[_task_model(plan, task, model) for task, model in plan.task_models()],
+        datasets=[_dataset(plan, name) for name in config.datasets],
+        audits={task: _frame(plan.audit(task)) for task in config.tasks},
+        encoders={name: artifacts.read_metadata(plan.encoder(name)) for name in used_encoders(plan)},
+        pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
+    )
+
+
+def union_of_metrics(plan: Plan) -> Any:
+    """Return the rows of all metrics.parquet files as one `pyarrow.Table`, in the config's order."""
+    import pyarrow as pa
+
+    tables = [artifacts.read_table(plan.metrics(task, model)) for task, model in plan.task_models()]
+    if not tables:  # a config that only pretrains
+        return pa.table({"task": pa.array([], pa.string())})
+    if not tables:  # a config that only pretrains
+        return table_of([])
+    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")
+
+
+def _frame(path: str | Path) -> Any:
+    return artifacts.read_table(path).to_pandas()
+
+
+def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
+    runs = plan.runs(task)
+    return TaskModel(
+        task=task,
+        model=model,
+        targets={name: target.model_dump(mode="json") for name, target in plan.targets(task).items()},
+        samples=_frame(plan.samples(task, model)),
+        metrics=_frame(plan.metrics(task, model)),
+        predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},
+        training={} if plan.is_given(task) else {run: _frame(plan.training(task, model, run)) for run in runs},
+    )
+
+
+def _dataset(plan: Plan, name: str) -> DatasetTables:
+    import pandas as pd
+
+    shards = [_frame(path) for path in plan.images(name)]
+    images = pd.concat(shards, ignore_index=True).sort_values("path", ignore_index=True)
+    return DatasetTables(
+        name=name,
+        modality=plan.modality(name),
+        root=plan.config.datasets[name].root,
+        images=images,
+        labels=_frame(plan.labels(name)),
+    )

@@ -1,0 +1,296 @@
+"""The report's data part: counts by split and label, images left out, example pictures, and the audits' findings.
+
+Reads the example images below a dataset's root and nothing else there; one that changed since `index` is not shown.
+Invariant: which examples are shown depends on images.parquet and labels.parquet alone.
+"""
+
+import base64
+import hashlib
+import io
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from visionfm.errors import VisionFMError
+from visionfm.project.plan import Plan
+from visionfm.report.data import DatasetTables
+from visionfm.report.sections.partners import partner_counts
+from visionfm.report.tables import Cell, Table, counted, text_of
+from visionfm.report.words import NO_VALUE, SPLITS, count, missing, number
+
+EXAMPLES = 8
+THUMBNAIL_PX = 176
+MOST_VALUES = 20  # a label with more is a measured value or free text, and is summarised
+MOST_LISTED = 50
+log = logging.getLogger("visionfm")
+
+
+class Example(NamedTuple):
+    """A picture as data URI (empty where it cannot be shown) and what stands below it."""
+
+    uri: str
+    caption: str
+    path: str
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """What the page says of one dataset."""
+
+    name: str
+    modality: str
+    layout: str
+    facts: list[str]
+    tables: list[Table]
+    left_out: Table | None
+    examples: list[Example]
+    subjects_known: bool
+
+
+def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
+    """Return a dataset's counts, the images left out, and its examples."""
+    images, labels = tables.images, tables.labels
+    readable = images[images["status"] == "ok"]
+    left_out = images[images["status"] != "ok"]
+    subjects_known = not (labels["subject_id"] == tables.name + "/" + labels["path"]).all()
+    facts = [count(len(images), "image file"), f"{labels['path'].nunique():,} labelled"]
+    if subjects_known:
+        facts.append(count(labels["subject_id"].nunique(), "subject"))
+    if len(readable):
+        facts.append(f"{readable['width'].min()}x{readable['height'].min()} to "
+                     f"{readable['width'].max()}x{readable['height'].max()} pixels")  # fmt: skip
+    repeated = len(readable) - readable["image_id"].nunique()
+    if repeated:
+        facts.append(f"{count(repeated, 'file')} with the same bytes as another")
+    return DatasetView(
+        name=tables.name,
+        modality=tables.modality,
+        layout=plan.config.datasets[tables.name].layout,
+        facts=facts,
+        tables=_counts(tables),
+        left_out=_left_out(tables.name, left_out) if len(left_out) else None,
+        examples=_examples(plan, tables),
+        subjects_known=subjects_known,
+    )
+
+
+# --- counts ---------------------------------------------------------------------------------------------------------
+
+
+def _counts(tables: DatasetTables) -> list[Table]:
+    labels = tables.labels
+    splits = [split for split in SPLITS if (labels["split"] == split).any()]
+    if not splits:
+        return []
+    parts = {split: labels[labels["split"] == split] for split in splits}
+    heads = [*(SPLITS[split] for split in splits), "All"]
+
+    def by_split(values: list[int]) -> list[int]:
+        return [*values, sum(values)]
+
+    rows = [("images", by_split([len(part) for part in parts.values()]))]
+    rows.append(
+        ("subjects", [*(part["subject_id"].nunique() for part in parts.values()), labels["subject_id"].nunique()])
+    )
+    found = [counted(f"{tables.name}: images by split", "", heads, rows)]
+    if partners := partner_counts(tables.name, parts, heads):
+        found.append(partners)
+    flags = [name for name in tables.label_columns if _is_flag(labels[name])]
+    if len(flags) > 1:
+        rows = [(name, by_split([int((part[name] == 1).sum()) for part in parts.values()])) for name in flags]
+        found.append(counted(f"{tables.name}: images with each finding (label 1)", "finding", heads, rows))
+    for name in tables.label_columns:
+        if len(flags) > 1 and name in flags:
+            continue
+        values = sorted(
+            {value for value in labels[name] if not missing(value)}, key=lambda value: (isinstance(value, str), value)
+        )
+        if len(values) <= MOST_VALUES:
+            rows = [
+                (_label(value), by_split([int((part[name] == value).sum()) for part in parts.values()]))
+                for value in values
+            ]
+            unknown = by_split([int(part[name].isna().sum()) for part in parts.values()])
+            rows += [("unknown", unknown)] if unknown[-1] else []
+            found.append(counted(f"{tables.name}: images by {name}", name, heads, rows))
+        else:
+            found.append(_summary(tables.name, name, {**parts, "": labels}))
+    return found
+
+
+def _is_flag(column: Any) -> bool:
+    return not column.isna().all() and set(column.dropna()) <= {0.0, 1.0}
+
+
+def _label(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return str(int(value)) if value.is_integer() else number(value)
+
+
+def _summary(dataset: str, name: str, parts: dict[str, Any]) -> Table:
+    rows = []
+    for split, part in parts.items():
+        known = part[name].dropna()
+        numeric = len(known) > 0 and not isinstance(known.iloc[0], str)
+        cells = (
+            [number(float(value)) for value in (known.min(), known.median(), known.max())]
+            if numeric
+            else [NO_VALUE] * 3
+        )
+        counts = [f"{len(known):,}", f"{len(part) - len(known):,}"]
+        rows.append([Cell(SPLITS.get(split, "All")), *(Cell(text, numeric=True) for text in [*counts, *cells])])
+    return Table(f"{dataset}: {name}", ["split", "known", "unknown", "lowest", "median", "highest"], rows)
+
+
+def _left_out(dataset: str, rows: Any) -> Table:
+    reasons = Counter(rows["status"])
+    table = Table(f"{dataset}: images left out", ["image", "reason"], [])
+    table.rows = [[Cell(row["path"]), Cell(row["status"])] for row in rows.head(MOST_LISTED).to_dict("records")]
+    table.notes = [f"{reason}: {count(number_of, 'image')}" for reason, number_of in reasons.most_common()]
+    if len(rows) > MOST_LISTED:
+        table.notes.append(f"The first {MOST_LISTED} of {len(rows):,} are listed; all stand in images.parquet.")
+    return table
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+def choose_examples(tables: DatasetTables, wanted: list[str], most: int = EXAMPLES) -> list[dict[str, Any]]:
+    """Return rows of labels (of images where nothing is labelled), spread over the values of the first `wanted` label.
+
+    Inside a value images come in the order of their hash, which is as good as at random and holds still.
+    """
+    images = tables.images[tables.images["status"] == "ok"]
+    rows = tables.labels[tables.labels["path"].isin(images["path"])] if len(tables.labels) else images
+    label = next((name for name in wanted if name in rows.columns), None)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.sort_values(["image_id", "path"]).to_dict("records"):
+        groups.setdefault("" if label is None or missing(row[label]) else _label(row[label]), []).append(row)
+    chosen: list[dict[str, Any]] = []
+    shown: set[str] = set()
+    while len(chosen) < most and any(groups.values()):
+        for name in sorted(groups):
+            row = groups[name].pop(0) if groups[name] else None
+            if row is not None and row["image_id"] not in shown and len(chosen) < most:
+                chosen.append(row)
+                shown.add(row["image_id"])
+    return chosen
+
+
+def _examples(plan: Plan, tables: DatasetTables) -> list[Example]:
+    columns = tables.label_columns
+    asked = [
+        name
+        for task, block in plan.config.tasks.items()
+        if tables.name in plan.task_datasets(task)
+        for target, spec in block.targets.items()
+        for name in (
+            spec.classes if isinstance(spec.classes, list) and spec.type == "multilabel" else [spec.column or target]
+        )
+    ]
+    wanted = list(dict.fromkeys(str(name) for name in asked if str(name) in columns)) or columns
+    flags = [name for name in wanted if _is_flag(tables.labels[name])]
+    flags = flags if len(flags) > 2 else []
+    values = [name for name in wanted if name not in flags]
+    chosen = [(caption(row, values, flags), row) for row in choose_examples(tables, values or wanted)]
+    block = plan.config.datasets[tables.name]
+    return [
+        Example(
+            thumbnail(Path(tables.root) / row["path"], row["image_id"], block.frame, block.max_megapixels),
+            text,
+            row["path"],
+        )
+        for text, row in sorted(chosen, key=lambda pair: (pair[0], pair[1]["path"]))
+    ]
+
+
+def caption(row: dict[str, Any], values: list[str], flags: list[str]) -> str:
+    """Return what is known of an image: `label: value`, and of the yes-or-no labels those that are yes."""
+    known = [f"{name}: {_label(row[name])}" for name in values if name in row and not missing(row[name])]
+    told = [name for name in flags if name in row and not missing(row[name])]
+    found = [", ".join(name for name in told if row[name] == 1) or "no finding"] if told else []
+    return "; ".join([*known[:4], *(["..."] if len(known) > 4 else []), *found]) or "no label"
+
+
+def thumbnail(path: Path, image_id: str, frame: int | None, max_megapixels: float) -> str:
+    """Return an image as a small JPEG data URI; empty, with a warning, where the file is not what `index` saw."""
+    from PIL import Image
+
+    from visionfm.images.reading import decode
+
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != image_id:
+            log.warning("report: %s changed since it was indexed; its picture is left out", path)
+            return ""
+        pixels_HWC = decode(
+            content,
+            frame=frame,
+            max_megapixels=max_megapixels,
+            target_px=2 * THUMBNAIL_PX,
+            exact=False,
+            where=str(path),
+        )
+    except (OSError, VisionFMError) as error:
+        log.warning("report: the picture of %s is left out: %s", path, str(error).splitlines()[0])
+        return ""
+    picture = Image.fromarray(pixels_HWC)
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    target = io.BytesIO()
+    picture.save(target, "JPEG", quality=78, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode()
+
+
+# --- audit ----------------------------------------------------------------------------------------------------------
+
+CHECKS = {
+    "subject": "the same subject in two splits",
+    "bytes": "identical images in two splits",
+    "pretraining": "test images that an encoder was pretrained on",
+    "contradiction": "identical images with different labels",
+    "unreadable": "unreadable images, left out",
+}
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """What an audit found: one sentence a kind of finding, the reasons for what was allowed, and the list."""
+
+    sentences: list[str]
+    reasons: list[str]
+    table: Table | None
+
+
+def audit_view(task: str, rows: Any) -> AuditView:
+    """Return an audit's findings in words; without findings there is neither sentence nor table."""
+    kinds = Counter(zip(rows["check"], rows["severity"] == "allowed", strict=True))
+    sentences = [
+        f"{CHECKS.get(check, check)}: {count(found, 'finding')}" + (", allowed by a written reason" if allowed else "")
+        for (check, allowed), found in sorted(kinds.items())
+    ]
+    allowed = rows[rows["severity"] == "allowed"]
+    reasons = [
+        f"{dataset}: {reason}"
+        for dataset, reason in dict.fromkeys(zip(allowed["dataset"], allowed["reason"], strict=True))
+    ]
+    if not len(rows):
+        return AuditView([], [], None)
+    table = Table(f"{task}: findings of the audit", ["image", "and", "finding"], [])
+    table.rows = [
+        [
+            Cell(_place(row["dataset"], row["path"]), text_of(row["split"])),
+            Cell(_place(row["other_dataset"], row["other_path"]), text_of(row["other_split"])),
+            Cell(row["detail"], f"allowed: {row['reason']}" if text_of(row["reason"]) else ""),
+        ]
+        for row in rows.head(MOST_LISTED).to_dict("records")
+    ]
+    if len(rows) > MOST_LISTED:
+        table.notes.append(f"The first {MOST_LISTED} of {len(rows):,} are listed; all stand in audit.parquet.")
+    return AuditView(sentences, reasons, table)
+
+
+def _place(dataset: Any, path: Any) -> str:
+    return f"{dataset}/{path}" if text_of(path) else NO_VALUE

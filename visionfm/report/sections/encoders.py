@@ -1,0 +1,83 @@
+"""The report's encoders: which weights, under which licence, fed with which statistics, used by which models.
+
+Reads the metadata of the encoders' artefacts, nothing else.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from visionfm.report.data import Results
+from visionfm.report.tables import Cell, Table
+from visionfm.report.words import NO_VALUE, count, listed
+
+PRETRAINED = "pretrain"  # the source's name of encoders trained here
+
+
+def source(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return where an encoder's weights came from."""
+    found: dict[str, Any] = json.loads(metadata["source"])
+    return found
+
+
+def is_untrained(metadata: Mapping[str, str]) -> bool:
+    """Return whether an encoder was made from no weights file, and not trained here."""
+    return not source(metadata).get("sha256") and source(metadata).get("name") != PRETRAINED
+
+
+def encoders_table(results: Results) -> Table:
+    """Return one row an encoder: its architecture, weights, licence and input statistics."""
+    columns = [
+        "encoder",
+        "modality",
+        "architecture",
+        "input",
+        "weights",
+        "sha256",
+        "dialect",
+        "licence",
+        "mean",
+        "std",
+        "used by",
+    ]
+    rows = []
+    for name, metadata in results.encoders.items():
+        origin = source(metadata)
+        models = [model for model, encoders in results.config.models.items() if name in encoders.values()]
+        weights = "random (untrained)" if is_untrained(metadata) else str(origin.get("name") or NO_VALUE)
+        weights = "pretrained here" if origin.get("name") == PRETRAINED else weights
+        key = f"key {origin['key']}" if origin.get("key") else ""
+        rows.append(
+            [
+                Cell(name),
+                Cell(metadata["modality"]),
+                Cell(metadata["arch"]),
+                Cell(f"{metadata['image_size']} px", f"patch {metadata['patch']}, {metadata['interpolation']}"),
+                Cell(weights, key),
+                Cell(str(origin.get("sha256") or NO_VALUE)[:12]),
+                Cell(str(origin.get("dialect") or NO_VALUE)),
+                Cell(str(origin.get("licence") or "not known")),
+                Cell(_triple(metadata["mean"])),
+                Cell(_triple(metadata["std"])),
+                Cell(listed(models)),
+            ]
+        )
+    return Table("Encoders and their weights", columns, rows)
+
+
+def _triple(text: str) -> str:
+    values = json.loads(text)
+    return "by modality" if values is None else ", ".join(f"{value:.3f}" for value in values)
+
+
+def import_notes(results: Results) -> list[str]:
+    """Return what was renamed or dropped when each encoder's weights were imported, with the reasons."""
+    found = []
+    for name, metadata in results.encoders.items():
+        renamed, dropped = (json.loads(metadata.get(kind) or "{}") for kind in ("renamed", "dropped"))
+        if renamed:
+            found.append(f"{name}: {count(len(renamed), 'tensor')} renamed when its weights were imported.")
+        for reason, number_of in Counter(dropped.values()).items():
+            found.append(f"{name}: {count(number_of, 'tensor')} dropped: {reason}.")
+    return found

@@ -1,0 +1,9 @@
+"""The settings of `report`."""
+
+from visionfm.config.settings import Settings
+
+
+class ReportSettings(Settings):
+    """Of `report`: the whole config, as plain JSON values."""
+
+    config: dict[str, object]

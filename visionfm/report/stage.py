@@ -1,0 +1,105 @@
+"""Stage `report`: all results as one self-contained HTML page, all metrics as one table, a figure a task and model.
+
+Reads every artefact that the config implies; writes `index.html`, `metrics.parquet` and `figures/{task}.{model}.svg`.
+Invariant: the page loads nothing and runs nothing (its own content policy forbids it); whatever users named is escaped.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionfm import artifacts
+from visionfm.artifacts.versions import VERSIONS
+from visionfm.report.settings import ReportSettings
+
+if TYPE_CHECKING:
+    from visionfm.report.page import Page
+
+SCHEMA, FIGURE_SCHEMA, METRICS_SCHEMA = "visionfm/report/1", "visionfm/figure/1", "visionfm/metrics/1"
+TEMPLATE, STYLE_SHEET = "page.html.j2", "page.css"
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--out", required=True, type=Path, help="index.html")
+    parser.add_argument("--metrics-out", required=True, type=Path, help="metrics.parquet, the union of all tasks'")
+    parser.add_argument(
+        "--figures-dir", required=True, type=Path, help="folder of the figures, one SVG a task and model"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    report(args.out, args.metrics_out, args.figures_dir, ReportSettings.model_validate_json(args.settings))
+
+
+def report(out: Path, metrics_out: Path, figures_dir: Path, settings: ReportSettings) -> None:
+    """Write the page to `out`, the union of the metrics to `metrics_out` and the figures below `figures_dir`.
+
+    Paths of the artefacts that are read come from the config and are relative to the working directory. Raises
+    ArtifactError when one is missing or damaged.
+    """
+    from visionfm.project.config import Config
+    from visionfm.project.plan import Plan
+    from visionfm.report import data as report_data
+
+    plan = Plan(Config.model_validate_json(_as_json(settings.config)))
+    digests = {path: artifacts.payload_digest(path) for path in report_data.inputs(plan)}
+    # The page names the version of every stage, so it depends on them.
+    said = {**settings.model_dump(mode="json"), "versions": VERSIONS}
+    made_by = artifacts.provenance("report", said, digests)
+    figures = {pair: figures_dir / Path(plan.figure(*pair)).name for pair in plan.task_models()}
+    if all([artifacts.recall(path, made_by) for path in [out, metrics_out, *figures.values()]]):
+        log.info("report: unchanged; open %s", out)
+        return
+
+    from visionfm.report.page import page
+
+    content = page(report_data.load(plan), settings.config)
+    artifacts.write_table(metrics_out, report_data.union_of_metrics(plan), made_by, schema=METRICS_SCHEMA)
+    for task in content.tasks:
+        for model in task.models:
+            artifacts.write_text(figures[task.name, model.model], model.grid, made_by, schema=FIGURE_SCHEMA)
+    text = render(content)
+    artifacts.write_text(out, text, made_by, schema=SCHEMA)
+    log.info(
+        "report: %d results, %d figures, %.1f MB; open %s",
+        len(content.summary),
+        _figures(content),
+        len(text) / 1e6,
+        out,
+    )
+
+
+def _as_json(config: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(config)
+
+
+def _figures(content: "Page") -> int:
+    return sum(len(model.figures) for task in content.tasks for model in task.models)
+
+
+def render(content: "Page") -> str:
+    """Return the page as HTML; every text in `content` is escaped, only its SVG figures are taken as they are."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from visionfm.report import words
+    from visionfm.report.tables import HEADLINES
+
+    here = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template(TEMPLATE).render(
+        page=content,
+        css=Markup((here / STYLE_SHEET).read_text()),
+        meanings=words.METRICS,
+        general=words.GENERAL,
+        headline_metrics=list(HEADLINES.values()),
+        dash=words.NO_VALUE,
+    )

@@ -1,0 +1,1 @@
+"""Tasks: from labelled images and cached features to decoders, predictions and metrics."""

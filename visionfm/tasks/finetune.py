@@ -1,0 +1,198 @@
+"""Stage `finetune`: from train.parquet, its images and an encoder to a fine-tuned encoder and its decoder.
+
+Writes encoder.safetensors (an encoder like any other: `extract` reads it), decoder.safetensors and training.parquet;
+the three carry one key and are recalled together, before torch is imported. Under torchrun every process runs this and
+the first one writes.
+"""
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from visionfm import artifacts
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.errors import DataError, UsageError
+from visionfm.runtime.processes import choose_device, this_process
+from visionfm.tasks.finetuning.recipes import FinetuneRecipe, choose
+from visionfm.tasks.finetuning.settings import FinetuneSettings
+from visionfm.tasks.samples import Samples
+from visionfm.tasks.slots import slots
+from visionfm.tasks.train import TRAINING_SCHEMA, kind_of, training_samples, training_table
+
+if TYPE_CHECKING:
+    from visionfm.tasks.finetuning.training import Finetuning
+
+ENCODER_SCHEMA, DIALECT = "visionfm/encoder/1", "finetuned"
+log = logging.getLogger("visionfm")
+
+
+class Outputs(NamedTuple):
+    """Where the stage writes."""
+
+    decoder: Path
+    encoder: Path
+    training: Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--train", required=True, type=Path, help="train.parquet")
+    parser.add_argument("--root", required=True, nargs="+", metavar="DATASET=DIR", help="folders of the images")
+    parser.add_argument("--encoder", required=True, type=Path, help="encoder.safetensors to start from")
+    parser.add_argument("--out", required=True, type=Path, help="decoder.safetensors")
+    parser.add_argument("--encoder-out", required=True, type=Path, help="the fine-tuned encoder.safetensors")
+    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row an epoch")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    settings = FinetuneSettings.model_validate_json(args.settings)
+    roots = {name: paths[0] for name, paths in by_dataset(args.root).items()}
+    finetune(args.train, roots, args.encoder, Outputs(args.out, args.encoder_out, args.training_out), settings)
+
+
+def finetune(
+    train_table: Path, roots: Mapping[str, Path], encoder: Path, outputs: Outputs, settings: FinetuneSettings
+) -> None:
+    """Fine-tune one encoder with its decoder; see the module."""
+    recipe = choose(settings)
+    samples = training_samples(train_table, settings)
+    if missing := sorted({dataset for dataset, _, _ in samples.references} - set(roots)):
+        raise UsageError(
+            "the folders of some datasets are not given", expected=" ".join(f"--root {name}=DIR" for name in missing)
+        )
+    slice_ = {**settings.what_matters(), "order": list(settings.targets)}
+    inputs = {"train": artifacts.payload_digest(train_table), "encoder": artifacts.payload_digest(encoder)}
+    made_by = artifacts.provenance("finetune", slice_, inputs, settings.seed)
+    if all([artifacts.recall(path, made_by) for path in outputs]):
+        return
+    _check_images(samples, recipe, settings)
+    _fit(samples, roots, encoder, outputs, recipe, settings, made_by)
+
+
+def _check_images(samples: Samples, recipe: FinetuneRecipe, settings: FinetuneSettings) -> None:
+    """Raise where a sample is not one image, or classes cannot be balanced."""
+    count_N = np.bincount(samples.sample_I, minlength=len(samples))
+    if (count_N != 1).any():
+        raise DataError("fine-tuning has samples that are not one image", do="set `unit: image` and `fusion: pooled`")
+    if recipe.class_balanced and slots(settings.targets)[0].target.type not in ("binary", "multiclass"):
+        raise UsageError("class_balanced needs a binary or multiclass target in the first place")
+
+
+def _fit(
+    samples: Samples,
+    roots: Mapping[str, Path],
+    encoder_path: Path,
+    outputs: Outputs,
+    recipe: FinetuneRecipe,
+    settings: FinetuneSettings,
+    made_by: artifacts.Provenance,
+) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
+    import torch
+
+    from visionfm.encoders.vit import TAPS, load_encoder
+    from visionfm.runtime.interruption import stop_on_signal
+    from visionfm.runtime.randomness import derived_seed
+    from visionfm.tasks.finetuning.images import Augmentation, Images
+    from visionfm.tasks.finetuning.network import TunedNetwork
+    from visionfm.tasks.finetuning.probe import probe_recipe, start_from_probe
+    from visionfm.tasks.finetuning.processes import joined
+    from visionfm.tasks.finetuning.training import Data, Finetuning
+    from visionfm.tasks.resume import StateFile
+    from visionfm.tasks.vectors import decoder as decoders
+    from visionfm.tasks.vectors.training import reproducible
+
+    process = this_process()
+    device = choose_device(settings.device, settings.gpu if settings.device == "cuda" else 0, process.local_rank)
+    parts = {split: samples.take(samples.in_splits([split])) for split in ("train", "validation")}
+    truth_NT = parts["train"].truth_NT
+    kind = kind_of(settings, recipe, truth_NT)
+    with reproducible(settings.threads), stop_on_signal() as stop, joined(process, device):
+        torch.manual_seed(derived_seed(settings.seed, "start"))
+        encoder = load_encoder(encoder_path)
+        width = encoder.dim * {"cls": TAPS, "patch_mean": 1, "both": TAPS + 1}[recipe.features]
+        spec = decoders.Spec(
+            settings.kind, settings.targets, settings.modalities, "pooled", recipe.head, recipe.features, [width]
+        )
+        network = TunedNetwork(encoder, decoders.Decoder(spec), recipe).to(device)
+        how = Augmentation.of(recipe, encoder, settings.exact_decode)
+        data = {
+            split: Data(Images(part, roots, settings.datasets, how), torch.from_numpy(part.truth_NT.astype(np.float32)))
+            for split, part in parts.items()
+        }
+        weight_N = torch.from_numpy(_balanced(truth_NT[:, 0])) if recipe.class_balanced else None
+        training = Finetuning(
+            network, data["train"], data["validation"], kind, recipe, settings.seed, weight_N, process, device,
+            settings.workers,
+        )  # fmt: skip
+        file = StateFile(outputs.decoder, made_by)
+        if (state := file.load(str(device))) is not None:
+            training.restore(state)
+            log.info("finetune: goes on in epoch %d, after step %d", training.done + 1, training.step)
+        elif recipe.probe_first:
+            start_from_probe(training, kind_of(settings, probe_recipe(recipe), truth_NT), stop)
+        training.run(stop, file, settings.checkpoint_minutes)
+    if process.rank:
+        return
+    network.take(training.best)
+    tensors = {name: tensor.numpy() for name, tensor in network.encoder_tensors().items()}
+    artifacts.write_tensors(
+        outputs.encoder, tensors, made_by, schema=ENCODER_SCHEMA, extra=_encoder_metadata(encoder_path)
+    )
+    people = len(set(parts["train"].ids["subject_id"]))
+    sizes = {"n_train": len(truth_NT), "n_train_subjects": people}
+    table = training_table(training, sizes)
+    artifacts.write_table(outputs.training, table, made_by, schema=TRAINING_SCHEMA)
+    _write_decoder(training, outputs.decoder, settings, made_by)
+    file.remove()
+    row = next(row for row in training.history if row["epoch"] == training.best_epoch)
+    log.info(
+        "finetune: %d training and %d validation samples, best epoch %d of %d, validation loss %.4g; %s",
+        *(len(truth_NT), len(data["validation"].images), training.best_epoch, training.done),
+        *(row["validation_loss"], outputs.decoder),
+    )
+
+
+def _write_decoder(
+    training: "Finetuning", out: Path, settings: FinetuneSettings, made_by: artifacts.Provenance
+) -> None:
+    from visionfm.tasks.vectors import decoder as decoders
+
+    decoder = training.network.decoder
+    extra = {
+        **decoder.spec.metadata(),
+        "recipe": settings.recipe,
+        "n_train": str(len(training.train.images)),
+        "n_validation": str(len(training.validation.images)),
+        "best_epoch": str(training.best_epoch),
+    }
+    statistics = tuple(value.cpu().numpy() for value in (training.network.mean_F, training.network.std_F))
+    known = {modality: (statistics[0], statistics[1]) for modality in settings.modalities}
+    tensors = decoders.file_tensors(decoder.state_dict(), training.kind, known)
+    artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
+
+
+def _encoder_metadata(base: Path) -> dict[str, str]:
+    """Return the metadata of the encoder that training started from, its source naming that encoder."""
+    metadata = artifacts.read_metadata(base)
+    names = ("arch", "image_size", "patch", "modality", "mean", "std", "interpolation")
+    source = json.loads(metadata["source"])
+    source |= {"sha256": metadata["payload_sha256"], "dialect": DIALECT, "key": None}
+    empty = {"renamed": "{}", "dropped": "{}"}
+    return {**{name: metadata[name] for name in names}, "source": json.dumps(source, sort_keys=True), **empty}
+
+
+def _balanced(class_N: Any) -> Any:
+    """Return each sample's chance, so that all classes are drawn equally often; unknown ones as the rarest class is."""
+    known_N = ~np.isnan(class_N)
+    _, which, counts = np.unique(class_N[known_N], return_inverse=True, return_counts=True)
+    weight_N = np.full(len(class_N), 1.0 / counts.max())
+    weight_N[known_N] = 1.0 / counts[which]
+    return weight_N

@@ -1,0 +1,1 @@
+"""Fine-tuning: encoder and decoder trained together, on images."""

@@ -1,0 +1,159 @@
+"""Encoder and head as one network that is trained: which weights move, at what rate, and what is written at the end.
+
+Forward is the encoder's own features (CLS of the last four blocks, patch mean), as extraction computes them, and the
+decoder on top. Shapes: B batch, S px, L taps, D width, K outputs.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from visionfm.encoders.vit import Encoder
+from visionfm.errors import DataError
+from visionfm.tasks.finetuning.processes import standardised
+from visionfm.tasks.finetuning.recipes import FinetuneRecipe
+from visionfm.tasks.vectors.decoder import Decoder
+
+ATTENTION = r".*\bblocks\.\d+\.attn\.(qkv|q_proj|k_proj|v_proj|proj)"
+Tensors = dict[str, torch.Tensor]
+
+
+class TunedNetwork(nn.Module):
+    """Images to outputs."""
+
+    mean_F: torch.Tensor
+    std_F: torch.Tensor
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, recipe: FinetuneRecipe) -> None:
+        """Take both over; afterwards exactly what the recipe trains has gradients."""
+        super().__init__()
+        self.encoder, self.decoder, self.features = encoder, decoder, decoder.spec.features
+        encoder.precision = recipe.precision  # autocast; the weights stay float32
+        _drop_path(encoder.network, recipe.drop_path)
+        choose_trainable(encoder, recipe)
+        if recipe.checkpoint_activations:
+            encoder.network.set_grad_checkpointing(True)
+        (width,) = decoder.spec.widths
+        self.by_batch = recipe.standardise
+        self.register_buffer("mean_F", torch.zeros(width))
+        self.register_buffer("std_F", torch.ones(width))
+
+    def set_statistics(self, mean_F: torch.Tensor, std_F: torch.Tensor) -> None:
+        """Standardise features by these from now on, in evaluation."""
+        with torch.no_grad():
+            self.mean_F.copy_(mean_F)
+            self.std_F.copy_(std_F)
+
+    def raw_features(self, images_B3SS: torch.Tensor) -> torch.Tensor:
+        """Return features_BF of uint8 images, or of float ones in [0, 1], not standardised."""
+        cls_BLD, patch_mean_BD = self.encoder.trainable_features(images_B3SS)
+        parts = {"cls": [cls_BLD.flatten(1)], "patch_mean": [patch_mean_BD]}
+        parts["both"] = parts["cls"] + parts["patch_mean"]
+        return torch.cat(parts[self.features or "cls"], dim=1)
+
+    def forward(self, images_B3SS: torch.Tensor) -> torch.Tensor:
+        """Return outputs_BK of images; in training, features are standardised by their own batch.
+
+        While the encoder moves, what all images have in common drifts by more than images differ.
+        """
+        features_BF = self.raw_features(images_B3SS)
+        if self.training and self.by_batch:
+            features_BF = standardised(features_BF)
+        else:
+            features_BF = (features_BF - self.mean_F) / self.std_F
+        present_BS = torch.ones(len(features_BF), 1, dtype=torch.bool, device=features_BF.device)
+        outputs_BK: torch.Tensor = self.decoder([features_BF], present_BS)
+        return outputs_BK
+
+    def moving(self) -> Tensors:
+        """Return what training changes, by name: weights with gradients, and the running statistics of norms."""
+        found = {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
+        return {**found, **{name: value for name, value in self.named_buffers() if not name.startswith("encoder.")}}
+
+    def take(self, moving: Tensors) -> None:
+        """Set what `moving` names."""
+        own = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        with torch.no_grad():
+            for name, value in moving.items():
+                own[name].copy_(value)
+
+    def encoder_tensors(self) -> Tensors:
+        """Return the encoder's weights by timm's names, adapters merged into the layers they stand beside."""
+        network = self.encoder.network
+        found: Tensors = {}
+        adapters = {
+            name: module for name, module in network.named_modules() if hasattr(module, "get_base_layer") and name
+        }
+        for name, value in network.state_dict().items():
+            if ".lora_" in name:
+                continue
+            plain = name.replace(".base_layer.", ".")
+            owner = adapters.get(name.partition(".base_layer.")[0])
+            if owner is not None and name.endswith("base_layer.weight"):
+                (adapter,) = owner.active_adapters
+                value = value + owner.get_delta_weight(adapter)
+            found[plain] = value.detach().float().cpu().contiguous()
+        return found
+
+
+def choose_trainable(encoder: Encoder, recipe: FinetuneRecipe) -> None:
+    """Give gradients to what the recipe trains of an encoder: all, the last blocks and the norm, or adapters."""
+    network = encoder.network
+    network.requires_grad_(recipe.last is None and recipe.lora is None)
+    if recipe.last is not None:
+        if recipe.last > encoder.depth:
+            raise DataError(
+                "there are not so many blocks to train",
+                expected=f"last: 1 to {encoder.depth}",
+                found=str(recipe.last),
+                do="set fewer, or `trainable: all`",
+            )
+        for module in (*network.blocks[encoder.depth - recipe.last :], network.norm):
+            module.requires_grad_(True)
+    if recipe.lora is not None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        alpha = recipe.lora.alpha or 2.0 * recipe.lora.rank
+        config = LoraConfig(r=recipe.lora.rank, lora_alpha=alpha, target_modules=ATTENTION)  # type: ignore[arg-type]
+        inject_adapter_in_model(config, network)
+
+
+def _drop_path(network: Any, rate: float) -> None:
+    """Put stochastic depth into the blocks, rising linearly to `rate` in the last one."""
+    from timm.layers import DropPath
+
+    if rate == 0:
+        return
+    for block, share in zip(network.blocks, torch.linspace(0, rate, len(network.blocks)).tolist(), strict=True):
+        for name in ("drop_path1", "drop_path2"):
+            if hasattr(block, name) and share > 0:
+                setattr(block, name, DropPath(share))
+
+
+def optimizer_of(network: TunedNetwork, recipe: FinetuneRecipe) -> torch.optim.Optimizer:
+    """Return AdamW over what moves; each group's `share` of the head's learning rate follows its depth."""
+    depth = network.encoder.depth
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        share = 1.0
+        if name.startswith("encoder."):
+            share = recipe.encoder_lr * recipe.layer_decay ** (depth + 1 - layer_of(name, depth))
+        plain = parameter.ndim < 2 or name.endswith(("cls_token", "pos_embed", "reg_token"))
+        groups.setdefault((share, recipe.decay_all or not plain), []).append(parameter)
+    listed: Iterable[dict[str, Any]] = [
+        {"params": parameters, "share": share, "weight_decay": recipe.weight_decay if decayed else 0.0}
+        for (share, decayed), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(listed, recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def layer_of(name: str, depth: int) -> int:
+    """Return how deep a weight lies: 0 the embeddings, 1 to `depth` the blocks, `depth` + 1 the norm after them."""
+    rest = name.partition("network.")[2]
+    if rest.startswith("blocks."):
+        return 1 + int(rest.split(".")[1])
+    return depth + 1 if rest.startswith("norm.") else 0

@@ -1,0 +1,83 @@
+"""From raw labels to what decoders learn: class indices, 0/1 lists, values; null where unknown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from visionfm.data.layouts.rows import is_number
+from visionfm.errors import Problems
+from visionfm.tasks.settings import LabelledTarget
+
+Encoded = float | list[float | None] | None
+
+
+def _same(value: Any) -> float | str:
+    """Return a label in a form in which 3, 3.0, `3` and True/1 compare equal."""
+    if isinstance(value, str):
+        return float(value) if is_number(value) else value
+    return float(value)
+
+
+def encode(target: LabelledTarget, row: Mapping[str, Any], where: str, problems: Problems) -> Encoded:
+    """Return one image's encoded target: a class index, a list of 0/1/None, or a value; None is unknown."""
+    unknown = {_same(value) for value in target.unknown}
+    if target.type == "multilabel":
+        return [_binary(row.get(name), name, unknown, where, problems) for name in target.classes]
+    raw = row.get(target.column)
+    if raw is None or _same(raw) in unknown:
+        return None
+    if target.type == "value":
+        same = _same(raw)
+        if isinstance(same, float):
+            return same
+        problems.add(f"{where}: {target.column}: expected a number, found {raw!r}")
+        return None
+    for index, values in enumerate(target.values):
+        if _same(raw) in {_same(value) for value in values}:
+            return float(index)
+    expected = ", ".join(str(value) for values in target.values for value in values)
+    problems.add(f"{where}: {target.column}: expected one of {expected}, found {raw!r}")
+    return None
+
+
+def _binary(raw: Any, name: str, unknown: set[float | str], where: str, problems: Problems) -> float | None:
+    if raw is None or _same(raw) in unknown:
+        return None
+    if _same(raw) not in (0.0, 1.0):
+        problems.add(f"{where}: {name}: expected 0 or 1, found {raw!r}")
+        return None
+    return float(_same(raw))
+
+
+def joined(target: LabelledTarget, values: Sequence[Encoded], where: str, problems: Problems) -> Encoded:
+    """Return the one target of a unit from those of its images (in order of visit); disagreement needs `aggregate`."""
+    if target.type == "multilabel":
+        columns = zip(*(value for value in values if isinstance(value, list)), strict=True)
+        return [_one(target, list(column), where, problems) for column in columns]
+    return _one(target, [value for value in values if not isinstance(value, list)], where, problems)
+
+
+def _one(target: LabelledTarget, values: list[float | None], where: str, problems: Problems) -> float | None:
+    known = [value for value in values if value is not None]
+    if len(set(known)) <= 1:
+        return known[0] if known else None
+    if target.aggregate == "mean" and target.type == "value":
+        return sum(known) / len(known)
+    chosen = {"max": max(known), "latest": known[-1], "first": known[0]}.get(target.aggregate or "")
+    if chosen is None:
+        problems.add(f"{where}: its images disagree: {', '.join(f'{value:g}' for value in sorted(set(known)))}")
+    return chosen
+
+
+def absent_classes(target: LabelledTarget, values: Sequence[Encoded]) -> list[str]:
+    """Return, in words, which classes no sample has."""
+    if target.type == "value":
+        return [] if any(value is not None for value in values) else ["no known value"]
+    if target.type == "multilabel":
+        lists = [value for value in values if isinstance(value, list)]
+        wanted = [(index, state) for index in range(len(target.classes)) for state in (1.0, 0.0)]
+        return [
+            f"no {'positive' if state else 'negative'} case of {target.classes[index]}"
+            for index, state in wanted
+            if all(value[index] != state for value in lists)
+        ]
+    return [f"no case of class {name}" for index, name in enumerate(target.classes) if float(index) not in values]

@@ -1,0 +1,1 @@
+"""Tasks on patch tokens: one map per image (segmentation, landmarks)."""

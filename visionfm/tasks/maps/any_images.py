@@ -1,0 +1,92 @@
+"""The command line of `predict` for dense tasks: the samples of a task, or any images with an encoder and a decoder.
+
+visionfm predict --decoder decoder.safetensors --images photos --encoder encoder.safetensors
+    --settings '{"kind": "segmentation"}' --out predictions.parquet --masks-out masks.zip
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+from visionfm import artifacts
+from visionfm.data.columns import DenseSample, read_dense_samples
+from visionfm.data.layouts.folders import list_images
+from visionfm.errors import DataError, Problems, UsageError
+from visionfm.images.reading import inspect
+from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
+from visionfm.tasks.maps.settings import DensePredictSettings
+from visionfm.tasks.maps.train import DenseFiles
+
+IMAGES = "images"  # the name of a dataset that is a folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what only dense tasks read and write."""
+    parser.add_argument("--images", type=Path, metavar="DIR", help="dense tasks: a folder of images, without samples")
+    parser.add_argument("--encoder", type=Path, metavar="FILE", help="dense tasks: the encoder of --images")
+    parser.add_argument(
+        "--masks-out", type=Path, metavar="FILE", help="segmentation: masks.zip, and a folder beside it"
+    )
+    parser.add_argument("--probabilities-out", type=Path, metavar="FILE", help="segmentation: probabilities.zip")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Predict the samples of a task, or the images of a folder."""
+    settings = DensePredictSettings.model_validate_json(args.settings)
+    if (args.samples is None) == (args.images is None):
+        raise UsageError("give what is to be predicted", expected="either --samples FILE or --images DIR")
+    if settings.kind == "segmentation" and args.masks_out is None:
+        raise UsageError("segmentation writes masks", expected="--masks-out FILE.zip")
+    if settings.kind == "landmarks" and (args.masks_out or args.probabilities_out):
+        raise UsageError("landmarks are no masks", found="--masks-out or --probabilities-out", do="leave them out")
+    outputs = Outputs(args.out, args.masks_out, args.probabilities_out)
+    if args.images is None:
+        files = DenseFiles(args.features or [], args.encoders, args.roots)
+        samples, digest = read_dense_samples(args.samples), artifacts.payload_digest(args.samples)
+    else:
+        if args.encoder is None:
+            raise UsageError("--images needs an encoder", expected="--encoder encoder.safetensors")
+        files = DenseFiles([], [f"{IMAGES}={args.encoder}"], [f"{IMAGES}={args.images}"])
+        settings = settings.model_copy(update={"splits": ["test"]})
+        samples = samples_of_folder(args.images, settings)
+        digest = hashlib.sha256(json.dumps([[s.path, s.image_id] for s in samples]).encode()).hexdigest()
+    predict_dense(args.decoder, samples, digest, files, outputs, settings)
+
+
+def samples_of_folder(folder: Path, settings: DensePredictSettings) -> list[DenseSample]:
+    """Return all images below a folder as samples without truth; DataError listing those that cannot be used."""
+    reading = reading_of(settings, IMAGES)
+    problems = Problems(DataError, f"images of {folder}")
+    samples = []
+    for listed in list_images(folder, "table"):
+        facts = inspect(folder / listed.path, frame=reading.frame, max_megapixels=reading.max_megapixels)
+        if facts.status != "ok":
+            problems.add(f"{listed.path}: {facts.status}")
+            continue
+        samples.append(
+            DenseSample(
+                sample_id=f"{IMAGES}/{listed.path}",
+                subject_id=f"{IMAGES}/{listed.path}",
+                dataset=IMAGES,
+                split="test",
+                modality=settings.modalities[0] if len(settings.modalities) == 1 else "",
+                path=listed.path,
+                image_id=facts.image_id,
+                width=facts.width,
+                height=facts.height,
+                orientation=facts.orientation,
+                mask_path=None,
+                mask_id=None,
+                mask2_path=None,
+                mask2_id=None,
+                fov_path=None,
+                fov_id=None,
+                points={},
+                mm_per_px=None,
+            )
+        )
+    problems.raise_if_any(do="repair or remove these files")
+    if not samples:
+        raise DataError("there is no image to predict", expected="images", found="none", where=folder)
+    return samples

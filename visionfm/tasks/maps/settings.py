@@ -1,0 +1,84 @@
+"""The settings of dense tasks: their cache of patch tokens, their training, their predictions."""
+
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from visionfm.config.settings import Settings
+from visionfm.features.settings import Precision, Reading
+from visionfm.tasks.maps.block import DENSE_KINDS
+
+Augmentation = Literal["none", "flips", "affine", "rich"]
+
+
+def is_dense(settings: str) -> bool:
+    """Tell whether the JSON of a stage's settings is of a dense task; what is no JSON is left to the stage."""
+    try:
+        content = json.loads(settings)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("kind") in DENSE_KINDS
+
+
+class DenseTarget(Settings):
+    """A mask with its classes (`values[i]`: the pixel values that mean class i), or a point."""
+
+    column: str
+    classes: list[str] = Field([])
+    values: list[list[int]] = Field([])
+    weight: float = 1.0
+    tubular: bool = False
+
+
+class DenseTrainSettings(Settings):
+    """Of `train`, for dense tasks; None is the recipe's own value."""
+
+    kind: Literal["segmentation", "landmarks"]
+    targets: dict[str, DenseTarget]
+    modalities: list[str]
+    datasets: dict[str, Reading]
+    size: int = 512
+    head: Literal["light", "unetr", "linear"] | None = None
+    swaps: list[list[str]] = Field([])
+    tile_overlap: float | None = None
+    seed: int = 0
+    recipe: Literal["sound", "published"] = "sound"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    class_weighting: Literal["none", "balanced"] | None = None
+    precision: Precision | None = None
+    schedule: Literal["cosine", "step", "constant"] | None = None
+    augmentation: Augmentation | None = None
+    target_width: float | None = None
+    crop_px: int | None = None
+    threshold: float | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 2  # of the CPU; the last bits of a sum can depend on it
+    checkpoint_minutes: float = 10
+
+
+class DensePredictSettings(Settings):
+    """Of `predict`, for dense tasks; `targets` name the outputs of a published decoder file, which carries none.
+
+    `size`, `swaps`, `tile_overlap` and `targets` are the decoder's own where its file says them.
+    """
+
+    task: str = ""
+    model: str = ""
+    run: str = ""
+    kind: Literal["segmentation", "landmarks"]
+    targets: dict[str, DenseTarget] = Field({})
+    modalities: list[str] = Field([])
+    datasets: dict[str, Reading] = Field({})
+    size: int = 512
+    swaps: list[list[str]] = Field([])
+    tile_overlap: float | None = None
+    probabilities: bool = True  # whether the archive of probability maps is filled
+    tta: Literal["none", "flips"] = "none"
+    splits: list[str] = Field(["validation", "test"])
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 2

@@ -1,0 +1,230 @@
+"""Stage `train` for dense tasks: from train.parquet, images, masks or points, and patch tokens to a dense decoder.
+
+Tokens come from the cache; where it says `streamed`, and under richer augmentation or tiles, the encoder runs in the
+loop. A decoder's key does not depend on which of the two it was: on a CPU they give the same bits.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionfm import artifacts
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.data.columns import DenseSample, read_dense_samples
+from visionfm.errors import DataError, UsageError
+from visionfm.features.settings import Reading
+from visionfm.features.token_cache import DenseStore
+from visionfm.features.tokens import encoder_facts, identity_of
+from visionfm.tasks.maps.recipes import DenseRecipe, choose
+from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
+
+if TYPE_CHECKING:
+    from visionfm.tasks.maps.examples import Example
+
+log = logging.getLogger("visionfm")
+
+
+def add_dense_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the files that dense tasks need beside their caches."""
+    parser.add_argument("--encoders", nargs="+", metavar="DATASET=FILE", help="dense tasks: encoder.safetensors")
+    parser.add_argument("--roots", nargs="+", metavar="DATASET=DIR", help="dense tasks: the folders of the images")
+
+
+class DenseFiles:
+    """The files of a dense task's datasets: caches, encoders and root folders."""
+
+    def __init__(self, features: Sequence[str], encoders: Sequence[str] | None, roots: Sequence[str] | None) -> None:
+        """Read DATASET=FILE arguments."""
+        self.caches = by_dataset(features)
+        self.encoders = {name: paths[0] for name, paths in by_dataset(encoders or []).items()}
+        self.roots = {name: paths[0] for name, paths in by_dataset(roots or []).items()}
+
+    def check(self, datasets: Sequence[str]) -> None:
+        """Raise UsageError unless each dataset has all of them."""
+        for flag, known in (("encoders", self.encoders), ("roots", self.roots)):
+            if missing := [name for name in datasets if name not in known]:
+                raise UsageError(
+                    f"--{flag} lacks datasets",
+                    expected=f"--{flag} {' '.join(f'{name}=...' for name in missing)}",
+                    found=", ".join(known) or "none",
+                )
+
+
+def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, settings: DenseTrainSettings) -> None:
+    """Train one dense decoder; see the module."""
+    recipe = choose(settings)
+    samples = [sample for sample in read_dense_samples(table) if _has_truth(sample, settings)]
+    datasets = list(dict.fromkeys(sample.dataset for sample in samples))
+    files.check(datasets)
+    _check_splits(samples, table, settings)
+    inputs = {"train": _used(samples, settings), **token_inputs(files, datasets, settings)}
+    # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
+    slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
+    made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
+    if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
+        return
+    _fit(samples, files, datasets, recipe, settings, out, training_out, made_by)
+
+
+def _used(samples: Sequence[DenseSample], settings: DenseTrainSettings) -> str:
+    """Return the digest of what training uses of its samples: a second observer's masks, say, are no part of it."""
+    rows = [
+        [
+            *(sample.sample_id, sample.subject_id, sample.dataset, sample.split, sample.path, sample.image_id),
+            *(sample.width, sample.height, sample.orientation),
+            sample.mask_id
+            if settings.kind == "segmentation"
+            else [sample.points.get(name) for name in settings.targets],
+        ]
+        for sample in samples
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def token_inputs(
+    files: DenseFiles, datasets: Sequence[str], settings: DenseTrainSettings | DensePredictSettings
+) -> dict[str, str]:
+    """Return what the tokens of the datasets depend on beside their images, as inputs of a key."""
+    found = {}
+    for name in datasets:
+        reading = settings.datasets.get(name, Reading())
+        found[f"tokens/{name}"] = "/".join(identity_of(encoder_facts(files.encoders[name]), settings.size, reading))
+    return found
+
+
+def _has_truth(sample: DenseSample, settings: DenseTrainSettings) -> bool:
+    if settings.kind == "segmentation":
+        return sample.mask_path is not None
+    return any(sample.points.get(name) is not None for name in settings.targets)
+
+
+def _check_splits(samples: Sequence[DenseSample], where: Path, settings: DenseTrainSettings) -> None:
+    what = "a mask" if settings.kind == "segmentation" else "a point"
+    for split in ("train", "validation"):
+        if not any(sample.split == split for sample in samples):
+            raise DataError(
+                f"there is no {split} image with {what}",
+                expected="at least one" + (": the best epoch is chosen by it" if split == "validation" else ""),
+                found="none",
+                where=where,
+                do="give the dataset a `split: {validation: 0.15}` by subject, or label some validation images",
+            )
+
+
+def _fit(
+    samples: Sequence[DenseSample],
+    files: DenseFiles,
+    datasets: Sequence[str],
+    recipe: DenseRecipe,
+    settings: DenseTrainSettings,
+    out: Path,
+    training_out: Path,
+    made_by: artifacts.Provenance,
+) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
+    import torch
+
+    from visionfm.runtime.interruption import stop_on_signal
+    from visionfm.runtime.randomness import derived_seed
+    from visionfm.tasks.maps import decoder as decoders
+    from visionfm.tasks.maps.examples import swap_order
+    from visionfm.tasks.maps.tokens import TokenSource
+    from visionfm.tasks.maps.training import DenseTraining, Validation
+    from visionfm.tasks.resume import StateFile
+    from visionfm.tasks.train import TRAINING_SCHEMA, check_device, training_table
+    from visionfm.tasks.vectors.training import reproducible
+
+    check_device(settings.device)
+    store = DenseStore({name: files.caches[name] for name in datasets})
+    store.check((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
+    encoders = {name: files.encoders[name] for name in datasets}
+    source = TokenSource(encoders, settings.datasets, settings.size, settings.device, store)
+    train = _examples(samples, "train", files, settings)
+    kind = _kind(train, recipe, settings)
+    patch, width = source.shape
+    spec = decoders.DenseSpec(
+        kind=settings.kind,
+        targets=settings.targets,
+        modalities=settings.modalities,
+        head=recipe.head,
+        size=settings.size,
+        patch=patch,
+        width=width,
+        outputs=kind.outputs,
+        target_width=recipe.target_width,
+        tile_overlap=settings.tile_overlap,
+        swaps=settings.swaps,
+    )
+    tile_px = None if settings.tile_overlap is None else settings.size
+    validation = Validation(_examples(samples, "validation", files, settings), settings.size, settings.tile_overlap)
+    with reproducible(settings.threads), stop_on_signal() as stop:
+        torch.manual_seed(derived_seed(settings.seed, "start"))
+        training = DenseTraining(
+            decoders.network_of(spec).to(settings.device),
+            train,
+            validation,
+            kind,
+            recipe,
+            source,
+            settings.seed,
+            settings.device,
+            swap_order(settings.targets, settings.swaps),
+            tile_px,
+        )
+        file = StateFile(out, made_by)
+        if (state := file.load(settings.device)) is not None:
+            training.restore(state)
+            log.info("train: goes on after epoch %d", state.epochs)
+        training.run(stop, file, settings.checkpoint_minutes)
+        spec = replace(spec, threshold=validation.threshold(training))
+    people = {sample.subject_id for sample in samples if sample.split == "train"}
+    sizes = {"n_train": len(train), "n_train_subjects": len(people)}
+    count = {split: str(sum(sample.split == split for sample in samples)) for split in ("train", "validation")}
+    extra = {
+        **spec.metadata(),
+        "recipe": settings.recipe,
+        "n_train": count["train"],
+        "n_validation": count["validation"],
+        "best_epoch": str(training.best_epoch),
+    }
+    artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
+    artifacts.write_tensors(out, decoders.file_tensors(training.best), made_by, schema=decoders.SCHEMA, extra=extra)
+    file.remove()
+    row = training.history[training.best_epoch - 1]
+    log.info(
+        "train: %s training and %s validation images, best epoch %d of %d, validation %s %.4g; encoded %d; %s",
+        *(count["train"], count["validation"], training.best_epoch, len(training.history)),
+        *("Dice" if settings.kind == "segmentation" else "error in px", abs(row["selection"]), source.computed, out),
+    )
+
+
+def _examples(
+    samples: Sequence[DenseSample], split: str, files: DenseFiles, settings: DenseTrainSettings
+) -> "list[Example]":
+    """Return a split's examples in memory: about 1 MB an image at 512 px."""
+    from visionfm.tasks.maps.examples import read_example
+
+    native = settings.tile_overlap is not None
+    return [
+        read_example(s, files.roots[s.dataset], settings.datasets[s.dataset], settings.targets, settings.size, native)
+        for s in samples
+        if s.split == split
+    ]
+
+
+def _kind(train: "Sequence[Example]", recipe: DenseRecipe, settings: DenseTrainSettings) -> Any:
+    from visionfm.tasks.landmarks.fit import Landmarks
+    from visionfm.tasks.segmentation.fit import Segmentation, class_weights
+
+    if settings.kind == "landmarks":
+        return Landmarks(len(settings.targets), recipe.target_width)
+    target = next(iter(settings.targets.values()))
+    balanced = recipe.class_weighting == "balanced"
+    weight_C = class_weights(train, len(target.classes)) if balanced else None
+    return Segmentation(target, weight_C, over_batch=recipe.over_batch)

@@ -1,0 +1,236 @@
+"""Stage `predict`: applies a decoder to samples and writes predictions.parquet: a row a sample, target (class), subset.
+
+Fused tasks are scored with all modalities, each alone, and each left out (`subset`), where a sample has at least one of
+them. Class scores are probabilities, values are in the target's unit. Shapes: N samples, S streams, K outputs.
+"""
+
+import argparse
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionfm import artifacts
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.errors import DataError, UsageError
+from visionfm.features.cache import FEATURES, FeatureStore
+from visionfm.images.transforms import VIEWS
+from visionfm.tasks.maps import any_images as dense_main
+from visionfm.tasks.maps.settings import is_dense
+from visionfm.tasks.maps.train import add_dense_arguments
+from visionfm.tasks.samples import Samples, read_samples
+from visionfm.tasks.settings import PredictSettings
+from visionfm.tasks.slots import targets_from_json, targets_to_json
+from visionfm.tasks.train import check_device, store_of
+from visionfm.tasks.vectors import feature_arrays as streams_of
+
+if TYPE_CHECKING:
+    from visionfm.tasks.vectors.decoder import Loaded
+
+SCHEMA = "visionfm/predictions/1"
+ALL = "all"
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's files."""
+    parser.add_argument("--decoder", required=True, type=Path, help="decoder.safetensors, or a published .pth")
+    parser.add_argument("--samples", type=Path, help="samples.parquet; without it every image of --features is scored")
+    parser.add_argument("--features", nargs="+", metavar="DATASET=FILE", help="feature caches")
+    parser.add_argument("--out", required=True, type=Path, help="predictions.parquet; without --settings also .csv")
+    parser.add_argument("--classes", nargs="+", help="names of a published decoder's classes, in their order")
+    add_dense_arguments(parser)
+    dense_main.add_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    if args.settings is None:
+        from visionfm.tasks.vectors.any_images import predict_images
+
+        if args.features is None or args.samples is not None:
+            raise UsageError(
+                "without --settings every image of some caches is scored",
+                expected="--features NAME=CACHE, no --samples",
+            )
+        predict_images(args.decoder, by_dataset(args.features), args.out, args.classes)
+        return
+    if is_dense(args.settings):
+        dense_main.main(args)
+        return
+    settings = PredictSettings.model_validate_json(args.settings)
+    if args.samples is None or args.features is None:
+        raise UsageError("the samples or their features are not given", expected="--samples FILE --features NAME=FILE")
+    predict(args.decoder, args.samples, by_dataset(args.features), args.out, settings)
+
+
+def predict(
+    decoder: Path, samples_table: Path, files: dict[str, list[Path]], out: Path, settings: PredictSettings
+) -> None:
+    """Score the samples of the settings' splits; see the module."""
+    own = decoder.suffix == ".safetensors"
+    metadata = artifacts.read_metadata(decoder) if own else {}
+    targets = targets_from_json(metadata.get("targets"), decoder) if own else settings.targets
+    samples = read_samples(samples_table, targets, settings.modalities)
+    samples = samples.take(samples.in_splits(settings.splits))
+    if not len(samples):
+        raise DataError(
+            "there is no sample to score",
+            expected=f"samples of split {' or '.join(settings.splits)}",
+            found="none",
+            where=samples_table,
+            do="give the datasets a test split, or name other splits",
+        )
+    store = store_of(samples, files)
+    features = metadata["features"] if own else features_of_width(_published_width(decoder, settings), store)
+    views = VIEWS if settings.tta == "flips" else VIEWS[:1]
+    fusion, visits = metadata.get("fusion", "pooled"), int(metadata.get("visits", 1))
+    streams = streams_of.gather(samples, store, settings.modalities, fusion, features, views, visits)
+    inputs = {
+        "decoder": artifacts.payload_digest(decoder) if own else hashlib.sha256(decoder.read_bytes()).hexdigest(),
+        "samples": artifacts.payload_digest(samples_table),
+        "features": streams_of.digest(streams),
+    }
+    made_by = artifacts.provenance("predict", settings.model_dump(mode="json"), inputs)
+    if artifacts.recall(out, made_by):
+        return
+    from visionfm.tasks.vectors.decoder import load_decoder
+
+    table = scored(samples, streams, load_decoder(decoder, settings), settings)
+    extra = {"targets": targets_to_json(targets), "task": settings.task, "model": settings.model}
+    artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra)
+    log.info("predict: %d samples, %d rows; %s", len(samples), len(table), out)
+
+
+def _published_width(decoder: Path, settings: PredictSettings) -> int:
+    from visionfm.tasks.vectors.decoder import load_decoder
+
+    return load_decoder(decoder, settings).spec.widths[0]
+
+
+def features_of_width(width: int, store: FeatureStore) -> str:
+    """Return which features a published decoder eats: its file does not say, its width does."""
+    widths = {name: store.width(name) for name in FEATURES}
+    for name, found in widths.items():
+        if found == width:
+            return name
+    raise DataError(
+        "the features do not fit the decoder",
+        expected=f"{width} a view",
+        found=", ".join(f"{name}: {found}" for name, found in widths.items()),
+        do="extract with an encoder of the width that the decoder was trained on",
+    )
+
+
+# --- scoring --------------------------------------------------------------------------------------------------------
+
+
+def subsets(modalities: list[str], fusion: str) -> dict[str, list[str]]:
+    """Return subset name -> its modalities: all, each alone, each left out; pooled samples have one modality anyway."""
+    found = {ALL: modalities}
+    if fusion == "pooled" or len(modalities) < 2:
+        return found
+    found.update({name: [name] for name in modalities})
+    for left_out in modalities:
+        rest = [name for name in modalities if name != left_out]
+        found.setdefault("+".join(rest), rest)
+    return found
+
+
+def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded", settings: PredictSettings) -> Any:
+    """Return the predictions of samples as a table, its columns COLUMNS."""
+    import pyarrow as pa
+    import torch
+
+    from visionfm.tasks.vectors.training import Batches, outputs_of, reproducible
+
+    check_device(settings.device)
+    spec = loaded.spec
+    streams_of.standardise(streams, loaded.standardisation)
+    times_NX = streams_of.times(samples, spec.fusion, spec.head, len(spec.modalities), spec.visits)
+    batches = Batches.of(streams, spec.widths * spec.visits, samples.truth_NT, settings.device, times_NX)
+    network = loaded.network.to(settings.device)
+    views = range(streams[0].features_RVF.shape[1])
+    tables = []
+    with reproducible():
+        for subset, members in subsets(spec.modalities, spec.fusion).items():
+            present_NS = batches.present_NS
+            if subset != ALL:
+                wanted = torch.tensor([stream.name in members for stream in streams], device=settings.device)
+                present_NS = present_NS & wanted
+            keep_N = present_NS.any(dim=1).cpu().numpy()
+            if not keep_N.any():
+                continue
+            by_view = [loaded.kind.predict(outputs_of(network, batches, present_NS, view)) for view in views]
+            used_N = _modalities_used(samples, spec.fusion, spec.modalities, present_NS.cpu().numpy())
+            for same in zip(*by_view, strict=True):
+                values_NK = np.mean([prediction.values for prediction in same], axis=0)
+                _check_finite(values_NK, keep_N, samples)
+                columns = _columns(samples, same[0], values_NK, keep_N, {"subset": subset, "run": settings.run})
+                columns["modalities"] = pa.array(used_N[keep_N].tolist(), pa.string())
+                tables.append(
+                    pa.table(columns).select([*COLUMNS, *(["interval_days"] if spec.kind == "progression" else [])])
+                )
+    return pa.concat_tables(tables)
+
+
+COLUMNS = (
+    *("sample_id", "subject_id", "dataset", "modalities", "subset", "split", "run", "target", "class"),
+    *("truth", "scores", "value", "unit"),
+)
+
+
+def _modalities_used(
+    samples: Samples, fusion: str, modalities: list[str], present_NS: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
+    if fusion == "pooled":
+        return samples.modality_I
+    # Of a modality seen at several visits, one is enough.
+    seen_NM = np.asarray(present_NS.reshape(len(present_NS), -1, len(modalities)).any(axis=1))
+    patterns, which_N = np.unique(seen_NM, axis=0, return_inverse=True)
+    names = ["+".join(name for name, there in zip(modalities, row, strict=True) if there) for row in patterns]
+    return np.array(names, dtype=object)[which_N.reshape(-1)]
+
+
+def _check_finite(values_NK: npt.NDArray[np.float64], keep_N: npt.NDArray[np.bool_], samples: Samples) -> None:
+    wrong_N = ~np.isfinite(values_NK).all(axis=1) & keep_N
+    if wrong_N.any():
+        raise DataError(
+            "a prediction is not a finite number",
+            expected="finite outputs",
+            found="NaN or infinity",
+            where=f"sample {samples.ids['sample_id'][np.flatnonzero(wrong_N)[0]]}",
+            do="look at the decoder's weights (`visionfm verify`), or train it again",
+        )
+
+
+def _columns(
+    samples: Samples,
+    prediction: Any,
+    values_NK: npt.NDArray[np.float64],
+    keep_N: npt.NDArray[np.bool_],
+    same: dict[str, str],
+) -> dict[str, Any]:
+    """Return the rows of one target (class) as columns."""
+    import pyarrow as pa
+
+    text, number, count = pa.string(), pa.float64(), int(keep_N.sum())
+    target = prediction.slot.target
+    is_value = target.type == "value"
+    columns = {name: pa.array(values[keep_N].tolist(), text) for name, values in samples.ids.items()}
+    constants = {**same, "target": prediction.slot.name, "class": prediction.class_name, "unit": target.unit}
+    columns.update({name: pa.array([value] * count, text) for name, value in constants.items()})
+    columns["truth"] = pa.array(samples.truth_NT[keep_N, prediction.label], number, from_pandas=True)
+    rows = values_NK[keep_N]
+    if samples.interval_N is not None:
+        columns["interval_days"] = pa.array(samples.interval_N[keep_N], number, from_pandas=True)
+    if target.type == "event":
+        columns["scores"] = pa.array(list(rows[:, 1:]), pa.list_(number))
+        columns["value"] = pa.array(rows[:, 0], number)
+        return columns
+    columns["scores"] = pa.nulls(count, pa.list_(number)) if is_value else pa.array(list(rows), pa.list_(number))
+    columns["value"] = pa.array(rows[:, 0], number) if is_value else pa.nulls(count, number)
+    return columns

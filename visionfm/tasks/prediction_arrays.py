@@ -1,0 +1,179 @@
+"""Predictions as arrays: for each run and target, what was known, what was answered, and for whom.
+
+Reads the rows of predictions.parquet; a null truth becomes NaN and is masked by every metric.
+Shape legend: N samples (a subset of modalities counts as a sample of its own), K classes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visionfm import artifacts
+from visionfm.errors import ArtifactError, UsageError
+from visionfm.metrics.weighted import Floats
+from visionfm.tasks.settings import EvaluateSettings, TargetSpec
+
+ALL = "all"
+SPLITS = ("test", "validation")  # always reported, even when empty; others where there are predictions
+ROUNDING = 1e-6  # of probabilities computed in single precision
+REDO = "run `visionfm predict` again"
+
+
+class Part(NamedTuple):
+    """A group of samples that gets numbers of its own; `all` stands for no restriction."""
+
+    split: str
+    dataset: str
+    modality: str
+    subset: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers to one target; binary and value: K = 1, multiclass: truth_NK has one column of class indices.
+
+    Event: truth_NK is (event, days), score_NK the risk and the probability of the event by the end of each interval.
+    """
+
+    truth_NK: Floats
+    score_NK: Floats
+    subject_N: NDArray[np.object_]
+    split_N: NDArray[np.object_]
+    dataset_N: NDArray[np.object_]
+    modality_N: NDArray[np.object_]
+    subset_N: NDArray[np.object_]
+
+    def parts(self, pooled: bool) -> Iterator[tuple[Part, NDArray[np.intp]]]:
+        """Yield each part and its rows: over all, by dataset, by modality (`pooled`), by subset of modalities."""
+        found = set(self.split_N)
+        for split in [*SPLITS, *sorted(found - set(SPLITS))]:
+            of_split = self.split_N == split
+            whole = of_split & (self.subset_N == ALL)
+            yield Part(split, ALL, ALL, ALL), np.flatnonzero(whole)
+            for dataset in sorted(set(self.dataset_N[whole])):
+                yield Part(split, dataset, ALL, ALL), np.flatnonzero(whole & (self.dataset_N == dataset))
+            if pooled:
+                for modality in sorted(set(self.modality_N[whole])):
+                    yield Part(split, ALL, modality, ALL), np.flatnonzero(whole & (self.modality_N == modality))
+            for subset in sorted(set(self.subset_N[of_split]) - {ALL}):
+                yield Part(split, ALL, ALL, subset), np.flatnonzero(of_split & (self.subset_N == subset))
+
+
+def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Answers]]:
+    """Return run -> target -> answers; runs in natural order (seed2 before seed10), targets in the settings' order."""
+    frames: dict[str, tuple[Path, Any]] = {}
+    for path in paths:
+        table = artifacts.read_table(path)
+        check_origin(path, {key.decode(): value.decode() for key, value in table.schema.metadata.items()}, settings)
+        for run, rows in table.to_pandas().groupby("run", sort=True):
+            if run in frames:
+                raise UsageError(f"run {run} is given twice", found=f"{frames[run][0]} and {path}", do="give each once")
+            frames[run] = (path, rows)
+    if not frames:
+        raise ArtifactError("the predictions are empty", where=", ".join(map(str, paths)), do=REDO)
+    return {
+        run: {name: _answers(rows[rows["target"] == name], target, f"{path}, target {name}")
+              for name, target in settings.targets.items()}
+        for run, (path, rows) in sorted(frames.items(), key=lambda item: natural(item[0]))
+    }  # fmt: skip
+
+
+def natural(run: str) -> list[tuple[int, str]]:
+    """Return what puts runs in natural order: seed2 before seed10."""
+    import re
+
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", run)]
+
+
+def check_origin(path: Path, metadata: Mapping[str, str], settings: EvaluateSettings) -> None:
+    """Raise ArtifactError for predictions of another task or model."""
+    for name, expected in (("task", settings.task), ("model", settings.model)):
+        if metadata.get(name, expected) != expected:
+            raise ArtifactError(
+                f"these are predictions for another {name}",
+                expected=expected,
+                found=metadata[name],
+                where=path,
+                do=REDO,
+            )
+
+
+def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
+    """Return the answers of one target from its rows (a DataFrame)."""
+    import pandas as pd
+
+    key = ["split", "subset", "sample_id"]
+    rows = rows.sort_values(key, kind="stable")  # sums of floats depend on the order; metrics should not
+    samples = pd.MultiIndex.from_frame(rows[key])
+    sample_R, unique = pd.factorize(samples)
+    first_N = np.unique(sample_R, return_index=True)[1] if len(rows) else np.zeros(0, dtype=np.intp)
+    classes = target.classes if target.type == "multilabel" else [None]
+    column_R = np.zeros(len(rows), dtype=np.intp)
+    if target.type == "multilabel":
+        column_R = pd.Index(classes).get_indexer(rows["class"])
+        if (column_R < 0).any():
+            raise ArtifactError(
+                "a class is unknown",
+                expected=classes,
+                found=rows["class"].iloc[int(np.argmin(column_R))],
+                where=where,
+                do=REDO,
+            )
+    if len(np.unique(sample_R * len(classes) + column_R)) != len(rows):
+        raise ArtifactError("a sample is answered twice", where=where, do=REDO)
+    truth_NK = np.full((len(unique), len(classes)), np.nan)
+    truth_NK[sample_R, column_R] = rows["truth"].to_numpy(dtype=np.float64, na_value=np.nan)
+    if target.type == "event":
+        days_R = rows["interval_days"].to_numpy(dtype=np.float64, na_value=np.nan)
+        truth_NK = np.stack([truth_NK[:, 0], days_R[first_N]], axis=1)
+    score_RK = _scores(rows, target, where)
+    if target.type == "multilabel":
+        score_NK = np.zeros_like(truth_NK)
+        score_NK[sample_R, column_R] = score_RK[:, 0]
+    else:
+        score_NK = score_RK[first_N]
+    _check_truth(truth_NK, target, where)
+    names = ("subject_id", "split", "dataset", "modalities", "subset")
+    return Answers(truth_NK, score_NK, *(rows[name].to_numpy(dtype=object)[first_N] for name in names))
+
+
+def _scores(rows: Any, target: TargetSpec, where: str) -> Floats:
+    """Return score_RK (K = 1 but for multiclass and events), finite, and probabilities where they should be."""
+    width = len(target.classes) if target.type == "multiclass" else len(target.intervals) or 1
+    if target.type == "value":
+        score_RK: Floats = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
+    else:
+        lists = rows["scores"].tolist()
+        if wrong := [scores for scores in lists if scores is None or len(scores) != width]:
+            raise ArtifactError(
+                "scores do not fit the target", expected=f"{width} a sample", found=wrong[0], where=where, do=REDO
+            )
+        score_RK = np.asarray(lists, dtype=np.float64).reshape(-1, width)
+        if (bad := (score_RK < -ROUNDING) | (score_RK > 1 + ROUNDING)).any():
+            raise ArtifactError("scores are no probabilities", found=score_RK[bad][0], where=where, do=REDO)
+    if target.type == "event":
+        risk_R = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+        score_RK = np.concatenate([risk_R[:, None], score_RK], axis=1)
+    if not np.isfinite(score_RK).all():
+        count = int((~np.isfinite(score_RK)).any(axis=1).sum())
+        raise ArtifactError(
+            "predictions are not finite", found=f"{count} of {len(score_RK)}", where=where, do="train the decoder again"
+        )
+    return score_RK
+
+
+def _check_truth(truth_NK: Floats, target: TargetSpec, where: str) -> None:
+    known = truth_NK[~np.isnan(truth_NK)]
+    if target.type == "value":
+        wrong, expected = known[~np.isfinite(known)], "finite numbers"
+    elif target.type == "event":
+        wrong, expected = known[(known < 0) | ~np.isfinite(known)], "an event 0 or 1 at a day from 0 on"
+    else:
+        count = len(target.classes) if target.type == "multiclass" else 2
+        wrong, expected = known[(known < 0) | (known >= count) | (known % 1 != 0)], f"0 to {count - 1}"
+    if len(wrong):
+        raise ArtifactError("a truth is out of range", expected=expected, found=wrong[0], where=where, do=REDO)

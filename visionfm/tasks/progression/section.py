@@ -1,0 +1,91 @@
+"""The report's part on progression: risk groups with their log-rank test, Kaplan-Meier curves, calibration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from visionfm.figures.svg import Panel
+from visionfm.report.data import TaskModel
+from visionfm.report.tables import Cell, Table
+from visionfm.report.words import NO_VALUE, interval, missing, number
+from visionfm.tasks.progression.figures import NAMES, Followed, calibration, followed, kaplan_meier, risk_groups
+
+
+@dataclass(frozen=True)
+class ProgressionView:
+    """What became of each risk group of one model's test samples, and the test of their difference in words."""
+
+    groups: Table
+    says: list[str]
+
+
+def _samples(result: TaskModel, run: str, name: str) -> tuple[Followed, Followed] | None:
+    """Return the validation and test samples of a target, all modalities together; None where either has none."""
+    rows = result.predictions[run]
+    rows = rows[(rows["target"] == name) & (rows["subset"] == "all")]
+    parts = [followed(rows[rows["split"] == split]) for split in ("validation", "test")]
+    return (parts[0], parts[1]) if all(len(part.time_N) for part in parts) else None
+
+
+def panels_of(result: TaskModel, run: str, name: str, target: Mapping[str, Any]) -> list[Panel]:
+    """Return the figures of one event; none where no outcome is known."""
+    if (samples := _samples(result, run, name)) is None:
+        return []
+    validation, test = samples
+    group_N = risk_groups(validation, test)
+    found = [kaplan_meier(name, test, group_N, target["intervals"], log_rank_says(test, group_N))]
+    calibrated = calibration(name, test, target)
+    return [*found, calibrated] if calibrated else found
+
+
+def progression_view(result: TaskModel, run: str) -> ProgressionView | None:
+    """Return the risk groups of a task's one target; None for other kinds, and where no outcome is known."""
+    ((name, target),) = list(result.targets.items())[:1]
+    if target["type"] != "event" or (samples := _samples(result, run, name)) is None:
+        return None
+    validation, test = samples
+    group_N = risk_groups(validation, test)
+    says = [
+        "Risk groups are cut at the thirds of the predicted risk of the validation samples: what became of the test "
+        "samples plays no part.",
+        log_rank_says(test, group_N),
+    ]
+    return ProgressionView(_groups(result, name, target, test, group_N), says)
+
+
+def log_rank_says(test: Followed, group_N: Any) -> str:
+    """Return the log-rank test of equal hazards in words, or why there is none."""
+    from visionfm.metrics.kaplan_meier import log_rank
+
+    found = log_rank(group_N, test.time_N, test.event_N, test.subject_N)
+    if isinstance(found, str):
+        return found[0].upper() + found[1:] + "."
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
+    freedom = f"{found.freedom} degree{'s' if found.freedom > 1 else ''} of freedom"
+    how = ", with a variance over subjects, for some have two eyes here" if found.robust else ""
+    counts = f"n = {len(test.time_N)}, {int(test.event_N.sum())} events, {len(set(test.subject_N))} subjects"
+    return f"Log-rank test of equal hazards: chi-squared {found.statistic:.1f}, {freedom}, {p} ({counts}{how})."
+
+
+def _groups(result: TaskModel, name: str, target: Mapping[str, Any], test: Followed, group_N: Any) -> Table:
+    import numpy as np
+
+    from visionfm.metrics.kaplan_meier import curve
+
+    horizons_T = np.array(target["horizons"], dtype=np.float64)
+    rows = []
+    for group, named in enumerate(NAMES):
+        part = test.take(group_N == group)
+        cells = [Cell(named), Cell(f"{len(part.time_N):,}", f"{len(set(part.subject_N))} subjects", numeric=True)]
+        cells.append(Cell(f"{int(part.event_N.sum()):,}", numeric=True))
+        if not len(part.time_N):
+            rows.append([*cells, *(Cell(NO_VALUE, numeric=True) for _ in horizons_T)])
+            continue
+        found = curve(part.time_N, part.event_N, part.subject_N, horizons_T)
+        for free, low, high in zip(found.free_T, found.low_T, found.high_T, strict=True):
+            text = NO_VALUE if missing(float(free)) else number(1 - float(free), "auroc")
+            cells.append(Cell(text, interval(1 - float(high), 1 - float(low), "auroc"), numeric=True))
+        rows.append(cells)
+    columns = ["predicted risk", "n", "events", *(f"progressed by {days:g} days" for days in target["horizons"])]
+    notes = [f"{NO_VALUE} nobody of the group is followed so long. Shares are 1 - Kaplan-Meier, with 95 % intervals."]
+    return Table(f"{result.task}, {result.model}: {name} by predicted risk", columns, rows, notes=notes)

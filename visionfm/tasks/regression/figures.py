@@ -1,0 +1,94 @@
+"""What the figures of a regression show: predicted against true, Bland-Altman; of a training: the loss by epoch.
+
+Pure functions from predictions (rows of one split, run and subset) to `plots.Panel`s. N samples.
+Invariant: every panel names its n, and how many points are drawn where they are too many.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from visionfm.figures.svg import FAINT, PALETTE, Panel, label
+from visionfm.tasks.classification.figures import legend_below
+
+SCATTER_POINTS = 1500
+
+# --- regression -----------------------------------------------------------------------------------------------------
+
+
+def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
+    """Return predicted-against-true and Bland-Altman panels of one value; none where no truth is known."""
+    import numpy as np
+
+    known = rows[rows["truth"].notna() & rows["value"].notna()]
+    if not len(known):
+        return []
+    truth_N, said_N = known["truth"].to_numpy(np.float64), known["value"].to_numpy(np.float64)
+    unit = f" ({label(target['unit'], 12)})" if target.get("unit") else ""
+    keep = np.unique(np.linspace(0, len(truth_N) - 1, min(len(truth_N), SCATTER_POINTS)).round().astype(int))
+    count = f"n = {len(truth_N)}" + (f", {len(keep)} drawn" if len(keep) < len(truth_N) else "")
+    difference_N, middle_N = said_N - truth_N, (said_N + truth_N) / 2
+    bias, spread = float(difference_N.mean()), float(difference_N.std(ddof=1)) if len(truth_N) > 1 else 0.0
+    low, high = bias - 1.96 * spread, bias + 1.96 * spread
+    dots = {"s": 14, "color": PALETTE[0], "alpha": 0.55, "linewidths": 0}
+
+    def agreement(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.scatter(truth_N[keep], said_N[keep], **dots)
+        ends = [min(truth_N.min(), said_N.min()), max(truth_N.max(), said_N.max())]
+        axes.axline((ends[0], ends[0]), slope=1, color=FAINT, linestyle=":", linewidth=1.2)
+        axes.set(title=f"Predicted, true: {label(name, 22)}", xlabel=f"true{unit}, {count}", ylabel=f"predicted{unit}")
+
+    def bland_altman(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.scatter(middle_N[keep], difference_N[keep], **dots)
+        axes.axhline(0, color=FAINT, linestyle=":", linewidth=1.2)
+        axes.axhline(bias, color=PALETTE[1], linewidth=1.4)
+        for limit in (low, high):
+            axes.axhline(limit, color=PALETTE[1], linestyle="--", linewidth=1.2)
+        axes.set(title=f"Bland-Altman: {label(name, 22)}", xlabel=f"mean of predicted and true{unit}, {count}")
+        axes.set_ylabel(f"predicted - true{unit}")
+        figure.legend(
+            axes.get_lines()[1:3],
+            [f"mean difference {bias:.3g}", f"mean difference \u00b1 1.96 SD: {low:.3g} to {high:.3g}"],
+            loc="outside lower left",
+            borderaxespad=0.2,
+        )
+
+    agreeing = f"Predicted against true {name}{unit}, {count}; a dotted line where both are equal."
+    differing = (
+        f"Difference of predicted and true {name}{unit} against their mean, {count}. Mean difference {bias:.3g}; "
+        f"95 % of differences lie about between {low:.3g} and {high:.3g}."
+    )
+    return [
+        Panel("agreement", f"Predicted and true: {name}", agreeing, agreement, 2),
+        Panel("bland_altman", f"Bland-Altman: {name}", differing, bland_altman, 2),
+    ]
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def training(curves: Mapping[str, Any], loss: str = "loss") -> Panel | None:
+    """Return the training panel from `{run: DataFrame(epoch, train_loss, validation_loss, best)}`; None if none."""
+    drawn = {run: table for run, table in curves.items() if len(table)}
+    if not drawn:
+        return None
+    legend = ["training", "validation", "epoch chosen on validation"]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        handles: list[Any] = []
+        for table in drawn.values():
+            lines = axes.plot(table["epoch"], table["train_loss"], color=FAINT, linewidth=1.3)
+            lines += axes.plot(table["epoch"], table["validation_loss"], color=PALETTE[0])
+            chosen = table[table["best"]]
+            lines += axes.plot(chosen["epoch"], chosen["validation_loss"], "o", color=PALETTE[1], markersize=5)
+            handles = lines
+        runs = "" if len(drawn) == 1 else f", {len(drawn)} runs"
+        axes.set(title=f"Training{runs}", xlabel="epoch", ylabel=loss)
+        legend_below(figure, handles, legend)
+
+    alt = "Loss on training and validation data by epoch. " + "; ".join(
+        f"{run}: {(table['epoch'] > 0).sum()} epochs" for run, table in drawn.items()
+    )
+    return Panel("training", "Training", alt, draw, 3)

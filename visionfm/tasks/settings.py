@@ -1,0 +1,109 @@
+"""The settings of the stages of tasks on feature vectors, and of `evaluate`: their slices of the config."""
+
+from typing import Literal
+
+from visionfm.config.base import Scalar
+from visionfm.config.settings import Settings
+
+
+class LabelledTarget(Settings):
+    """A target with its classes spelled out: `values[i]` are the labels that mean class i."""
+
+    type: Literal["binary", "multiclass", "multilabel", "value", "mask", "point"]
+    column: str
+    classes: list[str] = []
+    values: list[list[Scalar]] = []
+    ordered: bool = False
+    weight: float = 1.0
+    unit: str | None = None
+    unknown: list[Scalar] = []
+    aggregate: Literal["max", "mean", "latest", "first"] | None = None
+
+    def columns(self) -> list[str]:
+        """Return the columns of labels.parquet it is made from."""
+        if self.type in ("mask", "point"):
+            return ["mask_id" if self.type == "mask" else "points"]
+        return self.classes if self.type == "multilabel" else [self.column]
+
+
+class FuseSettings(Settings):
+    """Of `fuse`."""
+
+    datasets: dict[str, str]  # dataset -> modality
+    external: list[str] = []
+    modalities: list[str]
+    targets: dict[str, LabelledTarget]
+    unit: Literal["image", "eye", "visit", "subject"] = "image"
+    max_days: int | None = None
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    progression: Literal["published", "hazard", "cox"] | None = None  # the head of a task of that kind
+    trains: bool = True  # False: a given decoder is scored, so that no training sample is needed
+
+
+class TargetSpec(Settings):
+    """A target as decoders and metrics see it; an `event` has the ends of its intervals and its horizons, in days."""
+
+    type: Literal["binary", "multiclass", "multilabel", "value", "mask", "point", "event"]
+    classes: list[str] = []
+    ordered: bool = False
+    weight: float = 1.0
+    unit: str | None = None
+    form: Literal["hazard", "cox"] | None = None
+    intervals: list[float] = []
+    horizons: list[float] = []
+
+
+class TrainSettings(Settings):
+    """Of `train`; None is the recipe's own value, and of the two that choose a part of the training data: all."""
+
+    kind: Literal["classification", "regression", "progression"]
+    targets: dict[str, TargetSpec]
+    modalities: list[str]
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    baseline: Literal["knn", "logreg"] | None = None  # None: the recipe's head
+    train_fraction: float | None = None
+    shots: int | None = None
+    head: Literal["published", "hazard", "cox"] | None = None
+    visits: int = 1
+    seed: int = 0
+    recipe: Literal["sound", "modern", "published"] = "sound"
+    features: Literal["cls", "patch_mean", "both"] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    modality_dropout: float | None = None
+    class_weighting: Literal["none", "balanced"] | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    checkpoint_minutes: float = 10
+
+
+class PredictSettings(Settings):
+    """Of `predict`; `targets` name the outputs of a published decoder file, which carries none."""
+
+    task: str
+    model: str
+    run: str
+    kind: Literal["classification", "regression", "progression"]
+    targets: dict[str, TargetSpec]
+    modalities: list[str]
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    tta: Literal["none", "flips"] = "none"
+    splits: list[str] = ["validation", "test"]
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class EvaluateSettings(Settings):
+    """Of `evaluate`."""
+
+    task: str
+    model: str
+    head: str
+    fusion: str
+    kind: Literal["classification", "regression", "segmentation", "landmarks", "progression"]
+    targets: dict[str, TargetSpec]
+    success_px: list[float] = []
+    success_mm: list[float] = []
+    draws: int = 1000
+    seed: int = 0

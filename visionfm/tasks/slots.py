@@ -1,0 +1,52 @@
+"""How the targets of a task lie in a decoder's outputs and in the matrix of its labels.
+
+Both follow the order of the targets: the published 13 outputs are five grade logits, then eight logits of diseases.
+Shapes: N samples, K outputs (binary 1, multiclass one a class, multilabel one a class, value 1, event one an interval
+or, in `cox`, 1), T label columns (multiclass 1, event 2: whether it was seen, and the days until then or so far).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from visionfm.errors import ArtifactError
+from visionfm.tasks.settings import TargetSpec
+
+
+class Slot(NamedTuple):
+    """One target's place: `outputs` among a decoder's K outputs, `labels` among the T label columns."""
+
+    name: str
+    target: TargetSpec
+    outputs: slice
+    labels: slice
+
+
+def slots(targets: Mapping[str, TargetSpec]) -> list[Slot]:
+    """Return the targets' places, in their order."""
+    found: list[Slot] = []
+    output = label = 0
+    for name, target in targets.items():
+        outputs = len(target.classes) if target.type in ("multiclass", "multilabel") else 1
+        outputs = len(target.intervals) if target.form == "hazard" else outputs
+        labels = len(target.classes) if target.type == "multilabel" else 1 + (target.type == "event")
+        found.append(Slot(name, target, slice(output, output + outputs), slice(label, label + labels)))
+        output, label = output + outputs, label + labels
+    return found
+
+
+def count_outputs(targets: Mapping[str, TargetSpec]) -> int:
+    """Return K."""
+    return slots(targets)[-1].outputs.stop if targets else 0
+
+
+def targets_to_json(targets: Mapping[str, TargetSpec]) -> str:
+    """Return the targets as metadata hold them: JSON whose order is the outputs' order."""
+    return json.dumps({name: target.model_dump(mode="json") for name, target in targets.items()})
+
+
+def targets_from_json(text: str | None, where: object) -> dict[str, TargetSpec]:
+    """Return the targets of an artefact's metadata; raises ArtifactError where there are none."""
+    if text is None:
+        raise ArtifactError("the file names no targets", expected="metadata `targets`", found="none", where=where)
+    return {name: TargetSpec.model_validate(target) for name, target in json.loads(text).items()}

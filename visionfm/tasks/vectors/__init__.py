@@ -1,0 +1,1 @@
+"""Tasks on feature vectors: one vector per sample (classification, regression, progression)."""

@@ -1,0 +1,210 @@
+"""From samples and feature caches to the arrays a decoder eats, and their standardisation.
+
+Each feature is gathered once, before the first epoch. A stream is one modality (`pooled`: one stream for the images of
+all), and several images of one modality in a sample are averaged. Invariant: no NaN and no infinity passes.
+Shapes: N samples, S streams, R rows of a stream, V views (the first is identity), F features.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionfm.errors import ArtifactError, DataError
+from visionfm.features.cache import FeatureStore
+from visionfm.tasks.samples import Samples
+
+POOLED = "image"
+VISITS = "visits"  # fusion of an eye's modalities at its baseline and at visits before it
+CONSTANT_STD = 1e-6
+Floats = npt.NDArray[np.float32]
+Statistics = dict[str, tuple[Floats, Floats]]  # modality -> mean_F, std_F
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The features of one stream; `row_N` is a sample's row, -1 where the sample lacks it."""
+
+    name: str
+    features_RVF: Floats
+    modality_R: npt.NDArray[Any]
+    row_N: npt.NDArray[np.int64]
+
+
+def gather(
+    samples: Samples,
+    store: FeatureStore,
+    modalities: Sequence[str],
+    fusion: str,
+    features: str,
+    views: Sequence[str],
+    visits: int = 1,
+) -> list[Stream]:
+    """Return the streams of the samples, float32; with `visits` those of each visit, the baseline's first.
+
+    Raises DataError where a value is not finite (naming the image), a pooled sample has not exactly one image, or
+    pooled modalities have features of different widths; ArtifactError where a cache lacks an image.
+    """
+    if fusion == "pooled":
+        return [_pooled(samples, store, features, views)]
+    visit_I = visit_of_images(samples) if fusion == VISITS else np.zeros(len(samples.references), np.int64)
+    return [
+        _modality(
+            name, np.flatnonzero((samples.modality_I == name) & (visit_I == visit)), samples, store, features, views
+        )
+        for visit in range(visits)
+        for name in modalities
+    ]
+
+
+def visit_of_images(samples: Samples) -> npt.NDArray[np.int64]:
+    """Return visit_I: 0 for an image of its sample's baseline, 1 for the visit before it, and so on."""
+    days_I = samples.days_before_I
+    if days_I is None:
+        raise ArtifactError(
+            "the samples do not say how long before the baseline each image was taken",
+            expected="the column days_before",
+            do="run `visionfm fuse` for this task again",
+        )
+    visits = sorted(set(zip(samples.sample_I.tolist(), days_I.tolist(), strict=True)))
+    rank: dict[tuple[int, float], int] = {}
+    for at, (sample, days) in enumerate(visits):
+        follows = at > 0 and visits[at - 1][0] == sample
+        rank[sample, days] = rank[visits[at - 1]] + 1 if follows else 0
+    pairs = zip(samples.sample_I.tolist(), days_I.tolist(), strict=True)
+    return np.array([rank[pair] for pair in pairs], dtype=np.int64)
+
+
+def times(samples: Samples, fusion: str, head: str, modalities: int, visits: int) -> npt.NDArray[np.float32] | None:
+    """Return what a decoder is told beside features: `ForecastHead` the interval (N, 1), visits their days (N, S).
+
+    None for all others; never both, so that a survival head cannot see the time it predicts.
+    """
+    if head == "ForecastHead":
+        if samples.interval_N is None or np.isnan(samples.interval_N).any():
+            raise ArtifactError(
+                "the samples do not say for which interval progression is asked",
+                expected="the column interval_days, known for all",
+                do="run `visionfm fuse` for a task of kind progression with head published",
+            )
+        return samples.interval_N.astype(np.float32)[:, None]
+    if fusion != VISITS:
+        return None
+    assert samples.days_before_I is not None
+    visit_I, days_NV = visit_of_images(samples), np.zeros((len(samples), visits), np.float32)
+    kept = visit_I < visits
+    days_NV[samples.sample_I[kept], visit_I[kept]] = samples.days_before_I[kept]
+    return np.repeat(days_NV, modalities, axis=1)
+
+
+def _pooled(samples: Samples, store: FeatureStore, features: str, views: Sequence[str]) -> Stream:
+    count_N = np.bincount(samples.sample_I, minlength=len(samples))
+    if (count_N != 1).any():
+        row = int(np.flatnonzero(count_N != 1)[0])
+        raise DataError(
+            "a pooled task has samples that are not one image",
+            expected="one image a sample",
+            found=f"{count_N[row]} in {samples.ids['sample_id'][row]}",
+            do="set `unit: image`, or a `fusion` that joins images: concat, mean, attention",
+        )
+    features_NVF = store.gather(samples.references, features, views)
+    _check_finite(features_NVF, samples, np.arange(len(samples.references)))
+    return Stream(POOLED, features_NVF, samples.modality_I, np.arange(len(samples)))
+
+
+def _modality(
+    name: str, at: npt.NDArray[np.intp], samples: Samples, store: FeatureStore, features: str, views: Sequence[str]
+) -> Stream:
+    if not len(at):
+        return Stream(name, np.zeros((0, len(views), 0), np.float32), np.array([], object), np.full(len(samples), -1))
+    features_IVF: Floats = store.gather([samples.references[i] for i in at], features, views)
+    _check_finite(features_IVF, samples, at)
+    present, first = np.unique(samples.sample_I[at], return_index=True)
+    if len(present) < len(at):
+        count = np.diff(first, append=len(at)).astype(np.float32)
+        features_IVF = (np.add.reduceat(features_IVF, first, axis=0) / count[:, None, None]).astype(np.float32)
+    row_N = np.full(len(samples), -1)
+    row_N[present] = np.arange(len(present))
+    return Stream(name, features_IVF, np.full(len(present), name, object), row_N)
+
+
+def _check_finite(features_IVF: Floats, samples: Samples, at: npt.NDArray[np.int64]) -> None:
+    for row in range(len(features_IVF)):
+        if not np.isfinite(features_IVF[row]).all():
+            dataset, path, image_id = samples.references[at[row]]
+            raise DataError(
+                "a feature is not a finite number",
+                expected="finite features",
+                found=f"NaN or infinity in {dataset}: {path} (image {image_id[:12]})",
+                where=f"sample {samples.ids['sample_id'][samples.sample_I[at[row]]]}",
+                do="check the encoder's weights and precision, then `visionfm forget` that cache and extract again",
+            )
+
+
+def digest(streams: Sequence[Stream]) -> str:
+    """Return the sha256 of the features and of whose they are.
+
+    It stands in a decoder's key in place of the caches' digests: rows that others added to a cache change nothing.
+    """
+    found = hashlib.sha256()
+    for stream in streams:
+        found.update(f"\n{stream.name}:{stream.features_RVF.shape}\n".encode())
+        found.update(np.ascontiguousarray(stream.features_RVF).reshape(-1).view(np.uint8).data)
+        found.update(stream.row_N.astype("<i8").tobytes())
+    return found.hexdigest()
+
+
+# --- standardisation ------------------------------------------------------------------------------------------------
+
+
+def statistics(streams: Sequence[Stream], identity: bool = False, scale: float = 1.0) -> Statistics:
+    """Return mean_F and std_F of each modality's rows, over all views; a feature that never changes has std 1.
+
+    `identity` returns mean 0 and std 1; features standardised by what is returned have a deviation of `scale`.
+    Raises DataError where no feature of several different rows changes at all.
+    """
+    found: Statistics = {}
+    for stream in streams:
+        for name in dict.fromkeys(stream.modality_R):
+            rows_RVF = stream.features_RVF[stream.modality_R == name]
+            mean_F = rows_RVF.mean(axis=(0, 1), dtype=np.float64)
+            std_F = rows_RVF.std(axis=(0, 1), dtype=np.float64)
+            constant_F = std_F <= CONSTANT_STD * (1 + np.abs(mean_F))
+            if constant_F.all() and len(rows_RVF) > 1:
+                raise DataError(
+                    f"the features of all {name} training images are equal",
+                    expected="features that differ between images",
+                    found=f"{len(rows_RVF)} rows without any difference",
+                    do="look at the images and at the encoder's weights",
+                )
+            std_F = np.where(constant_F, 1, std_F) / scale
+            mean_F, std_F = (mean_F * 0, std_F * 0 + 1) if identity else (mean_F, std_F)
+            found[name] = (mean_F.astype(np.float32), std_F.astype(np.float32))
+    return found
+
+
+def standardise(streams: Sequence[Stream], known: Statistics) -> None:
+    """Bring the features, in place, to mean 0 and standard deviation 1 of the training rows of their modality."""
+    for stream in streams:
+        for name in dict.fromkeys(stream.modality_R):
+            if name not in known:
+                raise DataError(
+                    f"the decoder has seen no {name} image in training",
+                    expected=f"one of {', '.join(known)}",
+                    found=name,
+                    do="train with images of that modality, or leave its dataset out of the task",
+                )
+            mean_F, std_F = known[name]
+            if len(mean_F) != stream.features_RVF.shape[2]:
+                raise DataError(
+                    f"the features of {name} do not fit the decoder",
+                    expected=f"{len(mean_F)} a view",
+                    found=str(stream.features_RVF.shape[2]),
+                    do="give the caches of the encoder that the decoder was trained with",
+                )
+            at = stream.modality_R == name
+            rows = slice(None) if at.all() else at
+            stream.features_RVF[rows] = (stream.features_RVF[rows] - mean_F) / std_F

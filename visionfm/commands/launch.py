@@ -2,7 +2,7 @@
 
 One GPU: the stage itself. Several: torchrun. Several nodes: `srun` starts this command again on each node of the job,
 and each starts one torchrun; they meet at the first node of the job's host list. Where no scheduler hands out devices
-they are claimed (`visionfm.devices`). Replaces its own process, so that signals reach the stage.
+they are claimed (`visionfm.runtime.devices`). Replaces its own process, so that signals reach the stage.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Decode and resize large JPEGs: the reduced-scale path against full-size PIL decode and resize, and what features say.
 
-Reads photographs of ../shared/data/idrid, enlarges them to camera size with fine grain, and prints one line a measure:
+Reads photographs of ../shared/data/idrid, enlarges them to camera size with fine grain, and prints a line per measure:
 `name | reference | ours | ratio | wanted`. Features come from the golden ViT-Ti (last four CLS tokens and patch mean).
 """
 
@@ -52,7 +52,7 @@ def ours(data: bytes, interpolation: str = "bilinear", exact: bool = False) -> P
 
 
 def best_of(action: Callable[[bytes], Pixels], files: list[bytes], rounds: int) -> float:
-    """Seconds an image: the best of some rounds for each file, then the mean over files."""
+    """Seconds per image: the best of some rounds for each file, then the mean over files."""
     best_s = [float("inf")] * len(files)
     for _ in range(rounds):
         for at, data in enumerate(files):

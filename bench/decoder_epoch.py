@@ -1,7 +1,7 @@
 """An epoch of decoder training on cached samples, against reading the pickles of a published epoch.
 
 Prints `name | reference | ours | ratio | wanted`. The reference only reads; its own training is not counted. A
-published training set has ten pickles an image, one for each random-flip pass; the cache's four views stand for them.
+published training set has ten pickles per image, one for each random-flip pass; the cache's four views stand for them.
 Ours is the whole epoch: the draw of order and views, gathering, forward, backward, steps.
 """
 
@@ -27,7 +27,7 @@ TAPS, VIEWS, PASSES = 4, 4, 10
 
 
 def write_pickles(folder: Path, cls_NLD: np.ndarray) -> None:
-    """One pickle an image, as the published extraction writes them (facts 5)."""
+    """One pickle per image, as the published extraction writes them (published system, 5)."""
     for number, cls_LD in enumerate(cls_NLD):
         content = {
             "img_name": f"set/train/{number:06}.png",
@@ -80,7 +80,7 @@ def main() -> None:
                 reference_s = min(reference_s, time.perf_counter() - started)
         for recipe_name, recipe in (("sound", SOUND), ("published", PUBLISHED_MULTI)):
             ours_s = seconds_an_epoch(training(features_NVF, recipe), args.rounds)
-            for what, passes, wanted in (("one pickle a sample", 1, "-"), ("ten, as published", PASSES, ">= 100")):
+            for what, passes, wanted in (("one pickle per sample", 1, "-"), ("ten, as published", PASSES, ">= 100")):
                 label = f"epoch of {args.samples} samples, {name}, {recipe_name}; {what}"
                 wanted = wanted if recipe_name == "sound" else "(no promise)"
                 read_s = reference_s * passes

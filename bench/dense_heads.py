@@ -63,7 +63,7 @@ def chase(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def config(dataset: dict[str, Any], classes: dict[str, Any], epochs: int, size: int) -> dict[str, Any]:
-    """Return a config of one task a head, alike but for the head."""
+    """Return a config of one task per head, alike but for the head."""
     encoder = {"modality": "Fundus", "weights": "random", "arch": "vit_tiny_patch16_224", "device": "cpu", "workers": 0}
     training = {"epochs": epochs, "patience": epochs, "resources": {"threads": 1}}
     same = {"kind": "segmentation", "datasets": ["eyes"], "models": ["tiny"], "image_size": size, "training": training}

@@ -1,6 +1,6 @@
 """Feature extraction against the published way, in one run: `python -m bench.extract`.
 
-Prints `name | reference | ours | ratio | wanted` with images a second, and the cosine between the features of both.
+Prints `name | reference | ours | ratio | wanted` with images per second, and the cosine between the features of both.
 Models are loaded and warm on both sides before the clock starts; reference and ours take turns, and each counts by its
 best round.
 """

@@ -57,7 +57,7 @@ def predictions(folder: Path, task: str, model: str, name: str) -> tuple[Any, An
 
 
 def main() -> None:
-    """Print a line a task and method."""
+    """Print a line per task and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--draw", type=int, default=0, help="seed of the eyes")

@@ -124,7 +124,7 @@ def encoders(args: argparse.Namespace, seed: int, folder: Path) -> tuple[Path, P
 
 
 def main() -> None:
-    """Print a line a method."""
+    """Print a line per method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="folder that is pretrained on, and that the labels' paths start from")
     parser.add_argument("labels", type=Path, help="CSV with a column of paths and the target")

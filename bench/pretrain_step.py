@@ -1,6 +1,6 @@
 """A step of pretraining against the published way, in one run: `python -m bench.pretrain_step` (`--gpu` on a GPU).
 
-Prints `name | reference | ours | ratio | wanted` with images a second, the difference of the losses of the first steps
+Prints `name | reference | ours | ratio | wanted` with images per second, the difference of the first steps' losses
 (fp32) and the peak memory of both. On a GPU also the share of the device's peak that the model's own arithmetic uses.
 Reference and ours take turns; each counts by its best round; on the CPU seconds are those of the processor, summed over
 threads, so that other work on the machine does not count.
@@ -39,9 +39,9 @@ def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", default="vit_base_patch16_224")
-    parser.add_argument("--batch", type=int, help="images a step; 8 on the CPU, 128 on a GPU")
+    parser.add_argument("--batch", type=int, help="images per step; 8 on the CPU, 128 on a GPU")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="steps a round; 1 on the CPU, 10 on a GPU")
+    parser.add_argument("--steps", type=int, help="steps per round; 1 on the CPU, 10 on a GPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--gpu", action="store_true", help="bf16 and compiled against the reference's own fp16")
     parser.add_argument("--peak-tflops", type=float, default=PEAK_TFLOPS, help="of the GPU, dense bf16")

@@ -1,7 +1,7 @@
 """Published single-modality training, 100 epochs: cached views against the encoder in every epoch.
 
 Run as `python -m bench.published_single`. Prints `name | reference | ours | ratio | wanted`. Neither side is run whole:
-seconds an image are measured on a few steps and multiplied (hours of the plain way are not worth waiting for). The
+seconds per image are measured on a few steps and multiplied (hours of the plain way are not worth waiting for). The
 plain way decodes and encodes every training image in each epoch, float32, then trains the head; ours encodes four views
 once, then runs every epoch of the same head on them. Validation is left out on both sides.
 """

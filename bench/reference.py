@@ -1,7 +1,7 @@
 """The published way of extracting features, written plainly: what the benchmarks measure this project against.
 
 Full-size PIL decode, float32, attention as three separate products, ten passes of random flips over a training set, one
-pickle an image and pass. Written from a description of the published behaviour; `tests/features/test_reference.py`
+pickle per image and pass. Written from a description of the published behaviour; `tests/features/test_reference.py`
 checks it against golden outputs.
 Shapes: B batch, H heads, T tokens (CLS + patches), D width, E = D / H, L the last four blocks.
 """
@@ -148,7 +148,7 @@ def extract(
     batch_size: int = 128,
     workers: int = 4,
 ) -> float:
-    """Write one pickle an image and pass below `out`; return how many seconds it took."""
+    """Write one pickle per image and pass below `out`; return how many seconds it took."""
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     depth = len(encoder.blocks)

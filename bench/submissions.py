@@ -1,4 +1,4 @@
-"""How many jobs `snakemake --profile slurm` submits, against one submission a rule's job. Wanted: at most 60 %."""
+"""How many jobs `snakemake --profile slurm` submits, against one submission per rule's job. Wanted: at most 60 %."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ WANTED = 0.6
 
 
 def main() -> None:
-    """Print a row a config; exit 1 where more is submitted than wanted."""
+    """Print a row per config; exit 1 where more is submitted than wanted."""
     print("name | rules' jobs | submissions | ratio | wanted")
     ratios = [_row(name, CHECKOUT / path) for name, path in CONFIGS.items()]
     sys.exit(max(ratios) > WANTED)

@@ -1,4 +1,4 @@
-"""The command line: one subcommand a stage, and a few beside them. Imports a stage's module only when it is called for.
+"""The command line: one subcommand per stage, and a few beside them. A stage is imported only when it is called.
 
 Exit codes: 0 done, 2 usage or config, 3 data, 4 damaged artefact, 75 stopped by a signal with its progress saved.
 """

@@ -16,7 +16,7 @@ GROUPS = st.dictionaries(st.integers(0, 999).map(lambda number: f"s{number}"), S
 
 
 def drawn(groups: dict[str, Any], test: float | None, validation: float, seed: int) -> dict[str, str]:
-    """The split of each of the groups, one row a group, none given."""
+    """The split of each of the groups, one row per group, none given."""
     names = sorted(groups)
     found = draw(
         [[name, f"bytes of {name}"] for name in names],

@@ -45,6 +45,6 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     project.dense()
     project.train(epochs=1)
     few, many = (peak_mib(project, draw(tmp_path / f"of{count}", count)) for count in (FEW, MANY))
-    kept = (MANY - FEW) * MAP_MIB  # what holding one map an image would add
+    kept = (MANY - FEW) * MAP_MIB  # what holding one map per image would add
     print(f"peak with {FEW} images {few:.0f} MiB, with {MANY} {many:.0f} MiB; holding their maps: {kept:.0f} MiB more")
     assert many - few < kept / 3

@@ -16,7 +16,7 @@ COUNT = 240
 
 @pytest.fixture
 def samples(tmp_path):
-    """Two images a subject, three classes of unequal size, every fourth subject in validation."""
+    """Two images per subject, three classes of unequal size, every fourth subject in validation."""
     grades = [float(g) for n in range(COUNT // 2) for g in [(0, 0, 0, 1, 1, 2)[n // 4 % 6]] * 2]
     splits = ["validation" if n // 2 % 4 == 0 else "train" for n in range(COUNT)]
     table = write_samples(tmp_path / "s.parquet", [[image(n)] for n in range(COUNT)], splits, {"grade": grades}, GRADES)

@@ -80,7 +80,7 @@ def test_training_on_cached_views_takes_the_published_steps(tmp_path):
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * 512 / 256 * 0.5 * (1 + math.cos(math.pi * epoch / 3))
         optimizer.zero_grad()
-        functional.cross_entropy(plain.train()(x_NF), y_N).backward()  # one batch an epoch: its order changes nothing
+        functional.cross_entropy(plain.train()(x_NF), y_N).backward()  # one batch per epoch: its order changes nothing
         optimizer.step()
         states.append({name: value.clone().numpy() for name, value in plain.state_dict().items()})
     best = artifacts.read_table(tmp_path / "t.parquet").to_pandas().query("best").epoch.item()

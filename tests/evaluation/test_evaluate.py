@@ -40,7 +40,7 @@ def settings(targets: dict[str, Any], **changes: Any) -> str:
 def samples(
     count: int = 40, split: str = "test", dataset: str = "idrid", modality: str = "Fundus", **same: Any
 ) -> list[Row]:
-    """Two samples a subject."""
+    """Two samples per subject."""
     return [
         {"sample_id": f"{dataset}/{split}{n}", "subject_id": f"{dataset}/{split}{n // 2}",
          "dataset": dataset, "split": split,

@@ -1,4 +1,4 @@
-"""The flat table says what the cache says, one row an image and view."""
+"""The flat table says what the cache says, one row per image and view."""
 
 import argparse
 from pathlib import Path

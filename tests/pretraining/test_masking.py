@@ -1,4 +1,4 @@
-"""Masks are distributed as those of the published code (facts 3.4)."""
+"""Masks are distributed as those of the published code (published system, 3.4)."""
 
 import numpy as np
 from pretraining_recipes import recipe

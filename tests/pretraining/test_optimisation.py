@@ -1,4 +1,4 @@
-"""The optimizer's groups, clipping and moving average are the published ones (facts 3.7)."""
+"""The optimizer's groups, clipping and moving average are the published ones (published system, 3.7)."""
 
 import pytest
 import torch

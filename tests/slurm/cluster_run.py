@@ -33,7 +33,7 @@ Change = Callable[[dict[str, Any]], None]
 
 
 def slow_extraction(config: dict[str, Any]) -> None:
-    """Some ten seconds a shard, and shards too wide to share a node: 5 of its 8 cores each."""
+    """Some ten seconds per shard, and shards too wide to share a node: 5 of its 8 cores each."""
     config["encoders"]["fundus"].update(image_size=160)
     config["encoders"]["fundus"]["resources"].update(threads=5)
 

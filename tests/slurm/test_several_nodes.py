@@ -1,4 +1,4 @@
-"""One torchrun a node: both nodes' processes work, and what they make is what one process makes."""
+"""One torchrun per node: both nodes' processes work, and what they make is what one process makes."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print a line a fact."""
+    """Print a line per fact."""
     for name, text in facts(args.results):
         print(f"{name:<14} {text}")
 

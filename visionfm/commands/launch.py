@@ -1,4 +1,4 @@
-"""`visionfm launch`: start a stage on the GPUs it asks for, as one process a GPU, on one node or several.
+"""`visionfm launch`: start a stage on the GPUs it asks for, as one process per GPU, on one node or several.
 
 One GPU: the stage itself. Several: torchrun. Several nodes: `srun` starts this command again on each node of the job,
 and each starts one torchrun; they meet at the first node of the job's host list. Where no scheduler hands out devices
@@ -22,9 +22,9 @@ PORTS = 20_000  # from 29,500 on, so that two jobs on one node meet at different
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--gpus", type=int, required=True, help="GPUs a node; 0 computes on CPUs, one process a node")
+    parser.add_argument("--gpus", type=int, required=True, help="GPUs per node; 0: on CPUs, one process per node")
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job")
-    parser.add_argument("--threads", type=int, default=1, help="CPU cores a node")
+    parser.add_argument("--threads", type=int, default=1, help="CPU cores per node")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # one of the tasks that srun started
     parser.add_argument("stage", nargs=argparse.REMAINDER, help="-- and a stage with its arguments")
 

@@ -28,7 +28,7 @@ class Statistics(Strict):
 class Resources(Strict):
     """What a job asks of the scheduler; unset values are the rule's own."""
 
-    gpu: Natural | None = Field(None, description="GPUs a node; 0 computes on the CPU")
+    gpu: Natural | None = Field(None, description="GPUs per node; 0 computes on the CPU")
     nodes: Positive | None = Field(None, description="nodes; more than one needs SLURM")
     threads: Positive | None = Field(None, description="CPU cores")
     mem_mb: Positive | None = Field(None, description="memory in MB at the first attempt; grows with each further one")

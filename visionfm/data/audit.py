@@ -1,4 +1,4 @@
-"""Stage `audit`, one a task: leakage between splits, and what else a reviewer would ask about the data.
+"""Stage `audit`, one per task: leakage between splits, and what else a reviewer would ask about the data.
 
 Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes stand in two splits, or in a test split
 and among the images that an encoder was pretrained on, unless the dataset's block gives a written reason. Identical

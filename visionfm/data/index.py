@@ -1,4 +1,4 @@
-"""Stage `index`: reads every image of a dataset once and writes `images.parquet`, one row a file, sorted by path.
+"""Stage `index`: reads every image of a dataset once and writes `images.parquet`, one row per file, sorted by path.
 
 Files whose size and date did not change since the kept index are not read again. Labels play no part.
 """

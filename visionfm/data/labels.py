@@ -1,6 +1,6 @@
 """Stage `label`: joins a dataset's labels to its images and gives each image its subject and split: `labels.parquet`.
 
-One row a labelled image (layout `forecasting`: one an image and interval), sorted by path; null means unknown. Splits
+A row per labelled image (layout `forecasting`: one per image and interval), sorted by path; null means unknown. Splits
 given by the data are kept; validation is always drawn by subject from training unless the data give it.
 """
 

@@ -1,6 +1,6 @@
 """Stage `export`: a feature cache as a flat Parquet table, for people and programs that read no HDF5.
 
-One row an image and view, in the cache's order: path, image_id, view, `cls_0`.. (blocks shallow to deep, one after the
+One row per image and view, in the cache's order: path, image_id, view, `cls_0`.. (blocks shallow to deep, one after the
 other), `patch_mean_0`..; float32.
 """
 

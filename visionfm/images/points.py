@@ -1,4 +1,4 @@
-"""Landmarks as the published layout stores them: a `.npy` array (H, W, K), one channel a landmark.
+"""Landmarks as the published layout stores them: a `.npy` array (H, W, K), one channel per landmark.
 
 A channel's landmark lies where its value is highest: at that pixel, or in the middle of a spot of such pixels. A
 channel of zeros is a landmark that the image does not have. Arrays of objects are never unpickled.

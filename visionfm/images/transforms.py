@@ -1,7 +1,8 @@
 """From decoded pixels to the encoder's input: the square resize and the four exact flip views, pure functions of bytes.
 
-The published system resizes to a square whatever the aspect (facts 4.2), with PIL's antialiased filters; its random
-flips have exactly four outcomes, which are made here by name. H/W px, S px of the square, C channels.
+The published system resizes to a square whatever the aspect (docs/published-system.md, 4.2), with PIL's antialiased
+filters; its random flips have exactly four outcomes, which are made here by name. H/W px, S px of the square, C
+channels.
 """
 
 from typing import Literal

@@ -22,10 +22,10 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 class Augment(Strict):
     """Random crops and colours of pretraining."""
 
-    global_crops: Annotated[int, Field(ge=2)] = Field(2, description="large crops an image")
+    global_crops: Annotated[int, Field(ge=2)] = Field(2, description="large crops per image")
     global_scale: Range = Field([0.32, 1.0], description="their share of the image's area, lowest and highest")
     global_ratio: Range = Field([0.8, 1.2], description="their width to height before they are made square")
-    local_crops: Natural = Field(0, description="small crops an image, seen by the student alone")
+    local_crops: Natural = Field(0, description="small crops per image, seen by the student alone")
     local_size: Positive = Field(96, description="side of the local crops in px; must divide by the patch size")
     local_scale: Range = Field([0.05, 0.4], description="their share of the image's area")
     local_ratio: Range = Field([3 / 4, 4 / 3], description="their width to height")
@@ -75,7 +75,7 @@ class Recipe(Strict):
     """Every hyper-parameter of pretraining, with its value; `published` and `modern` are two of these."""
 
     epochs: Positive = Field(description="passes over the images; warm-ups that do not fit become half of them")
-    batch_size: Positive = Field(description="images a step, whatever the number of GPUs; at most all there are")
+    batch_size: Positive = Field(description="images per step, whatever the number of GPUs; at most all there are")
     micro_batch: Positive = Field(description="images a forward pass of one GPU: what memory allows")
     image_size: Positive = Field(description="side of the global crops in px")
     seed: Natural = Field(description="another seed, another training")
@@ -110,7 +110,7 @@ class Recipe(Strict):
     cls_weight: float = Field(ge=0, description="of the loss between views")
     patch_weight: float = Field(ge=0, description="of the loss on hidden patches")
     koleo_weight: float = Field(ge=0, description="of the loss that spreads the CLS tokens of a micro-batch (KoLeo)")
-    lr: float = Field(gt=0, description="highest learning rate, for 256 images a step")
+    lr: float = Field(gt=0, description="highest learning rate, for 256 images per step")
     min_lr: float = Field(ge=0, description="learning rate at the end")
     warmup_epochs: Natural = Field(description="epochs in which the learning rate rises")
     layer_decay: float = Field(gt=0, le=1, description="factor of the learning rate from each block to the one below")
@@ -122,7 +122,7 @@ class Recipe(Strict):
     high_res_epochs: Natural = Field(description="last epochs with global crops of `high_res_size`")
     high_res_size: Positive = Field(description="side of the global crops in px in these epochs")
     init_head: bool = Field(description="also take the head of the file in `init`, which must fit")
-    log_steps: Positive = Field(description="steps a row of training.parquet; each epoch ends a row too")
+    log_steps: Positive = Field(description="steps per row of training.parquet; each epoch ends a row too")
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "Recipe":
@@ -168,7 +168,7 @@ class PretrainBase(Strict):
     activation_checkpointing: bool = Field(False, description="less memory for a third more time")
     fsdp: bool = Field(False, description="shard networks and optimizer over the GPUs (ViT-L and larger)")
     checkpoint_minutes: float = Field(20, gt=0, description="progress is saved this often, and after each epoch")
-    workers: Natural = Field(4, description="processes a GPU that decode and augment images")
+    workers: Natural = Field(4, description="processes per GPU that decode and augment images")
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="where it trains; default: the encoder's")
     knn: Knn | None = Field(None, description="k-NN on a labelled dataset every few epochs")
     monitors: list[Literal["tensorboard", "wandb"]] = Field([], description="also send the curves there")

@@ -1,6 +1,7 @@
-"""The projection head of student and teacher: tokens to scores of prototypes (VisionFM facts 3.5), in published names.
+"""The projection head of student and teacher: tokens to scores of prototypes.
 
-N tokens, D width, H hidden, Z bottleneck, K prototypes.
+Names and sizes are the published ones (docs/published-system.md, 3.5). N tokens, D width, H hidden, Z bottleneck, K
+prototypes.
 """
 
 from typing import NamedTuple

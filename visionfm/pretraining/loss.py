@@ -1,8 +1,8 @@
 """The losses of pretraining: between views, on hidden patches, KoLeo; and what keeps the teacher from collapsing.
 
-The teacher's targets are softmax(scores / temperature + bias). The bias of a prototype is its running mean (published,
-facts 3.6) or comes from Sinkhorn-Knopp, which uses all prototypes alike within a step. Both see the whole effective
-batch, however it is cut among micro-batches and processes.
+The teacher's targets are softmax(scores / temperature + bias). The bias of a prototype is its running mean (published:
+docs/published-system.md, 3.6) or comes from Sinkhorn-Knopp, which uses all prototypes alike within a step. Both see the
+whole effective batch, however it is cut among micro-batches and processes.
 
 G teacher's views, V student's views, B images, M hidden patches, K prototypes, Z bottleneck, D width.
 """

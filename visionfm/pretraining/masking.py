@@ -1,6 +1,7 @@
-"""Which patches of a crop the student does not see: the published block-wise and random masks (VisionFM facts 3.4).
+"""Which patches of a crop the student does not see: the published block-wise and random masks.
 
-All randomness comes from the generator that is given. G grid side in patches.
+Published system (docs/published-system.md), 3.4. All randomness comes from the generator that is given. G grid side in
+patches.
 """
 
 import math

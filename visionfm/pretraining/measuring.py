@@ -20,13 +20,13 @@ from visionfm.pretraining.reading import Files, Item, read_pixels
 from visionfm.pretraining.source import ImageSource
 from visionfm.runtime.progress import track
 
-PIECE = 16  # images a task of a worker
+PIECE = 16  # images per task of a worker
 LEAST_STD = 1 / 255
 log = logging.getLogger("visionfm")
 
 
 class Sums(NamedTuple):
-    """Of the values of some images: how many a channel, their sum and the sum of their squares, for R, G, B."""
+    """Of the values of some images: how many per channel, their sum and the sum of their squares, for R, G, B."""
 
     values: int
     sum_C: tuple[int, ...]

@@ -1,4 +1,7 @@
-"""How gradients move the student, and the student the teacher: groups, AdamW, clipping, moving average (facts 3.7)."""
+"""How gradients move the student, and the student the teacher: groups, AdamW, clipping, averaging.
+
+Published system (docs/published-system.md), 3.7.
+"""
 
 import re
 from collections.abc import Iterable, Mapping

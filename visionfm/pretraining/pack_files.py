@@ -112,7 +112,7 @@ def read_content(folder: Path, row: Mapping[str, Any]) -> bytes:
 
 
 def write_index(path: Path, rows: Iterable[Row], made_by: artifacts.Provenance, extra: Mapping[str, str]) -> None:
-    """Publish the index: one row an image, in order of id."""
+    """Publish the index: one row per image, in order of id."""
     import pyarrow as pa
 
     schema = pa.schema(

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--knn-labels", type=Path, help="labels.parquet of the dataset in `knn`")
     parser.add_argument("--knn-root", type=Path, help="the folder that its paths start from")
     parser.add_argument("--out", required=True, type=Path, help="encoder.safetensors")
-    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: a row an interval")
+    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: a row per interval")
     parser.add_argument("--threads", type=int, help="CPU threads of each process")
     parser.add_argument("--resume", type=Path, help="go on from this checkpoint instead of the newest")
 

@@ -1,7 +1,7 @@
-"""What changes from step to step: learning rate, weight decay, momentum of the teacher, temperatures (facts 3.6, 3.7).
+"""What changes from step to step: learning rate, weight decay, momentum of the teacher, temperatures.
 
-Valid for any number of epochs: a warm-up that the published code would refuse, because it is as long as the whole
-training or longer, becomes half of it.
+The published ones (docs/published-system.md, 3.6 and 3.7). Valid for any number of epochs: a warm-up that the published
+code would refuse, because it is as long as the whole training or longer, becomes half of it.
 """
 
 import math

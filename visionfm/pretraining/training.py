@@ -53,7 +53,7 @@ class Training:
         passes = min(self.order.passes(epoch) for epoch in (0, recipe.epochs - 1))
         if passes < group.process.world:
             raise UsageError(
-                f"{group.process.world} processes share {passes} micro-batches a step",
+                f"{group.process.world} processes share {passes} micro-batches per step",
                 expected="at least one for each",
                 found=f"batches of {self.order.batch} images, micro_batch {self.order.micro_batch(0)}",
                 do=f"set `micro_batch: {max(1, self.order.batch // group.process.world)}`, or ask for fewer GPUs",

@@ -1,4 +1,4 @@
-"""The config's schema: one pydantic model a block. Unknown keys are errors; nothing here reads files or imports torch.
+"""The config's schema: a pydantic model per block. Unknown keys are errors; nothing here reads files or imports torch.
 
 `docs/config.md` and `docs/config.schema.json` are generated from these models and their field descriptions.
 """

@@ -139,11 +139,11 @@ class Names:
     # --- where it lies ----------------------------------------------------------------------------------------------
 
     def images(self, dataset: str) -> list[str]:
-        """Return the index of a dataset, one file a shard."""
+        """Return the index of a dataset, one file per shard."""
         return [f"{ROOT}/datasets/{dataset}/images{shard}.parquet" for shard in self.shards(dataset)]
 
     def packs(self, dataset: str) -> list[str]:
-        """Return the indices of a dataset's pack, one file a shard, where its block asks for one."""
+        """Return the indices of a dataset's pack, one file per shard, where its block asks for one."""
         pack = self.config.datasets[dataset].pack
         return (
             []
@@ -193,12 +193,12 @@ class Names:
         return f"{ROOT}/encoders/{encoder}/training.parquet"
 
     def features(self, encoder: str, dataset: str) -> list[str]:
-        """Return the caches of a dataset's features, one file a shard."""
+        """Return the caches of a dataset's features, one file per shard."""
         size = self.config.encoders[encoder].image_size
         return [f"{ROOT}/features/{encoder}/{dataset}.cls{size}{shard}.h5" for shard in self.shards(dataset)]
 
     def dense(self, encoder: str, dataset: str, size: int) -> list[str]:
-        """Return the caches of a dataset's patch tokens, one file a shard."""
+        """Return the caches of a dataset's patch tokens, one file per shard."""
         return [f"{ROOT}/features/{encoder}/{dataset}.dense{size}{shard}.h5" for shard in self.shards(dataset)]
 
     def exports(self, encoder: str, dataset: str) -> list[str]:

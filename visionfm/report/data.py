@@ -57,7 +57,7 @@ class Results:
     datasets: list[DatasetTables]
     audits: Mapping[str, Any]  # task -> DataFrame
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
-    pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row an interval
+    pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
 
 
 def used_encoders(plan: Plan) -> list[str]:

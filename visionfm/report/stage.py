@@ -1,4 +1,4 @@
-"""Stage `report`: all results as one self-contained HTML page, all metrics as one table, a figure a task and model.
+"""Stage `report`: all results as one self-contained HTML page, all metrics as one table, a figure per task and model.
 
 Reads every artefact that the config implies; writes `index.html`, `metrics.parquet` and `figures/{task}.{model}.svg`.
 Invariant: the page loads nothing and runs nothing (its own content policy forbids it); whatever users named is escaped.
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="index.html")
     parser.add_argument("--metrics-out", required=True, type=Path, help="metrics.parquet, the union of all tasks'")
     parser.add_argument(
-        "--figures-dir", required=True, type=Path, help="folder of the figures, one SVG a task and model"
+        "--figures-dir", required=True, type=Path, help="folder of the figures, one SVG per task and model"
     )
 
 

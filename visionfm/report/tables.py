@@ -101,7 +101,7 @@ def overall(metrics: Any) -> Any:
 
 
 def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str) -> list[Headline]:
-    """Return one summary row a target: the value on test data of the mean over seeds, or of the only run."""
+    """Return one summary row per target: the value on test data of the mean over seeds, or of the only run."""
     test = overall(result.metrics)
     test = test[test["split"] == "test"]
     found = []

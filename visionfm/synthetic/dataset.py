@@ -124,7 +124,7 @@ def _checked(
 
 
 def _eyes(task: str, names: Sequence[str], number: int, size: int, seed: int, difficulty: str) -> Iterator[Item]:
-    """Yield the images of `number` people a split: odd ones train, even ones test, so that sets of any size nest."""
+    """Yield the images of `number` people per split: odd ones train, even ones test, so that sets of any size nest."""
     population = POPULATIONS.get(task, 0)
     letter = "p" if population else "s"
     for person in range(1, number * (1 if task == "pretrain" else 2) + 1):

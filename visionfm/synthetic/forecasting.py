@@ -89,7 +89,7 @@ def label_line(path: str, outcome: Outcome) -> str:
 
 
 def table(rows: Sequence[tuple[str, str, str, str, Outcome, int]]) -> str:
-    """Return visits.csv from (path, subject, eye, split, outcome, days before the baseline): a row an image.
+    """Return visits.csv from (path, subject, eye, split, outcome, days before the baseline): a row per image.
 
     Event and interval stand at the baseline; rows of earlier visits have none.
     """

@@ -45,7 +45,7 @@ def label_path(item: Item) -> str:
 
 
 def truth_table(items: Sequence[Item], points: Sequence[dict[str, tuple[float, float]]]) -> str:
-    """Return the table of all images, for the `table` layout: one row an image, all that is known of it."""
+    """Return the table of all images, for the `table` layout: one row per image, all that is known of it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     known = bool(items) and items[0].findings is not None

@@ -100,7 +100,7 @@ def mark(scene: Scene, sign: str, region: Array, density: float = 1.0, scale: fl
 
 
 def lattice(rng: np.random.Generator, offset: tuple[float, float], keep: float, cells: int) -> Points:
-    """Return points over the whole picture: one a cell at `offset`, `keep` of them, jittered."""
+    """Return points over the whole picture: one per cell at `offset`, `keep` of them, jittered."""
     corner = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1).reshape(-1, 2)
     points = corner + np.asarray(offset) + rng.normal(0.0, JITTER * (cells / CELLS) ** 0.3, corner.shape)
     return np.asarray(points[rng.random(len(points)) < keep] / cells)

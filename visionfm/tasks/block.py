@@ -26,7 +26,7 @@ class Training(DenseTraining, FinetuningSwitches):
     )
     features: Literal["cls", "patch_mean", "both"] | None = Field(None, description="which cached features")
     epochs: Positive | None = Field(None, description="at most; early stopping may end before")
-    batch_size: Positive | None = Field(None, description="samples a step")
+    batch_size: Positive | None = Field(None, description="samples per step")
     lr: float | None = Field(None, gt=0, description="learning rate")
     weight_decay: float | None = Field(None, ge=0, description="of AdamW")
     patience: Positive | None = Field(None, description="epochs without a better validation loss before stopping")
@@ -74,7 +74,7 @@ class Task(DenseTask, ProgressionTask):
         [], description="label efficiency: also train on these fractions of the training subjects, for every seed"
     )
     shots: list[Positive] = Field(
-        [], description="label efficiency: also train on so many samples a class (or fifth of the values)"
+        [], description="label efficiency: also train on so many samples per class (or fifth of the values)"
     )
 
     @model_validator(mode="after")

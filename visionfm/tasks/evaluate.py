@@ -1,4 +1,4 @@
-"""Stage `evaluate`: predictions of all runs -> metrics.parquet, one row a metric.
+"""Stage `evaluate`: predictions of all runs -> metrics.parquet, one row per metric.
 
 Rows are over all, by dataset, by modality (pooled) and by subset of modalities (fused), for each split and run; runs
 that differ only in their seed get a mean as well. Thresholds are chosen on the validation rows of the same run.

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", required=True, type=Path, help="encoder.safetensors to start from")
     parser.add_argument("--out", required=True, type=Path, help="decoder.safetensors")
     parser.add_argument("--encoder-out", required=True, type=Path, help="the fine-tuned encoder.safetensors")
-    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row an epoch")
+    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row per epoch")
 
 
 def main(args: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ class Loop(ABC):
     def run(self, stop: StopFlag, file: StateFile | None = None, checkpoint_minutes: float = 10) -> None:
         """Train to the end, or raise Stopped with the state saved, as soon as `stop` says so.
 
-        Afterwards `best` holds the weights of the best epoch, `history` a row an epoch.
+        Afterwards `best` holds the weights of the best epoch, `history` a row per epoch.
         """
         saved_at = time.monotonic()
         while self.history_goes_on():

@@ -1,4 +1,4 @@
-"""Stage `predict`: applies a decoder to samples and writes predictions.parquet: a row a sample, target (class), subset.
+"""Stage `predict`: applies a decoder to samples, writes predictions.parquet, a row per sample, target (class), subset.
 
 Fused tasks are scored with all modalities, each alone, and each left out (`subset`), where a sample has at least one of
 them. Class scores are probabilities, values are in the target's unit. Shapes: N samples, S streams, K outputs.

@@ -46,7 +46,7 @@ def read_run(name: str) -> Run:
 
 
 def seed_runs(task: Task) -> list[str]:
-    """Return the runs of a task's own decoder on all training data, one a seed; or the one that was given."""
+    """Return the runs of a task's own decoder on all training data, one per seed; or the one that was given."""
     if task.decoder is not None:
         return [GIVEN]
     return [f"seed{seed}" for seed in task.seeds]

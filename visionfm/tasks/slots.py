@@ -1,8 +1,8 @@
 """How the targets of a task lie in a decoder's outputs and in the matrix of its labels.
 
 Both follow the order of the targets: the published 13 outputs are five grade logits, then eight logits of diseases.
-Shapes: N samples, K outputs (binary 1, multiclass one a class, multilabel one a class, value 1, event one an interval
-or, in `cox`, 1), T label columns (multiclass 1, event 2: whether it was seen, and the days until then or so far).
+Shapes: N samples, K outputs (binary 1, multiclass and multilabel one per class, value 1, event one per interval or, in
+`cox`, 1), T label columns (multiclass 1, event 2: whether it was seen, and the days until then or so far).
 """
 
 import json

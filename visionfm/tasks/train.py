@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", required=True, type=Path, help="train.parquet")
     parser.add_argument("--features", required=True, nargs="+", metavar="DATASET=FILE", help="feature caches")
     parser.add_argument("--out", required=True, type=Path, help="decoder.safetensors")
-    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row an epoch")
+    parser.add_argument("--training-out", required=True, type=Path, help="training.parquet: one row per epoch")
     add_dense_arguments(parser)
 
 

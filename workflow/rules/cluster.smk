@@ -33,7 +33,7 @@ def launcher(gpus, nodes=1, threads=1):
 
 
 def devices(gpus, nodes=lambda wildcards: 1):
-    """Resources of jobs that may compute on GPUs: `gpus` a node on `nodes` nodes, functions of the wildcards."""
+    """Resources of jobs that may compute on GPUs: `gpus` per node on `nodes` nodes, functions of the wildcards."""
 
     def model(wildcards):
         return config.get("gpu_model") if gpus(wildcards) else None
@@ -55,7 +55,7 @@ def devices(gpus, nodes=lambda wildcards: 1):
             "gpu_partition" if gpus(w) else "cpu_partition"
         ),
         "slurm_extra": options,
-        # `mpi` keeps the executor from starting the job inside a step of one task: the stage starts one a node.
+        # `mpi` keeps the executor from starting the job inside a step of one task: the stage starts one per node.
         "mpi": several(lambda w: "srun"),
         "nodes": several(nodes),
         "tasks": several(nodes),

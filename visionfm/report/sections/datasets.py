@@ -257,7 +257,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class AuditView:
-    """What an audit found: one sentence a kind of finding, the reasons for what was allowed, and the list."""
+    """What an audit found: one sentence per kind of finding, the reasons for what was allowed, and the list."""
 
     sentences: list[str]
     reasons: list[str]

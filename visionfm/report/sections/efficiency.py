@@ -1,6 +1,6 @@
 """The report's label efficiency: how the headline metric on test data grows with the training data.
 
-One figure a target and one table of all points, for tasks that train on parts (`train_fraction`, `shots`).
+One figure per target and one table of all points, for tasks that train on parts (`train_fraction`, `shots`).
 Invariant: every point has its n of training samples, its interval or the reason why not.
 """
 
@@ -14,12 +14,12 @@ from visionfm.report.tables import HEADLINES, Cell, Table, overall, text_of
 from visionfm.report.words import NO_VALUE, count, interval, metric_name, missing, number
 from visionfm.tasks.runs import part_runs, read_run
 
-SERIES = {"fraction": "a fraction of the subjects", "shots": "so many samples a class"}
+SERIES = {"fraction": "a fraction of the subjects", "shots": "so many samples per class"}
 
 
 @dataclass(frozen=True)
 class EfficiencyView:
-    """The section of one model: what it says, a figure a target, the points as a table."""
+    """The section of one model: what it says, a figure per target, the points as a table."""
 
     says: str
     figures: list[Figure]
@@ -30,7 +30,7 @@ class Point(NamedTuple):
     """One size of the training data: the metric over seeds, and what each seed reached."""
 
     series: str
-    name: str  # `10 %`, `5 a class`, `all`
+    name: str  # `10 %`, `5 per class`, `all`
     samples: float  # mean over seeds
     subjects: float
     row: dict[str, Any]
@@ -85,7 +85,7 @@ def _points(result: TaskModel, target: str, metric: str) -> list[Point]:
         if about.train_fraction is not None:
             name = f"{100 * about.train_fraction:g} %"
         elif about.shots is not None:
-            name = f"{about.shots} a class"
+            name = f"{about.shots} per class"
         series = ["shots"] if about.shots is not None else ["fraction"]
         used = {"shots" if read_run(run).shots is not None else "fraction" for run in heads if not read_run(run).on_all}
         for one in sorted(used) if about.on_all else series:  # all training data end every curve

@@ -27,7 +27,7 @@ def is_untrained(metadata: Mapping[str, str]) -> bool:
 
 
 def encoders_table(results: Results) -> Table:
-    """Return one row an encoder: its architecture, weights, licence and input statistics."""
+    """Return one row per encoder: its architecture, weights, licence and input statistics."""
     columns = [
         "encoder",
         "modality",

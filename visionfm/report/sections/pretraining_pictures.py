@@ -197,7 +197,7 @@ def _joined(patches_P: Pixels, side: int) -> Pixels:
 
 
 def _to_pixels(values_NP: npt.NDArray[Any], patch: int) -> npt.NDArray[Any]:
-    """Return one value a patch as one a pixel: (N, P, ...) to (N, H, W, ...)."""
+    """Return one value per patch as one per pixel: (N, P, ...) to (N, H, W, ...)."""
     side = round(values_NP.shape[1] ** 0.5)
     grid = values_NP.reshape(len(values_NP), side, side, *values_NP.shape[2:])
     return grid.repeat(patch, axis=1).repeat(patch, axis=2)

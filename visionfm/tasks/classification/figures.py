@@ -115,12 +115,12 @@ def _curves(kind: str, target: str, classes: Sequence[Scored], areas: Mapping[tu
 
     words = "ROC curve" if roc else "Precision-recall curve"
     return Panel(
-        kind, f"{words}: {target}", f"{words} of {target}, one line a class. " + "; ".join(legend), draw, len(legend)
+        kind, f"{words}: {target}", f"{words} of {target}, one line per class. " + "; ".join(legend), draw, len(legend)
     )
 
 
 def legend_below(figure: Any, handles: Sequence[Any], texts: Sequence[str]) -> None:
-    """Put a legend below the axes of a figure, one entry a row."""
+    """Put a legend below the axes of a figure, one entry per row."""
     figure.legend(
         handles,
         [label(text, 70) for text in texts],

@@ -93,7 +93,7 @@ class Classification:
         return loss, float(np.mean(np.concatenate(scores)))
 
     def _f1(self, slot: Slot, outputs_NK: Floats, truth_NT: Floats) -> Floats:
-        """Return F1 as published (facts 6.1, 6.2), one a binary decision, over samples with known labels."""
+        """Return F1 as published (published system, 6.1, 6.2), one per binary decision, over known labels."""
         if slot.target.type == "multiclass":
             known_N = ~np.isnan(truth_NT[:, 0])
             truth_N, chosen_N = truth_NT[known_N, 0], outputs_NK[known_N].argmax(1)
@@ -158,7 +158,7 @@ def auroc(truth_N: npt.NDArray[np.bool_], score_N: Floats) -> float:
 
 
 def _known(truth_NT: Floats) -> Floats:
-    """Return the fraction of known labels a column."""
+    """Return the fraction of known labels per column."""
     return np.asarray((~np.isnan(truth_NT)).mean(axis=0))
 
 

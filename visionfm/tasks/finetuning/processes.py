@@ -1,4 +1,4 @@
-"""Fine-tuning in several processes that torchrun started, one a GPU: gradients averaged, decisions taken together.
+"""Fine-tuning in several processes that torchrun started, one per GPU: gradients averaged, decisions taken together.
 
 Shapes: B batch, F features, N samples, K outputs.
 """

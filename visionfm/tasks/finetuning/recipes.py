@@ -1,9 +1,9 @@
 """Recipes of fine-tuning: every hyper-parameter, by name.
 
-`published` is VisionFM facts 7: AdamW on everything, the encoder at a tenth of the head's learning rate, cosine by
-epoch, random crops and flips, the epoch with the best validation AUROC. It is of classification; a regression takes
-the published regression head and loss with it. `modern` is what fine-tunes well on little data; every switch of it can
-be set in the config.
+`published` is docs/published-system.md, 7: AdamW on everything, the encoder at a tenth of the head's learning rate,
+cosine by epoch, random crops and flips, the epoch with the best validation AUROC. It is of classification; a regression
+takes the published regression head and loss with it. `modern` is what fine-tunes well on little data; every switch of
+it can be set in the config.
 """
 
 import math

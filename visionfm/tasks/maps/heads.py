@@ -1,8 +1,8 @@
 """Dense heads: patch tokens of four blocks, and the image, to one map an output at full resolution.
 
-UnetrHead and LinearSegHead are the published ones (VisionFM facts 6), same parameter names and, in evaluation, same
-outputs; LightHead is the default. Shapes: B batch, L levels (shallow to deep), P = G*G patches (row-major), D width, K
-outputs, S px of the square input.
+UnetrHead and LinearSegHead are the published ones (docs/published-system.md, 6), same parameter names and, in
+evaluation, same outputs; LightHead is the default. Shapes: B batch, L levels (shallow to deep), P = G*G patches
+(row-major), D width, K outputs, S px of the square input.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""Losses of dense decoders: Dice and focal for masks as published (VisionFM facts 6.3), cross entropy for heat maps.
+"""Losses of dense decoders: Dice and focal for masks as published, cross entropy for heat maps.
 
-Shapes: B batch, K outputs, C classes, H/W px. A mask of two classes has one output, the logit of the second.
+Published system (docs/published-system.md), 6.3. Shapes: B batch, K outputs, C classes, H/W px. A mask of two classes
+has one output, the logit of the second.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Stage `predict` for dense tasks: masks or points of each image, one image at a time, whatever their number.
 
-Writes predictions.parquet (a row an image; of landmarks a row an image and point), and for segmentation an archive of
+Writes predictions.parquet (a row per image; of landmarks a row per image and point), and for segmentation an archive of
 masks at the original size, under the originals' names, and one of probability maps where they are asked for.
 Shapes: K outputs, S px of the square input, H/W px of the original.
 """

@@ -1,7 +1,7 @@
 """Recipes of dense decoders: every hyper-parameter of their training, by name.
 
-`published` is VisionFM facts 6.3 and 6.4, with the departures that the best epoch is chosen on validation and that the
-step schedule of segmentation is really stepped. `sound` is the default, for some ten images and more.
+`published` is docs/published-system.md, 6.3 and 6.4, with the departures that the best epoch is chosen on validation
+and that the step schedule of segmentation is really stepped. `sound` is the default, for some ten images and more.
 """
 
 import math

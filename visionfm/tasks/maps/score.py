@@ -3,7 +3,7 @@
 Sets of masks are small: of two to four subjects the interval is Student's t over subjects, cut to what is possible.
 
 Segmentation: predictions.parquet has the metrics of each image, ours and the second observer's; the latter stand in a
-run of their own, `observer2`. Landmarks: a row an image and point, from which errors are computed here; the target
+run of their own, `observer2`. Landmarks: a row per image and point, from which errors are computed here; the target
 `all points` is each image's mean over its known points.
 Shapes: N images, D draws.
 """

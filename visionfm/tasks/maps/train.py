@@ -207,7 +207,7 @@ def _fit(
 def _examples(
     samples: Sequence[DenseSample], split: str, files: DenseFiles, settings: DenseTrainSettings
 ) -> "list[Example]":
-    """Return a split's examples in memory: about 1 MB an image at 512 px."""
+    """Return a split's examples in memory: about 1 MB per image at 512 px."""
     from visionfm.tasks.maps.examples import read_example
 
     native = settings.tile_overlap is not None

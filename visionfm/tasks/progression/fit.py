@@ -23,7 +23,7 @@ from visionfm.tasks.vectors.recipes import Recipe
 
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[np.float32]]
-POSITIVE_WEIGHT = 10.0  # facts 6.6
+POSITIVE_WEIGHT = 10.0  # published system, 6.6
 PAIRS = 4_000_000  # entries of a matrix of samples at risk held at a time
 LOG_HAZARD, CENTRE, HAZARD = "baseline.logit", "baseline.centre", "baseline.cumulative_hazard"
 

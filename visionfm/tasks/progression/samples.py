@@ -20,7 +20,7 @@ log = logging.getLogger("visionfm")
 
 
 def of_images(rows: list[Row], settings: FuseSettings) -> list[Row]:
-    """Return one sample an image with an outcome, or in head published one an image and interval."""
+    """Return one sample per image with an outcome, or in head published one per image and interval."""
     (target,) = settings.targets
     problems = Problems(DataError, "outcomes of the task")
     by_image = _by_image(_known(rows, target))
@@ -40,7 +40,7 @@ def _by_image(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def _one_outcome(by_image: dict[str, list[Row]], target: str, problems: Problems) -> list[Row]:
-    """Return one row an image, and say of how many images outcomes were joined."""
+    """Return one row per image, and say of how many images outcomes were joined."""
     joined = sum(len(group) > 1 for group in by_image.values())
     if joined:
         log.warning("fuse: %d images have several outcomes: the first day on which progression was seen counts", joined)
@@ -71,7 +71,7 @@ def _first_seen(group: list[Row], target: str, problems: Problems) -> Row:
 
 
 def of_eyes(rows: list[Row], settings: FuseSettings, in_time: InTime) -> list[Row]:
-    """Return one sample an eye that has an outcome; `in_time` orders rows by their visits."""
+    """Return one sample per eye that has an outcome; `in_time` orders rows by their visits."""
     (target,) = settings.targets
     problems = Problems(DataError, "eyes of the task")
     eyes: dict[tuple[str, str], list[Row]] = defaultdict(list)

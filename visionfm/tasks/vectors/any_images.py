@@ -1,7 +1,7 @@
 """`visionfm predict --decoder FILE --features DATASET=CACHE`: any decoder on any images, without a task.
 
 Every image of the caches (of `visionfm embed`, or of a run) is scored; probabilities of an image stand in one row, one
-column a class. The decoder is this project's or a published one, pooled (a sample is an image).
+column per class. The decoder is this project's or a published one, pooled (a sample is an image).
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def _samples(references: list[tuple[str, str, str]], modality: str, loaded: Any)
 
 
 def _wide(table: Any, references: list[tuple[str, str, str]], targets: dict[str, TargetSpec]) -> Any:
-    """Return a row an image: a value, or the probability of each class, in columns `target` or `target.class`."""
+    """Return a row per image: a value, or the probability of each class, in columns `target` or `target.class`."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {

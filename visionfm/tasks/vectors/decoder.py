@@ -128,7 +128,7 @@ def _load_own(path: Path) -> Loaded:
 
 
 def _load_published(path: Path, settings: PredictSettings) -> Loaded:
-    """Facts 2.4, 2.5: a dict with the head's state dict, or that itself; names may start with `module.`."""
+    """Published system, 2.4, 2.5: a dict with the head's state dict, or that itself; names may start with `module.`."""
     tensors = published_tensors(path)
     if settings.kind == "progression":
         return _load_forecast(path, tensors, settings)
@@ -152,7 +152,7 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
             expected=f"{wanted} outputs: {', '.join(settings.targets)}",
             found=f"{outputs}",
             where=path,
-            do="list the targets in the order of the decoder's outputs (multiclass: one output a class)",
+            do="list the targets in the order of the decoder's outputs (multiclass: one output per class)",
         )
     width = len(tensors["channel_bn.weight"])
     spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", expected, None, [width])
@@ -162,7 +162,7 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
 
 
 def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> Loaded:
-    """Facts 6.6: `fc_1.*` and `pe`, the table of encoded intervals, which must be the one that is computed here."""
+    """Published system, 6.6: `fc_1.*` and `pe`, the table of encoded intervals, which must equal that computed here."""
     table = tensors.pop("pe", np.zeros((0, 1, 1), np.float32))
     width = tensors["fc_1.weight"].shape[-1] if "fc_1.weight" in tensors else 0
     if set(tensors) != {"fc_1.weight", "fc_1.bias"} or len(tensors["fc_1.weight"]) != 1 or table.shape[2] != width:

@@ -106,7 +106,7 @@ def _pooled(samples: Samples, store: FeatureStore, features: str, views: Sequenc
         row = int(np.flatnonzero(count_N != 1)[0])
         raise DataError(
             "a pooled task has samples that are not one image",
-            expected="one image a sample",
+            expected="one image per sample",
             found=f"{count_N[row]} in {samples.ids['sample_id'][row]}",
             do="set `unit: image`, or a `fusion` that joins images: concat, mean, attention",
         )

@@ -63,7 +63,7 @@ class Mean(nn.Module):
 class Attention(nn.Module):
     """Attention pooling: a learned query looks at the streams present, each marked by an embedding of its modality.
 
-    Softmax attention (Vaswani et al. 2017) with one query a head and a mask; values are the projected streams.
+    Softmax attention (Vaswani et al. 2017) with one query per head and a mask; values are the projected streams.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:

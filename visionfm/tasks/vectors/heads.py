@@ -1,7 +1,7 @@
-"""Heads: one vector a sample to the outputs of all targets.
+"""Heads: one vector per sample to the outputs of all targets.
 
-ClsHead, RegHead and ForecastHead are the published ones (VisionFM facts 6), same parameter names and, in evaluation,
-same outputs; LinearHead is the sound default, KnnHead a baseline. Shapes: B batch, F features, K outputs.
+ClsHead, RegHead and ForecastHead are the published ones (docs/published-system.md, 6), same parameter names and, in
+evaluation, same outputs; LinearHead is the sound default, KnnHead a baseline. Shapes: B batch, F features, K outputs.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Recipes: every hyper-parameter of decoder training, by name.
 
-`published` is VisionFM facts 6.1, 6.2, 6.5 and 6.6, with two departures: the best epoch is chosen on the validation
-split, and the ten random-flip passes are a random choice among the four cached views. `sound` is the default, for a few
-hundred images and more. Any field can be set in the config.
+`published` is docs/published-system.md, 6.1, 6.2, 6.5 and 6.6, with two departures: the best epoch is chosen on the
+validation split, and the ten random-flip passes are a random choice among the four cached views. `sound` is the
+default, for a few hundred images and more. Any field can be set in the config.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Literal
 from visionfm.tasks.settings import TrainSettings
 
 SMALL_BATCH, LARGE_BATCH = 32, 512
-STEPS_AN_EPOCH = 20
+STEPS_PER_EPOCH = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Recipe:
         """Return the batch size for a number of training samples."""
         if self.batch_size is not None:
             return self.batch_size
-        return min(max(SMALL_BATCH, samples // STEPS_AN_EPOCH), LARGE_BATCH)
+        return min(max(SMALL_BATCH, samples // STEPS_PER_EPOCH), LARGE_BATCH)
 
     def learning_rate(self, epoch: int, batch_size: int, inputs: int) -> float:
         """Return the learning rate of an epoch, counted from 0 (cosine: to 0 at the end, no warm-up).
@@ -78,7 +78,7 @@ SOUND = Recipe(
     selection="loss",
     mean_over="known",
 )
-# Facts 6.1: one modality, one target.
+# Published system, 6.1: one modality, one target.
 PUBLISHED_SINGLE = Recipe(
     head="ClsHead",
     features="cls",
@@ -94,9 +94,9 @@ PUBLISHED_SINGLE = Recipe(
     selection="f1",
     mean_over="batch",
 )
-# Facts 6.2: several targets or modalities; plain SGD with momentum 0.9.
+# Published system, 6.2: several targets or modalities; plain SGD with momentum 0.9.
 PUBLISHED_MULTI = replace(PUBLISHED_SINGLE, optimizer="sgd", weight_decay=0.0, schedule="constant", batch_size=128)
-# Facts 6.5: biomarkers; targets raw, learning rate not scaled.
+# Published system, 6.5: biomarkers; targets raw, learning rate not scaled.
 PUBLISHED_REGRESSION = replace(
     PUBLISHED_SINGLE,
     head="RegHead",
@@ -106,7 +106,7 @@ PUBLISHED_REGRESSION = replace(
     batch_size=128,
     selection="relative_mae",
 )
-# Facts 6.6: progression by a given day; nothing scaled, constant learning rate.
+# Published system, 6.6: progression by a given day; nothing scaled, constant learning rate.
 PUBLISHED_FORECAST = replace(
     PUBLISHED_MULTI, head="ForecastHead", features="patch_mean", lr_for="all", epochs=500, selection="f1"
 )

@@ -90,8 +90,9 @@ def test_every_option_is_explained(name: str, capsys: pytest.CaptureFixture[str]
 def test_every_stage_has_a_version_and_a_rule_and_a_settings_model() -> None:
     from visionfm.artifacts.versions import VERSIONS
 
-    modules = [path.stem for path in (Path(__file__).parents[1] / "visionfm/config").glob("settings*.py")]
-    known = {name for module in modules for name in vars(importlib.import_module(f"visionfm.config.{module}"))}
+    package = Path(__file__).parents[1]
+    files = [path.relative_to(package).with_suffix("") for path in (package / "visionfm").rglob("settings.py")]
+    known = {name for file in files for name in vars(importlib.import_module(".".join(file.parts)))}
     rules = "".join(path.read_text() for path in Path(__file__).parents[1].glob("workflow/rules/*.smk"))
     assert set(VERSIONS) == set(cli.STAGES)
     for stage in cli.STAGES:

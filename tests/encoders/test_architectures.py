@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from encoder_fakes import tensors
+from world.encoder_fakes import tensors
 
 from visionfm.encoders import architectures
 from visionfm.errors import DataError

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoder_fakes import heads, prefixed, save, tensors
 from safetensors.torch import save_file
+from world.encoder_fakes import heads, prefixed, save, tensors
 
 from visionfm.encoders.checkpoints import read_checkpoint, select
 from visionfm.errors import DataError

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from encoder_fakes import as_dinov2, as_dinov3, heads, network, prefixed, save, tensors
 from safetensors.torch import save_file
 from timm.models.eva import checkpoint_filter_fn as eva_filter
 from timm.models.vision_transformer import checkpoint_filter_fn as vit_filter
+from world.encoder_fakes import as_dinov2, as_dinov3, heads, network, prefixed, save, tensors
 
 from visionfm import artifacts, load_encoder
 from visionfm.encoders import dialects

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoder_fakes import heads, prefixed, save, tensors
+from world.encoder_fakes import heads, prefixed, save, tensors
 
 from visionfm import artifacts
 from visionfm.encoders import checksum, importing

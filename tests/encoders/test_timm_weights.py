@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from encoder_fakes import network, save, tensors
 from safetensors.torch import save_file
+from world.encoder_fakes import network, save, tensors
 
 from visionfm import artifacts, load_encoder
 from visionfm.encoders import timm_weights

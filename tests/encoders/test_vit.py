@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from encoder_fakes import network, prefixed, save, tensors
 from PIL import Image
+from world.encoder_fakes import network, prefixed, save, tensors
 
 import visionfm
 from visionfm import load_encoder

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_project import Project, write_encoder, write_images
+from world.small_project import Project, write_encoder, write_images
 
 
 @pytest.fixture(scope="session")

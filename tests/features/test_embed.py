@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_project import WIDTH, Project
+from world.small_project import WIDTH, Project
 
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError

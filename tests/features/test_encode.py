@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_project import Project, write_images
+from world.small_project import Project, write_images
 
 from visionfm import artifacts
 from visionfm.errors import Stopped

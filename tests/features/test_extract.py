@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_project import SIZE_PX, WIDTH, Project, write_encoder, write_images
+from world.small_project import SIZE_PX, WIDTH, Project, write_encoder, write_images
 
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_sets import GREY, ImageSet, draw_image, source_of
-from pretraining_recipes import recipe as recipe_of
+from world.image_sets import GREY, ImageSet, draw_image, source_of
+from world.pretraining_recipes import recipe as recipe_of
 
 from visionfm.config.base import Statistics
 from visionfm.errors import ConfigError, DataError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pretraining_recipes import recipe
+from world.pretraining_recipes import recipe
 
 from visionfm.pretraining.head import Head
 

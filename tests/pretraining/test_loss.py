@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pretraining_recipes import recipe
 from torch.nn import functional
+from world.pretraining_recipes import recipe
 
 from visionfm.pretraining import loss
 from visionfm.pretraining.schedules import Schedules

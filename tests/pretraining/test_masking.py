@@ -1,7 +1,7 @@
 """Masks are distributed as those of the published code (published system, 3.4)."""
 
 import numpy as np
-from pretraining_recipes import recipe
+from world.pretraining_recipes import recipe
 
 from visionfm.pretraining.masking import block_mask, draw_mask, random_mask
 from visionfm.pretraining.order import sample_rng

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from image_sets import ImageSet, draw_image, source_of
 from PIL import Image
+from world.image_sets import ImageSet, draw_image, source_of
 
 from visionfm import artifacts
 from visionfm.cli import main

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import FUNDUS, Small
+from world.small_training import FUNDUS, Small
 
 from visionfm import artifacts
 from visionfm.cli import main

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from small_training import FUNDUS, Small
 from test_networks import pair
+from world.small_training import FUNDUS, Small
 
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError

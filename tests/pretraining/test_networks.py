@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from cheap_outputs import CheapOutputs
-from pretraining_recipes import recipe
 from torch.nn import functional
+from world.cheap_outputs import CheapOutputs
+from world.pretraining_recipes import recipe
 
 from visionfm.encoders.positions import resize_positions
 from visionfm.pretraining.networks import Pair, build_vit, pair_of

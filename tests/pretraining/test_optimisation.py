@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from pretraining_recipes import recipe
 from test_networks import pair
 from torch import nn
+from world.pretraining_recipes import recipe
 
 from visionfm.pretraining import optimisation
 from visionfm.pretraining.schedules import Values

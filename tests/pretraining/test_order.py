@@ -3,7 +3,7 @@
 from itertools import chain
 
 import pytest
-from pretraining_recipes import recipe
+from world.pretraining_recipes import recipe
 
 from visionfm.pretraining.order import Order
 

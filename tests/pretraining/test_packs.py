@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_sets import ImageSet, draw_image, source_of
+from world.image_sets import ImageSet, draw_image, source_of
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError, DataError

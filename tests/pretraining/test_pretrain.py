@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_training import Small
+from world.small_training import Small
 
 from visionfm import artifacts
 from visionfm.artifacts.versions import VERSIONS

@@ -4,9 +4,9 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from cheap_outputs import CheapOutputs
 from timm.models.vision_transformer import Block
 from torch import nn
+from world.cheap_outputs import CheapOutputs
 
 from visionfm.pretraining.recomputing import recomputing
 

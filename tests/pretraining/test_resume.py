@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from small_training import Small
+from world.small_training import Small
 
 from visionfm import artifacts
 from visionfm.cli import main

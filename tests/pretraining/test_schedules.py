@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pretraining_recipes import recipe
+from world.pretraining_recipes import recipe
 
 from visionfm.pretraining.schedules import Schedules
 

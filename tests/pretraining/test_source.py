@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_sets import ImageSet, draw_image, source_of
 from PIL import Image
+from world.image_sets import ImageSet, draw_image, source_of
 
 from visionfm.errors import DataError, UsageError
 from visionfm.pretraining.reading import read_pixels

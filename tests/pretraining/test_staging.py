@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_sets import ImageSet, source_of
+from world.image_sets import ImageSet, source_of
 
 from visionfm.pretraining.reading import read_pixels
 from visionfm.pretraining.source import ImageSource

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_training import Small
+from world.small_training import Small
 
 from visionfm import artifacts
 from visionfm.cli import main

@@ -1,0 +1,197 @@
+"""Each kind of file that cannot be used gets its reason: damage, bombs, foreign formats, several images in one file."""
+
+import os
+import struct
+import subprocess
+import sys
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from world.image_files import WHOLE, decode, encoded, huge, inspect, reason, several, tiff
+
+from visionfm.errors import DataError
+from visionfm.images import formats
+from visionfm.images import reading as images
+
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+# Damage
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of cut metadata
+@pytest.mark.parametrize("name", WHOLE)
+@FUZZ
+@given(cut=st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_anywhere_is_called_truncated(name, cut, tmp_path):
+    data = WHOLE[name][: max(12, int(cut * len(WHOLE[name])))]
+    facts = inspect(data, tmp_path)
+    assert facts.status == "ok" or reason(facts) == "truncated"
+    if facts.status == "ok":  # nothing but a tail without pixels was lost
+        assert np.array_equal(decode(data), decode(WHOLE[name]))
+    else:
+        with pytest.raises(DataError, match="truncated"):
+            decode(data)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@FUZZ
+@given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=8))
+def test_flipped_bits_give_pixels_or_a_reason_and_both_functions_agree(name, flips, tmp_path):
+    data = bytearray(WHOLE[name])
+    for where, bit in flips:
+        data[int(where * len(data))] ^= 1 << bit
+    agree(bytes(data), tmp_path)
+
+
+@settings(FUZZ, max_examples=200)
+@given(mark=st.sampled_from(["", *formats.SIGNATURES]), noise=st.binary(max_size=400))
+def test_random_bytes_give_a_reason(mark, noise, tmp_path):
+    agree(formats.SIGNATURES[mark][0] + noise if mark else noise, tmp_path)
+
+
+def agree(data, folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of corrupt metadata
+        facts = inspect(data, folder, max_megapixels=1)
+        if facts.status == "ok":
+            assert decode(data, max_megapixels=1).shape == (facts.height, facts.width, 3)
+        else:
+            reason(facts)
+            assert "0x" not in facts.status and str(folder) not in facts.status
+            with pytest.raises(DataError):
+                decode(data, max_megapixels=1)
+
+
+def test_an_error_names_expected_found_where_and_what_to_do():
+    with pytest.raises(DataError) as caught:
+        decode(WHOLE["JPEG"][:500])
+    text = str(caught.value)
+    assert all(part in text for part in ("expected: ", "found: truncated", "where: scan.png", "what to do: copy"))
+
+
+def test_what_is_no_regular_file_is_a_reason_and_never_a_hang(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to("gone.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "fifo.png")
+    found = {
+        name: reason(images.inspect(tmp_path / f"{name}.png", frame=None, max_megapixels=200))
+        for name in ("folder", "link", "loop", "empty", "fifo", "absent")
+    }
+    assert found == {"folder": "not_a_file", "link": "broken_link", "loop": "broken_link", "empty": "empty",
+                     "fifo": "not_a_file", "absent": "missing"}  # fmt: skip
+    assert reason(images.inspect(Path(os.devnull), frame=None, max_megapixels=200)) == "not_a_file"
+
+
+@pytest.mark.parametrize("head", [b"%PDF-1.7", b"%!PS-Adobe", b"\0\0\0\x18ftypheic", b"<svg xmlns=", b"plain text"])
+def test_other_formats_are_refused_by_content_whatever_the_suffix(head, tmp_path):
+    assert reason(inspect(head + bytes(200), tmp_path)) == "not_an_image"
+
+
+def test_dicom_is_refused_with_advice_to_convert_and_deidentify(tmp_path):
+    data = bytes(128) + b"DICM" + bytes(100)
+    assert reason(inspect(data, tmp_path)) == "dicom"
+    with pytest.raises(DataError, match="convert it to PNG or TIFF and de-identify"):
+        decode(data)
+    assert reason(inspect(b"II*\0" + bytes(124) + b"DICM", tmp_path)) == "dicom"  # a TIFF preamble hides nothing
+
+
+# Size
+
+
+def test_huge_headers_are_refused_in_a_moment_with_little_memory(tmp_path):
+    for name in ("PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG"):
+        (tmp_path / name).write_bytes(huge(name))
+    code = """if True:
+        import resource, sys, time
+        from pathlib import Path
+        from visionfm.images.reading import inspect
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for name in ("PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG"):
+            started = time.perf_counter()
+            facts = inspect(Path(name), frame=None, max_megapixels=200)
+            print(name, facts.status.split(":")[0], time.perf_counter() - started < 1)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000)
+    """
+    path = str(Path(images.__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split()[1:] for line in lines[:-1]] == [["too_large", "True"]] * 6, done.stdout + done.stderr
+    assert lines[-1] == "True"
+
+
+def test_the_limit_is_ours_from_the_header_and_can_be_raised(tmp_path):
+    data = encoded(Image.new("L", (2000, 1000)), "PNG")
+    facts = inspect(data, tmp_path, max_megapixels=1.9)
+    assert (reason(facts), facts.width, facts.height) == ("too_large", 2000, 1000)
+    assert inspect(data, tmp_path, max_megapixels=2).status == "ok"
+    with pytest.raises(DataError, match="max_megapixels"):
+        decode(data, max_megapixels=1.9)
+
+
+def test_pillows_own_limit_neither_refuses_nor_warns_nor_is_left_changed(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as threads:
+        warnings.simplefilter("error")
+        files = [data for name, data in WHOLE.items() if name != "WEBP"] * 10  # Pillow checks WebP as it opens it
+        assert all(array.shape == (40, 61, 3) for array in threads.map(decode, files))
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("name", ["GIF", "TIFF"])
+def test_a_chain_of_very_many_frames_is_counted_in_a_moment(name, tmp_path):
+    frames = 20_000
+    if name == "GIF":
+        block = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+        data = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6) + block * frames + b";"
+    else:
+        page = tiff(np.zeros((1, 1), np.uint8))[8:-5]
+        ends = [8 + (i + 1) * (len(page) + 4) for i in range(frames - 1)] + [0]
+        data = b"II*\0" + struct.pack("<I", 8) + b"".join(page + struct.pack("<I", end) for end in ends)
+    started = time.perf_counter()
+    facts = inspect(data, tmp_path)
+    assert (reason(facts), facts.frames) == ("multi_frame", frames)
+    assert time.perf_counter() - started < 1
+
+
+def test_a_tiff_whose_pages_point_in_a_circle_ends():
+    page = tiff(np.zeros((1, 1), np.uint8))
+    assert formats.count_tiff_frames(page[:-5] + struct.pack("<I", 8) + page[-1:]) == 1
+
+
+# Several images in a file
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
+def test_a_file_with_several_images_needs_to_be_told_which(name, tmp_path):
+    data = several(name)
+    facts = inspect(data, tmp_path)
+    assert (reason(facts), facts.frames) == ("multi_frame", 2)
+    with pytest.raises(DataError, match="frame: 0"):
+        decode(data)
+    for frame, channel in ((0, 0), (1, 2)):
+        assert inspect(data, tmp_path, frame=frame).status == "ok"
+        for exact in (True, False):
+            means = decode(data, frame=frame, target_px=2, exact=exact).mean((0, 1))
+            assert means.argmax() == channel and means[channel] > 150
+    for frame in (2, -1):
+        assert reason(inspect(data, tmp_path, frame=frame)) == "no_frame"
+
+
+def test_frame_0_of_a_single_image_is_the_image():
+    assert all(np.array_equal(decode(data, frame=0), decode(data)) for data in WHOLE.values())

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 from visionfm.errors import ConfigError
 from visionfm.project.loading import parse_config
-from visionfm.project.references import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 
 BASE: dict[str, Any] = {
     "encoders": {

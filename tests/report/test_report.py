@@ -13,11 +13,11 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
+from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
 from visionfm.report import stage
 from visionfm.report import words as report_words
 from visionfm.report.sections.datasets import caption
-from visionfm.report.settings import ReportSettings
 from visionfm.report.tables import pivot
 
 OUT, METRICS, FIGURES = (

@@ -11,9 +11,9 @@ from PIL import Image
 from world.dense_run import DenseRun
 
 from visionfm.figures import overlays as o
+from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
 from visionfm.report.sections.cases import chosen, dense_view
-from visionfm.report.settings import ReportSettings
 from visionfm.report.stage import report
 
 REPORT = Path("results/report")

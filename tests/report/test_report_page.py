@@ -137,7 +137,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def report_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("VISIONFM_PAGE"):
         return Path(given).resolve()
-    from visionfm.report.settings import ReportSettings
+    from visionfm.project.settings import ReportSettings
     from visionfm.report.stage import report
 
     with contextlib.chdir(tmp_path_factory.mktemp("page")):

@@ -9,12 +9,12 @@ import pyarrow as pa
 from PIL import Image
 
 from visionfm import artifacts
+from visionfm.data.block import DENSE_COLUMNS
 from visionfm.data.columns import column_type, read_dense_samples
 from visionfm.encoders import importing
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features import tokens as dense
 from visionfm.features.settings import DenseSettings, Reading
-from visionfm.project.references import DENSE_COLUMNS
 from visionfm.tasks.maps.predict import Outputs, predict_dense
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget, DenseTrainSettings
 from visionfm.tasks.maps.train import DenseFiles, train_dense

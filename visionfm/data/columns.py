@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
+from visionfm.data.block import DENSE_COLUMNS
 from visionfm.errors import ArtifactError, DataError
 from visionfm.images.masks import Classes, read_fov, read_mask
-from visionfm.project.references import DENSE_COLUMNS
 
 SCHEMA = "visionfm/samples/1"
 Point = tuple[float, float]

@@ -10,7 +10,7 @@ from visionfm.project import plan_progression as progression
 from visionfm.project.plan_dense import ALL_VIEWS
 from visionfm.project.plan_finetuning import FinetuningPlan
 from visionfm.project.plan_pretraining import added_statistics
-from visionfm.report.settings import ReportSettings
+from visionfm.project.settings import ReportSettings
 from visionfm.tasks.block import Task
 from visionfm.tasks.finetuning.block import FinetuningSwitches
 from visionfm.tasks.finetuning.settings import FinetuneSettings

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 from visionfm.errors import ConfigError
 from visionfm.modalities import ANY, MODALITIES, canonical
 from visionfm.project.references_finetuning import several_encoders
@@ -16,15 +17,6 @@ from visionfm.tasks.maps.block import DENSE_KINDS
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 # Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
-DENSE_COLUMNS = (  # of both, where there are masks or points
-    *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
-    *("points", "mm_per_px", "width", "height", "orientation"),
-)
-LABEL_COLUMNS = ("path", "image_id", "subject_id", "eye", "visit", "split")
-SAMPLE_COLUMNS = (
-    *("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images"),
-    *("interval_days", "days_before"),
-)
 
 
 def reference_problems(raw: Mapping[str, Any]) -> Found:

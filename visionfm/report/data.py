@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
+from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
-from visionfm.project.references import DENSE_COLUMNS, LABEL_COLUMNS
 from visionfm.tasks.evaluate import table_of
 
 LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)

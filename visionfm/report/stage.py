@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionfm import artifacts
 from visionfm.artifacts.versions import VERSIONS
-from visionfm.report.settings import ReportSettings
+from visionfm.project.settings import ReportSettings
 
 if TYPE_CHECKING:
     from visionfm.report.page import Page

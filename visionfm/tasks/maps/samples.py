@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
+from visionfm.data.block import DENSE_COLUMNS
 from visionfm.data.columns import column_type
 from visionfm.errors import DataError, Problems
-from visionfm.project.references import DENSE_COLUMNS
 from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
 Row = dict[str, Any]

@@ -28,7 +28,7 @@ class Order:
         return max(1, min(self.batch, int(self.recipe.micro_batch * shrink)))
 
     def passes(self, epoch: int) -> int:
-        """Return how many micro-batches per step has."""
+        """Return how many micro-batches a step has."""
         return -(-self.batch // self.micro_batch(epoch))
 
     def of_epoch(self, epoch: int) -> list[list[list[int]]]:

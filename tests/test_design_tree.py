@@ -1,20 +1,10 @@
-"""docs/design.md is true of the folders: its tree names every room, and imports go down its floors."""
+"""docs/design.md is true of the folders: its tree and its floors name every room of the package, and nothing else."""
 
-import ast
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "visionfm"
-UPWARD = {  # imports that still go up; the list may only become shorter
-    "data/columns.py: project",
-    "metrics/masks_and_points.py: data",
-    "metrics/masks_and_points.py: tasks",
-    "project/plan.py: report",
-    "tasks/maps/figures.py: report",
-    "tasks/maps/samples.py: project",
-    "tasks/progression/section.py: report",
-}
 
 
 def section(name: str) -> str:
@@ -34,26 +24,6 @@ def listed() -> list[str]:
     return paths
 
 
-def floors() -> dict[str, int]:
-    """The floor of each room."""
-    rows = re.findall(r"^\| (\d) \| (.*) \|$", section("Floors"), re.MULTILINE)
-    return {room: int(floor) for floor, rooms in rows for room in re.findall(r"`(\w+)`", rooms)}
-
-
-def imported(path: Path) -> set[str]:
-    """The rooms that a module imports from, at its head or inside functions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "visionfm":
-            names |= {f"visionfm.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    rooms = {name.split(".")[1] for name in names if name.startswith("visionfm.")}
-    return rooms - {"__version__"}
-
-
 def test_every_line_of_the_tree_names_a_file_or_folder() -> None:
     assert [path for path in listed() if not (ROOT / path).exists()] == []
     assert [path for path in listed() if (ROOT / path).is_dir() != path.endswith("/")] == []
@@ -66,16 +36,7 @@ def test_every_folder_of_the_package_and_every_module_beside_them_has_one_line()
     assert sorted(path for path in listed() if path.startswith("visionfm/")) == sorted(there)
 
 
-def test_every_room_has_a_floor() -> None:
+def test_every_room_stands_on_one_floor() -> None:
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
-    assert rooms - {"__init__", "__main__"} == set(floors())
-
-
-def test_imports_go_down_the_floors() -> None:
-    floor = floors()
-    up = set()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        inside = path.relative_to(PACKAGE)
-        room = inside.parts[0].removesuffix(".py")
-        up |= {f"{inside}: {other}" for other in imported(path) if floor[other] > floor.get(room, 9)}
-    assert up - UPWARD == set()
+    rows = re.findall(r"^\| \d \| (.*) \|$", section("Floors"), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(rooms - {"__init__", "__main__"})

@@ -48,4 +48,4 @@ assert plan.everything()
 
 
 def test_importing_the_package_is_light() -> None:
-    run("import visionfm, visionfm.artifacts, visionfm.artifact_formats, visionfm.errors, visionfm.progress")
+    run("import visionfm, visionfm.artifacts.formats, visionfm.errors, visionfm.runtime.progress")

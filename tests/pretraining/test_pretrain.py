@@ -64,7 +64,7 @@ def test_an_unfinished_training_goes_on_with_the_images_it_began_with(
     small = Small(tmp_path)
     settings = small.settings(epochs=2)
     with monkeypatch.context() as patched:
-        patched.setattr("visionfm.interruption.StopFlag.__call__", lambda _: True)
+        patched.setattr("visionfm.runtime.interruption.StopFlag.__call__", lambda _: True)
         assert small.run(settings) == 75
     small.add(30)
     assert small.run(settings) == 0

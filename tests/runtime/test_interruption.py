@@ -66,7 +66,7 @@ def test_a_stopped_process_exits_with_75_and_one_that_ignores_signals_lives() ->
     script = (
         "import sys, time\n"
         "from visionfm.errors import Stopped\n"
-        "from visionfm.interruption import stop_on_signal\n"
+        "from visionfm.runtime.interruption import stop_on_signal\n"
         "with stop_on_signal() as stop:\n"
         "    print('ready', flush=True)\n"
         "    while not stop():\n"

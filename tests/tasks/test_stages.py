@@ -186,7 +186,7 @@ def test_train_on_the_command_line_ends_with_75_when_stopped(task):
         str(folder / "d.safetensors"),
     ]
     arguments += ["--training-out", str(folder / "d.parquet"), "--settings", settings, "--log", str(folder / "log")]
-    code = "import sys; from visionfm import cli; from visionfm.decoders import training as t; import os, signal\n"
+    code = "import sys; from visionfm import cli; from visionfm.tasks.vectors import training as t; import os, signal\n"
     code += "note = t.Training._note\n"
     code += "def once(self, epoch, *rest):\n    note(self, epoch, *rest)\n"
     code += "    epoch == 2 and os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -247,7 +247,7 @@ def test_killed_at_ten_random_steps_the_decoder_is_the_same(project, monkeypatch
 def test_processes_killed_at_ten_random_steps_end_in_equal_bytes(project):
     switches = {"epochs": 4, "checkpoint_minutes": 1e-9, "ema": 0.9, "drop_path": 0.2, "probe_first": True}
     whole = [path.read_bytes() for path in project.run("whole", **switches)]
-    code = "import os, signal, sys\nfrom visionfm import cli\nfrom visionfm.decoders import finetuning_loop as loop\n"
+    code = "import os, signal, sys\nfrom visionfm import cli\nfrom visionfm.tasks.finetuning import training as loop\n"
     code += (
         "step = loop.Finetuning._step\ndef once(self, epoch, at, images):\n    found = step(self, epoch, at, images)\n"
     )

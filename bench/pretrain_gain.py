@@ -107,15 +107,15 @@ def encoders(args: argparse.Namespace, seed: int, folder: Path) -> tuple[Path, P
     plan = Plan(Config.model_validate_json(json.dumps(raw)))
     index, trained, random = (folder / name for name in ("images.parquet", f"{seed}/trained", f"{seed}/random"))
     out = [path / "encoder.safetensors" for path in (trained, random)]
-    settings = plan.index_settings("images", "").model_dump_json()
+    settings = plan.data.index_settings("images", "").model_dump_json()
     commands = [
         ["index", "--root", str(args.images), "--out", str(index), "--settings", settings],
         [
             *("pretrain", "--images", f"images={index}", "--root", f"images={args.images}", "--out", str(out[0])),
             *("--training-out", str(trained / "training.parquet"), "--threads", "1"),
-            *("--settings", plan.pretrain_settings("trained").model_dump_json()),
+            *("--settings", plan.pretraining.pretrain_settings("trained").model_dump_json()),
         ],
-        ["import", "--out", str(out[1]), "--settings", plan.import_settings("random").model_dump_json()],
+        ["import", "--out", str(out[1]), "--settings", plan.encoding.import_settings("random").model_dump_json()],
     ]
     for command in commands:
         if code := run(command):

@@ -76,5 +76,5 @@ def test_the_plan_tells_extract_the_modality_of_a_mix_alone(tmp_path: Path) -> N
         "tasks": {},
     }
     plan = Plan(parse_config(config))
-    assert plan.extract_settings("all", "eyes").modality == "Fundus"
-    assert plan.extract_settings("one", "eyes").modality is None
+    assert plan.encoding.extract_settings("all", "eyes").modality == "Fundus"
+    assert plan.encoding.extract_settings("one", "eyes").modality is None

@@ -157,14 +157,14 @@ def test_a_pretrained_encoder_is_part_of_everything_and_its_datasets_are_audited
     plan = Plan(parse_config(config(block)))
     assert {plan.encoder("own"), plan.pretraining_curves("own"), *plan.images("eyes")} <= set(plan.everything())
     assert plan.trained_on("own") == ["eyes"] and plan.weights_sum("own") == []
-    settings = plan.pretrain_settings("own")
+    settings = plan.pretraining.pretrain_settings("own")
     assert settings.recipe.epochs == 400 and settings.recipe_name == "published" and settings.gpu == 1
 
 
 def test_the_block_may_set_any_field_of_the_recipe() -> None:
     fields = {"epochs": 7, "augment": {"local_crops": 2}, "centring": "mean"}
     block = {"modality": "Fundus", "pretrain": {"datasets": ["eyes"], "arch": "a", "recipe": "modern", **fields}}
-    recipe = Plan(parse_config(config(block))).pretrain_settings("own").recipe
+    recipe = Plan(parse_config(config(block))).pretraining.pretrain_settings("own").recipe
     assert (recipe.epochs, recipe.augment.local_crops, recipe.centring) == (7, 2, "mean")
     assert recipe.augment.keep_aspect and recipe.head == "separate"
 

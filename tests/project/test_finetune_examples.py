@@ -29,7 +29,7 @@ def test_there_is_one_for_each_set():
 def test_it_is_valid_and_as_published(name):
     folder, classes, epochs = SETS[name]
     plan = Plan(load_config(FOLDER / f"{name}.yaml"))
-    settings = plan.finetune_settings(name, "visionfm", "seed0")
+    settings = plan.tasks.finetune_settings(name, "visionfm", "seed0")
     assert plan.config.datasets[name].root == f"data/{folder}" and plan.config.datasets[name].layout == "imagefolder"
     assert (settings.recipe, settings.epochs, settings.device) == ("published", epochs, "cuda")
     (target,) = settings.targets.values()
@@ -40,7 +40,7 @@ def test_it_is_valid_and_as_published(name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_classes_stand_in_the_published_order(name):
-    (target,) = Plan(load_config(FOLDER / f"{name}.yaml")).targets(name).values()
+    (target,) = Plan(load_config(FOLDER / f"{name}.yaml")).tasks.targets(name).values()
     if name == "jsiec":  # not the folders' order: a released head depends on it
         assert target.classes != sorted(target.classes)
         assert [target.classes[i] for i in (0, 1, 12, 25, 38)] == [

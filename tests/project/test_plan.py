@@ -1,5 +1,6 @@
 """The plan names every artefact, without reading a file, and gives each stage its own slice of the config."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,13 @@ def test_a_pack_is_named_where_a_dataset_asks_for_one_and_pretraining_sees_it() 
     plan = Plan(parse_config(raw))
     assert plan.packs("o") == [f"results/packs/o/384px.{i}.parquet" for i in (0, 1)] and plan.packs("f") == []
     assert set(plan.packs("o")) < set(plan.everything())
-    assert plan.pack_settings("o").model_dump(exclude_unset=True) == {
+    assert plan.pretraining.pack_settings("o").model_dump(exclude_unset=True) == {
         "size": 384,
         "frame": None,
         "max_megapixels": 200,
         "bad_images": "skip",
     }
-    sets = plan.image_sets(["f", "o"])
+    sets = plan.pretraining.image_sets(["f", "o"])
     assert (sets["f"].modality, sets["f"].pack_px, sets["o"].pack_px) == ("Fundus", None, 384)
 
 
@@ -83,9 +84,10 @@ def test_statistics_are_measured_where_the_config_says_auto() -> None:
     plan = Plan(parse_config({**RAW, **octa, "encoders": encoders, "datasets": datasets}))
     assert plan.statistics("fundus") == ["results/encoders/fundus/statistics.json"]
     assert plan.statistics("fundus")[0] in plan.everything()
-    assert plan.measured_datasets("fundus") == ["old"] and plan.measure_settings("fundus").every_split == ("old",)
+    assert plan.measured_datasets("fundus") == ["old"]
+    assert plan.pretraining.measure_settings("fundus").every_split == ("old",)
     assert plan.statistics("own") and plan.measured_datasets("own") == ["a"] and not plan.statistics("rest")
-    assert plan.import_settings("own").modality_statistics is None
+    assert plan.encoding.import_settings("own").modality_statistics is None
 
 
 def test_everything_names_each_artefact_of_the_config_once_below_results(plan: Plan) -> None:
@@ -105,44 +107,44 @@ def test_each_dataset_is_encoded_by_the_encoder_of_its_modality(plan: Plan) -> N
 
 
 def test_four_views_where_a_task_trains_and_one_where_it_only_tests(plan: Plan) -> None:
-    assert plan.extract_settings("fundus", "f").views == ["identity", "h", "v", "hv"]
-    assert plan.extract_settings("rest", "x").views == ["identity"]
-    assert plan.extract_settings("rest", "o").bad_images == "skip"
-    assert (plan.extract_gpu("fundus"), plan.extract_gpu("rest"), plan.extract_gpu("unused")) == (0, 2, 1)
+    assert plan.encoding.extract_settings("fundus", "f").views == ["identity", "h", "v", "hv"]
+    assert plan.encoding.extract_settings("rest", "x").views == ["identity"]
+    assert plan.encoding.extract_settings("rest", "o").bad_images == "skip"
+    assert [plan.encoding.extract_gpu(name) for name in ("fundus", "rest", "unused")] == [0, 2, 1]
 
 
 def test_targets_are_spelled_out(plan: Plan) -> None:
-    targets = plan.fuse_settings("t").targets
+    targets = plan.tasks.fuse_settings("t").targets
     assert (targets["dr"].classes, targets["dr"].values) == (["negative", "positive"], [[0], [1]])
     assert targets["signs"].columns() == ["dr", "label"] and targets["grade"].columns() == ["label"]
     assert targets["grade"].values == [[0], [1, "x"]]
-    assert plan.targets("t")["grade"] == TargetSpec(type="multiclass", classes=["a", "b"], ordered=True)
+    assert plan.tasks.targets("t")["grade"] == TargetSpec(type="multiclass", classes=["a", "b"], ordered=True)
 
 
 def test_the_audit_reads_the_pretraining_images_of_the_tasks_encoders(plan: Plan) -> None:
-    settings = plan.audit_settings("t")
+    settings = plan.data.audit_settings("t")
     assert settings.pretraining == {"fundus": ["old"]} and plan.audited_datasets("t") == ["f", "o", "x", "old"]
     assert settings.allow_leakage == {"x": "same people on purpose"} and settings.targets == ["dr", "label"]
     assert settings.bad_images == {"f": "fail", "o": "skip", "x": "fail"}
 
 
 STAGES: list[tuple[str, tuple[str, ...]]] = [
-    ("index_settings", ("o", ".1")),
-    ("label_settings", ("f",)),
-    ("audit_settings", ("t",)),
-    ("import_settings", ("fundus",)),
-    ("extract_settings", ("rest", "o")),
-    ("fuse_settings", ("t",)),
-    ("train_settings", ("t", "seed7")),
-    ("predict_settings", ("t", "m", "seed7")),
-    ("evaluate_settings", ("t", "m")),
+    ("data.index_settings", ("o", ".1")),
+    ("data.label_settings", ("f",)),
+    ("data.audit_settings", ("t",)),
+    ("encoding.import_settings", ("fundus",)),
+    ("encoding.extract_settings", ("rest", "o")),
+    ("tasks.fuse_settings", ("t",)),
+    ("tasks.train_settings", ("t", "m", "seed7")),
+    ("tasks.predict_settings", ("t", "m", "seed7")),
+    ("tasks.evaluate_settings", ("t", "m")),
     ("report_settings", ()),
 ]
 
 
 @pytest.mark.parametrize(("name", "arguments"), STAGES, ids=lambda value: value if isinstance(value, str) else "")
 def test_settings_survive_the_command_line(name: str, arguments: tuple[str, ...], plan: Plan) -> None:
-    settings = getattr(plan, name)(*arguments)
+    settings = attrgetter(name)(plan)(*arguments)
     assert type(settings).model_validate_json(settings.model_dump_json()) == settings
 
 
@@ -159,7 +161,7 @@ def changes(edit: dict[str, Any], section: str) -> set[str]:
     return {
         f"{name}{arguments}"
         for name, arguments in STAGES
-        if name != "report_settings" and getattr(before, name)(*arguments) != getattr(after, name)(*arguments)
+        if name != "report_settings" and attrgetter(name)(before)(*arguments) != attrgetter(name)(after)(*arguments)
     }
 
 
@@ -172,12 +174,12 @@ def test_a_new_task_on_the_same_datasets_encodes_nothing() -> None:
 
 
 def test_another_split_changes_labels_alone() -> None:
-    assert changes({"f": {**RAW["datasets"]["f"], "split": {"seed": 1}}}, "datasets") == {"label_settings('f',)"}
+    assert changes({"f": {**RAW["datasets"]["f"], "split": {"seed": 1}}}, "datasets") == {"data.label_settings('f',)"}
 
 
 def test_other_weights_change_the_import_alone() -> None:
     other = {"fundus": {**RAW["encoders"]["fundus"], "weights": "moved/w2.pth"}}
-    assert changes(other, "encoders") == {"import_settings('fundus',)"}
+    assert changes(other, "encoders") == {"encoding.import_settings('fundus',)"}
 
 
 def test_fifty_datasets_in_twenty_tasks_of_five_models_are_planned(tmp_path: Path) -> None:

@@ -55,33 +55,33 @@ def test_masks_and_probabilities_are_artefacts_of_segmentation_alone() -> None:
     plan = Plan(parse_config(RAW))
     run = "results/tasks/vessels/m/seed0"
     assert {f"{run}/masks.zip", f"{run}/probabilities.zip"} <= set(plan.everything())
-    assert not plan.masks("points", "m", "seed0") and plan.dense_predict_settings("vessels", "m", "seed0").probabilities
+    assert not plan.masks("points", "m", "seed0") and plan.tasks.predict_settings("vessels", "m", "seed0").probabilities
     without = Plan(parse_config(changed("vessels", probabilities=False)))
-    assert not without.dense_predict_settings("vessels", "m", "seed0").probabilities
+    assert not without.tasks.predict_settings("vessels", "m", "seed0").probabilities
 
 
 def test_four_views_are_cached_where_flips_train_on_them() -> None:
     plan = Plan(parse_config(RAW))
-    assert plan.dense_settings("fundus", "drive", 512).views == ["identity", "h", "v", "hv"]
-    assert plan.dense_settings("fundus", "other", 512).views == ["identity"]
-    points = plan.dense_settings("fundus", "drive", 256)
+    assert plan.encoding.dense_settings("fundus", "drive", 512).views == ["identity", "h", "v", "hv"]
+    assert plan.encoding.dense_settings("fundus", "other", 512).views == ["identity"]
+    points = plan.encoding.dense_settings("fundus", "drive", 256)
     assert points.max_gb == 1 and points.views == ["identity", "h"], "points change places from left to right alone"
     rich = Plan(parse_config(changed("vessels", training={"augmentation": "rich"})))
-    assert rich.dense_settings("fundus", "drive", 512).views == ["identity"]
+    assert rich.encoding.dense_settings("fundus", "drive", 512).views == ["identity"]
 
 
 def test_a_datasets_masks_are_checked_against_every_tasks_classes() -> None:
     plan = Plan(parse_config(RAW))
-    assert plan.label_settings("drive").mask_values == {"vessels": [0, 255]}
-    assert plan.label_settings("other").mask_values == {}
+    assert plan.data.label_settings("drive").mask_values == {"vessels": [0, 255]}
+    assert plan.data.label_settings("other").mask_values == {}
 
 
 def test_settings_carry_pixel_values_and_columns() -> None:
     plan = Plan(parse_config(RAW))
-    mask = plan.dense_train_settings("vessels", "m", "seed3").targets["vessel"]
+    mask = plan.tasks.train_settings("vessels", "m", "seed3").targets["vessel"]
     assert (mask.classes, mask.values) == (["background", "vessel"], [[0], [255]])
-    assert plan.dense_train_settings("vessels", "m", "seed3").seed == 3
-    assert plan.dense_predict_settings("points", "m", "seed0").targets["fovea"].column == "macula"
+    assert plan.tasks.train_settings("vessels", "m", "seed3").seed == 3
+    assert plan.tasks.predict_settings("points", "m", "seed0").targets["fovea"].column == "macula"
 
 
 @pytest.mark.parametrize(

@@ -44,19 +44,18 @@ def changed(path: str, value: object) -> dict:
 
 def test_each_stage_is_told_what_it_needs() -> None:
     plan = Plan(parse_config(RAW))
-    assert (
-        plan.fuse_settings("by").progression == "published" and plan.fuse_settings("by").targets["w"].column == "event"
-    )
-    assert plan.targets("by")["w"].type == "binary"
-    target = plan.targets("when")["w"]
+    fused = plan.tasks.fuse_settings("by")
+    assert fused.progression == "published" and fused.targets["w"].column == "event"
+    assert plan.tasks.targets("by")["w"].type == "binary"
+    target = plan.tasks.targets("when")["w"]
     assert (target.type, target.form, target.intervals, target.horizons) == ("event", "hazard", [365, 730], [730])
-    settings = plan.train_settings("when", "seed0")
+    settings = plan.tasks.vector_train_settings("when", "seed0")
     assert (settings.head, settings.visits, settings.recipe) == ("hazard", 3, "sound")
-    assert plan.train_settings("by", "seed0").recipe == "sound"
+    assert plan.tasks.vector_train_settings("by", "seed0").recipe == "sound"
     published = Plan(parse_config(changed("tasks.by.training", {"recipe": "published"})))
-    assert published.train_settings("by", "seed0").recipe == "published"
-    assert plan.evaluate_settings("when", "m").head == "hazard"
-    assert plan.audit_settings("by").targets == []  # several intervals of an image are no contradiction
+    assert published.tasks.vector_train_settings("by", "seed0").recipe == "published"
+    assert plan.tasks.evaluate_settings("when", "m").head == "hazard"
+    assert plan.data.audit_settings("by").targets == []  # several intervals of an image are no contradiction
     assert plan.runs("by") == ["seed0"]  # baselines are of classification
 
 

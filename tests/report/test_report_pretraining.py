@@ -45,12 +45,12 @@ def draw(path: Path, seed: int) -> None:
 def run_stages(plan: Plan) -> str:
     """Run index, label, pretrain and report as their rules do; return the page."""
     images, labels = Path(plan.images("eyes")[0]), Path(plan.labels("eyes"))
-    index(Path("data/eyes"), images, plan.index_settings("eyes", ""))
-    label(Path("data/eyes"), [images], None, labels, plan.label_settings("eyes"))
+    index(Path("data/eyes"), images, plan.data.index_settings("eyes", ""))
+    label(Path("data/eyes"), [images], None, labels, plan.data.label_settings("eyes"))
     encoder = Path(plan.encoder("eyes"))
     files = {"images": [f"eyes={images}"], "root": ["eyes=data/eyes"], "pack": [], "weights_sum": None}
     rest = {"knn_labels": None, "knn_root": None, "out": encoder, "log": None, "threads": 1, "resume": None}
-    settings = plan.pretrain_settings("eyes").model_dump_json()
+    settings = plan.pretraining.pretrain_settings("eyes").model_dump_json()
     training = Path(plan.pretraining_curves("eyes"))
     stage.main(SimpleNamespace(**files, **rest, training_out=training, settings=settings))  # type: ignore[arg-type]
     page = Path(plan.report)

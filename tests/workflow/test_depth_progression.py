@@ -147,10 +147,10 @@ def test_of_permuted_outcomes_nothing_is_learned(
             plain = kept.replace_schema_metadata(None)
             artifacts.write_table(paths[name], plain, made_by, schema=extra["schema"], extra=wanted)
         out = tmp_path / f"{number}/decoder.safetensors"
-        settings = plan.train_settings(task, "seed0").model_copy(update={"epochs": 15})
+        settings = plan.tasks.vector_train_settings(task, "seed0").model_copy(update={"epochs": 15})
         train(paths["train"], files, out, out.with_name("training.parquet"), settings)
         scores = out.with_name("predictions.parquet")
-        predict(out, paths["samples"], files, scores, plan.predict_settings(task, "tiny", "seed0"))
+        predict(out, paths["samples"], files, scores, plan.tasks.predict_settings(task, "tiny", "seed0"))
         rows = [row for row in artifacts.read_table(scores).to_pylist() if row["split"] == "test"]
         truth = np.array([row["truth"] for row in rows])
         if task == "progressed_by":

@@ -36,7 +36,7 @@ def test_all_eight_run_to_the_report(tmp_path: Path, commands: Path) -> None:
     for seed, path in enumerate(EXAMPLES):
         plan = Plan(load_config(path))
         (task,), (encoder,) = plan.config.tasks, plan.config.encoders
-        (target,) = plan.targets(task).values()
+        (target,) = plan.tasks.targets(task).values()
         draw(tmp_path / plan.config.datasets[task].root, target.classes, seed)
         small = {"weights": "random", "arch": "vit_tiny_patch16_224", "image_size": 32, "device": "cpu", "workers": 0}
         changes["encoders"][encoder] = small

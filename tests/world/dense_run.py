@@ -99,16 +99,16 @@ class DenseRun:
         plan = self.plan
         write_data(Path("data"))
         images, labels = Path(plan.images("eyes")[0]), Path(plan.labels("eyes"))
-        index(Path("data"), images, plan.index_settings("eyes", ""))
-        label(Path("data"), [images], None, labels, plan.label_settings("eyes"))
+        index(Path("data"), images, plan.data.index_settings("eyes", ""))
+        label(Path("data"), [images], None, labels, plan.data.label_settings("eyes"))
         self._encoder()
         for task in self.config["tasks"]:
-            audit({"eyes": [images]}, {"eyes": [labels]}, Path(plan.audit(task)), plan.audit_settings(task))
+            audit({"eyes": [images]}, {"eyes": [labels]}, Path(plan.audit(task)), plan.data.audit_settings(task))
             samples, train = Path(plan.samples(task, "tiny")), Path(plan.train_table(task, "tiny"))
-            fuse({"eyes": [labels]}, Path(plan.audit(task)), samples, train, plan.fuse_settings(task))
+            fuse({"eyes": [labels]}, Path(plan.audit(task)), samples, train, plan.tasks.fuse_settings(task))
             self._training(task)
             self._masks() if task == "vessels" else self._points()
-            settings = plan.evaluate_settings(task, "tiny").model_copy(update={"draws": 40})
+            settings = plan.tasks.evaluate_settings(task, "tiny").model_copy(update={"draws": 40})
             evaluate([Path(plan.predictions(task, "tiny", "seed0"))], Path(plan.metrics(task, "tiny")), settings)
         return self
 
@@ -136,7 +136,7 @@ class DenseRun:
     def _masks(self) -> None:
         """Answer with the truth, moved to the right by more and more pixels, upright."""
         plan, rows = self.plan, []
-        target = plan.dense_targets("vessels")["vessel"]
+        target = plan.tasks.maps.targets("vessels")["vessel"]
         made_by = artifacts.provenance("predict", {}, {})
         with writing(plan.masks("vessels", "tiny", "seed0")[0], made_by, schema="visionfm/masks/1") as archive:
             for n, sample in enumerate(read_dense_samples(plan.samples("vessels", "tiny"))):

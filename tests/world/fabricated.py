@@ -196,7 +196,7 @@ class Fabricated:
 
     def task_model(self, task: str, model: str) -> None:
         """Write samples, predictions, training and metrics."""
-        targets = {name: target.model_dump() for name, target in self.plan.targets(task).items()}
+        targets = {name: target.model_dump() for name, target in self.plan.tasks.targets(task).items()}
         datasets = self.plan.task_datasets(task)
         samples: list[dict[str, Any]] = []
         for i in range(self.samples):
@@ -250,7 +250,7 @@ class Fabricated:
         from visionfm.tasks.evaluate import evaluate
 
         paths = [Path(self.plan.predictions(task, model, run)) for run in self.plan.runs(task)]
-        settings = self.plan.evaluate_settings(task, model).model_copy(update={"draws": 40})
+        settings = self.plan.tasks.evaluate_settings(task, model).model_copy(update={"draws": 40})
         evaluate(paths, Path(self.plan.metrics(task, model)), settings)
 
     def forget_truth(self, task: str, model: str) -> None:

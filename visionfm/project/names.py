@@ -7,7 +7,7 @@ from visionfm.modalities import ANY
 from visionfm.project.config import Config
 from visionfm.project.references import modality_or_none
 from visionfm.tasks.maps.block import DENSE_KINDS, DENSE_SIZE_PX
-from visionfm.tasks.runs import all_runs, baseline_runs, seed_runs
+from visionfm.tasks.runs import all_runs, baseline_runs, read_run, seed_runs
 
 ROOT = "results"
 
@@ -25,16 +25,17 @@ class Names:
 
     def modality(self, dataset: str) -> str:
         """Return the published spelling of a dataset's modality."""
-        return self._canonical(self.config.datasets[dataset].modality)
+        return self.canonical(self.config.datasets[dataset].modality)
 
-    def _canonical(self, name: str) -> str:
+    def canonical(self, name: str) -> str:
+        """Return the published spelling of a modality's name."""
         found = modality_or_none(name, tuple(self.config.modalities))
         assert found is not None, f"{name} was checked when the config was loaded"
         return found
 
     def encoder_for(self, model: str, modality: str) -> str:
         """Return the encoder that a model has for a modality."""
-        encoders = {self._canonical(name): encoder for name, encoder in self.config.models[model].items()}
+        encoders = {self.canonical(name): encoder for name, encoder in self.config.models[model].items()}
         return encoders.get(modality) or encoders[ANY]
 
     def encoder_of(self, model: str, dataset: str) -> str:
@@ -105,9 +106,14 @@ class Names:
         return list(dict.fromkeys([*self.task_encoders(), *self.pretrained()]))
 
     def task_encoders(self) -> list[str]:
-        """Return the encoders that some task needs."""
+        """Return the encoders that some task needs, those that fine-tuning starts from among them."""
         pairs = [*self.extractions(), *(found[:2] for found in self.dense_extractions())]
-        return list(dict.fromkeys(encoder for encoder, _ in pairs))
+        tuned = [self.finetuned_from(*pair) for pair in self.task_models() if self.is_finetuned(pair[0])]
+        return list(dict.fromkeys([*(encoder for encoder, _ in pairs), *tuned]))
+
+    def finetuned_from(self, task: str, model: str) -> str:
+        """Return the one encoder that a model has for a fine-tuned task."""
+        return self.encoder_of(model, self.config.tasks[task].datasets[0])
 
     def pretrained(self) -> list[str]:
         """Return the encoders that are pretrained here."""
@@ -118,6 +124,21 @@ class Names:
         block = self.config.encoders[encoder]
         own = [] if block.pretrain is None else block.pretrain.datasets
         return list(dict.fromkeys([*own, *block.trained_on]))
+
+    def pretraining_sets(self, task: str) -> dict[str, list[str]]:
+        """Return, for each encoder of a task that was pretrained on the config's datasets, which they are."""
+        encoders = {
+            self.encoder_for(model, self.modality(dataset))
+            for model in self.config.tasks[task].models
+            for dataset in self.task_datasets(task)
+        }
+        trained = {name: self.trained_on(name) for name in sorted(encoders)}
+        return {name: datasets for name, datasets in trained.items() if datasets}
+
+    def audited_datasets(self, task: str) -> list[str]:
+        """Return the datasets whose images an audit reads: the task's, and its encoders' pretraining sets."""
+        pretrained = [dataset for names in self.pretraining_sets(task).values() for dataset in names]
+        return list(dict.fromkeys([*self.task_datasets(task), *pretrained]))
 
     def shards(self, dataset: str) -> list[str]:
         """Return the file-name parts of a dataset's shards; one empty part where it has a single one."""
@@ -135,6 +156,10 @@ class Names:
     def baseline_runs(self, task: str) -> list[str]:
         """Return the baselines that stand beside a task's own decoder."""
         return baseline_runs(self.config.tasks[task])
+
+    def is_tuned_run(self, task: str, run: str) -> bool:
+        """Tell whether a run has an encoder of its own; baselines stand on the frozen one."""
+        return self.is_finetuned(task) and read_run(run).baseline is None
 
     # --- where it lies ----------------------------------------------------------------------------------------------
 
@@ -173,7 +198,7 @@ class Names:
     def measured(self, encoder: str) -> bool:
         """Return whether an imported encoder's input statistics are measured here (`statistics: auto`)."""
         block = self.config.encoders[encoder]
-        added = self.config.modalities.get(self._canonical(block.modality))
+        added = self.config.modalities.get(self.canonical(block.modality))
         of_modality = added is not None and added.statistics == "auto" and block.timm is None
         by_choice = block.statistics == "auto" or (of_modality and block.statistics in ("weights", "modality"))
         return block.pretrain is None and by_choice
@@ -181,7 +206,7 @@ class Names:
     def measured_datasets(self, encoder: str) -> list[str]:
         """Return whose images they are measured on: those it was trained on, else all datasets of its modality."""
         block = self.config.encoders[encoder]
-        modality = self._canonical(block.modality)
+        modality = self.canonical(block.modality)
         return block.trained_on or [name for name in self.config.datasets if self.modality(name) == modality]
 
     def statistics(self, encoder: str) -> list[str]:
@@ -235,6 +260,27 @@ class Names:
             return given
         return f"{ROOT}/tasks/{task}/{model}/{run}/decoder.safetensors"
 
+    def run_encoder(self, task: str, model: str, run: str) -> list[str]:
+        """Return the encoder that a run fine-tuned; none of a run on frozen features."""
+        return [f"{ROOT}/tasks/{task}/{model}/{run}/encoder.safetensors"] if self.is_tuned_run(task, run) else []
+
+    def tuned_encoders(self) -> list[str]:
+        """Return all encoders that this config fine-tunes."""
+        runs = [(task, model, run) for task, model in self.task_models() for run in self.runs(task)]
+        return [path for found in runs for path in self.run_encoder(*found)]
+
+    def run_features(self, task: str, model: str, run: str) -> list[tuple[str, str]]:
+        """Return (dataset, cache file) of all that a run's decoder reads when it predicts."""
+        if not self.is_tuned_run(task, run):
+            return self.task_features(task, model)
+        size = self.config.encoders[self.finetuned_from(task, model)].image_size
+        folder = f"{ROOT}/tasks/{task}/{model}/{run}/features"
+        return [
+            (dataset, f"{folder}/{dataset}.cls{size}{shard}.h5")
+            for dataset in self.task_datasets(task)
+            for shard in self.shards(dataset)
+        ]
+
     def training(self, task: str, model: str, run: str) -> str:
         """Return the curves of a decoder's training."""
         return f"{ROOT}/tasks/{task}/{model}/{run}/training.parquet"
@@ -279,8 +325,8 @@ class Names:
             for run in self.runs(task):
                 if not self.is_given(task):
                     paths += [self.decoder(task, model, run), self.training(task, model, run)]
-                paths += [
-                    self.predictions(task, model, run),
-                    *self.masks(task, model, run),
-                ]
+                if self.is_tuned_run(task, run):
+                    paths += self.run_encoder(task, model, run)
+                    paths += [path for _, path in self.run_features(task, model, run)]
+                paths += [self.predictions(task, model, run), *self.masks(task, model, run)]
         return list(dict.fromkeys(paths))

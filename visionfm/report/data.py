@@ -117,7 +117,7 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
     return TaskModel(
         task=task,
         model=model,
-        targets={name: target.model_dump(mode="json") for name, target in plan.targets(task).items()},
+        targets={name: target.model_dump(mode="json") for name, target in plan.tasks.targets(task).items()},
         samples=_frame(plan.samples(task, model)),
         metrics=_frame(plan.metrics(task, model)),
         predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},

@@ -135,7 +135,7 @@ def _cautions(
     barely = [
         name
         for name, curves in results.pretraining.items()
-        if results.plan.pretraining(name).from_nothing and curves["images"].iloc[-1] < FEW_SEEN
+        if results.plan.pretraining.block(name).from_nothing and curves["images"].iloc[-1] < FEW_SEEN
     ]
     if barely:
         found.append(
@@ -222,7 +222,7 @@ def _visits(block: Task) -> str:
 
 def _targets(results: Results, task: str) -> Table:
     rows = []
-    for name, target in results.plan.targets(task).items():
+    for name, target in results.plan.tasks.targets(task).items():
         what = target.unit or "no unit" if target.type == "value" else ", ".join(target.classes)
         if target.type == "event":
             what = f"intervals that end after {listed([f'{days:g}' for days in target.intervals])} days"

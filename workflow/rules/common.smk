@@ -90,7 +90,7 @@ def one_of(names):
 def pretrain_resource(name, default):
     def resource(wildcards, attempt):
         return (
-            given(PLAN.pretraining(wildcards.encoder).resources, name, default)
+            given(PLAN.pretraining.block(wildcards.encoder).resources, name, default)
             * attempt
         )
 
@@ -98,24 +98,24 @@ def pretrain_resource(name, default):
 
 
 def pretrain_gpus(wildcards):
-    return PLAN.pretrain_gpu(wildcards.encoder)
+    return PLAN.pretraining.gpu(wildcards.encoder)
 
 
 def pretrain_nodes(wildcards):
-    return given(PLAN.pretraining(wildcards.encoder).resources, "nodes", 1)
+    return given(PLAN.pretraining.block(wildcards.encoder).resources, "nodes", 1)
 
 
 def pretrain_images(wildcards):
     return {
         dataset: PLAN.images(dataset)
-        for dataset in PLAN.pretraining(wildcards.encoder).datasets
+        for dataset in PLAN.pretraining.block(wildcards.encoder).datasets
     }
 
 
 def pretrain_packs(wildcards):
     return {
         dataset: PLAN.packs(dataset)
-        for dataset in PLAN.pretraining(wildcards.encoder).datasets
+        for dataset in PLAN.pretraining.block(wildcards.encoder).datasets
     }
 
 
@@ -129,12 +129,12 @@ def of_all(files):
 
 
 def knn_labels(wildcards):
-    knn = PLAN.pretraining(wildcards.encoder).knn
+    knn = PLAN.pretraining.block(wildcards.encoder).knn
     return [] if knn is None else [PLAN.labels(knn.dataset)]
 
 
 def knn_flags(wildcards):
-    knn = PLAN.pretraining(wildcards.encoder).knn
+    knn = PLAN.pretraining.block(wildcards.encoder).knn
     return (
         []
         if knn is None
@@ -166,7 +166,7 @@ def extract_resource(name, default):
 
 
 def extract_gpus(wildcards):
-    return PLAN.extract_gpu(wildcards.encoder)
+    return PLAN.encoding.extract_gpu(wildcards.encoder)
 
 
 def extract_nodes(wildcards):
@@ -207,19 +207,6 @@ def dense_files(wildcards):
     return ["--encoders", *encoders, "--roots", *roots]
 
 
-def train_settings(wildcards):
-    if PLAN.is_dense(wildcards.task):
-        return PLAN.dense_train_settings(wildcards.task, wildcards.model, wildcards.run)
-    return PLAN.train_settings(wildcards.task, wildcards.run)
-
-
-def predict_settings(wildcards):
-    which = (wildcards.task, wildcards.model, wildcards.run)
-    if PLAN.is_dense(wildcards.task):
-        return PLAN.dense_predict_settings(*which)
-    return PLAN.predict_settings(*which)
-
-
 def run_features(wildcards):
     found = PLAN.run_features(wildcards.task, wildcards.model, wildcards.run)
     return [path for _, path in found]
@@ -252,7 +239,7 @@ def tuned_resource(name, default):
 
 
 def tuned_gpus(wildcards):
-    return PLAN.train_gpu(wildcards.tuned)
+    return PLAN.tasks.finetuning.gpu(wildcards.tuned)
 
 
 def tuned_nodes(wildcards):

@@ -17,7 +17,7 @@ rule index:
         runtime=growing(120),
     params:
         root=root,
-        settings=lambda w: text(PLAN.index_settings(w.dataset, w.shard)),
+        settings=lambda w: text(PLAN.data.index_settings(w.dataset, w.shard)),
         version=VERSIONS["index"],
         images=images_state,
     shell:
@@ -45,7 +45,7 @@ rule label:
     params:
         root=root,
         like=lambda w, input: f"--like {input.like}" if input.like else "",
-        settings=lambda w: text(PLAN.label_settings(w.dataset)),
+        settings=lambda w: text(PLAN.data.label_settings(w.dataset)),
         version=VERSIONS["label"],
         labels=labels_state,
     shell:
@@ -81,7 +81,7 @@ rule audit:
         labels=lambda w: [
             f"{d}={PLAN.labels(d)}" for d in PLAN.audited_datasets(w.task)
         ],
-        settings=lambda w: text(PLAN.audit_settings(w.task)),
+        settings=lambda w: text(PLAN.data.audit_settings(w.task)),
         version=VERSIONS["audit"],
     shell:
         "visionfm audit --images {params.images:q} --labels {params.labels:q} --out {output:q}"

@@ -45,19 +45,19 @@ rule pretrain:
         encoder=one_of(PLAN.pretrained()),
     conda:
         "../../environment.yml"
-    threads: lambda w: given(PLAN.pretraining(w.encoder).resources, "threads", 8)
+    threads: lambda w: given(PLAN.pretraining.block(w.encoder).resources, "threads", 8)
     resources:
         **devices(pretrain_gpus, pretrain_nodes),
         mem_mb=pretrain_resource("mem_mb", 32000),
         # Does not grow: at its limit a training goes back to the queue and on from there.
-        runtime=lambda w: given(PLAN.pretraining(w.encoder).resources, "runtime", 1440),
+        runtime=lambda w: given(PLAN.pretraining.block(w.encoder).resources, "runtime", 1440),
     params:
         images=lambda w: named(pretrain_images(w)),
         packs=lambda w: named(pretrain_packs(w)),
         root=lambda w: [f"{d}={CONFIG.datasets[d].root}" for d in pretrain_images(w)],
         sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
         knn=knn_flags,
-        settings=lambda w: text(PLAN.pretrain_settings(w.encoder)),
+        settings=lambda w: text(PLAN.pretraining.pretrain_settings(w.encoder)),
         version=VERSIONS["pretrain"],
         launcher=lambda w, threads: launcher(
             pretrain_gpus(w), pretrain_nodes(w), threads
@@ -104,7 +104,7 @@ rule measure:
         root=lambda w: [
             f"{d}={CONFIG.datasets[d].root}" for d in PLAN.measured_datasets(w.encoder)
         ],
-        settings=lambda w: text(PLAN.measure_settings(w.encoder)),
+        settings=lambda w: text(PLAN.pretraining.measure_settings(w.encoder)),
         version=VERSIONS["measure"],
     shell:
         "visionfm measure --images {params.images:q} --labels {params.labels:q} --root {params.root:q} --out {output:q}"
@@ -135,7 +135,7 @@ rule import_encoder:
         measured=lambda w: [
             f"--statistics={path}" for path in PLAN.statistics(w.encoder)
         ],
-        settings=lambda w: text(PLAN.import_settings(w.encoder)),
+        settings=lambda w: text(PLAN.encoding.import_settings(w.encoder)),
         version=VERSIONS["import"],
     shell:
         "visionfm import {params.sum:q} {params.measured:q} --out {output:q}"

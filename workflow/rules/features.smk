@@ -20,7 +20,7 @@ rule extract:
         runtime=extract_resource("runtime", 240),
     params:
         root=root,
-        settings=lambda w: text(PLAN.extract_settings(w.encoder, w.dataset)),
+        settings=lambda w: text(PLAN.encoding.extract_settings(w.encoder, w.dataset)),
         version=VERSIONS["extract"],
         launcher=lambda w, threads: launcher(extract_gpus(w), extract_nodes(w), threads),
     shell:
@@ -47,7 +47,7 @@ rule dense:
         runtime=extract_resource("runtime", 240),
     params:
         root=root,
-        settings=lambda w: text(PLAN.dense_settings(w.encoder, w.dataset, int(w.size))),
+        settings=lambda w: text(PLAN.encoding.dense_settings(w.encoder, w.dataset, int(w.size))),
         version=VERSIONS["dense"],
         launcher=lambda w: launcher(dense_gpus(w)),
     shell:
@@ -95,7 +95,7 @@ rule fuse:
         runtime=growing(30),
     params:
         labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
-        settings=lambda w: text(PLAN.fuse_settings(w.task)),
+        settings=lambda w: text(PLAN.tasks.fuse_settings(w.task)),
         version=VERSIONS["fuse"],
     shell:
         "visionfm fuse --labels {params.labels:q} --audit {input.audit:q} --out {output.samples:q}"

@@ -32,7 +32,7 @@ rule finetune:
             f"{dataset}={CONFIG.datasets[dataset].root}"
             for dataset in CONFIG.tasks[w.tuned].datasets
         ],
-        settings=lambda w: text(PLAN.finetune_settings(w.tuned, w.model, w.seed_run)),
+        settings=lambda w: text(PLAN.tasks.finetune_settings(w.tuned, w.model, w.seed_run)),
         version=VERSIONS["finetune"],
         launcher=lambda w, threads: launcher(tuned_gpus(w), tuned_nodes(w), threads),
     shell:
@@ -60,7 +60,7 @@ rule extract_finetuned:
         runtime=growing(240),
     params:
         root=root,
-        settings=lambda w: text(PLAN.run_extract_settings(w.tuned, w.model, w.dataset)),
+        settings=lambda w: text(PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset)),
         version=VERSIONS["extract"],
         launcher=lambda w: launcher(min(1, tuned_gpus(w))),
     shell:

@@ -18,7 +18,7 @@ rule pack:
         runtime=growing(480),
     params:
         root=root,
-        settings=lambda w: text(PLAN.pack_settings(w.dataset)),
+        settings=lambda w: text(PLAN.pretraining.pack_settings(w.dataset)),
         version=VERSIONS["pack"],
     shell:
         "visionfm pack --images {input:q} --root {params.root:q} --out {output:q} --jobs {threads}"

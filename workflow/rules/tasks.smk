@@ -23,7 +23,7 @@ rule train:
     params:
         features=named_features,
         dense=dense_files,
-        settings=lambda w: text(train_settings(w)),
+        settings=lambda w: text(PLAN.tasks.train_settings(w.task, w.model, w.run)),
         version=VERSIONS["train"],
         launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
@@ -56,7 +56,7 @@ rule predict:
     params:
         features=named_run_features,
         dense=dense_files,
-        settings=lambda w: text(predict_settings(w)),
+        settings=lambda w: text(PLAN.tasks.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
         launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
@@ -91,7 +91,7 @@ rule predict_masks:
     params:
         features=named_features,
         dense=dense_files,
-        settings=lambda w: text(predict_settings(w)),
+        settings=lambda w: text(PLAN.tasks.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
         launcher=lambda w: launcher(min(1, train_gpus(w))),
     shell:
@@ -117,7 +117,7 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=lambda w: text(PLAN.evaluate_settings(w.task, w.model)),
+        settings=lambda w: text(PLAN.tasks.evaluate_settings(w.task, w.model)),
         version=VERSIONS["evaluate"],
     shell:
         "visionfm evaluate --predictions {input:q} --out {output:q} --settings {params.settings:q} --log {log:q}"

@@ -145,7 +145,7 @@ class _Masks(_Drawer):
         from visionfm.artifacts.archive import Archive
 
         super().__init__(results)
-        ((_, self.target),) = results.plan.dense_targets(result.task).items()
+        ((_, self.target),) = results.plan.tasks.maps.targets(result.task).items()
         self.archive = Archive(results.plan.masks(result.task, result.model, run)[0])
         rows = result.predictions[run]
         self.names = dict(zip(rows["sample_id"], rows["mask"], strict=True))

@@ -65,7 +65,7 @@ def pretraining_views(results: Results) -> list[PretrainingView]:
 
 def _view(results: Results, name: str, curves: Any, tables: Mapping[str, DatasetTables]) -> PretrainingView:
     plan, metadata = results.plan, results.encoders[name]
-    datasets = [tables[dataset] for dataset in plan.pretraining(name).datasets]
+    datasets = [tables[dataset] for dataset in plan.pretraining.block(name).datasets]
     panels = _panels(curves)
     figures = [
         Figure(plots.inline(plots.single(panel), f"p-{name}-{at}", panel.alt), panel.title)
@@ -73,7 +73,7 @@ def _view(results: Results, name: str, curves: Any, tables: Mapping[str, Dataset
     ]
     examples = _examples(plan, datasets, int(metadata["image_size"]), metadata["interpolation"])
     statistics = _statistics(metadata)
-    recipe = plan.pretraining(name).recipe_values()
+    recipe = plan.pretraining.block(name).recipe_values()
     shown = look(Path(plan.encoder(name)), examples, recipe, statistics) if examples else None
     return PretrainingView(
         name=name,

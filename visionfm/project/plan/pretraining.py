@@ -8,18 +8,23 @@ from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from visionfm.pretraining.block import Pretrain
 from visionfm.pretraining.settings import ImageSetSettings, MeasureSettings, PackSettings, PretrainSettings
 from visionfm.project.config import Encoder
-from visionfm.project.plan_dense import DensePlan
+from visionfm.project.names import Names
 
 
-class PretrainPlan(DensePlan):
-    """Settings that only pretraining has."""
+class PretrainingPlan:
+    """Settings of the stages that train encoders from images alone, and measure these."""
+
+    def __init__(self, names: Names) -> None:
+        """`names` are those of the whole plan."""
+        self.names = names
+        self.config = names.config
 
     def image_sets(self, datasets: Iterable[str]) -> dict[str, ImageSetSettings]:
         """Return how pretraining sees the images of datasets."""
         blocks = {name: self.config.datasets[name] for name in datasets}
         return {
             name: ImageSetSettings(
-                modality=self.modality(name),
+                modality=self.names.modality(name),
                 frame=block.frame,
                 max_megapixels=block.max_megapixels,
                 bad_images=block.bad_images,
@@ -36,7 +41,7 @@ class PretrainPlan(DensePlan):
             size=block.pack.size, frame=block.frame, max_megapixels=block.max_megapixels, bad_images=block.bad_images
         )
 
-    def pretraining(self, encoder: str) -> Pretrain:
+    def block(self, encoder: str) -> Pretrain:
         """Return the `pretrain` block of an encoder that has one."""
         block = self.config.encoders[encoder].pretrain
         assert block is not None, f"{encoder} is pretrained: its rule was asked for"
@@ -44,10 +49,10 @@ class PretrainPlan(DensePlan):
 
     def pretrain_settings(self, encoder: str) -> PretrainSettings:
         """Return the settings of `pretrain`, the recipe spelled out."""
-        whole, block = self.config.encoders[encoder], self.pretraining(encoder)
+        whole, block = self.config.encoders[encoder], self.block(encoder)
         same = ["arch", "init", "init_key", "timm", "scheme", "compile", "activation_checkpointing", "fsdp"]
         same += ["checkpoint_minutes", "workers", "knn"]
-        modalities = dict.fromkeys(self.modality(dataset) for dataset in block.datasets)
+        modalities = dict.fromkeys(self.names.modality(dataset) for dataset in block.datasets)
         return PretrainSettings(
             datasets=self.image_sets(block.datasets),
             statistics={name: self._training_statistics(whole, name) for name in modalities},
@@ -55,15 +60,15 @@ class PretrainPlan(DensePlan):
             recipe_name=block.recipe,
             interpolation=whole.interpolation,
             device=block.device or whole.device,
-            gpu=self.pretrain_gpu(encoder),
+            gpu=self.gpu(encoder),
             knn_images=None if block.knn is None else self.image_sets([block.knn.dataset])[block.knn.dataset],
             monitors=tuple(block.monitors),
             **{name: getattr(block, name) for name in same},
         )
 
-    def pretrain_gpu(self, encoder: str) -> int:
+    def gpu(self, encoder: str) -> int:
         """Return how many GPUs pretraining asks for: those of the config, none on `device: cpu`, else one."""
-        block = self.pretraining(encoder)
+        block = self.block(encoder)
         if block.resources.gpu is not None:
             return block.resources.gpu
         return 0 if (block.device or self.config.encoders[encoder].device) == "cpu" else 1
@@ -72,7 +77,7 @@ class PretrainPlan(DensePlan):
         """Return the settings of `measure`: whose images, seen as the encoder sees them."""
         block = self.config.encoders[encoder]
         return MeasureSettings(
-            datasets=self.image_sets(self.measured_datasets(encoder)),
+            datasets=self.image_sets(self.names.measured_datasets(encoder)),
             every_split=tuple(block.trained_on),
             size=block.image_size,
             interpolation=block.interpolation,

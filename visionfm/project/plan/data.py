@@ -1,0 +1,59 @@
+"""The plan of datasets: the settings of `index`, `label` and `audit`."""
+
+from visionfm.data.settings import AuditSettings, IndexSettings, LabelSettings
+from visionfm.project.names import Names
+from visionfm.project.plan.maps import mask_values
+from visionfm.project.plan.targets import label_targets
+from visionfm.tasks.block import Task
+
+
+class DataPlan:
+    """Settings of the stages that read datasets."""
+
+    def __init__(self, names: Names) -> None:
+        """`names` are those of the whole plan."""
+        self.names = names
+        self.config = names.config
+
+    def index_settings(self, dataset: str, shard: str) -> IndexSettings:
+        """Return the settings of `index` for one shard (`.0`, or empty)."""
+        block = self.config.datasets[dataset]
+        return IndexSettings(
+            modality=self.names.modality(dataset),
+            layout=block.layout,
+            images=block.images,
+            frame=block.frame,
+            max_megapixels=block.max_megapixels,
+            shard=int(shard[1:] or 0),
+            shards=block.shards,
+        )
+
+    def label_settings(self, dataset: str) -> LabelSettings:
+        """Return the settings of `label`."""
+        block = self.config.datasets[dataset]
+        same = ("layout", "images", "table", "labels", "columns", "path_pattern", "cohort", "split")
+        return LabelSettings(
+            dataset=dataset,
+            **{name: getattr(block, name) for name in same},
+            mask_values=mask_values(self.names, dataset),
+        )
+
+    def audit_settings(self, task: str) -> AuditSettings:
+        """Return the settings of `audit`."""
+        block = self.config.tasks[task]
+        names = self.names.task_datasets(task)
+        reasons = {name: self.config.datasets[name].allow_leakage for name in names}
+        return AuditSettings(
+            task=task,
+            datasets=block.datasets,
+            external=block.external,
+            allow_leakage={name: reason for name, reason in reasons.items() if reason is not None},
+            pretraining=self.names.pretraining_sets(task),
+            bad_images={name: self.config.datasets[name].bad_images for name in names},
+            # An image may well have progressed by one day, and not by an earlier one: no contradiction.
+            targets=[] if block.kind == "progression" else sorted(_columns(block)),
+        )
+
+
+def _columns(task: Task) -> set[str]:
+    return {column for target in label_targets(task).values() for column in target.columns()}

@@ -1,0 +1,94 @@
+"""The plan of encoders at work: the settings of `import`, `extract` and `dense`."""
+
+from visionfm.config.base import Statistics
+from visionfm.encoders.settings import ImportSettings
+from visionfm.features.settings import DenseSettings, ExtractSettings
+from visionfm.project.names import Names
+from visionfm.project.plan.maps import ALL_VIEWS, read_views, reading
+from visionfm.project.plan.pretraining import added_statistics
+
+
+class EncodingPlan:
+    """Settings of the stages that make encoders from weights and features from images."""
+
+    def __init__(self, names: Names) -> None:
+        """`names` are those of the whole plan."""
+        self.names = names
+        self.config = names.config
+
+    def import_settings(self, encoder: str) -> ImportSettings:
+        """Return the settings of `import`."""
+        block = self.config.encoders[encoder]
+        modality = self.names.canonical(block.modality)
+        added = self.config.modalities.get(modality)
+        return ImportSettings(
+            modality=modality,
+            weights=block.weights,
+            timm=block.timm,
+            key=block.key,
+            arch=block.arch,
+            image_size=block.image_size,
+            interpolation=block.interpolation,
+            statistics=block.statistics,
+            modality_statistics=_known(added_statistics(added.statistics)) if added else None,
+            seed=block.seed,
+        )
+
+    def extract_settings(self, encoder: str, dataset: str) -> ExtractSettings:
+        """Return the settings of `extract`: four views where some task trains on the dataset."""
+        block, images = self.config.encoders[encoder], self.config.datasets[dataset]
+        tasks = [block for name, block in self.config.tasks.items() if not self.names.is_dense(name)]
+        mixed = block.pretrain is not None and block.pretrain.scheme == "mix"
+        views = any(dataset in t.datasets or (dataset in t.external and t.tta == "flips") for t in tasks)
+        return ExtractSettings(
+            size=block.image_size,
+            views=ALL_VIEWS if views else ["identity"],
+            interpolation=block.interpolation,
+            exact_decode=block.decode == "exact",
+            precision=block.precision,
+            dtype=block.cache,
+            modality=self.names.modality(dataset) if mixed else None,
+            frame=images.frame,
+            max_megapixels=images.max_megapixels,
+            bad_images=images.bad_images,
+            device=block.device,
+            gpu=self.extract_gpu(encoder),
+            batch_size=block.batch_size,
+            workers=block.workers,
+            max_rows=images.max_rows,
+        )
+
+    def dense_settings(self, encoder: str, dataset: str, size: int) -> DenseSettings:
+        """Return the settings of `dense`: four views where some task trains on the dataset with flips alone."""
+        block = self.config.encoders[encoder]
+        readers = [
+            name
+            for name, model in self.names.task_models()
+            if (encoder, dataset, size) in self.names.dense_caches(name, model)
+        ]
+        tasks = [self.config.tasks[name] for name in dict.fromkeys(readers)]
+        views = {view for task in tasks for view in read_views(task, dataset in task.datasets)}
+        return DenseSettings(
+            **reading(self.config, encoder, dataset).model_dump(),
+            size=size,
+            views=[view for view in ALL_VIEWS if view in views],
+            bad_images=self.config.datasets[dataset].bad_images,
+            max_gb=max(task.dense_cache.max_gb for task in tasks),
+            never=all(task.tile_overlap is not None for task in tasks),
+            device=block.device,
+            gpu=self.extract_gpu(encoder),
+            workers=block.workers,
+            max_rows=self.config.datasets[dataset].max_rows,
+        )
+
+    def extract_gpu(self, encoder: str) -> int:
+        """Return how many GPUs extraction asks for: those of the config, none on `device: cpu`, else one."""
+        block = self.config.encoders[encoder]
+        if block.resources.gpu is not None:
+            return block.resources.gpu
+        return 0 if block.device == "cpu" else 1
+
+
+def _known(statistics: object) -> Statistics | None:
+    """Return statistics that the config states; measured ones reach `import` by their file."""
+    return statistics if isinstance(statistics, Statistics) else None

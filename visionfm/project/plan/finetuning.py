@@ -1,0 +1,60 @@
+"""The plan of fine-tuned tasks: settings of their trainings and features."""
+
+from visionfm.features.settings import ExtractSettings
+from visionfm.project.names import Names
+from visionfm.project.plan.maps import ALL_VIEWS
+from visionfm.tasks.finetuning.block import FinetuningSwitches
+from visionfm.tasks.finetuning.settings import FinetuneSettings, ImagesOf
+from visionfm.tasks.settings import TrainSettings
+
+THREADS = 2
+
+
+class FinetuningPlan:
+    """Settings of tasks that train the encoder too."""
+
+    def __init__(self, names: Names) -> None:
+        """`names` are those of the whole plan."""
+        self.names = names
+        self.config = names.config
+
+    def train_settings(self, task: str, model: str, same: TrainSettings) -> FinetuneSettings:
+        """Return the settings of `finetune`; `same` is what training has in any mode."""
+        block = self.config.tasks[task]
+        training = block.training
+        encoder = self.config.encoders[self.names.finetuned_from(task, model)]
+        given = training.model_dump(include={*FinetuningSwitches.model_fields, "precision"}, exclude={"workers"})
+        return FinetuneSettings(
+            **same.model_dump(),
+            **given,
+            datasets={
+                name: ImagesOf(
+                    frame=self.config.datasets[name].frame, max_megapixels=self.config.datasets[name].max_megapixels
+                )
+                for name in block.datasets
+            },
+            exact_decode=encoder.decode == "exact",
+            threads=training.resources.threads or THREADS,
+            gpu=self.gpu(task),
+            workers=2 if training.workers is None else training.workers,
+        )
+
+    def extract_settings(self, task: str, same: ExtractSettings) -> ExtractSettings:
+        """Return the settings of `extract` with a fine-tuned encoder: one view, unrounded, where training computed."""
+        block = self.config.tasks[task]
+        return same.model_copy(
+            update={
+                "views": ALL_VIEWS if block.tta == "flips" else ["identity"],
+                "precision": block.training.precision or "fp32",
+                "dtype": "float32",
+                "device": "cuda" if block.training.device == "cuda" else "cpu",
+                "gpu": min(1, self.gpu(task)),
+            }
+        )
+
+    def gpu(self, task: str) -> int:
+        """Return how many GPUs a task's training asks for: those of the config, else one on `device: cuda`."""
+        training = self.config.tasks[task].training
+        if training.resources.gpu is not None:
+            return training.resources.gpu
+        return 1 if training.device == "cuda" else 0

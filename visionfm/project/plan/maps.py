@@ -1,0 +1,133 @@
+"""The plan of dense tasks: their masks or points, how they read images, their trainings and predictions."""
+
+from visionfm.features.settings import Reading
+from visionfm.project.config import Config
+from visionfm.project.names import Names
+from visionfm.tasks.block import Task
+from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget, DenseTrainSettings
+from visionfm.tasks.runs import read_run
+from visionfm.tasks.target import Target
+
+ALL_VIEWS = ["identity", "h", "v", "hv"]
+
+
+class MapsPlan:
+    """Settings of dense tasks, which decode maps of patch tokens."""
+
+    def __init__(self, names: Names) -> None:
+        """`names` are those of the whole plan."""
+        self.names = names
+        self.config = names.config
+
+    def targets(self, task: str) -> dict[str, DenseTarget]:
+        """Return a dense task's mask or points."""
+        return mask_targets(self.config.tasks[task])
+
+    def _readings(self, task: str, model: str) -> dict[str, Reading]:
+        names = self.names.task_datasets(task)
+        return {name: reading(self.config, self.names.encoder_of(model, name), name) for name in names}
+
+    def train_settings(self, task: str, model: str, run: str) -> DenseTrainSettings:
+        """Return the settings of `train` for one run of a dense task."""
+        block = self.config.tasks[task]
+        unused = {"resources", "features", "modality_dropout"}
+        chosen = block.training.model_dump(include=set(DenseTrainSettings.model_fields) - unused)
+        return DenseTrainSettings(
+            kind=block.kind,
+            # How a mask is measured changes no decoder.
+            targets={name: target.model_copy(update={"tubular": False}) for name, target in self.targets(task).items()},
+            modalities=self.names.task_modalities(task),
+            datasets=self._readings(task, model),
+            size=self.names.dense_size(task),
+            head=block.head,
+            swaps=block.swaps,
+            tile_overlap=block.tile_overlap,
+            seed=read_run(run).seed or 0,
+            threads=block.training.resources.threads or 2,
+            **chosen,
+        )
+
+    def predict_settings(self, task: str, model: str, run: str) -> DensePredictSettings:
+        """Return the settings of `predict` for one run of a dense task."""
+        block = self.config.tasks[task]
+        return DensePredictSettings(
+            task=task,
+            model=model,
+            run=run,
+            kind=block.kind,
+            targets=self.targets(task),
+            modalities=self.names.task_modalities(task),
+            datasets=self._readings(task, model),
+            size=self.names.dense_size(task),
+            swaps=block.swaps,
+            tile_overlap=block.tile_overlap,
+            probabilities=self.names.has_probabilities(task),
+            tta=block.tta,
+            device=block.training.device,
+            threads=block.training.resources.threads or 2,
+        )
+
+
+def reading(config: Config, encoder: str, dataset: str) -> Reading:
+    """Return how a dataset's images become an encoder's input."""
+    block, images = config.encoders[encoder], config.datasets[dataset]
+    return Reading(
+        interpolation=block.interpolation,
+        exact_decode=block.decode == "exact",
+        precision=block.precision,
+        dtype=block.cache,
+        frame=images.frame,
+        max_megapixels=images.max_megapixels,
+    )
+
+
+def mask_targets(task: Task) -> dict[str, DenseTarget]:
+    """Return a dense task's mask or points."""
+    found = {}
+    for name, target in task.targets.items():
+        classes, values = _mask_classes(target)
+        found[name] = DenseTarget(
+            column=target.column or name,
+            classes=classes,
+            values=values,
+            weight=target.weight,
+            tubular="vessel" in name if target.tubular is None else target.tubular,
+        )
+    return found
+
+
+def mask_values(names: Names, dataset: str) -> dict[str, list[int]]:
+    """Return, for each task that reads a dataset's masks, the pixel values that are its classes."""
+    block = names.config.datasets[dataset]
+    if block.labels == "none" or not (block.layout == "segmentation" or block.columns.mask):
+        return {}
+    tasks = [name for name, task in names.config.tasks.items() if task.kind == "segmentation"]
+    return {
+        task: sorted(value for values in target.values for value in values)
+        for task in tasks
+        if dataset in names.task_datasets(task)
+        for target in mask_targets(names.config.tasks[task]).values()
+    }
+
+
+def read_views(task: Task, trained_on: bool) -> list[str]:
+    """Return the views that a task reads of a dataset; of landmarks only left and right change places."""
+    flips = task.tta == "flips" or (trained_on and _augmentation(task) == "flips")
+    return (ALL_VIEWS if task.kind == "segmentation" else ALL_VIEWS[:2]) if flips else ALL_VIEWS[:1]
+
+
+def _augmentation(task: Task) -> str:
+    published = "affine" if task.kind == "landmarks" else "flips"  # the published landmark training has affine maps
+    recipes = {"sound": "flips", "published": published}
+    return task.training.augmentation or recipes[task.training.recipe]
+
+
+def _mask_classes(target: Target) -> tuple[list[str], list[list[int]]]:
+    given = target.classes
+    if given is None:
+        return [], []
+    if isinstance(given, int):
+        return [str(index) for index in range(given)], [[index] for index in range(given)]
+    names = [str(name) for name in given]
+    listed = given if isinstance(given, list) else list(given.values())
+    return names, [[int(v) for v in (one if isinstance(one, list) else [one])] for one in listed]

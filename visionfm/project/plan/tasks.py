@@ -1,0 +1,114 @@
+"""The plan of tasks: the settings of `fuse`, `train`, `finetune`, `predict` and `evaluate`."""
+
+from visionfm.features.settings import ExtractSettings
+from visionfm.project.names import Names
+from visionfm.project.plan.encoding import EncodingPlan
+from visionfm.project.plan.finetuning import FinetuningPlan
+from visionfm.project.plan.maps import MapsPlan
+from visionfm.project.plan.targets import label_targets, target_specs
+from visionfm.tasks.finetuning.block import FinetuningSwitches
+from visionfm.tasks.finetuning.settings import FinetuneSettings
+from visionfm.tasks.maps.block import DenseTraining
+from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
+from visionfm.tasks.runs import GIVEN, read_run
+from visionfm.tasks.settings import EvaluateSettings, FuseSettings, PredictSettings, TargetSpec, TrainSettings
+
+
+class TaskPlan:
+    """Settings of the stages from samples to metrics."""
+
+    def __init__(self, names: Names, encoding: EncodingPlan) -> None:
+        """`encoding` plans the features that fine-tuned encoders give, too."""
+        self.names = names
+        self.config = names.config
+        self.encoding = encoding
+        self.maps = MapsPlan(names)
+        self.finetuning = FinetuningPlan(names)
+
+    def fuse_settings(self, task: str) -> FuseSettings:
+        """Return the settings of `fuse`."""
+        block = self.config.tasks[task]
+        return FuseSettings(
+            datasets={name: self.names.modality(name) for name in self.names.task_datasets(task)},
+            external=block.external,
+            modalities=self.names.task_modalities(task),
+            targets=label_targets(block),
+            unit=block.unit,
+            max_days=block.max_days,
+            fusion=block.fusion,
+            progression=block.head if block.kind == "progression" else None,
+            trains=not self.names.is_given(task),
+        )
+
+    def targets(self, task: str) -> dict[str, TargetSpec]:
+        """Return a task's targets as decoders and metrics see them."""
+        return target_specs(self.config.tasks[task])
+
+    def train_settings(self, task: str, model: str, run: str) -> TrainSettings | DenseTrainSettings:
+        """Return the settings of `train` for one run."""
+        if self.names.is_dense(task):
+            return self.maps.train_settings(task, model, run)
+        return self.vector_train_settings(task, run)
+
+    def vector_train_settings(self, task: str, run: str) -> TrainSettings:
+        """Return the settings of `train` for one run on vectors: the same for all models."""
+        block, about = self.config.tasks[task], read_run(run)
+        # What a baseline does not depend on is left at its default, so that it is not fitted again for it.
+        given = {"recipe", "features", "class_weighting"} if about.baseline else set(type(block.training).model_fields)
+        other = {"resources", "mode", *DenseTraining.model_fields, *FinetuningSwitches.model_fields}
+        chosen = block.training.model_dump(include=given - other)
+        if block.kind == "progression":
+            chosen |= {"head": block.head, "visits": block.survival.visits}
+        if block.training.mode == "finetune":  # baselines stand on the frozen encoder's features
+            chosen["recipe"] = "sound" if about.baseline else block.training.recipe_name
+        return TrainSettings(
+            kind=block.kind,
+            targets=self.targets(task),
+            modalities=self.names.task_modalities(task),
+            fusion=block.fusion,
+            baseline=about.baseline,
+            train_fraction=about.train_fraction,
+            shots=about.shots,
+            seed=about.seed or 0,
+            **chosen,
+        )
+
+    def finetune_settings(self, task: str, model: str, run: str) -> FinetuneSettings:
+        """Return the settings of `finetune` for one run."""
+        return self.finetuning.train_settings(task, model, self.vector_train_settings(task, run))
+
+    def run_extract_settings(self, task: str, model: str, dataset: str) -> ExtractSettings:
+        """Return the settings of `extract` with a run's fine-tuned encoder."""
+        frozen = self.encoding.extract_settings(self.names.finetuned_from(task, model), dataset)
+        return self.finetuning.extract_settings(task, frozen)
+
+    def predict_settings(self, task: str, model: str, run: str) -> PredictSettings | DensePredictSettings:
+        """Return the settings of `predict` for one run."""
+        if self.names.is_dense(task):
+            return self.maps.predict_settings(task, model, run)
+        block = self.config.tasks[task]
+        return PredictSettings(
+            task=task,
+            model=model,
+            run=run,
+            kind=block.kind,
+            targets=self.targets(task),
+            modalities=self.names.task_modalities(task),
+            fusion=block.fusion,
+            tta=block.tta,
+            device=block.training.device,
+        )
+
+    def evaluate_settings(self, task: str, model: str) -> EvaluateSettings:
+        """Return the settings of `evaluate`."""
+        block = self.config.tasks[task]
+        head = (block.head if block.kind == "progression" else None) or block.training.recipe_name
+        return EvaluateSettings(
+            task=task,
+            model=model,
+            head=GIVEN if self.names.is_given(task) else head,
+            fusion=block.fusion,
+            kind=block.kind,
+            targets=self.targets(task),
+            **({"success_px": block.success_px, "success_mm": block.success_mm} if block.kind == "landmarks" else {}),
+        )

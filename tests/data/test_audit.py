@@ -13,9 +13,9 @@ import pytest
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data.audit import audit
-from visionfm.data.block import Columns
 from visionfm.data.index import index
 from visionfm.data.labels import label
+from visionfm.data.layouts.columns import Columns
 from visionfm.data.settings import AuditSettings, IndexSettings, LabelSettings
 from visionfm.errors import DataError, UsageError
 

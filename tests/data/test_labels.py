@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from visionfm import artifacts
-from visionfm.data.block import Columns, Split
+from visionfm.data.block import Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
+from visionfm.data.layouts.columns import Columns
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
 

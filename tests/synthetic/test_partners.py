@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionfm.data.block import Columns
 from visionfm.data.index import index
 from visionfm.data.labels import label
+from visionfm.data.layouts.columns import Columns
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import UsageError
 from visionfm.synthetic.dataset import write_dataset

@@ -1,10 +1,12 @@
 """The config's `datasets` blocks: where images and labels lie, what columns mean, how splits are drawn."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from visionfm.config.base import Fraction, Name, Natural, Positive, Strict
+from visionfm.data.layouts import LAYOUTS
+from visionfm.data.layouts.columns import Columns
 
 DENSE_COLUMNS = (  # of both, where there are masks or points
     *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
@@ -16,47 +18,10 @@ SAMPLE_COLUMNS = (
     *("interval_days", "days_before"),
 )
 SMALLEST_PACK_PX = 64
-Layout = Literal["vfm", "imagefolder", "table", "segmentation", "landmark", "forecasting"]
-
-
-class Columns(Strict):
-    """Which columns of a table mean what; in other layouts, which labels make a target."""
-
-    image: str | None = Field(
-        None,
-        description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`",
-    )
-    subject: str | None = Field(None, description="the person; splits and intervals go by it")
-    eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
-    visit: str | None = Field(None, description="a date or a number")
-    split: str | None = Field(None, description="train, validation or test (also training, val)")
-    interval: str | None = Field(
-        None, description="days from the visit to the event, or to the end of follow-up; or that day's date"
-    )
-    event: str | None = Field(None, description="1: progression was seen at `interval`, 0: not until then")
-    targets: dict[Name, str | list[str]] = Field({}, description="target: column; or a list of one-hot columns")
-    mask: str | None = Field(None, description="path of the image's mask of classes, relative to root")
-    mask2: str | None = Field(None, description="path of a second observer's mask; human agreement is then reported")
-    fov: str | None = Field(None, description="path of a mask of the field of view (0 is outside)")
-    points: dict[Name, list[str]] = Field(
-        {}, description="point: [x column, y column], pixels of the stored image; (0, 0) is the first pixel's centre"
-    )
-    mm_per_px: str | float | None = Field(None, description="size of a stored pixel in mm: a column, or one number")
-
-    @model_validator(mode="after")
-    def _dense_columns_fit(self) -> "Columns":
-        if wrong := sorted(name for name, pair in self.points.items() if len(pair) != 2):
-            raise ValueError(f"points: expected [x column, y column]; not so: {', '.join(wrong)}")
-        if self.mask is None and self.mask2 is not None:
-            raise ValueError("mask2 is a second observer's; `mask` names the first's")
-        if isinstance(self.mm_per_px, float) and self.mm_per_px <= 0:
-            raise ValueError("mm_per_px must be greater than 0")
-        return self
-
-    @property
-    def has_masks(self) -> bool:
-        """Return whether some column names mask files."""
-        return any((self.mask, self.mask2, self.fov))
+if TYPE_CHECKING:
+    LayoutName = str
+else:
+    LayoutName = Literal[tuple(LAYOUTS)]
 
 
 class Split(Strict):
@@ -84,7 +49,7 @@ class Dataset(Strict):
 
     modality: str = Field(description="one of the published eight, an alias, or one of `modalities`")
     root: str = Field(description="the folder, relative to the working directory")
-    layout: Layout = Field(description="how images and labels lie in it")
+    layout: LayoutName = Field(description="how images and labels lie in it")
     images: str | None = Field(None, description="glob below root that limits what counts as an image of the dataset")
     table: str | None = Field(None, description="CSV, TSV or Parquet of labels, relative to root (layout table)")
     labels: list[Name] | Literal["none"] | None = Field(
@@ -118,31 +83,11 @@ class Dataset(Strict):
 
     @model_validator(mode="after")
     def _layout_has_what_it_needs(self) -> "Dataset":
-        if self.layout == "table" and (self.table is None or self.columns.image is None) and self.labels != "none":
-            raise ValueError("layout table needs `table` and `columns: {image: ...}` (or `labels: none`)")
-        if self.layout == "vfm" and self.labels is None:
-            raise ValueError("layout vfm needs `labels`: names for the values of a line, or `none`")
-        if self.layout == "imagefolder" and isinstance(self.labels, list) and len(self.labels) != 1:
-            raise ValueError("layout imagefolder has one label, the folder's name: `labels: [name]`")
-        if self.layout == "forecasting" and isinstance(self.labels, list):
-            raise ValueError("layout forecasting has the labels `event` and `interval_days`; leave `labels` away")
+        problems = list(LAYOUTS[self.layout].problems(self))
         if (self.columns.interval is None) != (self.columns.event is None):
-            raise ValueError("`columns` needs both interval and event, or neither")
-        if self.layout != "table" and self.table is not None:
-            raise ValueError("`table` belongs to layout table")
-        if self.layout == "table" and isinstance(self.labels, list):
-            raise ValueError("layout table names its labels in `columns: {targets: {name: column}}`, not in `labels`")
+            problems.append("`columns` needs both interval and event, or neither")
         if self.split.test_subjects and (self.split.test is not None or self.columns.split is not None):
-            raise ValueError("split.test_subjects stands for itself: no split.test and no columns.split beside it")
-        if self.layout == "segmentation" and isinstance(self.labels, list):
-            raise ValueError("layout segmentation has masks as labels; their classes stand in the task's target")
-        if self.layout == "landmark" and self.labels is None:
-            raise ValueError("layout landmark needs `labels`: names for the channels of its arrays, or `none`")
-        allowed = {"mm_per_px"} if self.layout in ("segmentation", "landmark") else {"targets"}
-        if self.layout != "table" and self.columns.model_fields_set - allowed:
-            raise ValueError("only layout table has columns; take subject, eye and visit by `path_pattern`")
-        if self.layout != "table" and isinstance(self.columns.mm_per_px, str):
-            raise ValueError("only layout table has a column of `mm_per_px`; elsewhere it is one number")
-        if self.layout == "table" and self.columns.has_masks and self.images is None:
-            raise ValueError("masks lie below the root too: say which files are images, as in `images: 'images/*'`")
+            problems.append("split.test_subjects stands for itself: no split.test and no columns.split beside it")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self

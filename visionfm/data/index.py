@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.data.layouts.folders import Listed, list_images
+from visionfm.data.layouts.folders import Listed
+from visionfm.data.listing import list_images
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ArtifactError, DataError, Problems
 from visionfm.images.reading import inspect

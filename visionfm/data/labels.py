@@ -18,11 +18,12 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.data import splits
 from visionfm.data.columns import column_type
-from visionfm.data.layouts.folders import check_root, label_files
-from visionfm.data.layouts.forecasting import INTERVAL
-from visionfm.data.layouts.label_files import as_columns, read_labels, unreadable_labels
-from visionfm.data.layouts.partners import dense_columns, has_partners, partner_digests, point_names
+from visionfm.data.label_rows import as_columns, read_labels
+from visionfm.data.layouts.folders import check_root
+from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.data.layouts.rows import EYES, LabelRow, Value
+from visionfm.data.listing import label_files
+from visionfm.data.partners import dense_columns, has_partners, partner_digests, point_names
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 
@@ -59,7 +60,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     if artifacts.recall(out, made_by):
         return
     listed = {row["path"]: row for path in images for row in artifacts.read_table(path).to_pylist()}
-    problems = unreadable_labels(settings.dataset)
+    problems = Problems(DataError, f"labels of {settings.dataset}")
     rows = read_labels(root, settings, sorted(listed), problems, sorted(partners))
     _read_paths(rows, settings, problems)
     _name_test_subjects(rows, settings, problems)

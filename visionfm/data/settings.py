@@ -3,14 +3,15 @@
 from typing import Literal
 
 from visionfm.config.settings import Settings
-from visionfm.data.block import Columns, Layout, Split
+from visionfm.data.block import LayoutName, Split
+from visionfm.data.layouts.columns import Columns
 
 
 class IndexSettings(Settings):
     """Of `index`."""
 
     modality: str
-    layout: Layout
+    layout: LayoutName
     images: str | None = None
     frame: int | None = None
     max_megapixels: float = 200
@@ -22,7 +23,7 @@ class LabelSettings(Settings):
     """Of `label`."""
 
     dataset: str
-    layout: Layout
+    layout: LayoutName
     images: str | None = None
     table: str | None = None
     labels: list[str] | Literal["none"] | None = None

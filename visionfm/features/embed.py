@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.data.layouts.folders import list_images
+from visionfm.data.layouts.folders import files_below
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ArtifactError, DataError, Problems, UsageError
 from visionfm.features import export
@@ -83,7 +83,7 @@ def list_paths(given: Sequence[Path]) -> tuple[Path, list[str]]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            found += [path / listed.path for listed in list_images(path, "table")]
+            found += [path / listed.path for listed in files_below(path)]
         elif not path.exists():
             raise DataError("images are missing", expected="a folder or an image file", found="nothing", where=path)
         elif path.suffix.lower() not in ALLOWED_SUFFIXES:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from visionfm.config.base import Resources, Statistics
-from visionfm.data.block import Columns, Dataset, Pack, Split
+from visionfm.data.block import Dataset, Pack, Split
+from visionfm.data.layouts.columns import Columns
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.project import document_progression
 from visionfm.project.config import Encoder, ModalityBlock

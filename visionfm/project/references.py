@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
+from visionfm.data.layouts import LAYOUTS, answers
 from visionfm.errors import ConfigError
 from visionfm.modalities import ANY, MODALITIES, canonical
 from visionfm.project.references_finetuning import several_encoders
@@ -215,12 +216,13 @@ def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
     """Return the label columns that a dataset will have, None when its block is invalid."""
     targets = _block({"columns": {}, **dataset}, "columns").get("targets", {})
     labels = dataset.get("labels")
-    if dataset.get("layout") in ("segmentation", "landmark"):
-        return set()  # masks and points; see `_points`
+    if answers(dataset.get("layout")) in ("masks", "points"):
+        return set()  # see `_dense_target`
     if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
         own = labels
     elif labels is None:
-        own = ["label"] if dataset.get("layout") == "imagefolder" and not targets else []
+        layout = LAYOUTS.get(str(dataset.get("layout")))
+        own = [*layout.default_labels] if layout is not None and not targets else []
     elif labels == "none":
         return set()
     else:
@@ -261,11 +263,11 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
 def _dense_target(kind: str, column: object, datasets: list[Mapping[str, Any]]) -> str | None:
     """Return what is wrong with a mask or a point, given the task's datasets."""
     if kind == "segmentation":
-        masked = [d for d in datasets if d.get("layout") == "segmentation" or _block(d, "columns").get("mask")]
+        masked = [d for d in datasets if answers(d.get("layout")) == "masks" or _block(d, "columns").get("mask")]
         given = [d for d in masked if d.get("labels") != "none"]
         return None if given else "no dataset of the task has masks: layout segmentation, or `columns: {mask: ...}`"
     points = [point for d in datasets for point in _block(d, "columns").get("points") or {}]
-    points += [point for d in datasets if d.get("layout") == "landmark" for point in _list(d.get("labels"))]
+    points += [point for d in datasets if answers(d.get("layout")) == "points" for point in _list(d.get("labels"))]
     return _unknown(str(column), dict.fromkeys(points), "point of the task's datasets")
 
 

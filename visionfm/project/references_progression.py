@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from visionfm.data.layouts import answers
+
 OUTCOME_COLUMNS = ("event", "interval_days")  # of labels.parquet, for datasets with progression
 
 
@@ -11,7 +13,7 @@ def has_outcome(dataset: Mapping[str, Any]) -> bool:
     columns = dataset.get("columns")
     columns = columns if isinstance(columns, Mapping) else {}
     both = columns.get("interval") is not None and columns.get("event") is not None
-    return dataset.get("labels") != "none" and (dataset.get("layout") == "forecasting" or both)
+    return dataset.get("labels") != "none" and (answers(dataset.get("layout")) == "outcomes" or both)
 
 
 def taken_names(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

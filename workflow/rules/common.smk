@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from visionfm.artifacts.versions import VERSIONS
-from visionfm.data.layouts.folders import file_state, images_fingerprint, labels_fingerprint
+from visionfm.data.listing import file_state, images_fingerprint, labels_fingerprint
 
 # The priority of short jobs that read what users give: a fault in it shows before hours of training, and what waits
 # for them can run side by side.

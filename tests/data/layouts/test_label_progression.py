@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from visionfm.data.block import Columns
-from visionfm.data.layouts.folders import label_files, labels_fingerprint, list_images
-from visionfm.data.layouts.label_files import read_labels
+from visionfm.data.label_rows import read_labels
+from visionfm.data.layouts.columns import Columns
 from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.listing import label_files, labels_fingerprint, list_images
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 

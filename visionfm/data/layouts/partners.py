@@ -1,75 +1,45 @@
-"""What belongs to an image without being one: its masks and its points, from the published trees or a table's columns.
+"""Partners in the published trees: files that belong to images without being one, paired by their names."""
 
-Every mask and array is read and checked here once, against its image; mistakes of a dataset come all at once. Later
-stages find each file by its path and know by its sha256 that it is the same.
-"""
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
-
-from visionfm.data.layouts.folders import IMAGES, LABELS, PARTNERED, VFM_SPLITS, list_partners
+from visionfm.data.layouts.folders import IMAGES, LABELS, VFM_SPLITS
+from visionfm.data.layouts.layout import Block
 from visionfm.data.layouts.rows import LabelRow
-from visionfm.data.settings import LabelSettings
-from visionfm.errors import DataError, Problems
-from visionfm.images.geometry import inside, upright_point
-from visionfm.images.masks import inspect_mask
-from visionfm.images.points import read_points
-
-MASKS = ("mask", "mask2", "fov")
+from visionfm.errors import Problems
 
 
-def has_partners(settings: LabelSettings) -> bool:
-    """Tell whether a dataset has masks or points."""
-    if settings.labels == "none":
-        return False
-    return settings.layout in PARTNERED or settings.columns.has_masks or bool(settings.columns.points)
+class Pairing(NamedTuple):
+    """What belongs to an image: in words, with the suffix that messages name, and the suffixes that count."""
+
+    what: str
+    suffix: str
+    suffixes: frozenset[str] | None  # None: all that were listed
 
 
-def point_names(settings: LabelSettings) -> list[str]:
-    """Return the names of a dataset's points."""
-    if settings.layout == "landmark":
-        return settings.labels if isinstance(settings.labels, list) else []
-    return list(settings.columns.points)
-
-
-def partner_digests(root: Path, settings: LabelSettings) -> dict[str, str]:
-    """Return path -> sha256 of all files that may be masks or arrays of the dataset."""
-    if not has_partners(settings):
-        return {}
-    listed = list_partners(root, settings.layout, settings.images)
-    return {entry.path: hashlib.sha256((root / entry.path).read_bytes()).hexdigest() for entry in listed}
-
-
-def partnered_rows(
-    settings: LabelSettings, listed: Sequence[str], partners: Sequence[str], problems: Problems
-) -> Iterator[LabelRow]:
-    """Yield an image and its partner for layouts `segmentation` and `landmark`: the same name, below labels/."""
-    suffixes = {".npy"} if settings.layout == "landmark" else None
+def pairs(
+    block: Block, listed: Sequence[str], partners: Sequence[str], pairing: Pairing, problems: Problems
+) -> Iterator[tuple[LabelRow, str]]:
+    """Yield each image's row and its partner: the file of the same name below labels/."""
     by_stem: dict[str, list[str]] = {}
     for path in partners:
-        if suffixes is None or PurePosixPath(path).suffix.lower() in suffixes:
+        if pairing.suffixes is None or PurePosixPath(path).suffix.lower() in pairing.suffixes:
             by_stem.setdefault(str(PurePosixPath(path).with_suffix("")), []).append(path)
+    size = block.columns.mm_per_px
     taken: set[str] = set()
     for path in listed:
         wanted = _label_place(path)
         found = by_stem.get(str(PurePosixPath(wanted).with_suffix("")), [])
         taken |= set(found)
         chosen = [wanted] if wanted in found else found
-        kind = "an array (.npy)" if settings.layout == "landmark" else "a mask"
         if len(chosen) != 1:
             seen = "nothing" if not chosen else ", ".join(chosen)
-            stem = PurePosixPath(wanted).with_suffix(".npy" if settings.layout == "landmark" else ".png")
-            problems.add(f"{path}: expected {kind} of the same name, {stem}; found {seen}")
+            stem = PurePosixPath(wanted).with_suffix(pairing.suffix)
+            problems.add(f"{path}: expected {pairing.what} of the same name, {stem}; found {seen}")
             continue
         split = next(VFM_SPLITS[part] for part in path.split("/") if part in VFM_SPLITS)
-        row = LabelRow(path, path, split=split, mm_per_px=_constant(settings))
-        if settings.layout == "landmark":
-            row.array = chosen[0]
-        else:
-            row.partners["mask"] = chosen[0]
-        yield row
+        yield LabelRow(path, path, split=split, mm_per_px=size if isinstance(size, float) else None), chosen[0]
     for path in sorted({path for paths in by_stem.values() for path in paths} - taken):
         problems.add(f"{path}: expected an image of the same name below {IMAGES}/, found nothing")
 
@@ -79,118 +49,3 @@ def _label_place(path: str) -> str:
     parts = path.split("/")
     at = next(i for i, part in enumerate(parts) if part in VFM_SPLITS and parts[i + 1] == IMAGES)
     return "/".join([*parts[: at + 1], LABELS, *parts[at + 2 :]])
-
-
-def _constant(settings: LabelSettings) -> float | None:
-    value = settings.columns.mm_per_px
-    return value if isinstance(value, float) else None
-
-
-# --- reading --------------------------------------------------------------------------------------------------------
-
-
-def dense_columns(
-    root: Path,
-    rows: Sequence[LabelRow],
-    images: Mapping[str, Mapping[str, Any]],
-    digests: Mapping[str, str],
-    settings: LabelSettings,
-    problems: Problems,
-) -> dict[str, list[Any]]:
-    """Return the columns of labels.parquet that hold masks and points; `images` are the rows of images.parquet."""
-    reader = _Reader(root, images, digests, problems, settings.mask_values)
-    columns: dict[str, list[Any]] = {}
-    table = settings.layout == "table"
-    roles = [role for role in MASKS if getattr(settings.columns, role)] if table else []
-    roles = ["mask"] if settings.layout == "segmentation" else roles
-    for role in roles:
-        facts = [reader.mask(row, role) for row in rows]
-        columns[f"{role}_path"] = [row.partners.get(role) for row in rows]
-        columns[f"{role}_id"] = [None if values is None else digests[row.partners[role]]
-                                 for row, values in zip(rows, facts, strict=True)]  # fmt: skip
-        if role != "fov":
-            columns[f"{role}_values"] = facts
-    if names := point_names(settings):
-        columns["points"] = [reader.points(row, names) for row in rows]
-    if columns:
-        columns["mm_per_px"] = [row.mm_per_px for row in rows]
-    return columns
-
-
-class _Reader:
-    """Reads the partners of images; whatever is wrong goes to `problems`, with the file's name."""
-
-    def __init__(
-        self,
-        root: Path,
-        images: Mapping[str, Mapping[str, Any]],
-        digests: Mapping[str, str],
-        problems: Problems,
-        classes: Mapping[str, list[int]],
-    ) -> None:
-        self.root, self.images, self.digests, self.problems = root, images, digests, problems
-        self.classes = classes
-
-    def mask(self, row: LabelRow, role: str) -> list[int] | None:
-        """Return the values in an image's mask, None where it has none."""
-        path = row.partners.get(role)
-        if path is None:
-            if role == "mask" and row.split == "test":
-                self.problems.add(f"{row.where}: {row.path}: a test image has no mask")
-            return None
-        if path not in self.digests:
-            why = "it is indexed as an image too; let `images` leave it out" if path in self.images else "no such file"
-            self.problems.add(f"{row.where}: {role} {path!r} of {row.path}: {why}")
-            return None
-        image = self.images[row.path]
-        try:
-            facts = inspect_mask((self.root / path).read_bytes(), image["orientation"], path)
-        except DataError as error:
-            details = dict(error.details)
-            self.problems.add(f"{path}: expected {details.get('expected')}, found {details.get('found')}")
-            return None
-        if (facts.width, facts.height) != (image["width"], image["height"]):
-            expected, found = _stored(image, image), _stored(image, facts._asdict())
-            self.problems.add(
-                f"{path}: expected {expected[0]} x {expected[1]} pixels, as {row.path} stores them, "
-                f"found {found[0]} x {found[1]}"
-            )
-        for task, known in self.classes.items() if role != "fov" else ():
-            if strange := sorted(set(facts.values) - set(known)):
-                self.problems.add(
-                    f"{path}: expected pixel values {_listed(known)}, the classes of task {task}, "
-                    f"found {_listed(strange)}"
-                )
-        return facts.values
-
-    def points(self, row: LabelRow, names: list[str]) -> dict[str, list[float] | None] | None:
-        """Return an image's upright points, by name; None where it has none at all."""
-        image = self.images[row.path]
-        upright, stored = (image["width"], image["height"]), _stored(image, image)
-        given = row.points
-        if row.array is not None:
-            try:
-                given = read_points((self.root / row.array).read_bytes(), names, stored, row.array)
-            except DataError as error:
-                details = dict(error.details)
-                self.problems.add(f"{row.array}: expected {details.get('expected')}, found {details.get('found')}")
-        found: dict[str, list[float] | None] = {}
-        for name in names:
-            at = given.get(name)
-            if at is not None and not inside(*at, stored):
-                self.problems.add(
-                    f"{row.where}: {name} ({at[0]:g}, {at[1]:g}) lies outside {row.path}, "
-                    f"which has {stored[0]} x {stored[1]} pixels"
-                )
-            found[name] = None if at is None else list(upright_point(*at, image["orientation"], upright))
-        return found if any(at is not None for at in found.values()) else None
-
-
-def _stored(image: Mapping[str, Any], upright: Mapping[str, Any]) -> tuple[int, int]:
-    """Return width and height in the frame of an image's stored pixels."""
-    size = (upright["width"], upright["height"])
-    return size[::-1] if image["orientation"] >= 5 else size
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")

@@ -1,26 +1,39 @@
-"""Reads labels from tables: CSV, TSV, semicolon-separated or Parquet, by the columns that the config names."""
+"""Layout `table`: images anywhere below the root; a CSV, TSV, semicolon-separated or Parquet file has a row per image.
+
+The config names its columns.
+"""
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionfm.data.block import Columns
+from visionfm.data.layouts.columns import Columns
 from visionfm.data.layouts.folders import SPLIT_NAMES
-from visionfm.data.layouts.forecasting import read_outcome
+from visionfm.data.layouts.layout import Block, Layout
+from visionfm.data.layouts.outcomes import read_outcome
 from visionfm.data.layouts.rows import EYES, UNKNOWN, LabelRow, number, text_lines
-from visionfm.data.settings import LabelSettings
 from visionfm.errors import Problems
 
 
-def read_table(root: Path, settings: LabelSettings, problems: Problems) -> Iterator[LabelRow]:
-    """Yield the labelled images of a table; mistakes go to `problems`."""
-    file = root / (settings.table or "")
+def _problems(block: Block) -> Iterator[str]:
+    if (block.table is None or block.columns.image is None) and block.labels != "none":
+        yield "layout table needs `table` and `columns: {image: ...}` (or `labels: none`)"
+    if isinstance(block.labels, list):
+        yield "layout table names its labels in `columns: {targets: {name: column}}`, not in `labels`"
+    if block.columns.has_masks and block.images is None:
+        yield "masks lie below the root too: say which files are images, as in `images: 'images/*'`"
+
+
+def _rows(
+    root: Path, block: Block, _listed: list[str], _partners: Sequence[str], problems: Problems
+) -> Iterator[LabelRow]:
+    file = root / (block.table or "")
     if not file.is_file():
         problems.add(f"{file}: the table is missing; `table` is relative to the dataset's root")
         return
-    columns = settings.columns
+    columns = block.columns
     image = columns.image or ""
     wanted = re.findall(r"\{([^{}]+)\}", image) or [image]
     places = (columns.subject, columns.eye, columns.visit, columns.split, columns.interval, columns.event)
@@ -45,7 +58,7 @@ def read_table(root: Path, settings: LabelSettings, problems: Problems) -> Itera
         row.subject = _required(record, columns.subject, where, problems)
         row.eye = _translated(record, columns.eye, EYES, "R or L", where, problems)
         row.visit = record[columns.visit].strip() or None if columns.visit else None
-        read_outcome(record, row, settings, problems)
+        read_outcome(record, row, columns, problems)
         row.split = _translated(record, columns.split, SPLIT_NAMES, "train, validation or test", where, problems)
         _read_dense(row, record, columns, problems)
         yield row
@@ -144,3 +157,6 @@ def _translated(
     if text.lower() not in names:
         problems.add(f"{where}: {column}: expected {expected}, found {text!r}")
     return names.get(text.lower())
+
+
+TABLE = Layout("table", _problems, _rows, label_files=lambda root, table: [root / table] if table is not None else [])

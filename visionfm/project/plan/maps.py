@@ -1,5 +1,6 @@
 """The plan of dense tasks: their masks or points, how they read images, their trainings and predictions."""
 
+from visionfm.data.layouts import answers
 from visionfm.features.settings import Reading
 from visionfm.project.config import Config
 from visionfm.project.names import Names
@@ -99,7 +100,7 @@ def mask_targets(task: Task) -> dict[str, DenseTarget]:
 def mask_values(names: Names, dataset: str) -> dict[str, list[int]]:
     """Return, for each task that reads a dataset's masks, the pixel values that are its classes."""
     block = names.config.datasets[dataset]
-    if block.labels == "none" or not (block.layout == "segmentation" or block.columns.mask):
+    if block.labels == "none" or not (answers(block.layout) == "masks" or block.columns.mask):
         return {}
     tasks = [name for name, task in names.config.tasks.items() if task.kind == "segmentation"]
     return {

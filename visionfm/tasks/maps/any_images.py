@@ -11,7 +11,7 @@ from pathlib import Path
 
 from visionfm import artifacts
 from visionfm.data.columns import DenseSample, read_dense_samples
-from visionfm.data.layouts.folders import list_images
+from visionfm.data.layouts.folders import files_below
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.images.reading import inspect
 from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
@@ -59,7 +59,7 @@ def samples_of_folder(folder: Path, settings: DensePredictSettings) -> list[Dens
     reading = reading_of(settings, IMAGES)
     problems = Problems(DataError, f"images of {folder}")
     samples = []
-    for listed in list_images(folder, "table"):
+    for listed in files_below(folder):
         facts = inspect(folder / listed.path, frame=reading.frame, max_megapixels=reading.max_megapixels)
         if facts.status != "ok":
             problems.add(f"{listed.path}: {facts.status}")

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from visionfm.data.layouts import folders as layouts
-from visionfm.data.layouts.folders import (
-    images_fingerprint,
-    label_files,
-    labels_fingerprint,
-    list_images,
-    vfm_folders,
-)
+from visionfm.data.layouts import folders
+from visionfm.data.layouts.folders import vfm_folders
+from visionfm.data.listing import images_fingerprint, label_files, labels_fingerprint, list_images
 from visionfm.errors import DataError
 
 Draw = Callable[..., Path]
@@ -85,7 +80,7 @@ def test_a_folder_that_cannot_be_read_is_a_data_error(tmp_path: Path, monkeypatc
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(layouts.os, "scandir", refused)
+    monkeypatch.setattr(folders.os, "scandir", refused)
     with pytest.raises(DataError, match="cannot be read"):
         list_images(tmp_path, "table")
 

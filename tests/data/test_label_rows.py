@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from visionfm.data.block import Columns
-from visionfm.data.layouts.label_files import as_columns, read_labels
+from visionfm.data.label_rows import as_columns, read_labels
+from visionfm.data.layouts.columns import Columns
 from visionfm.data.layouts.rows import LabelRow, is_number, number
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from visionfm import artifacts
-from visionfm.data.block import Columns, Split
+from visionfm.data.block import Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
-from visionfm.data.layouts.folders import labels_fingerprint, list_images
+from visionfm.data.layouts.columns import Columns
+from visionfm.data.listing import labels_fingerprint, list_images
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
 

@@ -1,0 +1,69 @@
+"""Outcomes of progression: whether an eye got worse (event), and after how many days, or until when it had not.
+
+In tables, `interval` is a number of days, or the date of the follow-up where `visit` is a date.
+"""
+
+from datetime import date
+
+from visionfm.data.layouts.columns import Columns
+from visionfm.data.layouts.rows import UNKNOWN, LabelRow, is_number
+from visionfm.errors import Problems
+
+EVENT, INTERVAL = "event", "interval_days"
+EVENTS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "False": 0.0, "True": 1.0}
+
+
+def read_event(text: str) -> float | str:
+    """Return 0 or 1, or what is wrong."""
+    return EVENTS.get(text, f"expected 0 or 1, found {text!r}")
+
+
+def read_days(text: str) -> float | str:
+    """Return an interval, or what is wrong."""
+    if not is_number(text):
+        return f"expected a number of days, found {text!r}"
+    days = float(text)
+    return days if days >= 0 else f"expected a number of days from 0 on, found {text}: before the baseline"
+
+
+def read_outcome(record: dict[str, str], row: LabelRow, columns: Columns, problems: Problems) -> None:
+    """Take event and interval of a table's row, where the config has columns for them; both, or neither is known."""
+    if columns.interval is None or columns.event is None:
+        return
+    texts = [record[name].strip() for name in (columns.event, columns.interval)]
+    row.values |= {EVENT: None, INTERVAL: None}
+    unknown = [text in UNKNOWN for text in texts]
+    if all(unknown):
+        return
+    if any(unknown):
+        missing, there = (columns.event, columns.interval) if unknown[0] else (columns.interval, columns.event)
+        problems.add(
+            f"{row.where}: {there} without {missing}: expected both, or neither (an eye that stayed as it was has event"
+            " 0 and the days for which it is known)"
+        )
+        return
+    event, interval = read_event(texts[0]), _until(texts[1], row.visit)
+    for name, value in ((columns.event, event), (columns.interval, interval)):
+        if isinstance(value, str):
+            problems.add(f"{row.where}: {name}: {value}")
+    if not isinstance(event, str) and not isinstance(interval, str):
+        row.values |= {EVENT: event, INTERVAL: interval}
+
+
+def _until(text: str, visit: str | None) -> float | str:
+    """Return the days from a visit to the follow-up: a number of them, or its date; or what is wrong."""
+    follow_up = _date(text)
+    if follow_up is None:
+        return read_days(text)
+    baseline = _date(visit or "")
+    if baseline is None:
+        return f"a date needs a date in the column of `visit`, found {visit!r}"
+    days = (follow_up - baseline).days
+    return float(days) if days >= 0 else f"the follow-up {text} lies before its baseline {visit}"
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if "-" in text[1:] else None
+    except ValueError:
+        return None

@@ -1,0 +1,84 @@
+"""What lies in a dataset's folder, by its layout: its images, its label files, and fingerprints that tell of changes.
+
+Partners are what belongs to images without being one: masks, and arrays of landmarks. Only names, sizes and dates are
+read here, and the contents of label files, for they are small.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from visionfm.data.layouts import LAYOUTS
+from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
+from visionfm.images.reading import ALLOWED_SUFFIXES
+
+ARRAY_SUFFIXES = frozenset({".npy"})
+
+
+def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
+    """Return all image files of a dataset, by path; `pattern` is a glob on the path relative to the root."""
+    check_root(root)
+    found = files_below(root, LAYOUTS[layout].image_folders(root))
+    return [entry for entry in found if pattern is None or fnmatch(entry.path, pattern)]
+
+
+def list_partners(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
+    """Return what may be a mask or an array of a dataset, by path: in a table's folder all that `pattern` spares."""
+    check_root(root)
+    folders = LAYOUTS[layout].partner_folders
+    if folders is not None:
+        return files_below(root, folders(root), ALLOWED_SUFFIXES | ARRAY_SUFFIXES)
+    return [] if pattern is None else [entry for entry in files_below(root) if not fnmatch(entry.path, pattern)]
+
+
+def label_files(root: Path, layout: str, table: str | None) -> list[Path]:
+    """Return the files that hold a dataset's labels, whether they exist or not; none where folders are the labels."""
+    return LAYOUTS[layout].label_files(root, table)
+
+
+def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str) -> str:
+    """Return what changes when images are added, removed or edited; `missing` where there is no such folder."""
+    if watch == "none":
+        return "unwatched"
+    if not root.is_dir():
+        return "missing"
+    if watch == "folders":
+        dates = ((os.path.relpath(path, root), str(path.stat().st_mtime_ns)) for path in folders_below(root))
+        return _digest(dates)
+    return _digest((entry.path, str(entry.bytes), str(entry.mtime_ns)) for entry in list_images(root, layout, pattern))
+
+
+def labels_fingerprint(
+    root: Path, layout: str, table: str | None, pattern: str | None = None, masks: bool = False
+) -> str:
+    """Return what changes when a dataset's labels do: the contents of label files, and each partner's size and date."""
+    rows = [(os.path.relpath(path, root), _content(path)) for path in label_files(root, layout, table)]
+    if (masks or LAYOUTS[layout].partner_folders is not None) and root.is_dir():
+        partners = list_partners(root, layout, pattern)
+        rows += [(entry.path, f"{entry.bytes}/{entry.mtime_ns}") for entry in partners]
+    return _digest(rows)
+
+
+def _content(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "missing"
+
+
+def file_state(path: Path) -> str:
+    """Return size, dates and inode of a file as text; `missing` where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return "missing"
+    return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}/{stat.st_ino}"
+
+
+def _digest(rows: Iterable[tuple[str, ...]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from visionfm.metrics.bootstrap import few_subjects_interval, interval, subject_draws, youden_threshold
-from visionfm.metrics.weighted import Binary, Regression
+from visionfm.metrics.binary import Binary, youden_threshold
+from visionfm.metrics.bootstrap import few_subjects_interval, interval, subject_draws
+from visionfm.metrics.regression import Regression
 
 SUBJECTS = ["b", "a", "c", "a", "b", "d", "e", "a"]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import binary_dilation, label
 from sklearn.metrics import roc_auc_score
 
-from visionfm.metrics.masks_and_points import (
+from visionfm.metrics.masks import (
     MACRO,
     WITH_BACKGROUND,
     centre_line_dice,

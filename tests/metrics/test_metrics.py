@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from visionfm.metrics.weighted import Binary, Multiclass, Regression
+from visionfm.metrics.binary import Binary
+from visionfm.metrics.multiclass import Multiclass
+from visionfm.metrics.regression import Regression
 
 EXACT = 1e-12
 GRADES = 4

@@ -13,6 +13,7 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
+from visionfm.metrics.catalogue import METRICS as CATALOGUE
 from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
 from visionfm.report import stage
@@ -209,7 +210,7 @@ def test_page_tells_the_data_audit_encoders_config_and_cautions(made):
     assert "any_vit: 1 tensor dropped: a head." in said
     assert "fusion: attention" in said
     for metric in ("auroc", "brier", "mae", "r2"):
-        assert report_words.METRICS[metric].says in said
+        assert CATALOGUE[metric].says in said
 
 
 def test_subsets_datasets_and_validation_have_tables_of_their_own(made):

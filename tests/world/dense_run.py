@@ -19,11 +19,11 @@ from visionfm.data.columns import read_dense_samples
 from visionfm.data.index import index
 from visionfm.data.labels import label
 from visionfm.images.masks import encode_mask
-from visionfm.metrics.masks_and_points import score_sample, scores_type
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
-from visionfm.tasks.evaluate import evaluate
+from visionfm.tasks.evaluate import Archives, evaluate
 from visionfm.tasks.fuse import fuse
+from visionfm.tasks.maps.archive import encode_map
 
 ORIENTATIONS = (1, 1, 6, 8, 3, 1, 5, 2)
 COLUMNS = {"image": "image", "subject": "who", "split": "split", "mask": "mask", "mask2": "second", "fov": "fov",
@@ -108,9 +108,19 @@ class DenseRun:
             fuse({"eyes": [labels]}, Path(plan.audit(task)), samples, train, plan.tasks.fuse_settings(task))
             self._training(task)
             self._masks() if task == "vessels" else self._points()
-            settings = plan.tasks.evaluate_settings(task, "tiny").model_copy(update={"draws": 40})
-            evaluate([Path(plan.predictions(task, "tiny", "seed0"))], Path(plan.metrics(task, "tiny")), settings)
+            self.evaluate(task)
         return self
+
+    def evaluate(self, task: str) -> None:
+        """Run the stage on the predictions, with few bootstrap draws."""
+        plan = self.plan
+        settings = plan.tasks.evaluate_settings(task, "tiny").model_copy(update={"draws": 40})
+        archives = None
+        if task == "vessels":
+            masks, maps = ([Path(path)] for path in plan.masks(task, "tiny", "seed0"))
+            archives = Archives(masks, maps, {"eyes": Path("data")}, Path(plan.image_metrics(task, "tiny")[0]))
+        predictions = [Path(plan.predictions(task, "tiny", "seed0"))]
+        evaluate(predictions, Path(plan.metrics(task, "tiny")), settings, archives)
 
     def _encoder(self) -> None:
         extra = {"arch": "vit_tiny_patch16_224", "image_size": "224", "patch": "16", "modality": "Fundus"}
@@ -129,7 +139,8 @@ class DenseRun:
         artifacts.write_table(path, table, artifacts.provenance("train", {}, {}), schema="visionfm/training/1")
 
     def _ids(self, sample, target: str) -> dict[str, Any]:
-        same = ("sample_id", "subject_id", "dataset", "split", "path", "image_id", "width", "height", "mm_per_px")
+        same = ("sample_id", "subject_id", "dataset", "split", "path", "image_id", "width", "height", "orientation",
+                "mm_per_px")  # fmt: skip
         constants = {"modalities": "Fundus", "run": "seed0", "target": target}
         return {name: getattr(sample, name) for name in same} | constants
 
@@ -138,20 +149,26 @@ class DenseRun:
         plan, rows = self.plan, []
         target = plan.tasks.maps.targets("vessels")["vessel"]
         made_by = artifacts.provenance("predict", {}, {})
-        with writing(plan.masks("vessels", "tiny", "seed0")[0], made_by, schema="visionfm/masks/1") as archive:
+        masks, maps = plan.masks("vessels", "tiny", "seed0")
+        targets = {"targets": json.dumps({"vessel": target.model_dump(mode="json")})}
+        with (
+            writing(masks, made_by, schema="visionfm/masks/1", extra=targets) as archive,
+            writing(maps, made_by, schema="visionfm/probabilities/1") as probabilities,
+        ):
             for n, sample in enumerate(read_dense_samples(plan.samples("vessels", "tiny"))):
                 truth = sample.mask(Path("data"), target.values)
                 assert truth is not None
                 said = np.zeros_like(truth)
                 said[:, n:] = truth[:, : truth.shape[1] - n]
-                probability = {1: (said * np.uint16(50000) + np.uint16(2000)).astype(np.uint16)}
                 name = str(Path(sample.dataset, sample.path).with_suffix(".png"))
                 archive.add(name, encode_mask(said, target.values, orientation=sample.orientation))
-                scores = score_sample(sample, Path("data"), target, said, probability)
-                rows.append(self._ids(sample, "vessel") | {"mask": name} | scores._asdict())
-        kinds = {"metrics": scores_type(), "observer2": scores_type(), "present": pa.list_(pa.string())}
-        numbers = {"width": pa.int32(), "height": pa.int32(), "mm_per_px": pa.float64()}
-        schema = pa.schema([(name, {**kinds, **numbers}.get(name, pa.string())) for name in rows[0]])
+                probabilities.add(name, encode_map((said * 50000.0 + 2000) / 65535))
+                truth_files = {f"{role}_{what}" for role in ("mask", "mask2", "fov") for what in ("path", "id")}
+                rows.append(
+                    self._ids(sample, "vessel") | {"mask": name} | {at: getattr(sample, at) for at in truth_files}
+                )
+        numbers = {"width": pa.int32(), "height": pa.int32(), "orientation": pa.int32(), "mm_per_px": pa.float64()}
+        schema = pa.schema([(name, numbers.get(name, pa.string())) for name in sorted(rows[0])])
         table = pa.Table.from_pylist(rows, schema=schema)
         path = plan.predictions("vessels", "tiny", "seed0")
         artifacts.write_table(path, table, made_by, schema="visionfm/predictions/1")

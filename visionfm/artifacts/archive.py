@@ -59,10 +59,10 @@ def writing(
 class Archive:
     """A checked archive, read by name."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises ArtifactError where the archive is missing or damaged."""
+    def __init__(self, path: str | Path, verify: bool = True) -> None:
+        """Raises ArtifactError where the archive is missing or damaged; `verify` False: it was checked before."""
         self.path = Path(path)
-        self.metadata = artifacts.read_metadata(self.path)
+        self.metadata = artifacts.read_metadata(self.path, verify)
         with zipfile.ZipFile(self.path) as file:
             self.names = sorted(file.namelist())
 

@@ -18,8 +18,8 @@ VERSIONS = {
     "fuse": 1,
     "train": 2,
     "finetune": 2,
-    "predict": 1,
-    "evaluate": 2,
-    "report": 3,
+    "predict": 2,
+    "evaluate": 3,
+    "report": 4,
     "export": 1,
 }

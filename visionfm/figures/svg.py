@@ -105,6 +105,18 @@ def colour(index: int) -> dict[str, Any]:
     return {"color": PALETTE[index % len(PALETTE)], "linestyle": LINES[index // len(PALETTE) % len(LINES)]}
 
 
+def legend_below(figure: Any, handles: Sequence[Any], texts: Sequence[str]) -> None:
+    """Put a legend below the axes of a figure, one entry per row."""
+    figure.legend(
+        handles,
+        [label(text, 70) for text in texts],
+        loc="outside lower left",
+        ncols=1,
+        handlelength=2,
+        borderaxespad=0.2,
+    )
+
+
 def single(panel: Panel) -> str:
     """Return one panel as an SVG document."""
     return _render(panel.draw, PANEL_WIDTH_IN, panel.height_in)

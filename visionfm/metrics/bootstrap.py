@@ -1,4 +1,4 @@
-"""The bootstrap over subjects, its intervals, and the threshold that validation data choose.
+"""The bootstrap over subjects and its intervals.
 
 Subjects are drawn with replacement and bring all their samples along: two eyes of one person are not independent.
 Invariant: draws depend on the seed and the sorted subject ids alone, so that models and runs scored on the same
@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from visionfm.metrics.weighted import Floats
 
@@ -87,29 +86,3 @@ def few_subjects_interval(values_N: Floats, subjects_N: Sequence[str]) -> tuple[
 
     reach = float(t.ppf((1 + LEVEL) / 2, count - 1)) * error
     return mean - reach, mean + reach
-
-
-def youden_threshold(truth_N: Floats, score_N: Floats) -> float | str:
-    """Return the threshold with the largest Youden index (sensitivity + specificity - 1), or why there is none.
-
-    A call is score >= threshold. It lies midway between two scores, so that it does not sit on one validation sample;
-    of equals the lowest is taken, the most sensitive one. Unknown truths (NaN) are left out.
-    """
-    known_N = ~np.isnan(truth_N)
-    positive_N: NDArray[np.bool_] = truth_N[known_N] == 1
-    if len(positive_N) == 0:
-        return "no threshold: no validation sample with a known answer"
-    if positive_N.all() or not positive_N.any():
-        missing = "negative" if positive_N.all() else "positive"
-        return f"no threshold: no {missing} case among {len(positive_N)} known in the validation split"
-    scores_G, group_N = np.unique(score_N[known_N], return_inverse=True)
-    positives_G = np.bincount(group_N, weights=positive_N)
-    negatives_G = np.bincount(group_N, weights=~positive_N)
-    # In whole numbers, so that equal J are equal.
-    found_G = np.cumsum(positives_G[::-1])[::-1] * negatives_G.sum()
-    false_G = np.cumsum(negatives_G[::-1])[::-1] * positives_G.sum()
-    best = int(np.argmax(found_G - false_G))
-    if best == 0:
-        return float(scores_G[0])
-    middle = (scores_G[best - 1] + scores_G[best]) / 2
-    return float(middle if middle > scores_G[best - 1] else scores_G[best])

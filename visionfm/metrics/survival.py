@@ -1,4 +1,4 @@
-"""Survival metrics as functions of sample weights, like `metrics`: a bootstrap draw is a vector of weights.
+"""Survival metrics as functions of sample weights (`weighted`).
 
 Right-censored times: `event` says whether it was seen at `time`, or not until then. Weighting by the inverse
 probability of being uncensored (IPCW) uses the Kaplan-Meier estimate of censoring in the same samples, anew in every

@@ -298,6 +298,10 @@ class Names:
         """Return the metrics of all runs of a task's model."""
         return f"{ROOT}/tasks/{task}/{model}/metrics.parquet"
 
+    def image_metrics(self, task: str, model: str) -> list[str]:
+        """Return the metrics of each image's mask, of all runs; none where the task predicts no masks."""
+        return [f"{ROOT}/tasks/{task}/{model}/image_metrics.parquet"] if self.has_masks(task) else []
+
     def figure(self, task: str, model: str) -> str:
         """Return the figure panel of a task's model."""
         return f"{ROOT}/report/figures/{task}.{model}.svg"
@@ -320,6 +324,7 @@ class Names:
                 self.samples(task, model),
                 self.train_table(task, model),
                 self.metrics(task, model),
+                *self.image_metrics(task, model),
                 self.figure(task, model),
             ]
             for run in self.runs(task):

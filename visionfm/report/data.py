@@ -1,7 +1,7 @@
 """What the report reads: every artefact that the config implies, checked, as tables in memory.
 
-Reads images, labels, audits, encoders' metadata, samples, predictions, training curves and metrics through `Plan`.
-Invariant: `inputs` names all that is read here, so that the report's key changes when any of it does.
+Invariant: `inputs` is the one list of what is read here: the workflow waits for it, and the report's key depends on it.
+It needs neither torch nor pandas.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
-from visionfm.tasks.evaluate import table_of
 
 LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)
 
@@ -29,6 +28,7 @@ class TaskModel:
     metrics: Any
     predictions: Mapping[str, Any]
     training: Mapping[str, Any]
+    image_metrics: Any = None  # of masks
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def inputs(plan: Plan) -> list[str]:
         paths += [*plan.images(dataset), plan.labels(dataset)]
     paths += [plan.audit(task) for task in plan.config.tasks]
     for task, model in plan.task_models():
-        paths += [plan.samples(task, model), plan.metrics(task, model)]
+        paths += [plan.samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
             paths.append(plan.predictions(task, model, run))
             paths += [] if plan.is_given(task) else [plan.training(task, model, run)]
@@ -103,8 +103,6 @@ def union_of_metrics(plan: Plan) -> Any:
     tables = [artifacts.read_table(plan.metrics(task, model)) for task, model in plan.task_models()]
     if not tables:  # a config that only pretrains
         return pa.table({"task": pa.array([], pa.string())})
-    if not tables:  # a config that only pretrains
-        return table_of([])
     return pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")
 
 
@@ -122,6 +120,7 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
         metrics=_frame(plan.metrics(task, model)),
         predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},
         training={} if plan.is_given(task) else {run: _frame(plan.training(task, model, run)) for run in runs},
+        image_metrics=next(map(_frame, plan.image_metrics(task, model)), None),
     )
 
 

@@ -8,17 +8,19 @@ from typing import Any
 
 from visionfm.figures import svg as plots
 from visionfm.figures.svg import Figure, Panel
+from visionfm.figures.training import training
 from visionfm.report.data import Results, TaskModel
 from visionfm.report.sections.cases import DenseView, dense_view
 from visionfm.report.sections.efficiency import EfficiencyView, efficiency_view
 from visionfm.report.tables import Cell, Table, areas, metric_tables
 from visionfm.report.words import NO_VALUE, listed, number
 from visionfm.tasks.classification import figures as panels
-from visionfm.tasks.maps import figures as panels_dense
+from visionfm.tasks.landmarks import figures as panels_points
 from visionfm.tasks.maps.block import DENSE_KINDS
-from visionfm.tasks.maps.score import OBSERVER
 from visionfm.tasks.progression.section import ProgressionView, panels_of, progression_view
 from visionfm.tasks.regression import figures as panels_values
+from visionfm.tasks.runs import OBSERVER
+from visionfm.tasks.segmentation import figures as panels_masks
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ def model_view(results: Results, result: TaskModel) -> ModelView:
     )
 
 
-def _dense_panels(result: TaskModel, rows: Any, kind: str, within_px: list[float]) -> list[Panel]:
+def _dense_panels(result: TaskModel, run: str, rows: Any, kind: str, within_px: list[float]) -> list[Panel]:
     if kind == "landmarks":
-        return panels_dense.points(rows, list(result.targets), within_px)
+        return panels_points.points(rows, list(result.targets), within_px)
     ((name, target),) = result.targets.items()
-    return panels_dense.masks(rows, name, target["classes"])
+    return panels_masks.masks(result.image_metrics, run, name, target["classes"])
 
 
 def _panels(result: TaskModel, runs: list[str], kind: str, within_px: list[float]) -> list[Panel]:
@@ -83,8 +85,8 @@ def _panels(result: TaskModel, runs: list[str], kind: str, within_px: list[float
     rows = rows[rows["split"] == "test"]
     found: list[Panel] = []
     if kind in DENSE_KINDS:
-        found = _dense_panels(result, rows, kind, within_px)
-        curves = panels_values.training({run: result.training[run] for run in runs})
+        found = _dense_panels(result, run, rows, kind, within_px)
+        curves = training({run: result.training[run] for run in runs})
         return [*found, curves] if curves else found
     rows = rows[rows["subset"] == "all"]
     for name, target in result.targets.items():
@@ -95,7 +97,7 @@ def _panels(result: TaskModel, runs: list[str], kind: str, within_px: list[float
             found += panels_of(result, run, name, target)
         else:
             found += panels.classification(of_target, name, target, areas(result, name, run))
-    curves = panels_values.training({run: result.training[run] for run in runs if run in result.training})
+    curves = training({run: result.training[run] for run in runs if run in result.training})
     return [*found, curves] if curves else found
 
 

@@ -107,11 +107,6 @@ def page(results: Results, config: Mapping[str, Any]) -> Page:
     )
 
 
-def _headlines(results: Results, result: TaskModel) -> list[Headline]:
-    kind, runs = results.config.tasks[result.task].kind, results.plan.seed_runs(result.task)
-    return headlines(result, kind, runs, _tested_on(results, result.task))
-
-
 def _what_ran(results: Results) -> str:
     images = sum(len(tables.images) for tables in results.datasets)
     parts = [

@@ -88,8 +88,8 @@ def render(content: "Page") -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from visionfm.metrics.catalogue import METRICS, headline_metrics
     from visionfm.report import words
-    from visionfm.report.tables import HEADLINES
 
     here = Path(__file__).parent / "templates"
     environment = Environment(
@@ -98,8 +98,8 @@ def render(content: "Page") -> str:
     return environment.get_template(TEMPLATE).render(
         page=content,
         css=Markup((here / STYLE_SHEET).read_text()),
-        meanings=words.METRICS,
+        meanings=METRICS,
         general=words.GENERAL,
-        headline_metrics=list(HEADLINES.values()),
+        headline_metrics=headline_metrics(),
         dash=words.NO_VALUE,
     )

@@ -8,14 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from visionfm.metrics.catalogue import METRICS, headline, metric_name
 from visionfm.report.data import TaskModel
-from visionfm.report.words import METRICS, NO_VALUE, interval, metric_name, missing, number
+from visionfm.report.words import NO_VALUE, interval, missing, number
+from visionfm.tasks.runs import OBSERVER
 
 COUNTS = ("n", "n_positive", "n_subjects")
-HEADLINES = {
-    **{"classification": "auroc", "regression": "r2", "progression": "auroc", "event": "concordance"},
-    **{"segmentation": "dice", "landmarks": "mre"},
-}
 WHOLE = ("all", "", "macro")
 MEAN = "mean"
 
@@ -95,9 +93,8 @@ def _whole(column: Any) -> Any:
 
 
 def overall(metrics: Any) -> Any:
-    """Return the rows over everything: no single dataset, modality, subset or subgroup."""
-    mask = _whole(metrics["dataset"]) & _whole(metrics["modality"])
-    return metrics[mask & _whole(metrics["modalities"]) & _whole(metrics["subgroup"])]
+    """Return the rows over everything: no single dataset, modality or subset."""
+    return metrics[_whole(metrics["dataset"]) & _whole(metrics["modality"]) & _whole(metrics["modalities"])]
 
 
 def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str) -> list[Headline]:
@@ -106,7 +103,7 @@ def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str)
     test = test[test["split"] == "test"]
     found = []
     for target, spec in result.targets.items():
-        metric = HEADLINES["event" if spec["type"] == "event" else kind]
+        metric = headline(kind, spec["type"])
         of_target = test[(test["target"] == target) & (test["metric"] == metric)]
         if spec["type"] in ("multiclass", "multilabel", "mask"):
             of_target = of_target[of_target["class"] == "macro"]
@@ -138,7 +135,7 @@ def headlines(result: TaskModel, kind: str, runs: Sequence[str], tested_on: str)
                     f"{run} {NO_VALUE if missing(value) else number(float(value), metric)}"
                     for run, value in others.items()
                 ),
-                unit=text_of(row["unit"]) if metric == "mre" else "",
+                unit=text_of(row["unit"]),
             )
         )
     return found
@@ -170,10 +167,10 @@ def metric_tables(result: TaskModel, runs: Sequence[str], baselines: Sequence[st
     metrics = result.metrics
     test = metrics[metrics["split"] == "test"]
     whole_dataset, whole_modality = _whole(test["dataset"]), _whole(test["modality"])
-    whole_subset, whole_group = _whole(test["modalities"]), _whole(test["subgroup"])
+    whole_subset = _whole(test["modalities"])
     shown = [*_means(result), *runs]
     first = test["run"] == shown[0]
-    whole = whole_dataset & whole_modality & whole_subset & whole_group
+    whole = whole_dataset & whole_modality & whole_subset
     parts = [
         ("All test data", [], test[whole & first]),
         (
@@ -182,10 +179,9 @@ def metric_tables(result: TaskModel, runs: Sequence[str], baselines: Sequence[st
             test[whole & (first | test["run"].isin(baselines))] if baselines else [],
         ),
         ("Each seed", ["run"], test[whole & ~first & test["run"].isin(runs)]),
-        ("By dataset", ["dataset"], test[~whole_dataset & whole_modality & whole_subset & whole_group & first]),
-        ("By modality", ["modality"], test[~whole_modality & whole_subset & whole_group & first]),
-        ("With fewer modalities", ["modalities"], test[~whole_subset & whole_dataset & whole_group & first]),
-        ("By subgroup", ["subgroup"], test[~whole_group & first]),
+        ("By dataset", ["dataset"], test[~whole_dataset & whole_modality & whole_subset & first]),
+        ("By modality", ["modality"], test[~whole_modality & whole_subset & first]),
+        ("With fewer modalities", ["modalities"], test[~whole_subset & whole_dataset & first]),
     ]
     other = overall(metrics[(metrics["split"] != "test") & (metrics["run"] == shown[0])])
     parts += [(f"On {split} data", [], other[other["split"] == split]) for split in dict.fromkeys(other["split"])]
@@ -200,7 +196,7 @@ def metric_tables(result: TaskModel, runs: Sequence[str], baselines: Sequence[st
 
 
 def _beside(runs: Sequence[str]) -> str:
-    return "Beside the second observer" if "observer2" in runs else "Beside the baselines"
+    return "Beside the second observer" if OBSERVER in runs else "Beside the baselines"
 
 
 def _metric_column(row: dict[str, Any]) -> str:

@@ -1,109 +1,15 @@
-"""The report's words: names of metrics and splits, what each number means, how numbers are written.
+"""The report's words: names of splits and targets, what each number means, how numbers are written.
 
 Pure text; no table is read here.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
+
+from visionfm.metrics.catalogue import METRICS
 
 MINUS = "\u2212"
 NO_VALUE = "\u2013"
-
-
-class Meaning(NamedTuple):
-    """A metric's name for people and what it says."""
-
-    name: str
-    says: str
-    bounded: bool = True  # between -1 and 1: three decimals
-
-
-METRICS = {
-    "auroc": Meaning(
-        "AUROC",
-        "Take one case and one non-case at random: the chance that the case gets the higher score. 1 is perfect, 0.5 "
-        "is guessing.",
-    ),
-    "average_precision": Meaning(
-        "Average precision",
-        "Precision averaged over all thresholds. Guessing gives the share of cases, so it is low by nature for rare "
-        "findings.",
-    ),
-    "f1": Meaning("F1", "Harmonic mean of precision and sensitivity at the threshold. 1 is perfect."),
-    "sensitivity": Meaning("Sensitivity", "Share of the cases that are found at the threshold."),
-    "specificity": Meaning("Specificity", "Share of the non-cases that are rightly called negative at the threshold."),
-    "precision": Meaning("Precision", "Share of the positive calls that are right."),
-    "accuracy": Meaning("Accuracy", "Share of all calls that are right; misleading where one class is frequent."),
-    "balanced_accuracy": Meaning(
-        "Balanced accuracy", "Sensitivity averaged over the classes, so that rare ones count as much as frequent ones."
-    ),
-    "quadratic_kappa": Meaning(
-        "Quadratic kappa",
-        "Agreement of ordered grades beyond chance; a miss by two grades counts four times a miss by one. 1 is "
-        "perfect, 0 is chance.",
-    ),
-    "brier": Meaning("Brier score", "Mean squared error of the predicted probability. 0 is perfect; lower is better."),
-    "concordance": Meaning(
-        "Concordance (Harrell)",
-        "Take two eyes of which one got worse while the other was still followed: the chance that it had the higher "
-        "predicted risk. 1 is perfect, 0.5 is guessing.",
-    ),
-    "concordance_ipcw": Meaning(
-        "Concordance (Uno)",
-        "The same, with pairs weighted so that it does not depend on how long eyes happened to be followed; up to the "
-        "last time of prediction.",
-    ),
-    "time_dependent_auroc": Meaning(
-        "AUROC at a horizon",
-        "The chance that an eye that got worse by then had a higher predicted probability than one that had not; "
-        "weighted for those whose follow-up ended earlier.",
-    ),
-    "time_dependent_brier": Meaning(
-        "Brier score at a horizon",
-        "Mean squared error of the predicted probability of having got worse by then, weighted for those whose "
-        "follow-up ended earlier. 0 is perfect; lower is better.",
-    ),
-    "integrated_brier": Meaning(
-        "Integrated Brier score",
-        "The Brier score averaged over time, from the first to the last time of prediction. 0 is perfect; lower is "
-        "better.",
-    ),
-    "mae": Meaning("MAE", "Mean absolute error, in the value's own unit. Lower is better.", False),
-    "rmse": Meaning(
-        "RMSE",
-        "Root of the mean squared error, in the value's own unit; large errors weigh more. Lower is better.",
-        False,
-    ),
-    "r2": Meaning(
-        "R\u00b2",
-        "Share of the variance that is explained. 1 is perfect, 0 is no better than always saying the mean, below 0 "
-        "is worse.",
-    ),
-    "pearson": Meaning("Pearson r", "Linear correlation of predicted and true values; blind to a constant offset."),
-    "dice": Meaning(
-        "Dice",
-        "Overlap of the predicted and the true area: twice the common part over the sum of both. 1 is perfect. Of each "
-        "image, then the mean over images; macro is the mean over the classes but the background.",
-    ),
-    "iou": Meaning("IoU", "The common part of both areas over all that either covers. 1 is perfect; lower than Dice."),
-    "hd95": Meaning(
-        "HD95",
-        "Hausdorff distance: 95 % of the border of each area lies within it of the other's, in px of the original "
-        "image. It does not exist where an area is empty.",
-        False,
-    ),
-    "hd95_mm": Meaning("HD95 in mm", "The same in mm.", False),
-    "cldice": Meaning(
-        "clDice", "How much of the centre lines of each area lies within the other: whether vessels are connected."
-    ),
-    "mre": Meaning(
-        "Mean error",
-        "Mean distance of the predicted from the true place, in px of the original image. 0 is perfect.",
-        False,
-    ),
-    "mre_mm": Meaning("Mean error in mm", "The same in mm.", False),
-    "success_rate": Meaning("Success rate", "Share of the places that were predicted within a distance."),
-}
 GENERAL = (
     (
         "95 % interval",
@@ -156,11 +62,6 @@ BASELINES = {
     "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
     "logreg": "logistic regression (regularised, C chosen on validation)",
 }
-
-
-def metric_name(metric: str) -> str:
-    """Return a metric's name for people."""
-    return METRICS[metric].name if metric in METRICS else metric.replace("_", " ")
 
 
 def missing(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """Stage `evaluate`: predictions of all runs -> metrics.parquet, one row per metric.
 
 Rows are over all, by dataset, by modality (pooled) and by subset of modalities (fused), for each split and run; runs
-that differ only in their seed get a mean as well. Thresholds are chosen on the validation rows of the same run.
+that differ only in their seed get a mean as well. Thresholds are chosen on the validation rows of the same run. Masks
+are measured image by image from their archives, into image_metrics.parquet.
 Invariant: each row has its n, and its value and interval or the reason why not.
 """
 
@@ -11,17 +12,18 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from visionfm import artifacts
+from visionfm.artifacts.arguments import by_dataset
+from visionfm.errors import UsageError
 from visionfm.metrics.bootstrap import interval
+from visionfm.metrics.catalogue import headline, unit_of
 from visionfm.runtime.progress import track
-from visionfm.tasks.maps.block import DENSE_KINDS
-from visionfm.tasks.maps.score import OBSERVER, dense_runs
 from visionfm.tasks.prediction_arrays import ALL, Answers, Part, read_runs
-from visionfm.tasks.runs import read_run
+from visionfm.tasks.runs import OBSERVER, read_run
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 from visionfm.tasks.vectors.score import Line, score, thresholds
 
@@ -35,16 +37,18 @@ COLUMNS = {
     "n": "int64", "n_positive": "int64", "n_subjects": "int64",
     "unit": "string", "reason": "string",
 }  # fmt: skip
-HEADLINES = {
-    "classification": "auroc",
-    "regression": "r2",
-    "segmentation": "dice",
-    "landmarks": "mre",
-    "progression": "auroc",
-}
-IN_UNITS = ("mae", "rmse")
 Key = tuple[str, Part, str | None, str, str | None]  # target, part, class, metric, operating point
 log = logging.getLogger("visionfm")
+
+
+class Archives(NamedTuple):
+    """What only segmentation reads and writes beside its predictions: archives in the order of the predictions."""
+
+    masks: list[Path]
+    probabilities: list[Path]
+    roots: dict[str, Path]
+    image_metrics: Path
+    workers: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,22 +57,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions", type=Path, required=True, nargs="+", metavar="FILE", help="predictions.parquet of each run"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="metrics.parquet")
+    of_masks = parser.add_argument_group("segmentation")
+    of_masks.add_argument("--masks", type=Path, nargs="+", metavar="FILE", help="masks.zip of each run")
+    of_masks.add_argument("--probabilities", type=Path, nargs="+", metavar="FILE", help="probabilities.zip of each run")
+    of_masks.add_argument("--roots", nargs="+", metavar="DATASET=DIR", help="the folders of the images and masks")
+    of_masks.add_argument("--image-metrics-out", type=Path, metavar="FILE", help="image_metrics.parquet")
+    of_masks.add_argument("--workers", type=int, default=0, metavar="N", help="processes that measure masks")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
-    evaluate(args.predictions, args.out, EvaluateSettings.model_validate_json(args.settings))
+    settings = EvaluateSettings.model_validate_json(args.settings)
+    evaluate(args.predictions, args.out, settings, _archives(args) if settings.kind == "segmentation" else None)
 
 
-def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings) -> None:
-    """Publish the metrics of these runs at `out`."""
-    digests = sorted(artifacts.payload_digest(path) for path in predictions)
-    inputs = {f"predictions.{number}": digest for number, digest in enumerate(digests)}
+def _archives(args: argparse.Namespace) -> Archives:
+    asked = (args.masks, args.probabilities, args.roots, args.image_metrics_out)
+    if any(one is None for one in asked) or not len(args.predictions) == len(args.masks) == len(args.probabilities):
+        raise UsageError(
+            "masks are measured from their archives",
+            expected="--masks and --probabilities, one file per --predictions, --roots and --image-metrics-out",
+        )
+    roots = {name: folders[0] for name, folders in by_dataset(args.roots).items()}
+    return Archives(args.masks, args.probabilities, roots, args.image_metrics_out, args.workers)
+
+
+def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings, archives: Archives | None = None) -> None:
+    """Publish the metrics of these runs at `out`; `archives` for segmentation."""
+    read = {"predictions": predictions}
+    read |= {} if archives is None else {"masks": archives.masks, "probabilities": archives.probabilities}
+    digests = {path: artifacts.payload_digest(path) for paths in read.values() for path in paths}
+    inputs = {
+        f"{name}.{number}": digest
+        for name, paths in read.items()
+        for number, digest in enumerate(sorted(digests[path] for path in paths))
+    }
     made_by = artifacts.provenance("evaluate", settings.model_dump(mode="json"), inputs, seed=settings.seed)
-    if artifacts.recall(out, made_by):
+    outputs = [out] if archives is None else [out, archives.image_metrics]
+    if all([artifacts.recall(path, made_by) for path in outputs]):
         return
-    if settings.kind in DENSE_KINDS:
-        rows = rows_of(dense_runs(predictions, settings), settings)
+    if archives is not None:
+        from visionfm.tasks.segmentation import image_metrics
+        from visionfm.tasks.segmentation import score as masks
+
+        runs = [image_metrics.RunFiles(*paths) for paths in zip(*read.values(), strict=True)]
+        measured = image_metrics.measure(
+            runs, archives.roots, archives.image_metrics, made_by, digests, settings, archives.workers
+        )
+        rows = rows_of(masks.score(measured, settings), settings)
+    elif settings.kind == "landmarks":
+        from visionfm.tasks.landmarks import score as points
+
+        rows = rows_of(points.score(predictions, settings), settings)
     else:
         rows = metric_rows(read_runs(predictions, settings), settings)
     artifacts.write_table(out, table_of(rows), made_by, schema=SCHEMA)
@@ -153,7 +193,6 @@ def _mean(scored: Mapping[str, Mapping[Key, Line]]) -> dict[Key, Line]:
         found[key] = Line(
             line.label, line.metric, line.point, values_D, line.n, line.n_positive, line.subjects_S,
             threshold=thresholds_R.pop() if len(thresholds_R) == 1 else None, reason="; ".join(reasons) or None,
-            unit=line.unit,
         )  # fmt: skip
     return found
 
@@ -187,7 +226,7 @@ def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str
         "metric": metric, "threshold": line.threshold, "operating_point": point,
         "value": None if np.isnan(value) else value, "ci_low": low, "ci_high": high,
         "n": line.n, "n_positive": line.n_positive, "n_subjects": len(line.subjects_S),
-        "unit": settings.targets[target].unit if metric in IN_UNITS else line.unit,
+        "unit": unit_of(metric, settings.targets[target].unit if target in settings.targets else None),
         "reason": "; ".join(reasons) or None,
     }  # fmt: skip
 
@@ -219,9 +258,9 @@ def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
         log.warning("evaluate: %s: %s has no %s in test: %s", rows[0]["run"], where, ", ".join(metrics), reason)
     for name, target in settings.targets.items():
         label = "macro" if target.type in ("multiclass", "multilabel", "mask") else None
-        headline = (name, label, "concordance" if target.type == "event" else HEADLINES[settings.kind])
+        shown = (name, label, headline(settings.kind, target.type))
         for row in test:
-            if (row["target"], row["class"], row["metric"]) != headline or row["value"] is None:
+            if (row["target"], row["class"], row["metric"]) != shown or row["value"] is None:
                 continue
             span = "" if row["ci_low"] is None else f" ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
             value = f"{row['metric']} {row['value']:.3f}{span}"

@@ -63,8 +63,8 @@ class Answers:
                 yield Part(split, ALL, ALL, subset), np.flatnonzero(of_split & (self.subset_N == subset))
 
 
-def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Answers]]:
-    """Return run -> target -> answers; runs in natural order (seed2 before seed10), targets in the settings' order."""
+def read_frames(paths: list[Path], settings: EvaluateSettings) -> dict[str, tuple[Path, Any]]:
+    """Return run -> its file and its rows (a DataFrame); runs in natural order (seed2 before seed10)."""
     frames: dict[str, tuple[Path, Any]] = {}
     for path in paths:
         table = artifacts.read_table(path)
@@ -75,10 +75,15 @@ def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[s
             frames[run] = (path, rows)
     if not frames:
         raise ArtifactError("the predictions are empty", where=", ".join(map(str, paths)), do=REDO)
+    return dict(sorted(frames.items(), key=lambda item: natural(item[0])))
+
+
+def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Answers]]:
+    """Return run -> target -> answers; targets in the settings' order."""
     return {
         run: {name: _answers(rows[rows["target"] == name], target, f"{path}, target {name}")
               for name, target in settings.targets.items()}
-        for run, (path, rows) in sorted(frames.items(), key=lambda item: natural(item[0]))
+        for run, (path, rows) in read_frames(paths, settings).items()
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from visionfm.tasks.block import Task
 
 BASELINES = ("knn", "logreg")
+OBSERVER = "observer2"  # a second observer's masks, measured as a run of its own
 GIVEN = "given"  # the run of a task whose decoder the config names
 
 

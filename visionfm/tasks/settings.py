@@ -103,6 +103,7 @@ class EvaluateSettings(Settings):
     fusion: str
     kind: Literal["classification", "regression", "segmentation", "landmarks", "progression"]
     targets: dict[str, TargetSpec]
+    tubular: list[str] = []  # masks of vessels: measured by their centre lines too
     success_px: list[float] = []
     success_mm: list[float] = []
     draws: int = 1000

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from visionfm.artifacts.versions import VERSIONS
 from visionfm.data.listing import file_state, images_fingerprint, labels_fingerprint
+from visionfm.report.data import inputs as report_inputs
 
 # The priority of short jobs that read what users give: a fault in it shows before hours of training, and what waits
 # for them can run side by side.
@@ -250,29 +251,4 @@ def tuned_nodes(wildcards):
 
 
 def reported(wildcards):
-    pairs = PLAN.task_models()
-    return (
-        [path for pair in pairs for path in (PLAN.samples(*pair), PLAN.metrics(*pair))]
-        + [
-            path
-            for task, model in pairs
-            for run in PLAN.runs(task)
-            for path in (
-                PLAN.predictions(task, model, run),
-                *([] if PLAN.is_given(task) else [PLAN.training(task, model, run)]),
-            )
-        ]
-        + [
-            path
-            for t, m in pairs
-            for path in PLAN.masks(t, m, PLAN.seed_runs(t)[0])[:1]
-        ]
-        + [PLAN.audit(task) for task in CONFIG.tasks]
-        + [
-            path
-            for dataset in CONFIG.datasets
-            for path in [*PLAN.images(dataset), PLAN.labels(dataset)]
-        ]
-        + [PLAN.encoder(encoder) for encoder in PLAN.encoders()]
-        + [PLAN.pretraining_curves(encoder) for encoder in PLAN.pretrained()]
-    )
+    return report_inputs(PLAN)

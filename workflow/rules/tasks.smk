@@ -110,6 +110,8 @@ rule evaluate:
         "results/logs/evaluate/{task}.{model}.log",
     benchmark:
         "results/benchmarks/evaluate/{task}.{model}.tsv"
+    wildcard_constraints:
+        task=one_of(task for task in CONFIG.tasks if not PLAN.has_masks(task)),
     conda:
         "../../environment.yml"
     threads: 1
@@ -121,3 +123,43 @@ rule evaluate:
         version=VERSIONS["evaluate"],
     shell:
         "visionfm evaluate --predictions {input:q} --out {output:q} --settings {params.settings:q} --log {log:q}"
+
+
+rule evaluate_masks:
+    input:
+        predictions=lambda w: [
+            PLAN.predictions(w.task, w.model, run) for run in PLAN.runs(w.task)
+        ],
+        masks=lambda w: [
+            PLAN.masks(w.task, w.model, run)[0] for run in PLAN.runs(w.task)
+        ],
+        probabilities=lambda w: [
+            PLAN.masks(w.task, w.model, run)[1] for run in PLAN.runs(w.task)
+        ],
+    output:
+        metrics="results/tasks/{task}/{model}/metrics.parquet",
+        images="results/tasks/{task}/{model}/image_metrics.parquet",
+    log:
+        "results/logs/evaluate/{task}.{model}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{task}.{model}.tsv"
+    wildcard_constraints:
+        task=one_of(task for task in CONFIG.tasks if PLAN.has_masks(task)),
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(120),
+    params:
+        roots=lambda w: [
+            f"{dataset}={CONFIG.datasets[dataset].root}"
+            for dataset in PLAN.task_datasets(w.task)
+        ],
+        settings=lambda w: text(PLAN.evaluate_settings(w.task, w.model)),
+        version=VERSIONS["evaluate"],
+    shell:
+        "visionfm evaluate --predictions {input.predictions:q} --masks {input.masks:q}"
+        " --probabilities {input.probabilities:q} --roots {params.roots:q} --workers {threads}"
+        " --out {output.metrics:q} --image-metrics-out {output.images:q}"
+        " --settings {params.settings:q} --log {log:q}"

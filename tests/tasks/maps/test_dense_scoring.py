@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
-from visionfm.metrics.masks_and_points import scores_type
-from visionfm.tasks.evaluate import evaluate
+from visionfm.tasks.evaluate import evaluate, rows_of
+from visionfm.tasks.segmentation.score import score
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 Row = dict[str, Any]
@@ -24,41 +25,52 @@ def ids(n: int, run: str, target: str, split: str = "test") -> Row:
     return {**same, "split": split, "run": run, "target": target}
 
 
-def cells(**values: float | None) -> list[Row]:
-    """Metrics of the class vessel."""
-    pairs = [(label, item) for label in ("vessel", "macro") for item in values.items()]
-    return [{"class": label, "metric": name, "value": value} for label, (name, value) in pairs]
-
-
 def write(rows: list[Row], run: str) -> Path:
     texts = ("sample_id", "subject_id", "dataset", "modalities", "split", "run", "target")
     fields = [(name, pa.string()) for name in texts]
-    if "metrics" in rows[0]:
-        fields += [("metrics", scores_type()), ("observer2", scores_type()), ("present", pa.list_(pa.string()))]
-    else:
-        fields += [(name, pa.float64()) for name in ("x", "y", "truth_x", "truth_y", "mm_per_px")]
+    fields += [(name, pa.float64()) for name in ("x", "y", "truth_x", "truth_y", "mm_per_px")]
     path = Path(f"results/tasks/t/m/{run}/predictions.parquet")
     made_by = artifacts.provenance("predict", {"run": run}, {})
     artifacts.write_table(path, pa.Table.from_pylist(rows, schema=pa.schema(fields)), made_by, schema="x")
     return path
 
 
-def run(*tables: list[Row], **settings: Any) -> list[Row]:
-    paths = [write(table, table[0]["run"]) for table in tables]
+SAME: Row = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 200}
+
+
+def run(table: list[Row], **settings: Any) -> list[Row]:
+    """The metrics of points."""
     out = Path("results/tasks/t/m/metrics.parquet")
-    same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 200}
-    evaluate(paths, out, EvaluateSettings(**same, **settings))
+    evaluate([write(table, table[0]["run"])], out, EvaluateSettings(**SAME, kind="landmarks", **settings))
     read: list[Row] = artifacts.read_table(out).to_pylist()
     return read
 
 
+def over_images(*tables: list[Row]) -> list[Row]:
+    """The metrics of masks, from those of each image."""
+    settings = EvaluateSettings(**SAME, kind="segmentation", targets=VESSEL)
+    columns = list(measured(0, "seed0")[0])
+    frame = pd.DataFrame([row for table in tables for row in table], columns=columns)
+    return rows_of(score(frame, settings), settings)
+
+
+def measured(n: int, run: str, **values: float | None) -> list[Row]:
+    """The rows of image n: each metric of the class vessel, and over the classes."""
+    same = ids(n, run, "vessel")
+    shown = values or {"dice": None}
+    return [
+        {**same, "class": label, "metric": name, "value": value, "present": n > 0 if label == "vessel" else None}
+        for label in ("vessel", "macro")
+        for name, value in shown.items()
+    ]
+
+
 def masks(run: str = "seed0", shift: float = 0.0, count: int = 12) -> list[Row]:
-    rows = []
-    for n in range(count):
-        seen = cells(dice=0.5 + n / 100) if n < 10 else None
-        row = ids(n, run, "vessel") | {"metrics": cells(dice=n / 20 + shift, hd95=float(n) if n else None)}
-        rows.append(row | {"observer2": seen, "present": ["background", "vessel"] if n else ["background"]})
-    return rows
+    return [row for n in range(count) for row in measured(n, run, dice=n / 20 + shift, hd95=float(n) if n else None)]
+
+
+def observer() -> list[Row]:
+    return [row for n in range(10) for row in measured(n, "observer2", dice=0.5 + n / 100)]
 
 
 def find(rows: list[Row], metric: str, **keys: Any) -> Row:
@@ -69,7 +81,7 @@ def find(rows: list[Row], metric: str, **keys: Any) -> Row:
 
 
 def test_a_metric_is_the_mean_over_images_with_an_interval_over_subjects(results: Path) -> None:
-    rows = run(masks(), kind="segmentation", targets=VESSEL)
+    rows = over_images(masks())
     dice = find(rows, "dice", **{"class": "vessel"})
     assert dice["value"] == pytest.approx(np.mean(np.arange(12) / 20)) and dice["reason"] is None
     assert dice["ci_low"] < dice["value"] < dice["ci_high"]
@@ -81,55 +93,49 @@ def test_a_metric_is_the_mean_over_images_with_an_interval_over_subjects(results
 
 def test_the_interval_draws_people_not_images(results: Path) -> None:
     """Each person's two images agree, so that drawing images would make the interval too narrow."""
-    table = masks(count=40)
-    for n, row in enumerate(table):
-        row["metrics"] = cells(dice=float(n // 2 % 2))
-    dice = find(run(table, kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})
+    table = [row for n in range(40) for row in measured(n, "seed0", dice=float(n // 2 % 2))]
+    dice = find(over_images(table), "dice", **{"class": "vessel"})
     width = dice["ci_high"] - dice["ci_low"]
     assert width == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.25)
 
 
 def test_few_subjects_have_a_wide_interval_by_students_t_within_what_is_possible(results: Path) -> None:
-    rows = run(masks(count=4), kind="segmentation", targets=VESSEL)  # 0, 0.05 and 0.1, 0.15: two people
+    rows = over_images(masks(count=4))  # 0, 0.05 and 0.1, 0.15: two people
     row = find(rows, "dice", **{"class": "vessel"})
     assert (row["n"], row["n_subjects"]) == (4, 2)
     # Means of the people: 0.025 and 0.125, with a standard error of 0.05; t of one degree of freedom is 12.7.
     assert (row["ci_low"], row["ci_high"]) == (0.0, pytest.approx(0.075 + 12.7062 * 0.05, rel=1e-4))
     assert row["reason"] == "interval by Student's t: 2 subjects are too few to draw from"
     assert find(rows, "hd95", **{"class": "vessel"})["ci_high"] > 1  # px have no upper end
-    alone = find(run(masks(count=2), kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})
+    alone = find(over_images(masks(count=2)), "dice", **{"class": "vessel"})
     assert alone["ci_low"] is None and "at least 5 subjects" in alone["reason"]
 
 
 def test_images_without_a_value_are_counted_and_explained(results: Path) -> None:
-    distance = find(run(masks(), kind="segmentation", targets=VESSEL), "hd95", **{"class": "vessel"})
+    distance = find(over_images(masks()), "hd95", **{"class": "vessel"})
     assert (distance["value"], distance["n"], distance["unit"]) == (6.0, 11, "px")
     assert distance["reason"] == "1 of 12 images left out: the class is absent from truth or prediction there"
 
 
 def test_the_second_observer_stands_beside_ours(results: Path) -> None:
-    rows = run(masks(), kind="segmentation", targets=VESSEL)
-    human = find(rows, "dice", run="observer2", **{"class": "vessel"})
+    human = find(over_images(masks(), observer()), "dice", run="observer2", **{"class": "vessel"})
     assert (human["value"], human["n"], human["head"], human["seed"]) == (pytest.approx(0.545), 10, "observer2", None)
 
 
 def test_several_seeds_get_a_mean_and_one_second_observer(results: Path) -> None:
-    rows = run(masks(), masks("seed1", 0.1), kind="segmentation", targets=VESSEL)
+    rows = over_images(masks(), masks("seed1", 0.1), observer())
     one, mean = (find(rows, "dice", run=name, **{"class": "vessel"}) for name in ("seed0", "mean"))
     assert mean["value"] == pytest.approx(one["value"] + 0.05) and mean["ci_low"] is not None
     assert sum(row["run"] == "observer2" for row in rows) == len([row for row in rows if row["run"] == "seed0"]) / 2
 
 
 def test_images_without_truth_are_not_measured(results: Path) -> None:
-    table = masks()
-    for row in table[:6]:
-        row |= {"metrics": None, "observer2": None, "present": None}
-    assert find(run(table, kind="segmentation", targets=VESSEL), "dice", **{"class": "vessel"})["n"] == 6
+    table = [row for row in masks() if row["sample_id"] >= "d/06"]
+    assert find(over_images(table), "dice", **{"class": "vessel"})["n"] == 6
 
 
 def test_without_any_truth_there_are_no_metrics(results: Path) -> None:
-    nothing = {"metrics": None, "observer2": None, "present": None}
-    assert run([row | nothing for row in masks()], kind="segmentation", targets=VESSEL) == []
+    assert over_images([]) == []
 
 
 # --- points ---------------------------------------------------------------------------------------------------------
@@ -147,7 +153,7 @@ def points(run: str = "seed0") -> list[Row]:
 
 def test_points_have_errors_and_success_rates_each_and_together(results: Path) -> None:
     settings = {"success_px": [2.0, 4.0, 8.0], "success_mm": [2.5]}
-    rows = run(points(), kind="landmarks", targets=POINTS, **settings)
+    rows = run(points(), targets=POINTS, **settings)
     disc, fovea, both = (find(rows, "mre", target=name) for name in ("disc", "fovea", "all points"))
     assert (disc["value"], disc["n"], disc["unit"]) == (5.0, 10, "px")
     assert (fovea["value"], fovea["n"]) == (5.0, 5) and fovea["reason"].startswith("5 of 10 images left out: the point")
@@ -165,4 +171,4 @@ def test_points_have_errors_and_success_rates_each_and_together(results: Path) -
 
 def test_a_sample_answered_twice_is_an_error(results: Path) -> None:
     with pytest.raises(ArtifactError, match="answered twice"):
-        run([*masks(), masks()[0]], kind="segmentation", targets=VESSEL)
+        run([*points(), points()[0]], targets=POINTS)

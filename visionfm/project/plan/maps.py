@@ -35,8 +35,7 @@ class MapsPlan:
         chosen = block.training.model_dump(include=set(DenseTrainSettings.model_fields) - unused)
         return DenseTrainSettings(
             kind=block.kind,
-            # How a mask is measured changes no decoder.
-            targets={name: target.model_copy(update={"tubular": False}) for name, target in self.targets(task).items()},
+            targets=self.targets(task),
             modalities=self.names.task_modalities(task),
             datasets=self._readings(task, model),
             size=self.names.dense_size(task),
@@ -92,9 +91,15 @@ def mask_targets(task: Task) -> dict[str, DenseTarget]:
             classes=classes,
             values=values,
             weight=target.weight,
-            tubular="vessel" in name if target.tubular is None else target.tubular,
         )
     return found
+
+
+def tubular_targets(task: Task) -> list[str]:
+    """Return the targets whose masks are of vessels, which the metrics measure by their centre lines too."""
+    if task.kind != "segmentation":
+        return []
+    return [name for name, t in task.targets.items() if ("vessel" in name if t.tubular is None else t.tubular)]
 
 
 def mask_values(names: Names, dataset: str) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from visionfm.features.settings import ExtractSettings
 from visionfm.project.names import Names
 from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.finetuning import FinetuningPlan
-from visionfm.project.plan.maps import MapsPlan
+from visionfm.project.plan.maps import MapsPlan, tubular_targets
 from visionfm.project.plan.targets import label_targets, target_specs
 from visionfm.tasks.finetuning.block import FinetuningSwitches
 from visionfm.tasks.finetuning.settings import FinetuneSettings
@@ -110,5 +110,6 @@ class TaskPlan:
             fusion=block.fusion,
             kind=block.kind,
             targets=self.targets(task),
+            tubular=tubular_targets(block),
             **({"success_px": block.success_px, "success_mm": block.success_mm} if block.kind == "landmarks" else {}),
         )

@@ -1,7 +1,7 @@
 """The report's pictures of dense tasks: the best, median and worst test images, with truth, prediction and errors.
 
 Reads the images and masks that are shown below their datasets' roots, and nothing else there; one that changed since
-it was labelled is not shown. Invariant: which cases are shown depends on predictions.parquet alone.
+it was labelled is not shown. Invariant: which cases are shown depends on the metrics of the images alone.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.errors import DataError, VisionFMError
 from visionfm.figures import overlays as o
 from visionfm.images.geometry import resize_mask, resize_points
-from visionfm.metrics.masks_and_points import MACRO
+from visionfm.metrics.masks import MACRO
 from visionfm.report.data import Results, TaskModel
 from visionfm.report.words import number
-from visionfm.tasks.maps.score import radial_errors
+from visionfm.tasks.landmarks.score import radial_errors
 
 POINT_PANE_PX = 460
 log = logging.getLogger("visionfm")
@@ -68,7 +68,7 @@ def dense_view(results: Results, result: TaskModel) -> DenseView | None:
     kind, run = results.config.tasks[result.task].kind, plan.seed_runs(result.task)[0]
     rows = result.predictions[run]
     rows = rows[rows["split"] == "test"]
-    ranked = _by_dice(rows) if kind == "segmentation" else _by_error(rows)
+    ranked = _by_dice(result.image_metrics, run) if kind == "segmentation" else _by_error(rows)
     if not ranked:
         return None
     samples = {sample.sample_id: sample for sample in read_dense_samples(plan.samples(result.task, result.model))}
@@ -96,15 +96,12 @@ def chosen(ranked: Sequence[tuple[str, str]]) -> list[tuple[str, tuple[str, str]
     return [(rank, ranked[place]) for place, rank in sorted(taken.items())]
 
 
-def _by_dice(rows: Any) -> list[tuple[str, str]]:
+def _by_dice(measured: Any, run: str) -> list[tuple[str, str]]:
     """Return (sample_id, what it reached) from the best to the worst."""
-    found = []
-    for row in rows[rows["metrics"].notna()].to_dict("records"):
-        dice = {cell["class"]: cell["value"] for cell in row["metrics"] if cell["metric"] == "dice"}
-        value = dice.get(MACRO)
-        if value is not None and not np.isnan(value):
-            found.append((-value, row["sample_id"], f"Dice {number(value, 'dice')}"))
-    return [(sample_id, says) for _, sample_id, says in sorted(found)]
+    rows = measured[(measured["run"] == run) & (measured["split"] == "test") & measured["value"].notna()]
+    rows = rows[(rows["metric"] == "dice") & (rows["class"] == MACRO)]
+    found = sorted((-value, sample_id) for value, sample_id in zip(rows["value"], rows["sample_id"], strict=True))
+    return [(sample_id, f"Dice {number(-value, 'dice')}") for value, sample_id in found]
 
 
 def _by_error(rows: Any) -> list[tuple[str, str]]:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from visionfm.figures import svg as plots
 from visionfm.figures.svg import PALETTE, Figure, Panel, label
+from visionfm.metrics.catalogue import headline, metric_name
 from visionfm.report.data import Results, TaskModel
-from visionfm.report.tables import HEADLINES, Cell, Table, overall, text_of
-from visionfm.report.words import NO_VALUE, count, interval, metric_name, missing, number
+from visionfm.report.tables import Cell, Table, overall, text_of
+from visionfm.report.words import NO_VALUE, count, interval, missing, number
 from visionfm.tasks.runs import part_runs, read_run
 
 SERIES = {"fraction": "a fraction of the subjects", "shots": "so many samples per class"}
@@ -42,7 +43,7 @@ def efficiency_view(results: Results, result: TaskModel) -> EfficiencyView | Non
     task = results.config.tasks[result.task]
     if not part_runs(task):
         return None
-    metric = HEADLINES[task.kind]
+    metric = headline(task.kind)
     points = {name: _points(result, name, metric) for name in result.targets}
     shown = {name: [panel] for name, found in points.items() if (panel := _panel(name, found, metric))}
     prefix = f"e-{result.task}-{result.model}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from visionfm.errors import VisionFMError
 from visionfm.figures import svg as plots
-from visionfm.figures.svg import PALETTE, Figure, Panel
+from visionfm.figures.svg import PALETTE, Figure, Panel, legend_below
 from visionfm.images.reading import decode
 from visionfm.images.transforms import resize_square
 from visionfm.project.plan import Plan
@@ -21,7 +21,6 @@ from visionfm.report.data import DatasetTables, Results
 from visionfm.report.sections.pretraining_pictures import Example, Look, data_uri, look
 from visionfm.report.tables import Cell, Table
 from visionfm.report.words import count, listed, number
-from visionfm.tasks.classification.figures import legend_below
 
 EXAMPLES = 4
 COLUMNS = ("image", "hidden", "most like the hidden", "attention", "components")

@@ -1,13 +1,13 @@
 """What the figures of a classification show: ROC and precision-recall curves, confusion and calibration.
 
-Pure functions from predictions (rows of one split, run and subset) to `plots.Panel`s. N samples, K classes.
+Pure functions from predictions (rows of one split, run and subset) to `svg.Panel`s. N samples, K classes.
 Invariant: a class without both positives and negatives gets no curve, and the legend says so; every panel names its n.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from visionfm.figures.svg import FAINT, INK, Panel, colour, label
+from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
 
 CURVE_POINTS = 300  # more are not seen and make the page heavy
 BINS = 10
@@ -116,18 +116,6 @@ def _curves(kind: str, target: str, classes: Sequence[Scored], areas: Mapping[tu
     words = "ROC curve" if roc else "Precision-recall curve"
     return Panel(
         kind, f"{words}: {target}", f"{words} of {target}, one line per class. " + "; ".join(legend), draw, len(legend)
-    )
-
-
-def legend_below(figure: Any, handles: Sequence[Any], texts: Sequence[str]) -> None:
-    """Put a legend below the axes of a figure, one entry per row."""
-    figure.legend(
-        handles,
-        [label(text, 70) for text in texts],
-        loc="outside lower left",
-        ncols=1,
-        handlelength=2,
-        borderaxespad=0.2,
     )
 
 

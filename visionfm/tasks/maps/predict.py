@@ -1,22 +1,18 @@
 """Stage `predict` for dense tasks: masks or points of each image, one image at a time, whatever their number.
 
-Writes predictions.parquet (a row per image; of landmarks a row per image and point), and for segmentation an archive of
-masks at the original size, under the originals' names, and one of probability maps where they are asked for.
+Writes predictions.parquet (a row per image; of landmarks a row per image and point), and for segmentation an archive
+of masks at the original size, under the originals' names, and one of probability maps where they are asked for.
+Nothing is measured here: `evaluate` does that, so that a new metric predicts nothing again.
 Shapes: K outputs, S px of the square input, H/W px of the original.
 """
 
 import hashlib
-import io
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
@@ -26,14 +22,12 @@ from visionfm.features.settings import Reading
 from visionfm.features.token_cache import DenseStore
 from visionfm.images.geometry import resize_points
 from visionfm.images.masks import encode_mask
-from visionfm.metrics.masks_and_points import score_sample, scores_type
 from visionfm.runtime.progress import track
+from visionfm.tasks.maps.archive import encode_map, map_names, mask_names
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 from visionfm.tasks.maps.train import DenseFiles, token_inputs
 
 if TYPE_CHECKING:
-    import torch
-
     from visionfm.tasks.maps.applied import Applied
 
 SCHEMA, MASKS, PROBABILITIES = "visionfm/dense-predictions/1", "visionfm/masks/1", "visionfm/probabilities/1"
@@ -93,11 +87,8 @@ def _as_trained(decoder: Path, settings: DensePredictSettings) -> DensePredictSe
     names = [name for name in ("size", "tile_overlap", "swaps", "modalities") if name in metadata]
     known: dict[str, Any] = {name: json.loads(metadata[name]) for name in names}
     if "targets" in metadata:
-        targets, measured = json.loads(metadata["targets"]), settings.targets
-        known["targets"] = {
-            name: DenseTarget.model_validate(value | {"tubular": name in measured and measured[name].tubular})
-            for name, value in targets.items()
-        }
+        targets = json.loads(metadata["targets"])
+        known["targets"] = {name: DenseTarget.model_validate(value) for name, value in targets.items()}
     return settings.model_copy(update=known)
 
 
@@ -145,16 +136,6 @@ def _predict(
     log.info("predict: %d images; %s", len(samples), outputs.table)
 
 
-def mask_names(samples: Sequence[DenseSample]) -> dict[str, str]:
-    """Return sample_id -> `{dataset}/{path}.png`; images whose names differ by suffix alone keep their suffix."""
-    plain = {s.sample_id: f"{s.dataset}/{PurePosixPath(s.path).with_suffix('.png')}" for s in samples}
-    count = Counter(plain.values())
-    return {
-        s.sample_id: plain[s.sample_id] if count[plain[s.sample_id]] == 1 else f"{s.dataset}/{s.path}.png"
-        for s in samples
-    }
-
-
 # --- segmentation ---------------------------------------------------------------------------------------------------
 
 
@@ -172,32 +153,14 @@ def _mask(
     classes_HW = applied.segmentation.classes(p_KHW).cpu().numpy()
     ((target_name, target),) = settings.targets.items()
     masks.add(name, encode_mask(classes_HW, target.values, orientation=sample.orientation))
-    found = {}
     if maps is not None and settings.probabilities:
-        for index, map_name, p_HW in _named_maps(name, p_KHW):
-            found[index] = np.round(p_HW.double().cpu().numpy() * 65535).astype(np.uint16)
-            maps.add(map_name, _png_16(found[index]))
-    scores = score_sample(sample, root, target, classes_HW, found or None)
-    truth = ("mask_path", "mask_id", "mask2_path", "mask2_id", "fov_path", "fov_id")
-    known = {column: getattr(sample, column) for column in truth}
-    return {**_ids(sample, settings), "target": target_name, "mask": name, **known, **scores._asdict()}
-
-
-def _named_maps(name: str, p_KHW: "torch.Tensor") -> "Iterator[tuple[int, str, torch.Tensor]]":
-    """Yield class, name and map of what is to be written: of two classes the second, else each under its number."""
-    if len(p_KHW) <= 2:
-        yield 1, name, p_KHW[-1]
-        return
-    for index, p_HW in enumerate(p_KHW):
-        yield index, f"{name.removesuffix('.png')}.{index}.png", p_HW
-
-
-def _png_16(p_HW: npt.NDArray[np.uint16]) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(p_HW).save(file, "PNG")
-    return file.getvalue()
+        classes = len(target.classes)
+        for index, map_name in map_names(name, classes).items():
+            # From the end: of two classes there may be the second's map alone.
+            maps.add(map_name, encode_map(p_KHW[index - classes].double().cpu().numpy()))
+    return {**_ids(sample, settings), "target": target_name, "mask": name} | {
+        column: getattr(sample, column) for column in OF_MASKS[1:]
+    }
 
 
 # --- landmarks ------------------------------------------------------------------------------------------------------
@@ -235,7 +198,6 @@ IDS = (
     *("width", "height", "orientation", "mm_per_px"),
 )
 OF_MASKS = ("mask", "mask_path", "mask_id", "mask2_path", "mask2_id", "fov_path", "fov_id")
-SCORES = ("metrics", "observer2", "present")  # null where there is no truth
 OF_POINTS = ("x", "y", "score", "truth_x", "truth_y")
 
 
@@ -244,7 +206,6 @@ def _table(rows: Sequence[dict[str, Any]], settings: DensePredictSettings) -> An
 
     numbers = {name: pa.float64() for name in ("mm_per_px", *OF_POINTS)}
     types = {**numbers, **{name: pa.int32() for name in ("width", "height", "orientation")}}
-    types |= {"metrics": scores_type(), "observer2": scores_type(), "present": pa.list_(pa.string())}
-    names = [*IDS, *(OF_POINTS if settings.kind == "landmarks" else (*OF_MASKS, *SCORES))]
+    names = [*IDS, *(OF_POINTS if settings.kind == "landmarks" else OF_MASKS)]
     fields = [(name, types.get(name, pa.string())) for name in names]
     return pa.Table.from_pylist([{name: row[name] for name in names} for row in rows], schema=pa.schema(fields))

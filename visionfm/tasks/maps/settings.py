@@ -28,7 +28,6 @@ class DenseTarget(Settings):
     classes: list[str] = Field([])
     values: list[list[int]] = Field([])
     weight: float = 1.0
-    tubular: bool = False
 
 
 class DenseTrainSettings(Settings):

@@ -1,6 +1,6 @@
 """What the figures of progression show: Kaplan-Meier curves by predicted risk, and calibration at the horizons.
 
-From predictions (rows of one run and target) to `plots.Panel`s. N samples, T times, G risk groups.
+From predictions (rows of one run and target) to `svg.Panel`s. N samples, T times, G risk groups.
 Invariant: risk groups are cut on validation risks, calibration groups on predicted probabilities: neither looks at what
 became of the test samples; every panel names its n, and what has no estimate is left out and said.
 """
@@ -8,8 +8,7 @@ became of the test samples; every panel names its n, and what has no estimate is
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from visionfm.figures.svg import FAINT, INK, PALETTE, Panel, label
-from visionfm.tasks.classification.figures import legend_below
+from visionfm.figures.svg import FAINT, INK, PALETTE, Panel, label, legend_below
 
 NAMES = ("low", "middle", "high")
 CURVE_POINTS = 200

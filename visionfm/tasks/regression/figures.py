@@ -1,6 +1,6 @@
-"""What the figures of a regression show: predicted against true, Bland-Altman; of a training: the loss by epoch.
+"""What the figures of a regression show: predicted against true, Bland-Altman.
 
-Pure functions from predictions (rows of one split, run and subset) to `plots.Panel`s. N samples.
+Pure functions from predictions (rows of one split, run and subset) to `svg.Panel`s. N samples.
 Invariant: every panel names its n, and how many points are drawn where they are too many.
 """
 
@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
-from visionfm.tasks.classification.figures import legend_below
 
 SCATTER_POINTS = 1500
-
-# --- regression -----------------------------------------------------------------------------------------------------
 
 
 def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
@@ -63,32 +60,3 @@ def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
         Panel("agreement", f"Predicted and true: {name}", agreeing, agreement, 2),
         Panel("bland_altman", f"Bland-Altman: {name}", differing, bland_altman, 2),
     ]
-
-
-# --- training -------------------------------------------------------------------------------------------------------
-
-
-def training(curves: Mapping[str, Any], loss: str = "loss") -> Panel | None:
-    """Return the training panel from `{run: DataFrame(epoch, train_loss, validation_loss, best)}`; None if none."""
-    drawn = {run: table for run, table in curves.items() if len(table)}
-    if not drawn:
-        return None
-    legend = ["training", "validation", "epoch chosen on validation"]
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        handles: list[Any] = []
-        for table in drawn.values():
-            lines = axes.plot(table["epoch"], table["train_loss"], color=FAINT, linewidth=1.3)
-            lines += axes.plot(table["epoch"], table["validation_loss"], color=PALETTE[0])
-            chosen = table[table["best"]]
-            lines += axes.plot(chosen["epoch"], chosen["validation_loss"], "o", color=PALETTE[1], markersize=5)
-            handles = lines
-        runs = "" if len(drawn) == 1 else f", {len(drawn)} runs"
-        axes.set(title=f"Training{runs}", xlabel="epoch", ylabel=loss)
-        legend_below(figure, handles, legend)
-
-    alt = "Loss on training and validation data by epoch. " + "; ".join(
-        f"{run}: {(table['epoch'] > 0).sum()} epochs" for run, table in drawn.items()
-    )
-    return Panel("training", "Training", alt, draw, 3)

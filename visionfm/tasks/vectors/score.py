@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.bootstrap import subject_draws, youden_threshold
+from visionfm.metrics.binary import AT_THRESHOLD, Binary, youden_threshold
+from visionfm.metrics.bootstrap import subject_draws
+from visionfm.metrics.multiclass import Multiclass
+from visionfm.metrics.regression import Regression
 from visionfm.metrics.survival import AtTime, Whole
-from visionfm.metrics.weighted import AT_THRESHOLD, Binary, Floats, Mask, Multiclass, Regression
+from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks.settings import TargetSpec
 
 Threshold = float | str  # a number, or why there is none
@@ -33,7 +36,6 @@ class Line:
     subjects_S: NDArray[np.object_]
     threshold: float | None = None
     reason: str | None = None
-    unit: str | None = None
     bounds: tuple[float, float] | None = None  # the interval, where it is not that of the draws
 
 

@@ -1,4 +1,4 @@
-"""Metrics of one image's mask or points against the truth, by class; NaN where a metric does not exist.
+"""Metrics of one image's mask against the truth, by class; NaN where a metric does not exist.
 
 Classes are scored one against the rest, inside the field of view where there is one. `macro` is the mean over the
 classes but the background (the first), `macro with background` over all, each over those that have a value. A class
@@ -7,15 +7,11 @@ Shapes: H/W px, upright; `probability` is of 16 bits, 65535 for 1.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.data.columns import DenseSample
 from visionfm.metrics.thinning import skeleton
-from visionfm.tasks.maps.settings import DenseTarget
 
 Mask = npt.NDArray[np.bool_]
 Classes = npt.NDArray[np.uint8]
@@ -25,51 +21,6 @@ MACRO, WITH_BACKGROUND = "macro", "macro with background"
 OVERLAP = ("dice", "iou", "sensitivity", "specificity", "precision")
 MASK_METRICS = (*OVERLAP, "hd95", "hd95_mm", "cldice", "auroc")
 NAN = float("nan")
-
-
-class ImageScores(NamedTuple):
-    """One image's metrics as rows for a table; `observer2` scores the second observer against the first."""
-
-    metrics: list[dict[str, Any]] | None
-    observer2: list[dict[str, Any]] | None
-    present: list[str] | None  # the classes that the truth has
-
-
-def scores_type() -> Any:
-    """Return the Arrow type of `ImageScores.metrics`."""
-    import pyarrow as pa
-
-    return pa.list_(pa.struct([("class", pa.string()), ("metric", pa.string()), ("value", pa.float64())]))
-
-
-def score_sample(
-    sample: DenseSample,
-    root: Path,
-    target: DenseTarget,
-    predicted_HW: Classes,
-    probabilities: Mapping[int, Probability] | None = None,
-) -> ImageScores:
-    """Return the metrics of a predicted map of class indices, upright; `probabilities` are by class index.
-
-    All None where the sample has no mask. Raises DataError where a mask is not the one that was labelled.
-    """
-    truth_HW = sample.mask(root, target.values)
-    if truth_HW is None:
-        return ImageScores(None, None, None)
-    inside_HW = sample.fov(root)
-    second_HW = sample.mask(root, target.values, "mask2")
-    same = (target.classes, inside_HW, sample.mm_per_px, target.tubular)
-    ours = mask_scores(truth_HW, predicted_HW, *same, probabilities)
-    theirs = None if second_HW is None else _rows(mask_scores(truth_HW, second_HW, *same))
-    seen = np.unique(truth_HW if inside_HW is None else truth_HW[inside_HW])
-    return ImageScores(_rows(ours), theirs, [target.classes[index] for index in seen])
-
-
-def _rows(scores: Scores) -> list[dict[str, Any]]:
-    return [
-        {"class": name, "metric": metric, "value": None if np.isnan(value) else value}
-        for (name, metric), value in scores.items()
-    ]
 
 
 def mask_scores(

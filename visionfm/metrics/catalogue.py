@@ -1,0 +1,206 @@
+"""Every metric once: its name for people, what it says, its unit and bounds, and of what it is the headline.
+
+A new metric is a function in this package and an entry here. Invariant: each kind of task has one headline.
+"""
+
+from typing import NamedTuple
+
+OWN = "own"  # the unit of the target itself
+
+
+class Metric(NamedTuple):
+    """What a reader must know of a metric."""
+
+    name: str
+    says: str
+    unit: str | None = None
+    bounded: bool = True  # at most 1: three decimals, a bar from 0 to 1
+    lower_is_better: bool = False
+    guessing: float | None = None  # what guessing reaches
+    headline_of: tuple[str, ...] = ()  # kinds of tasks, or types of targets, which come first
+    left_out: str = ""  # why it does not exist for an image
+
+
+ABSENT = "the class is absent from truth and prediction there"
+ONE_EMPTY = "the class is absent from truth or prediction there"
+UNKNOWN = "the point is unknown there"
+METRICS = {
+    "auroc": Metric(
+        "AUROC",
+        "Take one case and one non-case at random: the chance that the case gets the higher score. 1 is perfect, 0.5 "
+        "is guessing.",
+        guessing=0.5,
+        headline_of=("classification", "progression"),
+        left_out="the truth has one class only there, or there are no probabilities",
+    ),
+    "average_precision": Metric(
+        "Average precision",
+        "Precision averaged over all thresholds. Guessing gives the share of cases, so it is low by nature for rare "
+        "findings.",
+    ),
+    "f1": Metric("F1", "Harmonic mean of precision and sensitivity at the threshold. 1 is perfect."),
+    "sensitivity": Metric(
+        "Sensitivity",
+        "Share of the cases that are found at the threshold.",
+        left_out="the class is absent from the truth there",
+    ),
+    "specificity": Metric(
+        "Specificity",
+        "Share of the non-cases that are rightly called negative at the threshold.",
+        left_out="nothing but the class is there",
+    ),
+    "precision": Metric(
+        "Precision",
+        "Share of the positive calls that are right.",
+        left_out="the class is absent from the prediction there",
+    ),
+    "accuracy": Metric("Accuracy", "Share of all calls that are right; misleading where one class is frequent."),
+    "balanced_accuracy": Metric(
+        "Balanced accuracy", "Sensitivity averaged over the classes, so that rare ones count as much as frequent ones."
+    ),
+    "quadratic_kappa": Metric(
+        "Quadratic kappa",
+        "Agreement of ordered grades beyond chance; a miss by two grades counts four times a miss by one. 1 is "
+        "perfect, 0 is chance.",
+        guessing=0.0,
+    ),
+    "brier": Metric(
+        "Brier score",
+        "Mean squared error of the predicted probability. 0 is perfect; lower is better.",
+        lower_is_better=True,
+    ),
+    "concordance": Metric(
+        "Concordance (Harrell)",
+        "Take two eyes of which one got worse while the other was still followed: the chance that it had the higher "
+        "predicted risk. 1 is perfect, 0.5 is guessing.",
+        guessing=0.5,
+        headline_of=("event",),
+    ),
+    "concordance_ipcw": Metric(
+        "Concordance (Uno)",
+        "The same, with pairs weighted so that it does not depend on how long eyes happened to be followed; up to the "
+        "last time of prediction.",
+        guessing=0.5,
+    ),
+    "time_dependent_auroc": Metric(
+        "AUROC at a horizon",
+        "The chance that an eye that got worse by then had a higher predicted probability than one that had not; "
+        "weighted for those whose follow-up ended earlier.",
+        guessing=0.5,
+    ),
+    "time_dependent_brier": Metric(
+        "Brier score at a horizon",
+        "Mean squared error of the predicted probability of having got worse by then, weighted for those whose "
+        "follow-up ended earlier. 0 is perfect; lower is better.",
+        lower_is_better=True,
+    ),
+    "integrated_brier": Metric(
+        "Integrated Brier score",
+        "The Brier score averaged over time, from the first to the last time of prediction. 0 is perfect; lower is "
+        "better.",
+        lower_is_better=True,
+    ),
+    "mae": Metric(
+        "MAE",
+        "Mean absolute error, in the value's own unit. Lower is better.",
+        unit=OWN,
+        bounded=False,
+        lower_is_better=True,
+    ),
+    "rmse": Metric(
+        "RMSE",
+        "Root of the mean squared error, in the value's own unit; large errors weigh more. Lower is better.",
+        unit=OWN,
+        bounded=False,
+        lower_is_better=True,
+    ),
+    "r2": Metric(
+        "R\u00b2",
+        "Share of the variance that is explained. 1 is perfect, 0 is no better than always saying the mean, below 0 "
+        "is worse.",
+        guessing=0.0,
+        headline_of=("regression",),
+    ),
+    "pearson": Metric(
+        "Pearson r", "Linear correlation of predicted and true values; blind to a constant offset.", guessing=0.0
+    ),
+    "dice": Metric(
+        "Dice",
+        "Overlap of the predicted and the true area: twice the common part over the sum of both. 1 is perfect. Of each "
+        "image, then the mean over images; macro is the mean over the classes but the background.",
+        headline_of=("segmentation",),
+        left_out=ABSENT,
+    ),
+    "iou": Metric(
+        "IoU",
+        "The common part of both areas over all that either covers. 1 is perfect; lower than Dice.",
+        left_out=ABSENT,
+    ),
+    "hd95": Metric(
+        "HD95",
+        "Hausdorff distance: 95 % of the border of each area lies within it of the other's, in px of the original "
+        "image. It does not exist where an area is empty.",
+        unit="px",
+        bounded=False,
+        lower_is_better=True,
+        left_out=ONE_EMPTY,
+    ),
+    "hd95_mm": Metric(
+        "HD95 in mm",
+        "The same in mm.",
+        unit="mm",
+        bounded=False,
+        lower_is_better=True,
+        left_out=f"{ONE_EMPTY}, or mm_per_px is not given",
+    ),
+    "cldice": Metric(
+        "clDice",
+        "How much of the centre lines of each area lies within the other: whether vessels are connected.",
+        left_out=ABSENT,
+    ),
+    "mre": Metric(
+        "Mean error",
+        "Mean distance of the predicted from the true place, in px of the original image. 0 is perfect.",
+        unit="px",
+        bounded=False,
+        lower_is_better=True,
+        headline_of=("landmarks",),
+        left_out=UNKNOWN,
+    ),
+    "mre_mm": Metric(
+        "Mean error in mm",
+        "The same in mm.",
+        unit="mm",
+        bounded=False,
+        lower_is_better=True,
+        left_out=f"{UNKNOWN}, or mm_per_px is",
+    ),
+    "success_rate": Metric(
+        "Success rate", "Share of the places that were predicted within a distance.", left_out=UNKNOWN
+    ),
+}
+
+
+def headline(kind: str, target_type: str = "") -> str:
+    """Return the metric that stands for a target of a kind of task."""
+    for what in (target_type, kind):
+        for name, metric in METRICS.items():
+            if what in metric.headline_of:
+                return name
+    raise KeyError(f"no metric is the headline of {kind}")
+
+
+def headline_metrics() -> list[str]:
+    """Return all metrics that are some headline."""
+    return [name for name, metric in METRICS.items() if metric.headline_of]
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name for people."""
+    return METRICS[metric].name if metric in METRICS else metric.replace("_", " ")
+
+
+def unit_of(metric: str, own: str | None) -> str | None:
+    """Return the unit of a metric's values; `own` is that of the target."""
+    unit = METRICS[metric].unit if metric in METRICS else None
+    return own if unit == OWN else unit

@@ -31,7 +31,7 @@ SURFACE = {
     "finetune": "--encoder --encoder-out --log --out --root --settings --train --training-out",
     "predict": "--classes --decoder --encoder --encoders --features --images --log --masks-out --out"
     " --probabilities-out --roots --samples --settings",
-    "evaluate": "--log --out --predictions --settings",
+    "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
     "report": "--figures-dir --log --metrics-out --out --settings",
     "export": "--features --log --out",
     "check": "--log CONFIG",

@@ -15,9 +15,11 @@ from visionfm.encoders import importing
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features import tokens as dense
 from visionfm.features.settings import DenseSettings, Reading
+from visionfm.tasks.evaluate import Archives, evaluate
 from visionfm.tasks.maps.predict import Outputs, predict_dense
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget, DenseTrainSettings
 from visionfm.tasks.maps.train import DenseFiles, train_dense
+from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 SIZE_PX, WIDTH, HEIGHT = 64, 96, 80
 MASK = {"disc": DenseTarget(column="disc", classes=["background", "disc"], values=[[0], [255]])}
@@ -128,3 +130,16 @@ class DenseProject:
             self.run / "decoder.safetensors", read_dense_samples(self.table), digest, self.files, outputs, settings
         )
         return artifacts.read_table(outputs.table).to_pylist()
+
+    def measure(self) -> dict[str, dict[tuple[str, str], float | None]]:
+        """Return path of an image -> the metrics of its predicted mask, by class and metric."""
+        out = self.run.parent / "image_metrics.parquet"
+        archives = Archives([self.outputs.masks], [self.outputs.probabilities], {"eyes": self.root}, out)
+        targets = {"disc": TargetSpec(type="mask", classes=MASK["disc"].classes)}
+        same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 0}
+        settings = EvaluateSettings(**same, kind="segmentation", targets=targets)
+        evaluate([self.outputs.table], self.run.parent / "metrics.parquet", settings, archives)
+        found: dict[str, dict[tuple[str, str], float | None]] = {}
+        for row in artifacts.read_table(out).to_pylist():
+            found.setdefault(row["sample_id"].removeprefix("eyes/"), {})[row["class"], row["metric"]] = row["value"]
+        return found

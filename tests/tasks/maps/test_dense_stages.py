@@ -53,9 +53,10 @@ def test_discs_are_found_and_masks_have_the_originals_size_name_and_values(proje
         p = np.asarray(image).astype(np.float64) / 65535
     threshold = float(artifacts.read_metadata(project.run / "decoder.safetensors")["threshold"])
     np.testing.assert_array_equal(p > threshold, found == 1)
-    dice = {(one["class"], one["metric"]): one["value"] for one in rows[1]["metrics"]}["disc", "dice"]
+    measured = project.measure()
+    dice = measured["img/5.png"]["disc", "dice"]
     assert dice == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()))
-    assert rows[2]["mask_path"] is None and rows[2]["metrics"] is None, "an image without truth is predicted too"
+    assert rows[2]["mask_path"] is None and "img/6.png" not in measured, "an image without truth is predicted too"
 
 
 def test_points_are_found_in_px_of_the_original_and_absent_ones_cost_nothing(project: DenseProject) -> None:
@@ -173,7 +174,7 @@ def test_the_threshold_is_the_best_on_validation_or_the_one_given(project: Dense
         project.train(threshold=threshold)
         assert json.loads(artifacts.read_metadata(decoder)["threshold"]) == threshold
         (row,) = project.predict(splits=["validation"])
-        found[threshold] = {(one["class"], one["metric"]): one["value"] for one in row["metrics"]}["disc", "dice"]
+        found[threshold] = project.measure()[row["path"]]["disc", "dice"]
     assert found[chosen] >= max(found.values()) - 0.02, "validation counts px of the input, predictions of the original"
     project.train(recipe="published", epochs=1)
     assert json.loads(artifacts.read_metadata(decoder)["threshold"]) == 0.5

@@ -87,9 +87,12 @@ def measure(
 
 
 def _rows(rows: Any, path: Path) -> list[Row]:
+    import pyarrow as pa
+
     if rows["sample_id"].duplicated().any():
         raise ArtifactError("a sample is answered twice", where=path, do=REDO)
-    found: list[Row] = rows.sort_values("sample_id").to_dict("records")
+    # By way of Arrow: what is missing is None there, and NaN in pandas.
+    found: list[Row] = pa.Table.from_pandas(rows.sort_values("sample_id"), preserve_index=False).to_pylist()
     return found
 
 
@@ -176,9 +179,8 @@ def _cells(scores: Scores, seen: set[str], classes: Sequence[str]) -> Iterator[R
 
 
 def _sample(row: Mapping[str, Any]) -> DenseSample:
-    of_row = [name for name in DenseSample.__dataclass_fields__ if name not in ("modality", "points", "mm_per_px")]
-    scale = None if np.isnan(row["mm_per_px"]) else row["mm_per_px"]
-    return DenseSample(**{name: row[name] for name in of_row}, modality=row["modalities"], points={}, mm_per_px=scale)
+    of_row = [name for name in DenseSample.__dataclass_fields__ if name not in ("modality", "points")]
+    return DenseSample(**{name: row[name] for name in of_row}, modality=row["modalities"], points={})
 
 
 def _schema() -> Any:

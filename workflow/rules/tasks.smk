@@ -156,7 +156,7 @@ rule evaluate_masks:
             f"{dataset}={CONFIG.datasets[dataset].root}"
             for dataset in PLAN.task_datasets(w.task)
         ],
-        settings=lambda w: text(PLAN.evaluate_settings(w.task, w.model)),
+        settings=lambda w: text(PLAN.tasks.evaluate_settings(w.task, w.model)),
         version=VERSIONS["evaluate"],
     shell:
         "visionfm evaluate --predictions {input.predictions:q} --masks {input.masks:q}"

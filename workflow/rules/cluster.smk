@@ -25,38 +25,42 @@ if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def launcher(gpus, nodes=1, threads=1):
-    """How a stage starts. The shell is replaced: it would end by the signals that the stage answers."""
-    if gpus == 0 and nodes == 1:
-        return "exec visionfm"
-    return f"exec visionfm launch --gpus {gpus} --nodes {nodes} --threads {threads} --"
-
-
-def devices(gpus, nodes=lambda wildcards: 1):
-    """Resources of jobs that may compute on GPUs: `gpus` per node on `nodes` nodes, functions of the wildcards."""
+def devices(needs):
+    """Resources of jobs that may compute on GPUs; `needs` gives their needs, by the wildcards."""
 
     def model(wildcards):
-        return config.get("gpu_model") if gpus(wildcards) else None
+        return config.get("gpu_model") if needs(wildcards).gpus else None
 
     def options(wildcards):
-        if nodes(wildcards) == 1 or gpus(wildcards) == 0:
+        asked = needs(wildcards)
+        if asked.nodes == 1 or asked.gpus == 0:
             return None
         kind = f"{model(wildcards)}:" if model(wildcards) else ""
-        return f"--gpus-per-node={kind}{gpus(wildcards)}"
+        return f"--gpus-per-node={kind}{asked.gpus}"
+
+    def partition(wildcards):
+        return config.get("gpu_partition" if needs(wildcards).gpus else "cpu_partition")
 
     def several(value):
-        return lambda wildcards: value(wildcards) if nodes(wildcards) > 1 else None
+        return lambda wildcards: (
+            value(needs(wildcards).nodes) if needs(wildcards).nodes > 1 else None
+        )
 
     return {
         # On several nodes `slurm_extra` asks for the devices: `gpu` counts those of the whole job, wherever they are.
-        "gpu": lambda w: gpus(w) if nodes(w) == 1 else 0,
-        "gpu_model": lambda w: model(w) if nodes(w) == 1 else None,
-        "slurm_partition": lambda w: config.get(
-            "gpu_partition" if gpus(w) else "cpu_partition"
-        ),
+        "gpu": lambda w: needs(w).gpus if needs(w).nodes == 1 else 0,
+        "gpu_model": lambda w: model(w) if needs(w).nodes == 1 else None,
+        "slurm_partition": partition,
         "slurm_extra": options,
-        # `mpi` keeps the executor from starting the job inside a step of one task: the stage starts one per node.
-        "mpi": several(lambda w: "srun"),
-        "nodes": several(nodes),
-        "tasks": several(nodes),
+        # `mpi` keeps the executor from starting the job inside a step of one task: the stage starts one a node.
+        "mpi": several(lambda nodes: "srun"),
+        "nodes": several(lambda nodes: nodes),
+        "tasks": several(lambda nodes: nodes),
     }
+
+
+def started(needs):
+    """How a stage starts that has such needs."""
+    return lambda wildcards, threads: launcher(
+        needs(wildcards).gpus, needs(wildcards).nodes, threads
+    )

@@ -19,7 +19,9 @@ rule index:
         root=root,
         settings=lambda w: text(PLAN.data.index_settings(w.dataset, w.shard)),
         version=VERSIONS["index"],
-        images=images_state,
+        images=lambda w: outside(
+            f"images_{w.dataset}", lambda: JOBS.images_state(w.dataset)
+        ),
     shell:
         "visionfm index --root {params.root:q} --out {output:q} --jobs {threads}"
         " --settings {params.settings:q} --log {log:q}"
@@ -28,7 +30,7 @@ rule index:
 rule label:
     input:
         images=lambda w: PLAN.images(w.dataset),
-        like=like,
+        like=lambda w: JOBS.split_leader(w.dataset),
     output:
         "results/datasets/{dataset}/labels.parquet",
     log:
@@ -47,7 +49,9 @@ rule label:
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         settings=lambda w: text(PLAN.data.label_settings(w.dataset)),
         version=VERSIONS["label"],
-        labels=labels_state,
+        labels=lambda w: outside(
+            f"labels_{w.dataset}", lambda: JOBS.labels_state(w.dataset)
+        ),
     shell:
         "visionfm label --root {params.root:q} --images {input.images:q} {params.like} --out {output:q}"
         " --settings {params.settings:q} --log {log:q}"
@@ -55,10 +59,8 @@ rule label:
 
 rule audit:
     input:
-        images=lambda w: [
-            path for d in PLAN.audited_datasets(w.task) for path in PLAN.images(d)
-        ],
-        labels=lambda w: [PLAN.labels(d) for d in PLAN.audited_datasets(w.task)],
+        images=lambda w: paths(JOBS.images(PLAN.audited_datasets(w.task))),
+        labels=lambda w: paths(JOBS.labels(PLAN.audited_datasets(w.task))),
     output:
         "results/tasks/{task}/audit.parquet",
     log:
@@ -73,14 +75,8 @@ rule audit:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        images=lambda w: [
-            f"{d}={path}"
-            for d in PLAN.audited_datasets(w.task)
-            for path in PLAN.images(d)
-        ],
-        labels=lambda w: [
-            f"{d}={PLAN.labels(d)}" for d in PLAN.audited_datasets(w.task)
-        ],
+        images=lambda w: named(JOBS.images(PLAN.audited_datasets(w.task))),
+        labels=lambda w: named(JOBS.labels(PLAN.audited_datasets(w.task))),
         settings=lambda w: text(PLAN.data.audit_settings(w.task)),
         version=VERSIONS["audit"],
     shell:

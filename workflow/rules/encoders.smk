@@ -3,7 +3,7 @@
 
 rule checksum:
     input:
-        made_weights,
+        lambda w: JOBS.made_weights(w.encoder),
     output:
         "results/encoders/{encoder}/weights.json",
     log:
@@ -18,22 +18,26 @@ rule checksum:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        weights=weights,
+        weights=lambda w: PLAN.weights_file(w.encoder),
         version=VERSIONS["checksum"],
         state=lambda w: (
-            made_weights(w)
-            or outside(f"weights_{w.encoder}", lambda: file_state(Path(weights(w))))
+            JOBS.made_weights(w.encoder)
+            or outside(f"weights_{w.encoder}", lambda: JOBS.weights_state(w.encoder))
         ),
     shell:
         "visionfm checksum --weights {params.weights:q} --out {output:q} --log {log:q}"
 
 
+def pretraining_sets(wildcards):
+    return PLAN.pretraining.block(wildcards.encoder).datasets
+
+
 rule pretrain:
     input:
-        images=lambda w: of_all(pretrain_images(w)),
-        packs=lambda w: of_all(pretrain_packs(w)),
+        images=lambda w: paths(JOBS.images(pretraining_sets(w))),
+        packs=lambda w: paths(JOBS.packs(pretraining_sets(w))),
         sum=lambda w: PLAN.weights_sum(w.encoder),
-        labels=knn_labels,
+        labels=lambda w: JOBS.knn_labels(w.encoder),
     output:
         encoder="results/encoders/{encoder}/encoder.safetensors",
         training="results/encoders/{encoder}/training.parquet",
@@ -45,23 +49,21 @@ rule pretrain:
         encoder=one_of(PLAN.pretrained()),
     conda:
         "../../environment.yml"
-    threads: lambda w: given(PLAN.pretraining.block(w.encoder).resources, "threads", 8)
+    threads: lambda w: JOBS.pretrain(w.encoder).threads
     resources:
-        **devices(pretrain_gpus, pretrain_nodes),
-        mem_mb=pretrain_resource("mem_mb", 32000),
+        **devices(lambda w: JOBS.pretrain(w.encoder)),
+        mem_mb=growing(lambda w: JOBS.pretrain(w.encoder).mem_mb),
         # Does not grow: at its limit a training goes back to the queue and on from there.
-        runtime=lambda w: given(PLAN.pretraining.block(w.encoder).resources, "runtime", 1440),
+        runtime=lambda w: JOBS.pretrain(w.encoder).runtime_min,
     params:
-        images=lambda w: named(pretrain_images(w)),
-        packs=lambda w: named(pretrain_packs(w)),
-        root=lambda w: [f"{d}={CONFIG.datasets[d].root}" for d in pretrain_images(w)],
+        images=lambda w: named(JOBS.images(pretraining_sets(w))),
+        packs=lambda w: named(JOBS.packs(pretraining_sets(w))),
+        root=lambda w: named(JOBS.roots(pretraining_sets(w))),
         sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
-        knn=knn_flags,
+        knn=lambda w: JOBS.knn_flags(w.encoder),
         settings=lambda w: text(PLAN.pretraining.pretrain_settings(w.encoder)),
         version=VERSIONS["pretrain"],
-        launcher=lambda w, threads: launcher(
-            pretrain_gpus(w), pretrain_nodes(w), threads
-        ),
+        launcher=started(lambda w: JOBS.pretrain(w.encoder)),
     shell:
         "{params.launcher} pretrain --images {params.images:q} --root {params.root:q} --pack {params.packs:q}"
         " {params.sum:q} {params.knn:q} --out {output.encoder:q} --training-out {output.training:q}"
@@ -70,14 +72,8 @@ rule pretrain:
 
 rule measure:
     input:
-        images=lambda w: [
-            path for d in PLAN.measured_datasets(w.encoder) for path in PLAN.images(d)
-        ],
-        labels=lambda w: [
-            PLAN.labels(d)
-            for d in PLAN.measured_datasets(w.encoder)
-            if d not in CONFIG.encoders[w.encoder].trained_on
-        ],
+        images=lambda w: paths(JOBS.images(PLAN.measured_datasets(w.encoder))),
+        labels=lambda w: paths(JOBS.measured_labels(w.encoder)),
     output:
         "results/encoders/{encoder}/statistics.json",
     log:
@@ -91,19 +87,9 @@ rule measure:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        images=lambda w: [
-            f"{d}={path}"
-            for d in PLAN.measured_datasets(w.encoder)
-            for path in PLAN.images(d)
-        ],
-        labels=lambda w: [
-            f"{d}={PLAN.labels(d)}"
-            for d in PLAN.measured_datasets(w.encoder)
-            if d not in CONFIG.encoders[w.encoder].trained_on
-        ],
-        root=lambda w: [
-            f"{d}={CONFIG.datasets[d].root}" for d in PLAN.measured_datasets(w.encoder)
-        ],
+        images=lambda w: named(JOBS.images(PLAN.measured_datasets(w.encoder))),
+        labels=lambda w: named(JOBS.measured_labels(w.encoder)),
+        root=lambda w: named(JOBS.roots(PLAN.measured_datasets(w.encoder))),
         settings=lambda w: text(PLAN.pretraining.measure_settings(w.encoder)),
         version=VERSIONS["measure"],
     shell:

@@ -13,16 +13,16 @@ rule extract:
         "results/benchmarks/extract/{encoder}/{dataset}.cls{size}{shard}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda w: given(CONFIG.encoders[w.encoder].resources, "threads", 4)
+    threads: lambda w: JOBS.extract(w.encoder).threads
     resources:
-        **devices(extract_gpus, extract_nodes),
-        mem_mb=extract_resource("mem_mb", 8000),
-        runtime=extract_resource("runtime", 240),
+        **devices(lambda w: JOBS.extract(w.encoder)),
+        mem_mb=growing(lambda w: JOBS.extract(w.encoder).mem_mb),
+        runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:
         root=root,
         settings=lambda w: text(PLAN.encoding.extract_settings(w.encoder, w.dataset)),
         version=VERSIONS["extract"],
-        launcher=lambda w, threads: launcher(extract_gpus(w), extract_nodes(w), threads),
+        launcher=started(lambda w: JOBS.extract(w.encoder)),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
@@ -40,16 +40,18 @@ rule dense:
         "results/benchmarks/dense/{encoder}/{dataset}.dense{size}{shard}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda w: given(CONFIG.encoders[w.encoder].resources, "threads", 4)
+    threads: lambda w: JOBS.extract(w.encoder).threads
     resources:
-        **devices(dense_gpus),
-        mem_mb=extract_resource("mem_mb", 8000),
-        runtime=extract_resource("runtime", 240),
+        **devices(lambda w: JOBS.dense(w.encoder)),
+        mem_mb=growing(lambda w: JOBS.extract(w.encoder).mem_mb),
+        runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:
         root=root,
-        settings=lambda w: text(PLAN.encoding.dense_settings(w.encoder, w.dataset, int(w.size))),
+        settings=lambda w: text(
+            PLAN.encoding.dense_settings(w.encoder, w.dataset, int(w.size))
+        ),
         version=VERSIONS["dense"],
-        launcher=lambda w: launcher(dense_gpus(w)),
+        launcher=lambda w: launcher(JOBS.dense(w.encoder).gpus),
     shell:
         "{params.launcher} dense --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"
@@ -78,7 +80,7 @@ rule export:
 
 rule fuse:
     input:
-        labels=lambda w: [PLAN.labels(d) for d in PLAN.task_datasets(w.task)],
+        labels=lambda w: paths(JOBS.labels(PLAN.task_datasets(w.task))),
         audit="results/tasks/{task}/audit.parquet",
     output:
         samples="results/tasks/{task}/{model}/samples.parquet",
@@ -94,7 +96,7 @@ rule fuse:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        labels=lambda w: [f"{d}={PLAN.labels(d)}" for d in PLAN.task_datasets(w.task)],
+        labels=lambda w: named(JOBS.labels(PLAN.task_datasets(w.task))),
         settings=lambda w: text(PLAN.tasks.fuse_settings(w.task)),
         version=VERSIONS["fuse"],
     shell:

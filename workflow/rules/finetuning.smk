@@ -4,7 +4,7 @@ TUNED = [task for task in CONFIG.tasks if PLAN.is_finetuned(task)]
 
 
 wildcard_constraints:
-    tuned="|".join(TUNED) or "(?!)",
+    tuned=one_of(TUNED),
     seed_run=r"seed\d+(-(frac\d+(p\d+)?|shots\d+))?",
 
 
@@ -22,19 +22,18 @@ rule finetune:
         "results/benchmarks/finetune/{tuned}.{model}.{seed_run}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda w: given(CONFIG.tasks[w.tuned].training.resources, "threads", 2)
+    threads: lambda w: JOBS.finetune(w.tuned).threads
     resources:
-        **devices(tuned_gpus, tuned_nodes),
-        mem_mb=tuned_resource("mem_mb", 16000),
-        runtime=tuned_resource("runtime", 720),
+        **devices(lambda w: JOBS.finetune(w.tuned)),
+        mem_mb=growing(lambda w: JOBS.finetune(w.tuned).mem_mb),
+        runtime=growing(lambda w: JOBS.finetune(w.tuned).runtime_min),
     params:
-        roots=lambda w: [
-            f"{dataset}={CONFIG.datasets[dataset].root}"
-            for dataset in CONFIG.tasks[w.tuned].datasets
-        ],
-        settings=lambda w: text(PLAN.tasks.finetune_settings(w.tuned, w.model, w.seed_run)),
+        roots=lambda w: named(JOBS.roots(CONFIG.tasks[w.tuned].datasets)),
+        settings=lambda w: text(
+            PLAN.tasks.finetune_settings(w.tuned, w.model, w.seed_run)
+        ),
         version=VERSIONS["finetune"],
-        launcher=lambda w, threads: launcher(tuned_gpus(w), tuned_nodes(w), threads),
+        launcher=started(lambda w: JOBS.finetune(w.tuned)),
     shell:
         "{params.launcher} finetune --train {input.train:q} --root {params.roots:q} --encoder {input.encoder:q}"
         " --out {output.decoder:q} --encoder-out {output.encoder:q} --training-out {output.training:q}"
@@ -55,14 +54,16 @@ rule extract_finetuned:
         "../../environment.yml"
     threads: 4
     resources:
-        **devices(lambda w: min(1, tuned_gpus(w))),
+        **devices(lambda w: JOBS.extract_finetuned(w.tuned)),
         mem_mb=growing(8000),
         runtime=growing(240),
     params:
         root=root,
-        settings=lambda w: text(PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset)),
+        settings=lambda w: text(
+            PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset)
+        ),
         version=VERSIONS["extract"],
-        launcher=lambda w: launcher(min(1, tuned_gpus(w))),
+        launcher=lambda w: launcher(JOBS.extract_finetuned(w.tuned).gpus),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings:q} --log {log:q}"

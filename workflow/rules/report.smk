@@ -1,9 +1,11 @@
 # The report: one page, the union of all metrics, and the figures, which Snakemake's own report shows too.
 
+from visionfm.report import data as report_data
+
 
 rule report:
     input:
-        reported,
+        report_data.inputs(PLAN),
     output:
         page=report(PLAN.report, caption="../report/page.rst", category="Report"),
         metrics=report(

@@ -4,8 +4,8 @@
 rule train:
     input:
         train="results/tasks/{task}/{model}/train.parquet",
-        features=task_features,
-        encoders=dense_encoders,
+        features=lambda w: paths(PLAN.task_features(w.task, w.model)),
+        encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
         training="results/tasks/{task}/{model}/{run}/training.parquet",
@@ -15,17 +15,17 @@ rule train:
         "results/benchmarks/train/{task}.{model}.{run}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda w: given(CONFIG.tasks[w.task].training.resources, "threads", 2)
+    threads: lambda w: JOBS.train(w.task).threads
     resources:
-        **devices(train_gpus),
-        mem_mb=train_resource("mem_mb", 8000),
-        runtime=train_resource("runtime", 240),
+        **devices(lambda w: JOBS.train(w.task)),
+        mem_mb=growing(lambda w: JOBS.train(w.task).mem_mb),
+        runtime=growing(lambda w: JOBS.train(w.task).runtime_min),
     params:
-        features=named_features,
-        dense=dense_files,
+        features=lambda w: named(PLAN.task_features(w.task, w.model)),
+        dense=lambda w: JOBS.dense_flags(w.task, w.model),
         settings=lambda w: text(PLAN.tasks.train_settings(w.task, w.model, w.run)),
         version=VERSIONS["train"],
-        launcher=lambda w: launcher(min(1, train_gpus(w))),
+        launcher=lambda w: launcher(JOBS.train(w.task).gpus),
     shell:
         "{params.launcher} train --train {input.train:q} --features {params.features:q} {params.dense:q}"
         " --out {output.decoder:q}"
@@ -36,8 +36,8 @@ rule predict:
     input:
         decoder=lambda w: PLAN.decoder(w.task, w.model, w.run),
         samples="results/tasks/{task}/{model}/samples.parquet",
-        features=run_features,
-        encoders=dense_encoders,
+        features=lambda w: paths(PLAN.run_features(w.task, w.model, w.run)),
+        encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
         "results/tasks/{task}/{model}/{run}/predictions.parquet",
     log:
@@ -50,15 +50,15 @@ rule predict:
         "../../environment.yml"
     threads: 2
     resources:
-        **devices(train_gpus),
+        **devices(lambda w: JOBS.predict(w.task)),
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        features=named_run_features,
-        dense=dense_files,
+        features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),
+        dense=lambda w: JOBS.dense_flags(w.task, w.model),
         settings=lambda w: text(PLAN.tasks.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
-        launcher=lambda w: launcher(min(1, train_gpus(w))),
+        launcher=lambda w: launcher(JOBS.predict(w.task).gpus),
     shell:
         "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
         " {params.dense:q}"
@@ -69,8 +69,8 @@ rule predict_masks:
     input:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
         samples="results/tasks/{task}/{model}/samples.parquet",
-        features=task_features,
-        encoders=dense_encoders,
+        features=lambda w: paths(PLAN.task_features(w.task, w.model)),
+        encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
         table="results/tasks/{task}/{model}/{run}/predictions.parquet",
         masks="results/tasks/{task}/{model}/{run}/masks.zip",
@@ -85,15 +85,15 @@ rule predict_masks:
         "../../environment.yml"
     threads: 2
     resources:
-        **devices(train_gpus),
+        **devices(lambda w: JOBS.predict(w.task)),
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        features=named_features,
-        dense=dense_files,
+        features=lambda w: named(PLAN.task_features(w.task, w.model)),
+        dense=lambda w: JOBS.dense_flags(w.task, w.model),
         settings=lambda w: text(PLAN.tasks.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
-        launcher=lambda w: launcher(min(1, train_gpus(w))),
+        launcher=lambda w: launcher(JOBS.predict(w.task).gpus),
     shell:
         "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
         " {params.dense:q}"
@@ -152,10 +152,7 @@ rule evaluate_masks:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        roots=lambda w: [
-            f"{dataset}={CONFIG.datasets[dataset].root}"
-            for dataset in PLAN.task_datasets(w.task)
-        ],
+        roots=lambda w: named(JOBS.roots(PLAN.task_datasets(w.task))),
         settings=lambda w: text(PLAN.tasks.evaluate_settings(w.task, w.model)),
         version=VERSIONS["evaluate"],
     shell:

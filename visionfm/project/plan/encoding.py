@@ -52,7 +52,7 @@ class EncodingPlan:
             max_megapixels=images.max_megapixels,
             bad_images=images.bad_images,
             device=block.device,
-            gpu=self.extract_gpu(encoder),
+            gpu=self.gpu(encoder),
             batch_size=block.batch_size,
             workers=block.workers,
             max_rows=images.max_rows,
@@ -76,12 +76,12 @@ class EncodingPlan:
             max_gb=max(task.dense_cache.max_gb for task in tasks),
             never=all(task.tile_overlap is not None for task in tasks),
             device=block.device,
-            gpu=self.extract_gpu(encoder),
+            gpu=self.gpu(encoder),
             workers=block.workers,
             max_rows=self.config.datasets[dataset].max_rows,
         )
 
-    def extract_gpu(self, encoder: str) -> int:
+    def gpu(self, encoder: str) -> int:
         """Return how many GPUs extraction asks for: those of the config, none on `device: cpu`, else one."""
         block = self.config.encoders[encoder]
         if block.resources.gpu is not None:

@@ -20,6 +20,9 @@ $(EYES): | $(READY)
 	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 150 --size 224 --out data/synthetic
 	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 90 --size 224 --out data/synthetic_values
 
+# One thread for each of the two workers: on two cores, threads of both would wait for each other.
+test test-all: export OMP_NUM_THREADS := 1
+
 test: $(READY)
 	pytest -n 2 --dist loadgroup -m "not slow" --ignore tests/slurm
 
@@ -52,7 +55,7 @@ bench: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock # Python compiles what it imports
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $(READY)
 

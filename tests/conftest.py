@@ -1,11 +1,15 @@
-"""What all tests may use: the folder of real data, an empty run with its `results/`, and small images."""
+"""What all tests may use: the folder of real data, an empty run, small images, and commands that start at once."""
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zygote
 from PIL import Image
 
 pytest_plugins = ["world.fabricated"]
@@ -19,6 +23,22 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"no shared data at {SHARED}; VISIONFM_SHARED names their folder")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `visionfm` and `snakemake` that run in forks of a warm process."""
+    folder = tmp_path_factory.mktemp("warm")
+    path = folder / "socket"
+    server = subprocess.Popen([sys.executable, zygote.__file__, str(path)], start_new_session=True)
+    deadline = time.monotonic() + 300  # it imports everything first, which takes long beside other work
+    while not path.exists():
+        assert server.poll() is None, "the warm process ended"
+        assert time.monotonic() < deadline, "the warm process did not start in five minutes"
+        time.sleep(0.1)
+    zygote.write_wrappers(folder / "bin", path)
+    yield folder / "bin"
+    server.kill()
 
 
 @pytest.fixture

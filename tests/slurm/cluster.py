@@ -225,7 +225,7 @@ class Cluster:
             "SlurmdUser": user,
             "AuthType": "auth/munge",
             # A requeued job waits as long as a credential lives: 120 s by default.
-            "AuthInfo": f"socket={folder}/run/munge.socket,cred_expire=10",
+            "AuthInfo": f"socket={folder}/run/munge.socket,cred_expire=5",
             "CredType": "cred/munge",
             "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
             "StateSaveLocation": folder / "state",
@@ -245,10 +245,10 @@ class Cluster:
             "GresTypes": "gpu",
             "SlurmdParameters": "config_overrides",
             "ReturnToService": 2,
-            "SlurmdTimeout": 30,
-            "KillWait": 10,
+            "SlurmdTimeout": 15,  # a lost node is missed after so long
+            "KillWait": 5,  # a stage that asked to be requeued waits to be killed
             "MinJobAge": 3600,  # shorter, and Snakemake asks sacct, which never answers here
-            "SchedulerParameters": "sched_min_interval=100000,batch_sched_delay=0,bf_interval=2,defer_batch",
+            "SchedulerParameters": "sched_min_interval=100000,batch_sched_delay=0,bf_interval=1,defer_batch",
             "JobRequeue": 1,
             "PreemptType": "preempt/partition_prio",
             "PreemptMode": "REQUEUE",

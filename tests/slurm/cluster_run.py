@@ -16,6 +16,7 @@ from cluster import Cluster
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+EAGER = Path(__file__).with_name("eager_snakemake.py")
 TIMEOUT_S = 1200  # a run takes one to two minutes on an idle machine; a busy one may take ten times as long
 # The overlay for tests: quicker polling and smaller nodes. Everything else is the profile as it is shipped.
 OVERLAY = [
@@ -56,8 +57,8 @@ class Run:
 
     folder: Path
     cluster: Cluster
+    commands: Path  # `visionfm` and `snakemake` in forks of a warm process
     started: list[subprocess.Popen] = field(default_factory=list)
-    local_s: float = 0.0
 
     def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Edit the config."""
@@ -77,6 +78,12 @@ class Run:
         )
         path.chmod(0o755)
 
+    def warm(self) -> None:
+        """Let the jobs run their stages in the warm process: where nothing is killed, and no start is looked at."""
+        path = self.folder / "bin/visionfm"
+        path.parent.mkdir()
+        path.symlink_to(self.commands / "visionfm")
+
     def starts(self, stage: str) -> list[Start]:
         """Return the starts of a stage, by `launch` or by itself."""
         lines = [line.split() for line in (self.folder / "starts.txt").read_text().splitlines()]
@@ -91,7 +98,7 @@ class Run:
     def start(self, *arguments: str, warn_seconds: int = 300, timeout_s: int = TIMEOUT_S) -> subprocess.Popen:
         """Start `snakemake --profile slurm` in the background; its output goes to snakemake.log."""
         site = ["--config", "cpu_partition=cpu", "gpu_partition=gpu", f"warn_seconds={warn_seconds}"]
-        command = ["timeout", "-k", "5", str(timeout_s), *self._snakemake, *OVERLAY, *site]
+        command = ["timeout", "-k", "5", str(timeout_s), sys.executable, str(EAGER), *self._workflow, *OVERLAY, *site]
         command += ["--profile", str(CHECKOUT / "slurm"), *arguments]
         with (self.folder / "snakemake.log").open("w") as log:
             process = subprocess.Popen(
@@ -108,25 +115,23 @@ class Run:
         return self.said
 
     def local(self, *arguments: str) -> None:
-        """Run the workflow in this folder without a cluster; note the seconds in `local_s`."""
-        started = time.monotonic()
-        command = ["timeout", "-k", "5", str(TIMEOUT_S), *self._snakemake, "--cores", "2", *arguments]
-        plain = {name: text for name, text in self.environment.items() if name != "SLURM_CONF"}
+        """Run the workflow in this folder without a cluster, in a warm process: what the cluster is compared with."""
+        command = ["timeout", "-k", "5", str(TIMEOUT_S), "snakemake", *self._workflow, "--cores", "2", *arguments]
+        plain = {name: text for name, text in self.warm_environment.items() if name != "SLURM_CONF"}
         done = subprocess.run(command, cwd=self.folder, env=plain, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        self.local_s = time.monotonic() - started
 
     def refused(self, *arguments: str) -> str:
         """Start a Snakemake that has to fail at once; return why."""
-        command = ["timeout", "-k", "5", "120", *self._snakemake, "--cores", "1", *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        command = ["timeout", "-k", "5", "120", "snakemake", *self._workflow, "--cores", "1", *arguments]
+        done = subprocess.run(command, env=self.warm_environment, capture_output=True, text=True, check=False)
         assert done.returncode not in (0, 124), done.stdout
         return done.stdout + done.stderr
 
     def unlock(self) -> None:
         """Say that no Snakemake is at work in the folder."""
-        command = ["timeout", "-k", "5", "120", *self._snakemake, "--cores", "1", "--unlock"]
-        subprocess.run(command, env=self.environment, check=True, capture_output=True)
+        command = ["timeout", "-k", "5", "120", "snakemake", *self._workflow, "--cores", "1", "--unlock"]
+        subprocess.run(command, env=self.warm_environment, check=True, capture_output=True)
 
     def end(self) -> None:
         """End what the test left running."""
@@ -139,9 +144,9 @@ class Run:
             self.until("the jobs are gone", lambda: not self.cluster.jobs(), 60)
 
     @property
-    def _snakemake(self) -> list[str]:
+    def _workflow(self) -> list[str]:
         files = ["-s", str(CHECKOUT / "workflow/Snakefile"), "--configfile", str(self.folder / "config.yaml")]
-        return ["snakemake", *files, "--directory", str(self.folder)]
+        return [*files, "--directory", str(self.folder)]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -149,6 +154,11 @@ class Run:
         mine = self.cluster.environment
         mine["PATH"] = f"{self.folder / 'bin'}:{self.cluster.folder / 'bin'}:{BIN}:{os.environ['PATH']}"
         return mine | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+
+    @property
+    def warm_environment(self) -> dict[str, str]:
+        """Return the same environment, in which `snakemake` and `visionfm` run in forks of a warm process."""
+        return self.environment | {"PATH": f"{self.commands}:{self.environment['PATH']}"}
 
     # --- watching ---------------------------------------------------------------------------------------------------
 

@@ -54,12 +54,12 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(cluster: Cluster, eyes: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def project(cluster: Cluster, commands: Path, eyes: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Make runs of the small project: a folder with the config and the eyes; all are ended at the end."""
     runs: list[Run] = []
 
     def make(*changes: Change) -> Run:
-        runs.append(new_run(tmp_path / f"run{len(runs)}", cluster, eyes, *changes))
+        runs.append(new_run(tmp_path / f"run{len(runs)}", cluster, commands, eyes, *changes))
         return runs[-1]
 
     yield make
@@ -73,27 +73,27 @@ def project(cluster: Cluster, eyes: Path, tmp_path: Path) -> Iterator[Callable[.
 
 
 @pytest.fixture(scope="session")
-def clean(cluster: Cluster, eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def clean(cluster: Cluster, commands: Path, eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The whole project, run without the cluster."""
-    run = new_run(tmp_path_factory.mktemp("clean") / "run", cluster, eyes)
+    run = new_run(tmp_path_factory.mktemp("clean") / "run", cluster, commands, eyes)
     run.local()
     return run
 
 
 @pytest.fixture(scope="session")
-def clean_shards(cluster: Cluster, eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def clean_shards(cluster: Cluster, commands: Path, eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two shards of images encoded without the cluster."""
-    run = new_run(tmp_path_factory.mktemp("clean_shards") / "run", cluster, eyes, slow_extraction)
+    run = new_run(tmp_path_factory.mktemp("clean_shards") / "run", cluster, commands, eyes, slow_extraction)
     run.local(*SHARDS)
     return run
 
 
-def new_run(folder: Path, cluster: Cluster, eyes: Path, *changes: Change) -> Run:
+def new_run(folder: Path, cluster: Cluster, commands: Path, eyes: Path, *changes: Change) -> Run:
     """Make a folder with the config, changed, and the eyes with their dates, which an index holds."""
     folder.mkdir(parents=True)
     subprocess.run(["cp", "-a", str(eyes), str(folder / "data")], check=True)
     shutil.copy(HERE / "config.yaml", folder / "config.yaml")
-    run = Run(folder, cluster)
+    run = Run(folder, cluster, commands)
     for change in changes:
         run.configure(change)
     return run

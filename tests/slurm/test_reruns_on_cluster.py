@@ -15,25 +15,25 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(cluster: Cluster, commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the small project after a local run."""
     folder = tmp_path_factory.mktemp("finished") / "project"
     write_project(folder)
-    Run(folder, cluster).local()
+    Run(folder, cluster, commands).local()
     return folder
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_fails_in_a_job_is_repaired_and_ends_like_a_clean_run(
-    rule: str, finished: Path, cluster: Cluster, tmp_path: Path
+    rule: str, finished: Path, cluster: Cluster, commands: Path, tmp_path: Path
 ) -> None:
     case = CASES[ALWAYS[rule]]
     folder = tmp_path / "project"
     subprocess.run(["cp", "-a", str(finished), str(folder)], check=True)
-    run, project = Run(folder, cluster), Project(folder, folder / "bin")
+    run, project = Run(folder, cluster, commands), Project(folder, folder / "bin")
     write_cold_wrapper(project.commands)
     case.edit(project)
-    clean = Run(project.copy(tmp_path / "clean", with_results=False).folder, cluster)
+    clean = Run(project.copy(tmp_path / "clean", with_results=False).folder, cluster, commands)
 
     (folder / f"fail-{rule}").touch()
     run.finish("--retries", "0", fails=True)

@@ -4,13 +4,30 @@ The code that runs is the real one; only the start of Python and the imports are
 serves; the scripts that `write_wrappers` makes are the clients.
 """
 
+import importlib
 import json
 import os
+import pkgutil
 import socket
 import sys
 import traceback
 from pathlib import Path
 
+import visionfm
+
+PACKAGES = [
+    "h5py",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "pandas",
+    "pyarrow.parquet",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "snakemake.cli",
+    "snakemake.report.html_reporter",
+    "timm",
+    "torch",
+]
 NOTE = """#!{python} -SE
 import array, json, os, socket, sys
 name = os.path.basename(sys.argv[0])
@@ -51,15 +68,10 @@ def write_cold_wrapper(folder: Path) -> None:
 
 def serve(path: str) -> None:
     """Fork a child for each connection, for ever."""
-    import matplotlib.backends.backend_svg
-    import pandas
-    import sklearn.metrics
-    import snakemake.cli
-    import timm
-    import torch
-
-    modules = (matplotlib, pandas, sklearn, snakemake, timm, torch)
-    print(f"warm: {', '.join(module.__name__ for module in modules)}", file=sys.stderr)
+    ours = (module.name for module in pkgutil.walk_packages(visionfm.__path__, "visionfm."))
+    for name in (*PACKAGES, *ours):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen(64)

@@ -7,6 +7,7 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.cli import main
+from visionfm.errors import ArtifactError
 
 MADE_BY = artifacts.provenance("report", {}, {})
 
@@ -24,6 +25,14 @@ def test_whole_artefacts_pass_and_are_counted(results: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == "verify: 2 artefacts are as they were written\n"
     assert main(["verify", "results/.kept", "results/y.html"]) == 0
     assert "3 artefacts" in capsys.readouterr().err
+
+
+def test_what_snakemake_writes_beside_them_is_no_artefact(results: Path) -> None:
+    write("results/y.html")
+    for name in ("benchmarks/cost.html", "logs/index/a.log.settings.json"):
+        Path(f"results/{name}").parent.mkdir(parents=True, exist_ok=True)
+        Path(f"results/{name}").write_text("unsealed")
+    assert main(["verify", "results"]) == main(["verify", str(Path("results").resolve())]) == 0
 
 
 def test_all_damaged_and_missing_artefacts_are_listed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +68,43 @@ def test_a_kept_copy_alone_is_forgotten_too(results: Path) -> None:
     path.unlink()
     assert main(["forget", "encoders/oct"]) == 0
     assert not artifacts.recall(path, MADE_BY)
+
+
+def test_a_damaged_artefact_is_forgotten_by_its_kept_copy(results: Path) -> None:
+    path = write("results/encoders/oct/x.svg")
+    path.write_text("damaged")
+    assert main(["forget", str(path)]) == 0
+    assert not path.exists() and not artifacts.recall(path, MADE_BY)
+
+
+def test_a_file_that_no_stage_wrote_is_never_forgotten(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("results/encoders/oct/x.svg")
+    mine = [Path("results/encoders/oct/notes.txt"), Path("results/weights.pth"), Path("results/encoders/notes.json")]
+    for other in mine:
+        other.write_text("mine")
+        assert main(["forget", str(other)]) == 2
+    assert "no stage wrote this" in capsys.readouterr().err
+    assert main(["forget", "encoders"]) == 0
+    assert not path.exists() and all(other.exists() for other in mine)
+    assert "2 files that no stage wrote are left" in capsys.readouterr().err
+
+
+def test_a_whole_artefact_is_forgotten_without_a_kept_copy(results: Path) -> None:
+    path = write("results/encoders/oct/x.svg")
+    (results / ".kept/encoders/oct/x.svg").unlink()
+    assert main(["forget", str(path)]) == 0
+    assert not path.exists()
+
+
+def test_advice_fits_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("results/weights.pth").write_text("of another project")
+    Path("weights.pth").write_text("of another project")
+    damaged = write("results/x.svg")
+    damaged.write_text("damaged")
+    for path, forget in (("results/weights.pth", False), ("weights.pth", False), ("results/x.svg", True)):
+        with pytest.raises(ArtifactError) as error:
+            artifacts.read_metadata(path)
+        assert ("visionfm forget" in str(error.value)) == forget
 
 
 @pytest.mark.parametrize(

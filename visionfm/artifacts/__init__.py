@@ -6,6 +6,7 @@
 from visionfm.artifacts.artifact import (
     UNSEALED,
     Provenance,
+    is_artifact,
     payload_digest,
     provenance,
     read_hdf5,
@@ -32,6 +33,7 @@ __all__ = [
     "UNSEALED",
     "VERSIONS",
     "Provenance",
+    "is_artifact",
     "kept_path",
     "payload_digest",
     "provenance",

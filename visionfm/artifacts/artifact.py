@@ -188,6 +188,21 @@ def read_metadata(path: str | Path, verify: bool = True) -> dict[str, str]:
     return metadata
 
 
+def is_artifact(path: str | Path) -> bool:
+    """Tell whether a stage wrote this file: a copy of it is kept, or it is whole and says which stage that was.
+
+    Damage may take everything from a file but its kept copy. A file without either may be anything of a user's.
+    """
+    path = Path(path)
+    kept = kept_path(path)
+    if kept is not None and kept.is_file():
+        return True
+    try:
+        return read_metadata(path).get("stage") in VERSIONS
+    except ArtifactError:
+        return False
+
+
 def payload_digest(path: str | Path) -> str:
     """Return the digest of what a (checked) artefact says, apart from how it came to be."""
     return read_metadata(path)["payload_sha256"]
@@ -234,11 +249,15 @@ def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _damaged(path: Path, why: str) -> ArtifactError:
+    kept = kept_path(path)
+    if kept is not None and kept.is_file():
+        do = f"`visionfm forget {path}`, then run again"
+    elif kept is not None:
+        do = "if a stage wrote it, delete it and run again"
+    else:
+        do = "get the file again from where it came; weights of other projects are read by `import` alone"
     return ArtifactError(
-        f"{path.name} is damaged: {why}",
-        expected="the file as it was written",
-        where=path,
-        do=f"`visionfm forget {path}`, then run again",
+        f"{path.name} is damaged, or no artefact: {why}", expected="the file as it was written", where=path, do=do
     )
 
 

@@ -39,6 +39,22 @@ def test_several_nodes_count_their_gpus_and_cores(results: Path) -> None:
     assert cells(results, "pretrain")[2::2] == ["16.00", "8.00", "1"]
 
 
+def test_a_job_may_have_any_number_of_inputs(results: Path) -> None:
+    """Snakemake notes the size of each in one field."""
+    head = HEAD.replace("\n", "\tinput_size_mb\n")
+    sizes = "{" + ", ".join(f"'results/tasks/t{i}/m/seed0/predictions.parquet': 0.1" for i in range(4000)) + "}"
+    note(results, "report/report", f"3600\t1:00:00\t100\t1\t{{}}\t{sizes}", head=head)
+    assert len(sizes) > 131_072 and cells(results, "report")[:2] == ["1", "1.00"]
+
+
+def test_a_page_that_cannot_be_written_fails_no_run(
+    results: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    note(results, "report/report", "not a number\t1:00:00\t100\t1\t{}")
+    report_cost.after_run(results, tmp_path)
+    assert "visionfm cost" in caplog.text and not (results / "benchmarks/cost.html").exists()
+
+
 def test_what_was_not_measured_is_a_dash(results: Path) -> None:
     note(results, "index/a", "1.0\t0:00:01\tNA\t-", head="s\th:m:s\tmax_rss\tcpu_time\n")
     assert cells(results, "index") == ["1", "0.00"] + [report_cost.DASH] * 6

@@ -1,8 +1,12 @@
-"""`visionfm verify PATH...`: checks artefacts, or all below a folder, against the checksums inside them."""
+"""`visionfm verify PATH...`: checks artefacts, or all below a folder, against the checksums inside them.
+
+What Snakemake writes beside them, logs and benchmark files, carries none and is passed over.
+"""
 
 import argparse
 import json
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 from visionfm import artifacts
@@ -10,6 +14,7 @@ from visionfm.errors import ArtifactError, Problems
 
 log = logging.getLogger("visionfm")
 SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html", ".svg")
+UNSEALED = ("logs", "benchmarks")  # folders of a results folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,14 @@ def _artifacts(paths: list[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-            found += [p for p in inside if artifacts.KEPT not in p.parts or artifacts.KEPT in path.parts]
+            kept_too = artifacts.KEPT in path.parts
+            found += [p for p in inside if _is_sealed(p) and (kept_too or artifacts.KEPT not in p.parts)]
         else:
             found.append(path)
     return found
+
+
+def _is_sealed(path: Path) -> bool:
+    parts = path.absolute().parts
+    below_results = [after for name, after in pairwise(parts) if name == artifacts.RESULTS]
+    return not any(name in UNSEALED for name in below_results)

@@ -5,7 +5,7 @@ from run to run: that is why the page lies among the benchmark files and not in 
 Invariant: what is not known is a dash, never a zero.
 """
 
-import csv
+import logging
 import re
 import shutil
 import subprocess
@@ -23,6 +23,7 @@ TEMPLATE = "cost.html.j2"
 DASH = "\N{EN DASH}"
 ACCOUNTED_DAYS = 90
 SHELL_MB = 20  # no stage is that small
+log = logging.getLogger("visionfm")
 ENCODED = re.compile(r"^encoded (\d+), reused \d+", re.MULTILINE)
 
 
@@ -83,6 +84,14 @@ def write(results: Path, workdir: Path) -> Path | None:
     return path
 
 
+def after_run(results: Path, workdir: Path) -> None:
+    """Write the page where a run has ended well. That it cannot be written is said, and is no failure of the run."""
+    try:
+        write(results, workdir)
+    except Exception as error:
+        log.warning("the page of cost was not written (%s: %s); `visionfm cost` shows why", type(error).__name__, error)
+
+
 def read_jobs(results: Path) -> list[Job]:
     """Return all jobs that have a benchmark file."""
     return [_job(path, results) for path in sorted((results / "benchmarks").glob("*/**/*.tsv"))]
@@ -98,8 +107,9 @@ def by_rule(jobs: Iterable[Job]) -> list[RuleCost]:
 
 
 def _job(path: Path, results: Path) -> Job:
-    with path.open(newline="") as file:
-        row = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[-1]
+    # Not by `csv`, which refuses a field of more than 128 KiB: Snakemake writes the sizes of all inputs into one.
+    head, *rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    row = dict(zip(head, rows[-1], strict=False))
     place = path.relative_to(results / "benchmarks")
     asked = dict(re.findall(r"'(gpu|nodes|mem_mb|_cores)': (\d+)", row.get("resources", "")))
     nodes = int(asked.get("nodes", 1))

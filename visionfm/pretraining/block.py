@@ -3,15 +3,13 @@
 The values of `Augment` are the published ones, where its switches for eyes are off.
 """
 
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, ValidationError, create_model, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, create_model, model_validator
 
+from visionfm.config import recipe as recipes
 from visionfm.config.base import ModalityName, Name, Natural, Positive, Resources, Strict
-from visionfm.config.yaml_files import read_yaml
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,13 +63,10 @@ class Augment(Strict):
         return self
 
 
-BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length")
-
-
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
-class Recipe(Strict):
+class Recipe(recipes.Recipe):
     """Every hyper-parameter of pretraining, with its value; `published` and `modern` are two of these."""
 
     epochs: Positive = Field(description="passes over the images; warm-ups that do not fit become half of them")
@@ -191,30 +186,11 @@ class PretrainBase(Strict):
 
     def recipe_values(self) -> Recipe:
         """Return the recipe with the fields that the block sets."""
-        values = dict(published_recipe(self.recipe))
-        given = {name: getattr(self, name) for name in Recipe.model_fields if getattr(self, name, None) is not None}
-        if "augment" in given:
-            given["augment"] = values["augment"] | given["augment"].model_dump(exclude_unset=True)
-        try:
-            return Recipe.model_validate({**values, **given})
-        except ValidationError as error:
-            raise ValueError("; ".join(str(e["ctx"]["error"]) for e in error.errors() if "ctx" in e)) from error
-
-
-@lru_cache
-def published_recipe(name: str) -> dict[str, Any]:
-    """Return a recipe's fields as its file has them."""
-    return read_yaml(RECIPES / f"{name}.yaml").values
-
-
-def _optional(field: FieldInfo) -> tuple[Any, Any]:
-    """Return a field of the recipe as one of the block: within the same bounds, but unset unless it is set."""
-    bounds = {name: getattr(entry, name) for entry in field.metadata for name in BOUNDS if hasattr(entry, name)}
-    return field.annotation | None, Field(None, description=field.description, **bounds)  # type: ignore[operator]
+        return recipes.read_recipe(Recipe, RECIPES / f"{self.recipe}.yaml", recipes.given_keys(self, Recipe))
 
 
 if TYPE_CHECKING:
     Pretrain = PretrainBase
 else:
-    _fields = {name: _optional(field) for name, field in Recipe.model_fields.items()}
-    Pretrain = create_model("Pretrain", __base__=PretrainBase, __doc__=PretrainBase.__doc__, **_fields)
+    _keys = recipes.optional_keys(Recipe)
+    Pretrain = create_model("Pretrain", __base__=PretrainBase, __doc__=PretrainBase.__doc__, **_keys)

@@ -1,15 +1,22 @@
 """The config's block `training`: how a task's decoders are trained."""
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from visionfm.config.recipe import given_keys
 from visionfm.config.base import Name, Natural, Positive, Resources
+from visionfm.tasks.classification import is_single
 from visionfm.tasks.finetuning.block import FinetuningSwitches, finetuning_problem
-from visionfm.tasks.maps.block import DenseTask, DenseTraining, dense_problem
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe
+from visionfm.tasks.maps.block import DENSE_KINDS, DenseTask, DenseTraining, dense_problem
 from visionfm.tasks.progression.block import ProgressionTask, progression_problem
 from visionfm.tasks.target import Target
+from visionfm.tasks.vectors.recipe import SOUND
 
+TASKS = Path(__file__).resolve().parent
 PartOfAll = Annotated[float, Field(ge=0.0001, le=1)]
 
 
@@ -77,11 +84,31 @@ class Task(DenseTask, ProgressionTask):
         [], description="label efficiency: also train on so many samples per class (or fifth of the values)"
     )
 
+    def recipe_file(self, name: str, modalities: Collection[str]) -> Path:
+        """Return the file of a recipe's values."""
+        if self.kind in DENSE_KINDS:
+            return TASKS / self.kind / "recipes" / f"{name}.yaml"
+        if self.kind == "progression":
+            own = "published" if name == "published" else {"published": "forecast"}.get(self.head or "", self.head)
+            return TASKS / "progression" / "recipes" / f"{own}.yaml"
+        if name == "sound":
+            return SOUND
+        tuned = self.training.mode == "finetune"
+        if self.kind == "regression":
+            return TASKS / "regression" / "recipes" / (f"finetuned_{name}.yaml" if tuned else f"{name}.yaml")
+        if tuned:
+            return TASKS / "finetuning" / "recipes" / f"{name}.yaml"
+        single = is_single(self.targets.values(), modalities)
+        return TASKS / "classification" / "recipes" / ("published_single.yaml" if single else "published_multi.yaml")
+
     @model_validator(mode="after")
     def _kind_and_unit_fit(self) -> "Task":
         problem = _given_problem(self) or dense_problem(self) or finetuning_problem(self)
         if problem := problem or progression_problem(self):
             raise ValueError(problem)
+        if self.training.mode == "finetune":
+            path = self.recipe_file(self.training.recipe_name, ())
+            finetune_recipe(path, given_keys(self.training, FinetuneRecipe))  # ValueError where its values do not fit
         values = {name for name, target in self.targets.items() if target.type == "value"}
         if self.kind == "classification" and values:
             raise ValueError(f"classification cannot have targets of type value: {', '.join(sorted(values))}")

@@ -19,7 +19,6 @@ from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.runtime.processes import choose_device, this_process
-from visionfm.tasks.finetuning.recipes import FinetuneRecipe, choose
 from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.slots import slots
@@ -61,7 +60,6 @@ def finetune(
     train_table: Path, roots: Mapping[str, Path], encoder: Path, outputs: Outputs, settings: FinetuneSettings
 ) -> None:
     """Fine-tune one encoder with its decoder; see the module."""
-    recipe = choose(settings)
     samples = training_samples(train_table, settings)
     if missing := sorted({dataset for dataset, _, _ in samples.references} - set(roots)):
         raise UsageError(
@@ -72,16 +70,16 @@ def finetune(
     made_by = artifacts.provenance("finetune", slice_, inputs, settings.seed)
     if all([artifacts.recall(path, made_by) for path in outputs]):
         return
-    _check_images(samples, recipe, settings)
-    _fit(samples, roots, encoder, outputs, recipe, settings, made_by)
+    _check_images(samples, settings)
+    _fit(samples, roots, encoder, outputs, settings, made_by)
 
 
-def _check_images(samples: Samples, recipe: FinetuneRecipe, settings: FinetuneSettings) -> None:
+def _check_images(samples: Samples, settings: FinetuneSettings) -> None:
     """Raise where a sample is not one image, or classes cannot be balanced."""
     count_N = np.bincount(samples.sample_I, minlength=len(samples))
     if (count_N != 1).any():
         raise DataError("fine-tuning has samples that are not one image", do="set `unit: image` and `fusion: pooled`")
-    if recipe.class_balanced and slots(settings.targets)[0].target.type not in ("binary", "multiclass"):
+    if settings.recipe.class_balanced and slots(settings.targets)[0].target.type not in ("binary", "multiclass"):
         raise UsageError("class_balanced needs a binary or multiclass target in the first place")
 
 
@@ -90,7 +88,6 @@ def _fit(
     roots: Mapping[str, Path],
     encoder_path: Path,
     outputs: Outputs,
-    recipe: FinetuneRecipe,
     settings: FinetuneSettings,
     made_by: artifacts.Provenance,
 ) -> None:
@@ -109,6 +106,7 @@ def _fit(
     from visionfm.tasks.vectors import decoder as decoders
     from visionfm.tasks.vectors.training import reproducible
 
+    recipe = settings.recipe
     process = this_process()
     device = choose_device(settings.device, settings.gpu if settings.device == "cuda" else 0, process.local_rank)
     parts = {split: samples.take(samples.in_splits([split])) for split in ("train", "validation")}
@@ -168,7 +166,7 @@ def _write_decoder(
     decoder = training.network.decoder
     extra = {
         **decoder.spec.metadata(),
-        "recipe": settings.recipe,
+        "recipe": settings.recipe_name,
         "n_train": str(len(training.train.images)),
         "n_validation": str(len(training.validation.images)),
         "best_epoch": str(training.best_epoch),

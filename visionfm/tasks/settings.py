@@ -4,6 +4,7 @@ from typing import Literal
 
 from visionfm.config.base import Scalar
 from visionfm.config.settings import Settings
+from visionfm.tasks.vectors.recipe import Recipe
 
 
 class LabelledTarget(Settings):
@@ -53,8 +54,8 @@ class TargetSpec(Settings):
     horizons: list[float] = []
 
 
-class TrainSettings(Settings):
-    """Of `train`; None is the recipe's own value, and of the two that choose a part of the training data: all."""
+class FittingSettings(Settings):
+    """What `train` and `finetune` have in common; None is, of the two that choose a part of the training data, all."""
 
     kind: Literal["classification", "regression", "progression"]
     targets: dict[str, TargetSpec]
@@ -66,17 +67,15 @@ class TrainSettings(Settings):
     head: Literal["published", "hazard", "cox"] | None = None
     visits: int = 1
     seed: int = 0
-    recipe: Literal["sound", "modern", "published"] = "sound"
-    features: Literal["cls", "patch_mean", "both"] | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    patience: int | None = None
-    modality_dropout: float | None = None
-    class_weighting: Literal["none", "balanced"] | None = None
+    recipe_name: str
     device: Literal["cpu", "cuda"] = "cpu"
     checkpoint_minutes: float = 10
+
+
+class TrainSettings(FittingSettings):
+    """Of `train`."""
+
+    recipe: Recipe
 
 
 class PredictSettings(Settings):

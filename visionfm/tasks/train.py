@@ -17,14 +17,15 @@ from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
 from visionfm.images.transforms import VIEWS
+from visionfm.tasks.classification import is_single
 from visionfm.tasks.maps.settings import DenseTrainSettings, is_dense
 from visionfm.tasks.maps.train import DenseFiles, add_dense_arguments, train_dense
 from visionfm.tasks.samples import Samples, read_samples
-from visionfm.tasks.settings import TrainSettings
+from visionfm.tasks.settings import FittingSettings, TrainSettings
 from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.label_efficiency import part_of
-from visionfm.tasks.vectors.recipes import Recipe, choose, is_single
+from visionfm.tasks.vectors.recipe import HeadRecipe
 
 if TYPE_CHECKING:
     from visionfm.tasks.finetuning.training import Finetuning
@@ -73,7 +74,7 @@ def train(
     train_table: Path, files: dict[str, list[Path]], out: Path, training_out: Path, settings: TrainSettings
 ) -> None:
     """Train one decoder, or fit one baseline; see the module."""
-    recipe = choose(settings)
+    recipe = settings.recipe
     samples = training_samples(train_table, settings)
     store = store_of(samples, files)
     fusion, visits = _fusion(settings, samples)
@@ -85,10 +86,10 @@ def train(
     made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
     if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
         return
-    _fit(samples, streams, recipe, settings, out, training_out, made_by)
+    _fit(samples, streams, settings, out, training_out, made_by)
 
 
-def training_samples(train_table: Path, settings: TrainSettings) -> Samples:
+def training_samples(train_table: Path, settings: FittingSettings) -> Samples:
     """Return the samples of training (or the part of them that the settings ask for) and validation."""
     samples = _labelled(read_samples(train_table, settings.targets, settings.modalities), train_table)
     return samples.take(part_of(samples, settings.targets, settings.seed, settings.train_fraction, settings.shots))
@@ -135,7 +136,6 @@ def _parts(streams: list[Stream], keep_N: Any) -> list[Stream]:
 def _fit(
     samples: Samples,
     streams: list[Stream],
-    recipe: Recipe,
     settings: TrainSettings,
     out: Path,
     training_out: Path,
@@ -152,6 +152,7 @@ def _fit(
     from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
 
     check_device(settings.device)
+    recipe = settings.recipe
     splits = {split: samples.in_splits([split]) for split in ("train", "validation")}
     parts = {split: _parts(streams, keep_N) for split, keep_N in splits.items()}
     fusion, visits = _fusion(settings, samples)
@@ -178,7 +179,7 @@ def _fit(
         batches[split] = Batches.of(part, widths * visits, truth, settings.device, times_NX, visits)
     extra = {
         **spec.metadata(),
-        "recipe": settings.baseline or settings.recipe,
+        "recipe": settings.baseline or settings.recipe_name,
         "n_train": str(len(batches["train"])),
         "n_validation": str(len(batches["validation"])),
     }
@@ -213,7 +214,7 @@ def _fit(
     )
 
 
-def kind_of(settings: TrainSettings, recipe: Recipe, truth_NT: Any) -> Any:
+def kind_of(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Any) -> Any:
     """Return the targets' losses and predictions, as the labels of the training samples make them."""
     from visionfm.tasks.classification.fit import Classification
     from visionfm.tasks.progression import fit as progression
@@ -223,7 +224,7 @@ def kind_of(settings: TrainSettings, recipe: Recipe, truth_NT: Any) -> Any:
         return progression.make(settings.head or "", settings.targets, recipe, truth_NT)
     if settings.kind == "regression":
         return Regression(settings.targets, recipe, *fit_targets(recipe, truth_NT, list(settings.targets)))
-    return Classification(settings.targets, recipe, truth_NT, is_single(settings))
+    return Classification(settings.targets, recipe, truth_NT, is_single(settings.targets.values(), settings.modalities))
 
 
 def check_device(device: str) -> None:
@@ -254,9 +255,9 @@ def _fit_baseline(
     with reproducible():
         torch.manual_seed(0)
         network = decoders.Decoder(spec).eval()
-        balanced = settings.class_weighting == "balanced"
+        balanced = settings.recipe.class_weighting == "balanced"
         rows = baselines.fit(settings.baseline or "", network, batches["train"], batches["validation"], balanced)
-    kind = kind_of(settings, choose(settings), batches["train"].truth_NT.double().numpy())
+    kind = kind_of(settings, settings.recipe, batches["train"].truth_NT.double().numpy())
     text, number = pa.string(), pa.float64()
     types = {"target": text, "class": text, "parameter": text, "value": number, "validation_loss": number}
     types |= {"best": pa.bool_()}

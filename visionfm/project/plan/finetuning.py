@@ -1,11 +1,14 @@
 """The plan of fine-tuned tasks: settings of their trainings and features."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from visionfm.config.recipe import given_keys
 from visionfm.features.settings import ExtractSettings
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import ALL_VIEWS
-from visionfm.tasks.finetuning.block import FinetuningSwitches
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe
 from visionfm.tasks.finetuning.settings import FinetuneSettings, ImagesOf
-from visionfm.tasks.settings import TrainSettings
 
 THREADS = 2
 
@@ -18,15 +21,15 @@ class FinetuningPlan:
         self.names = names
         self.config = names.config
 
-    def train_settings(self, task: str, model: str, same: TrainSettings) -> FinetuneSettings:
-        """Return the settings of `finetune`; `same` is what training has in any mode."""
+    def train_settings(self, task: str, model: str, same: Mapping[str, Any]) -> FinetuneSettings:
+        """Return the settings of `finetune`, the recipe spelled out; `same` is what training has in any mode."""
         block = self.config.tasks[task]
         training = block.training
         encoder = self.config.encoders[self.names.finetuned_from(task, model)]
-        given = training.model_dump(include={*FinetuningSwitches.model_fields, "precision"}, exclude={"workers"})
+        path = block.recipe_file(training.recipe_name, self.names.task_modalities(task))
         return FinetuneSettings(
-            **same.model_dump(),
-            **given,
+            **same,
+            recipe=finetune_recipe(path, given_keys(training, FinetuneRecipe)),
             datasets={
                 name: ImagesOf(
                     frame=self.config.datasets[name].frame, max_megapixels=self.config.datasets[name].max_megapixels

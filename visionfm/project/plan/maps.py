@@ -1,10 +1,12 @@
 """The plan of dense tasks: their masks or points, how they read images, their trainings and predictions."""
 
+from visionfm.config.recipe import given_keys, read_recipe
 from visionfm.data.layouts import answers
 from visionfm.features.settings import Reading
 from visionfm.project.config import Config
 from visionfm.project.names import Names
 from visionfm.tasks.block import Task
+from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget, DenseTrainSettings
 from visionfm.tasks.runs import read_run
 from visionfm.tasks.target import Target
@@ -31,20 +33,20 @@ class MapsPlan:
     def train_settings(self, task: str, model: str, run: str) -> DenseTrainSettings:
         """Return the settings of `train` for one run of a dense task."""
         block = self.config.tasks[task]
-        unused = {"resources", "features", "modality_dropout"}
-        chosen = block.training.model_dump(include=set(DenseTrainSettings.model_fields) - unused)
         return DenseTrainSettings(
             kind=block.kind,
             targets=self.targets(task),
             modalities=self.names.task_modalities(task),
             datasets=self._readings(task, model),
             size=self.names.dense_size(task),
-            head=block.head,
             swaps=block.swaps,
             tile_overlap=block.tile_overlap,
             seed=read_run(run).seed or 0,
+            recipe_name=block.training.recipe,
+            recipe=dense_recipe(block),
+            device=block.training.device,
             threads=block.training.resources.threads or 2,
-            **chosen,
+            checkpoint_minutes=block.training.checkpoint_minutes,
         )
 
     def predict_settings(self, task: str, model: str, run: str) -> DensePredictSettings:
@@ -118,14 +120,15 @@ def mask_values(names: Names, dataset: str) -> dict[str, list[int]]:
 
 def read_views(task: Task, trained_on: bool) -> list[str]:
     """Return the views that a task reads of a dataset; of landmarks only left and right change places."""
-    flips = task.tta == "flips" or (trained_on and _augmentation(task) == "flips")
+    flips = task.tta == "flips" or (trained_on and dense_recipe(task).augmentation == "flips")
     return (ALL_VIEWS if task.kind == "segmentation" else ALL_VIEWS[:2]) if flips else ALL_VIEWS[:1]
 
 
-def _augmentation(task: Task) -> str:
-    published = "affine" if task.kind == "landmarks" else "flips"  # the published landmark training has affine maps
-    recipes = {"sound": "flips", "published": published}
-    return task.training.augmentation or recipes[task.training.recipe]
+def dense_recipe(task: Task) -> DenseRecipe:
+    """Return the recipe of a dense task with what its block sets."""
+    given = given_keys(task.training, DenseRecipe)
+    given |= {} if task.head is None else {"head": task.head}
+    return read_recipe(DenseRecipe, task.recipe_file(task.training.recipe, ()), given)
 
 
 def _mask_classes(target: Target) -> tuple[list[str], list[list[int]]]:

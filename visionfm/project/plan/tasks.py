@@ -1,17 +1,19 @@
 """The plan of tasks: the settings of `fuse`, `train`, `finetune`, `predict` and `evaluate`."""
 
+from typing import Any
+
+from visionfm.config.recipe import given_keys, read_recipe
 from visionfm.features.settings import ExtractSettings
 from visionfm.project.names import Names
 from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.finetuning import FinetuningPlan
 from visionfm.project.plan.maps import MapsPlan, tubular_targets
 from visionfm.project.plan.targets import label_targets, target_specs
-from visionfm.tasks.finetuning.block import FinetuningSwitches
 from visionfm.tasks.finetuning.settings import FinetuneSettings
-from visionfm.tasks.maps.block import DenseTraining
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 from visionfm.tasks.runs import GIVEN, read_run
 from visionfm.tasks.settings import EvaluateSettings, FuseSettings, PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.vectors.recipe import Recipe
 
 
 class TaskPlan:
@@ -53,29 +55,36 @@ class TaskPlan:
     def vector_train_settings(self, task: str, run: str) -> TrainSettings:
         """Return the settings of `train` for one run on vectors: the same for all models."""
         block, about = self.config.tasks[task], read_run(run)
-        # What a baseline does not depend on is left at its default, so that it is not fitted again for it.
-        given = {"recipe", "features", "class_weighting"} if about.baseline else set(type(block.training).model_fields)
-        other = {"resources", "mode", *DenseTraining.model_fields, *FinetuningSwitches.model_fields}
-        chosen = block.training.model_dump(include=given - other)
-        if block.kind == "progression":
-            chosen |= {"head": block.head, "visits": block.survival.visits}
-        if block.training.mode == "finetune":  # baselines stand on the frozen encoder's features
-            chosen["recipe"] = "sound" if about.baseline else block.training.recipe_name
-        return TrainSettings(
-            kind=block.kind,
-            targets=self.targets(task),
-            modalities=self.names.task_modalities(task),
-            fusion=block.fusion,
-            baseline=about.baseline,
-            train_fraction=about.train_fraction,
-            shots=about.shots,
-            seed=about.seed or 0,
-            **chosen,
-        )
+        # What a baseline does not depend on is left out, so that it is not fitted again for it; it stands on the frozen
+        # encoder's features, even beside fine-tuned decoders.
+        given = given_keys(block.training, Recipe)
+        if about.baseline:
+            given = {name: given[name] for name in ("features", "class_weighting") if name in given}
+        name = "sound" if block.training.mode == "finetune" else block.training.recipe_name
+        recipe = read_recipe(Recipe, block.recipe_file(name, self.names.task_modalities(task)), given)
+        return TrainSettings(**self._fitting(task, run, name), recipe=recipe)
+
+    def _fitting(self, task: str, run: str, recipe_name: str) -> dict[str, Any]:
+        """Return what the settings of `train` and `finetune` have in common."""
+        block, about = self.config.tasks[task], read_run(run)
+        return {
+            "kind": block.kind,
+            "targets": self.targets(task),
+            "modalities": self.names.task_modalities(task),
+            "fusion": block.fusion,
+            "baseline": about.baseline,
+            "train_fraction": about.train_fraction,
+            "shots": about.shots,
+            "seed": about.seed or 0,
+            "recipe_name": recipe_name,
+            **({"head": block.head, "visits": block.survival.visits} if block.kind == "progression" else {}),
+            **({} if about.baseline else block.training.model_dump(include={"device", "checkpoint_minutes"})),
+        }
 
     def finetune_settings(self, task: str, model: str, run: str) -> FinetuneSettings:
         """Return the settings of `finetune` for one run."""
-        return self.finetuning.train_settings(task, model, self.vector_train_settings(task, run))
+        same = self._fitting(task, run, self.config.tasks[task].training.recipe_name)
+        return self.finetuning.train_settings(task, model, same)
 
     def run_extract_settings(self, task: str, model: str, dataset: str) -> ExtractSettings:
         """Return the settings of `extract` with a run's fine-tuned encoder."""

@@ -17,7 +17,7 @@ from visionfm.errors import DataError
 from visionfm.tasks.kind import Prediction
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.slots import Slot, slots
-from visionfm.tasks.vectors.recipes import Recipe
+from visionfm.tasks.vectors.recipe import HeadRecipe
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 class Classification:
     """Losses, selection scores and predictions of classification targets."""
 
-    def __init__(self, targets: Mapping[str, TargetSpec], recipe: Recipe, truth_NT: Floats, single: bool) -> None:
+    def __init__(self, targets: Mapping[str, TargetSpec], recipe: HeadRecipe, truth_NT: Floats, single: bool) -> None:
         """`truth_NT` are the training labels; `single` marks the published task whose F1 is over both classes."""
         self.slots = slots(targets)
         self.recipe = recipe

@@ -88,9 +88,4 @@ def finetuning_problem(task: Any) -> str | None:
     smoothed = training.label_smoothing or training.class_balanced or training.class_weighting == "balanced"
     if task.kind == "regression" and smoothed:
         return "label_smoothing, class_balanced and class_weighting are of classes"
-    low, high = training.crop_scale or (0.5, 1.0)
-    if not 0 < low <= high <= 1:
-        return f"crop_scale: expected 0 < smallest <= largest <= 1, found {low:g}, {high:g}"
-    if training.batch_size is not None and training.batch_size < 2 * (training.accumulate or 1):
-        return "batch_size: at least two samples in each of the parts it is accumulated from"
     return None

@@ -22,7 +22,7 @@ from visionfm.images.reading import decode
 from visionfm.images.transforms import Interpolation, resize_square
 from visionfm.runtime.interruption import ignore_stop_signals
 from visionfm.runtime.randomness import derived_seed
-from visionfm.tasks.finetuning.recipes import FinetuneRecipe
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.finetuning.settings import ImagesOf
 from visionfm.tasks.samples import Samples
 
@@ -57,8 +57,8 @@ class Augmentation:
             encoder.image_size,
             encoder.interpolation,
             exact or recipe.exact_decode,
-            recipe.crop_scale,
-            recipe.randaugment,
+            (recipe.crop_scale[0], recipe.crop_scale[1]),
+            recipe.randaugment or None,
             recipe.random_erasing,
             encoder.mean,
         )

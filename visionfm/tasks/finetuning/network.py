@@ -13,7 +13,7 @@ from torch import nn
 from visionfm.encoders.vit import Encoder
 from visionfm.errors import DataError
 from visionfm.tasks.finetuning.processes import standardised
-from visionfm.tasks.finetuning.recipes import FinetuneRecipe
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.vectors.decoder import Decoder
 
 ATTENTION = r".*\bblocks\.\d+\.attn\.(qkv|q_proj|k_proj|v_proj|proj)"

@@ -8,14 +8,13 @@ Shapes: N samples, V views, F features.
 
 import copy
 import logging
-from dataclasses import replace
 
 import torch
 
 from visionfm.runtime.interruption import StopFlag
 from visionfm.tasks.finetuning.training import Finetuning
 from visionfm.tasks.kind import Kind
-from visionfm.tasks.vectors.recipes import SOUND, Recipe
+from visionfm.tasks.vectors.recipe import HeadRecipe, Recipe, sound
 from visionfm.tasks.vectors.training import Batches, Training
 
 MIRRORED: tuple[tuple[int, ...], ...] = (
@@ -27,15 +26,11 @@ MIRRORED: tuple[tuple[int, ...], ...] = (
 log = logging.getLogger("visionfm")
 
 
-def probe_recipe(run_recipe: Recipe) -> Recipe:
+def probe_recipe(run_recipe: HeadRecipe) -> Recipe:
     """Return how the head alone is trained."""
-    return replace(
-        SOUND,
-        head=run_recipe.head,
-        features=run_recipe.features,
-        standardise=run_recipe.standardise,  # of a regression's targets: outputs keep their scale
-        class_weighting=run_recipe.class_weighting,
-    )
+    # `standardise` is of a regression's targets: outputs keep their scale.
+    same = run_recipe.model_dump(include={"head", "features", "standardise", "class_weighting"})
+    return sound().model_copy(update=same)
 
 
 def start_from_probe(run: Finetuning, kind: Kind, stop: StopFlag) -> None:

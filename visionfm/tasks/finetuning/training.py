@@ -22,7 +22,7 @@ from visionfm.tasks.finetuning.images import Images, Place, loader, order
 from visionfm.tasks.finetuning.mixing import mix
 from visionfm.tasks.finetuning.network import Tensors, TunedNetwork, optimizer_of
 from visionfm.tasks.finetuning.processes import gathered, shared, summed
-from visionfm.tasks.finetuning.recipes import FinetuneRecipe
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.kind import Kind
 from visionfm.tasks.loop import check_finite
 from visionfm.tasks.resume import State, StateFile

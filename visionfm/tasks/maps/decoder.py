@@ -17,13 +17,13 @@ from visionfm.encoders.checkpoints import read_checkpoint
 from visionfm.errors import ArtifactError, DataError
 from visionfm.tasks.landmarks.fit import Landmarks
 from visionfm.tasks.maps.heads import HEADS, UNETR_PATCH_PX, head_of_file
-from visionfm.tasks.maps.recipes import PUBLISHED_LANDMARKS
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 from visionfm.tasks.segmentation.fit import Segmentation
 from visionfm.tasks.vectors.decoder import fill
 
 SCHEMA = "visionfm/dense-decoder/1"
 LEVELS = 4
+PUBLISHED_WIDTH = 0.0  # of a landmark's target: one pixel
 DenseKind = Segmentation | Landmarks
 
 
@@ -132,7 +132,7 @@ def load_published(path: Path, settings: DensePredictSettings) -> tuple[DenseSpe
         patch=UNETR_PATCH_PX,
         width=int(width),
         outputs=outputs,
-        target_width=PUBLISHED_LANDMARKS.target_width,
+        target_width=PUBLISHED_WIDTH,
         tile_overlap=settings.tile_overlap,
         swaps=settings.swaps,
     )

@@ -15,7 +15,7 @@ from visionfm.features.settings import Reading
 from visionfm.images import batches as loading
 from visionfm.images.geometry import Affine, flip_mask, flip_points, inside, resize_mask, resize_points, swapped_order
 from visionfm.images.transforms import flip, resize_square
-from visionfm.tasks.maps.settings import Augmentation, DenseTarget
+from visionfm.tasks.maps.settings import DenseTarget
 
 Image = npt.NDArray[np.uint8]
 
@@ -110,7 +110,7 @@ class _Ranges:
 RANGES = {"affine": _Ranges(0.5, 5, 0.05, 1.0, 0.0), "rich": _Ranges(1.0, 15, 0.05, 1.25, 0.25)}
 
 
-def augmented(example: Example, augmentation: Augmentation, rng: np.random.Generator) -> Example:
+def augmented(example: Example, augmentation: str, rng: np.random.Generator) -> Example:
     """Return an example under a random affine map and, in `rich`, colours; points that leave the image are absent."""
     ranges = RANGES[augmentation]
     if rng.random() >= ranges.chance:

@@ -6,10 +6,9 @@ from typing import Literal
 from pydantic import Field
 
 from visionfm.config.settings import Settings
-from visionfm.features.settings import Precision, Reading
+from visionfm.features.settings import Reading
 from visionfm.tasks.maps.block import DENSE_KINDS
-
-Augmentation = Literal["none", "flips", "affine", "rich"]
+from visionfm.tasks.maps.recipe import DenseRecipe
 
 
 def is_dense(settings: str) -> bool:
@@ -31,30 +30,18 @@ class DenseTarget(Settings):
 
 
 class DenseTrainSettings(Settings):
-    """Of `train`, for dense tasks; None is the recipe's own value."""
+    """Of `train`, for dense tasks."""
 
     kind: Literal["segmentation", "landmarks"]
     targets: dict[str, DenseTarget]
     modalities: list[str]
     datasets: dict[str, Reading]
     size: int = 512
-    head: Literal["light", "unetr", "linear"] | None = None
     swaps: list[list[str]] = Field([])
     tile_overlap: float | None = None
     seed: int = 0
-    recipe: Literal["sound", "published"] = "sound"
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    patience: int | None = None
-    class_weighting: Literal["none", "balanced"] | None = None
-    precision: Precision | None = None
-    schedule: Literal["cosine", "step", "constant"] | None = None
-    augmentation: Augmentation | None = None
-    target_width: float | None = None
-    crop_px: int | None = None
-    threshold: float | None = None
+    recipe_name: str
+    recipe: DenseRecipe
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 2  # of the CPU; the last bits of a sum can depend on it
     checkpoint_minutes: float = 10

@@ -21,7 +21,7 @@ from visionfm.errors import DataError, UsageError
 from visionfm.features.settings import Reading
 from visionfm.features.token_cache import DenseStore
 from visionfm.features.tokens import encoder_facts, identity_of
-from visionfm.tasks.maps.recipes import DenseRecipe, choose
+from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class DenseFiles:
 
 def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, settings: DenseTrainSettings) -> None:
     """Train one dense decoder; see the module."""
-    recipe = choose(settings)
     samples = [sample for sample in read_dense_samples(table) if _has_truth(sample, settings)]
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
@@ -69,7 +68,7 @@ def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, s
     made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
     if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
         return
-    _fit(samples, files, datasets, recipe, settings, out, training_out, made_by)
+    _fit(samples, files, datasets, settings, out, training_out, made_by)
 
 
 def _used(samples: Sequence[DenseSample], settings: DenseTrainSettings) -> str:
@@ -121,7 +120,6 @@ def _fit(
     samples: Sequence[DenseSample],
     files: DenseFiles,
     datasets: Sequence[str],
-    recipe: DenseRecipe,
     settings: DenseTrainSettings,
     out: Path,
     training_out: Path,
@@ -145,6 +143,7 @@ def _fit(
     store.check((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
     encoders = {name: files.encoders[name] for name in datasets}
     source = TokenSource(encoders, settings.datasets, settings.size, settings.device, store)
+    recipe = settings.recipe
     train = _examples(samples, "train", files, settings)
     kind = _kind(train, recipe, settings)
     patch, width = source.shape
@@ -188,7 +187,7 @@ def _fit(
     count = {split: str(sum(sample.split == split for sample in samples)) for split in ("train", "validation")}
     extra = {
         **spec.metadata(),
-        "recipe": settings.recipe,
+        "recipe": settings.recipe_name,
         "n_train": count["train"],
         "n_validation": count["validation"],
         "best_epoch": str(training.best_epoch),

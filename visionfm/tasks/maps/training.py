@@ -21,7 +21,7 @@ from visionfm.tasks.landmarks.fit import Landmarks
 from visionfm.tasks.loop import Loop, check_finite
 from visionfm.tasks.maps.decoder import DenseKind
 from visionfm.tasks.maps.examples import Example, augmented, cropped, flipped
-from visionfm.tasks.maps.recipes import DenseRecipe
+from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.tiles import tiled_logits
 from visionfm.tasks.maps.tokens import TokenSource, Wanted
 from visionfm.tasks.segmentation.fit import best_threshold

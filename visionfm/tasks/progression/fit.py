@@ -19,7 +19,7 @@ from visionfm.tasks.classification.fit import f1
 from visionfm.tasks.kind import Kind, Prediction
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.slots import Slot, slots
-from visionfm.tasks.vectors.recipes import Recipe
+from visionfm.tasks.vectors.recipe import HeadRecipe
 
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -31,7 +31,7 @@ LOG_HAZARD, CENTRE, HAZARD = "baseline.logit", "baseline.centre", "baseline.cumu
 class Published:
     """Progression by the sample's own interval, as a yes-or-no question in which a yes weighs ten times."""
 
-    def __init__(self, targets: Mapping[str, TargetSpec], recipe: Recipe) -> None:
+    def __init__(self, targets: Mapping[str, TargetSpec], recipe: HeadRecipe) -> None:
         """The one target is binary."""
         (self.slot,) = slots(targets)
         self.recipe = recipe
@@ -207,7 +207,9 @@ def check_follow_up(days_N: Floats, edges_E: Floats) -> None:
         )
 
 
-def make(head: str, targets: Mapping[str, TargetSpec], recipe: Recipe, truth_NT: Floats) -> Published | Hazard | Cox:
+def make(
+    head: str, targets: Mapping[str, TargetSpec], recipe: HeadRecipe, truth_NT: Floats
+) -> Published | Hazard | Cox:
     """Return the kind of a head for these training labels."""
     if head == "published":
         return Published(targets, recipe)
@@ -220,7 +222,7 @@ def make(head: str, targets: Mapping[str, TargetSpec], recipe: Recipe, truth_NT:
     return Hazard(targets, life_table(event_N, days_N, edges_E))
 
 
-def restored(targets: Mapping[str, TargetSpec], recipe: Recipe, constants: Mapping[str, npt.NDArray[Any]]) -> Kind:
+def restored(targets: Mapping[str, TargetSpec], recipe: HeadRecipe, constants: Mapping[str, npt.NDArray[Any]]) -> Kind:
     """Return the kind of a decoder's file, as predictions need it."""
     if LOG_HAZARD in constants:
         return Hazard(targets, constants[LOG_HAZARD].astype(np.float64))

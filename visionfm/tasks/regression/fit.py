@@ -16,7 +16,7 @@ from visionfm.errors import DataError
 from visionfm.tasks.kind import Prediction
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.slots import slots
-from visionfm.tasks.vectors.recipes import Recipe
+from visionfm.tasks.vectors.recipe import HeadRecipe
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class Regression:
     """Losses, selection scores and predictions of values."""
 
     def __init__(
-        self, targets: Mapping[str, TargetSpec], recipe: Recipe, mean_T: Floats, std_T: Floats, known_T: Floats
+        self, targets: Mapping[str, TargetSpec], recipe: HeadRecipe, mean_T: Floats, std_T: Floats, known_T: Floats
     ) -> None:
         """Outputs are (value - mean) / std; `known_T` is the fraction of training labels known."""
         self.slots = slots(targets)
@@ -78,7 +78,7 @@ class Regression:
         return [Prediction(slot, None, slot.labels.start, values_NK[:, slot.outputs]) for slot in self.slots]
 
 
-def fit_targets(recipe: Recipe, truth_NT: Floats, names: list[str]) -> tuple[Floats, Floats, Floats]:
+def fit_targets(recipe: HeadRecipe, truth_NT: Floats, names: list[str]) -> tuple[Floats, Floats, Floats]:
     """Return mean_T, std_T (0 and 1 where the recipe leaves targets raw) and known_T of the training labels.
 
     Raises DataError where a target has no known value in training.

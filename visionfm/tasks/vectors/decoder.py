@@ -27,7 +27,7 @@ from visionfm.tasks.slots import count_outputs, targets_from_json, targets_to_js
 from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
 from visionfm.tasks.vectors.heads import HEADS, ForecastHead, sinusoid
-from visionfm.tasks.vectors.recipes import PUBLISHED_FORECAST, PUBLISHED_MULTI, PUBLISHED_REGRESSION
+from visionfm.tasks.vectors.recipe import sound
 
 SCHEMA = "visionfm/decoder/1"
 Tensors = dict[str, npt.NDArray[Any]]
@@ -222,9 +222,9 @@ def fill(network: nn.Module, state: dict[str, torch.Tensor], head: str, path: Pa
 def _kind(spec: Spec, constants: Tensors) -> Kind:
     """Return the kind as predictions need it: what concerns losses alone is left at its defaults."""
     if spec.kind == "progression":
-        return progression.restored(spec.targets, PUBLISHED_FORECAST, constants)
+        return progression.restored(spec.targets, sound(), constants)
     if spec.kind == "regression":
         mean_T, std_T = constants["targets.mean"].astype(np.float64), constants["targets.std"].astype(np.float64)
-        return Regression(spec.targets, PUBLISHED_REGRESSION, mean_T, std_T, np.ones(len(mean_T)))
+        return Regression(spec.targets, sound(), mean_T, std_T, np.ones(len(mean_T)))
     unknown = np.full((1, sum(len(target.classes) or 1 for target in spec.targets.values())), np.nan)
-    return Classification(spec.targets, PUBLISHED_MULTI, unknown, single=False)
+    return Classification(spec.targets, sound(), unknown, single=False)

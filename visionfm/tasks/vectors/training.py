@@ -22,7 +22,7 @@ from visionfm.tasks.kind import Kind
 from visionfm.tasks.loop import Loop, check_finite
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
-from visionfm.tasks.vectors.recipes import Recipe
+from visionfm.tasks.vectors.recipe import Recipe
 
 EVALUATION_BATCH = 4096
 MOMENTUM = 0.9

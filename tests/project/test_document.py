@@ -33,6 +33,13 @@ def _parts(kind: object) -> Iterator[object]:
 
 
 BLOCKS = _blocks(Config)
+FOLDER = Path(document.__file__).resolve().parents[1]
+
+
+def tables(first: str = "") -> list[list[str]]:
+    """The page's tables, line by line, whose first column has this name."""
+    found = re.findall(rf"(?:^\| {first}.*\n)(?:^\|.*\n)+", page(), re.MULTILINE)
+    return [table.splitlines() for table in found]
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.md", page), ("config.schema.json", json_schema)])
@@ -45,7 +52,7 @@ def test_every_block_has_its_section_and_every_key_a_meaning() -> None:
     assert {section.model for section in SECTIONS} | {Config} == BLOCKS
     for model in BLOCKS:
         assert not [name for name, field in model.model_fields.items() if not field.description], model
-    rows = [line for line in page().splitlines() if line.startswith("| `")]
+    rows = [line for table in tables("key") for line in table[2:]]
     assert len(rows) == sum(len(model.model_fields) for model in BLOCKS)
 
 
@@ -59,14 +66,22 @@ def test_the_examples_of_the_page_are_together_a_valid_config(tmp_path: Path) ->
     assert len(config.tasks) > 3 and config.tasks["grades"].training.lr == 1e-3
 
 
-def test_tables_have_four_columns(tmp_path: Path) -> None:
-    for line in page().splitlines():
-        if line.startswith("|"):
-            assert len(re.split(r"(?<!\\)\|", line)) == 6, line
+def test_a_table_has_as_many_columns_in_each_line() -> None:
+    for table in tables():
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in table}) == 1, table[0]
+    assert {len(re.split(r"(?<!\\)\|", table[0])) for table in tables("key")} == {6}
+
+
+def test_the_values_of_every_recipe_are_shown() -> None:
+    rows = [line for table in tables("hyper-parameter") for line in table]
+    assert "| `lr` | 0.003 | 0.001 | 0.001 | 0.001 |" in rows and "| lr_by | step | epoch |" in rows
+    files = {path for section in SECTIONS for table in section.recipes for path in table.files.values()}
+    own = [path for path in FOLDER.rglob("recipes/*.yaml") if not path.stem.startswith("finetuned_")]
+    assert sorted(files) == sorted(own)
 
 
 def test_bounds_defaults_and_choices_are_shown() -> None:
-    rows = {line.split("|")[1].strip(): line for line in page().splitlines() if line.startswith("| `")}
+    rows = {line.split("|")[1].strip(): line for table in tables("key") for line in table}
     assert "number > 0, < 1 | `0.15`" in rows["`validation`"]
     assert "`vfm` or `imagefolder` or `table`" in rows["`layout`"] and "| required |" in rows["`layout`"]
     assert "[Statistics](#statistics)" in rows["`statistics`"]

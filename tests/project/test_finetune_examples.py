@@ -31,7 +31,7 @@ def test_it_is_valid_and_as_published(name):
     plan = Plan(load_config(FOLDER / f"{name}.yaml"))
     settings = plan.tasks.finetune_settings(name, "visionfm", "seed0")
     assert plan.config.datasets[name].root == f"data/{folder}" and plan.config.datasets[name].layout == "imagefolder"
-    assert (settings.recipe, settings.epochs, settings.device) == ("published", epochs, "cuda")
+    assert (settings.recipe_name, settings.recipe.epochs, settings.device) == ("published", epochs, "cuda")
     (target,) = settings.targets.values()
     assert len(target.classes) == len(set(target.classes)) == classes
     encoder = plan.config.encoders[plan.finetuned_from(name, "visionfm")]

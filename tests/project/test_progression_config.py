@@ -50,10 +50,10 @@ def test_each_stage_is_told_what_it_needs() -> None:
     target = plan.tasks.targets("when")["w"]
     assert (target.type, target.form, target.intervals, target.horizons) == ("event", "hazard", [365, 730], [730])
     settings = plan.tasks.vector_train_settings("when", "seed0")
-    assert (settings.head, settings.visits, settings.recipe) == ("hazard", 3, "sound")
-    assert plan.tasks.vector_train_settings("by", "seed0").recipe == "sound"
+    assert (settings.head, settings.visits, settings.recipe_name) == ("hazard", 3, "sound")
+    assert plan.tasks.vector_train_settings("by", "seed0").recipe_name == "sound"
     published = Plan(parse_config(changed("tasks.by.training", {"recipe": "published"})))
-    assert published.tasks.vector_train_settings("by", "seed0").recipe == "published"
+    assert published.tasks.vector_train_settings("by", "seed0").recipe_name == "published"
     assert plan.tasks.evaluate_settings("when", "m").head == "hazard"
     assert plan.data.audit_settings("by").targets == []  # several intervals of an image are no contradiction
     assert plan.runs("by") == ["seed0"]  # baselines are of classification

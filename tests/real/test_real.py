@@ -22,6 +22,7 @@ from visionfm.features.cache import FeatureStore
 from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 from visionfm.tasks.train import train
+from visionfm.tasks.vectors.recipe import sound
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FLOOR = 0.79  # any DR against none, logistic regression on the untrained tiny encoder's features, five folds
@@ -120,7 +121,9 @@ def test_the_sound_decoder_is_as_good_as_the_floor_in_five_folds(run: Path, tmp_
         for path, kept in zip(paths, (samples, samples.filter(split != "test")), strict=True):
             artifacts.write_table(path, kept, made_by, schema="visionfm/samples/1", extra=extra)
         decoder, out = tmp_path / f"{fold}/decoder.safetensors", tmp_path / f"{fold}/predictions.parquet"
-        settings = TrainSettings(kind="classification", targets=targets, modalities=["Fundus"])
+        settings = TrainSettings(
+            kind="classification", targets=targets, modalities=["Fundus"], recipe_name="sound", recipe=sound()
+        )
         train(paths[1], files, decoder, tmp_path / f"{fold}/training.parquet", settings)
         wanted = PredictSettings(
             task="t", model="m", run="r", kind="classification", targets=targets, modalities=["Fundus"], splits=["test"]

@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from visionfm import artifacts
+from visionfm.config.recipe import read_recipe
 from visionfm.features import rows
+from visionfm.tasks.block import Task, Training
 from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
 VIEWS = ("identity", "h", "v", "hv")
 IDENTITY = rows.RowIdentity("0" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float32")
@@ -87,12 +90,37 @@ def planted(count: int, taps: int = 4, width: int = 6, seed: int = 0) -> tuple[n
     return cls_NVLD, patch_mean_NVD, hidden_N
 
 
-def train_settings(targets: Mapping[str, TargetSpec] = BINARY, **changes: Any) -> TrainSettings:
-    kind = "regression" if all(target.type == "value" for target in targets.values()) else "classification"
-    return TrainSettings(**{"kind": kind, "targets": targets, "modalities": ["Fundus"], **changes})
+def kind_of(targets: Mapping[str, TargetSpec]) -> str:
+    return "regression" if all(target.type == "value" for target in targets.values()) else "classification"
+
+
+def recipe_file(kind: str, recipe: str, targets: Any, modalities: Sequence[str] = ("Fundus",), **keys: Any) -> Path:
+    """The file that a config with such a task takes its recipe from."""
+    keys["training"] = Training(mode=keys.pop("mode", "frozen"))
+    return Task.model_construct(kind=kind, targets=targets, **keys).recipe_file(recipe, modalities)
+
+
+def recipe_and_rest(model: Any, path: Path, changes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The recipe with the hyper-parameters among the changes, and the other changes."""
+    given = {name: value for name, value in changes.items() if name in model.model_fields}
+    return read_recipe(model, path, given), {name: changes[name] for name in changes.keys() - given.keys()}
+
+
+def train_settings(targets: Mapping[str, TargetSpec] = BINARY, recipe: str = "sound", **changes: Any) -> TrainSettings:
+    kind = changes.pop("kind", kind_of(targets))
+    same = {"kind": kind, "targets": targets, "modalities": ["Fundus"], "recipe_name": recipe}
+    path = recipe_file(kind, recipe, targets, changes.get("modalities", ["Fundus"]), head=changes.get("head"))
+    head = {"head": changes.pop("head")} if kind == "progression" else {}
+    found, rest = recipe_and_rest(Recipe, path, changes)
+    return TrainSettings(**{**same, **head, **rest}, recipe=found)
+
+
+def named(path: str) -> Recipe:
+    """A recipe by its file below visionfm/tasks."""
+    return read_recipe(Recipe, SOUND.parents[2] / path)
 
 
 def predict_settings(targets: Mapping[str, TargetSpec] = BINARY, **changes: Any) -> PredictSettings:
-    kind = "regression" if all(target.type == "value" for target in targets.values()) else "classification"
+    kind = kind_of(targets)
     same = {"task": "t", "model": "m", "run": "seed0", "kind": kind, "targets": targets, "modalities": ["Fundus"]}
     return PredictSettings(**{**same, **changes})

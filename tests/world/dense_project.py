@@ -17,9 +17,11 @@ from visionfm.features import tokens as dense
 from visionfm.features.settings import DenseSettings, Reading
 from visionfm.tasks.evaluate import Archives, evaluate
 from visionfm.tasks.maps.predict import Outputs, predict_dense
+from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget, DenseTrainSettings
 from visionfm.tasks.maps.train import DenseFiles, train_dense
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
+from world.decoder_data import recipe_and_rest, recipe_file
 
 SIZE_PX, WIDTH, HEIGHT = 64, 96, 80
 MASK = {"disc": DenseTarget(column="disc", classes=["background", "disc"], values=[[0], [255]])}
@@ -110,7 +112,10 @@ class DenseProject:
         return {**same, "datasets": {"eyes": Reading()}}
 
     def train(self, kind: str = "segmentation", **changed: Any) -> bytes:
-        settings = DenseTrainSettings(**{**self.settings(kind), "epochs": 3, "threads": 1, **changed})
+        name = changed.pop("recipe", "sound")
+        path = recipe_file(kind, name, {})
+        recipe, rest = recipe_and_rest(DenseRecipe, path, {**self.settings(kind), "epochs": 3, "threads": 1, **changed})
+        settings = DenseTrainSettings(**rest, recipe_name=name, recipe=recipe)
         out = self.run / "decoder.safetensors"
         train_dense(self.table.with_name("train.parquet"), self.files, out, self.run / "training.parquet", settings)
         return out.read_bytes()

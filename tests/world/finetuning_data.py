@@ -15,10 +15,11 @@ from visionfm.features import extract
 from visionfm.features.settings import ExtractSettings
 from visionfm.images.transforms import VIEWS
 from visionfm.tasks.finetune import Outputs, finetune
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.finetuning.settings import FinetuneSettings, ImagesOf
-from visionfm.tasks.settings import TargetSpec, TrainSettings
+from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
-from world.decoder_data import BINARY, splits_of, write_samples
+from world.decoder_data import BINARY, kind_of, recipe_and_rest, recipe_file, splits_of, train_settings, write_samples
 
 SIZE_PX, COUNT = 32, 40
 
@@ -62,11 +63,13 @@ class Project:
         self.encoder = write_encoder(folder / "encoder.safetensors")
 
     def settings(self, **changes: Any) -> FinetuneSettings:
-        kind = "regression" if all(target.type == "value" for target in self.targets.values()) else "classification"
-        same = {"kind": kind, "targets": self.targets, "modalities": ["Fundus"], "recipe": "modern", "workers": 0}
+        kind, name = kind_of(self.targets), changes.pop("recipe", "modern")
+        same = {"kind": kind, "targets": self.targets, "modalities": ["Fundus"], "recipe_name": name, "workers": 0}
         same |= {"datasets": {"eyes": ImagesOf()}, "epochs": 2, "batch_size": 8, "threads": 1}
         same |= {"probe_first": False}  # so few images teach an encoder less than its head alone knows
-        return FinetuneSettings(**{**same, **changes})
+        path = recipe_file(kind, name, self.targets, mode="finetune")
+        recipe, rest = recipe_and_rest(FinetuneRecipe, path, {**same, **changes})
+        return FinetuneSettings(**rest, recipe=recipe)
 
     def outputs(self, name: str = "run") -> Outputs:
         folder = self.folder / name
@@ -85,7 +88,7 @@ class Project:
         of = ExtractSettings(size=SIZE_PX, dtype="float32", device="cpu", workers=0, views=list(VIEWS))
         cache, out = folder / "features" / "eyes.cls32.h5", folder / "decoder.safetensors"
         extract.extract(images, source, of, cache, artifacts.provenance("extract", {}, {}))
-        settings = TrainSettings(kind="classification", targets=self.targets, modalities=["Fundus"])
+        settings = train_settings(self.targets)
         train(self.train, {"eyes": [cache]}, out, folder / "training.parquet", settings)
         return out
 

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from visionfm.config.base import Scalar
+from visionfm.config.recipe import read_recipe, settable
 from visionfm.project.config import Config
-from visionfm.project.document_sections import SECTIONS
+from visionfm.project.document_sections import SECTIONS, RecipeTable
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CONSTRAINTS = ((Ge, "ge", ">="), (Gt, "gt", ">"), (Le, "le", "<="), (Lt, "lt", "<"))
@@ -38,6 +39,7 @@ def page() -> str:
     for section in SECTIONS:
         parts += [f"## {section.model.__name__}", f"`{section.path}`. {section.text}", _table(section.model)]
         parts.append(f"```yaml\n{section.example.strip()}\n```")
+        parts += [part for table in section.recipes for part in (table.text, _recipes(table))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -53,6 +55,23 @@ def _table(model: type[BaseModel]) -> str:
         cells = (f"`{name}`", _kind(field.annotation, field.metadata), _default(field), field.description or "")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def _recipes(table: RecipeTable) -> str:
+    """Return the values of recipes side by side; what the config can set stands as code."""
+    recipes = [read_recipe(table.model, path) for path in table.files.values()]
+    found = [recipe.model_dump(mode="json", exclude_unset=True) for recipe in recipes]
+    rows = [f"| {' | '.join(['hyper-parameter', *table.files])} |", f"|{'---|' * (1 + len(found))}"]
+    for name in table.model.model_fields:
+        shown = f"`{name}`" if name in settable(table.model) else name
+        rows.append(f"| {' | '.join([shown, *(_value(values[name]) for values in found)])} |")
+    return "\n".join(rows)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
 def _default(field: FieldInfo) -> str:

@@ -3,20 +3,36 @@
 A test puts the examples together and checks that they are one valid config.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from visionfm import tasks
 from visionfm.config.base import Resources, Statistics
+from visionfm.config.recipe import Recipe as AnyRecipe
 from visionfm.data.block import Dataset, Pack, Split
 from visionfm.data.layouts.columns import Columns
+from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
+from visionfm.pretraining.block import Recipe as PretrainRecipe
 from visionfm.project import document_progression
 from visionfm.project.config import Encoder, ModalityBlock
 from visionfm.tasks.block import Task, Training
 from visionfm.tasks.finetuning.block import Lora, Trainable
+from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.maps.block import DenseCache
+from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.target import Target
+from visionfm.tasks.vectors.recipe import SOUND, Recipe
+
+
+class RecipeTable(NamedTuple):
+    """Recipes of one family, by what stands above their column."""
+
+    text: str
+    model: type[AnyRecipe]
+    files: dict[str, Path]
 
 
 class Section(NamedTuple):
@@ -26,6 +42,11 @@ class Section(NamedTuple):
     path: str
     text: str
     example: str
+    recipes: tuple[RecipeTable, ...] = ()
+
+
+TASKS = Path(tasks.__file__).parent
+FIXED = "What does not stand as code belongs to the recipe and cannot be set."
 
 
 SECTIONS = (
@@ -71,6 +92,13 @@ encoders:
     modality: Fundus
     pretrain: {datasets: [clinic_fundus, screening], init: weights/VFM_Fundus_weights.pth, epochs: 50, lr: 2e-5}
 """,
+        (
+            RecipeTable(
+                "The recipes of pretraining:",
+                PretrainRecipe,
+                {name: PRETRAINING / f"{name}.yaml" for name in ("published", "modern")},
+            ),
+        ),
     ),
     Section(
         Augment,
@@ -263,6 +291,42 @@ tasks:
   grades:
     training: {recipe: sound, features: both, epochs: 200, lr: 1e-3, class_weighting: balanced}
 """,
+        (
+            RecipeTable(
+                f"Classification and regression on frozen features; `published` depends on the task. {FIXED}",
+                Recipe,
+                {
+                    "sound": SOUND,
+                    "published, one target of one modality": TASKS / "classification/recipes/published_single.yaml",
+                    "published, several": TASKS / "classification/recipes/published_multi.yaml",
+                    "published, regression": TASKS / "regression/recipes/published.yaml",
+                },
+            ),
+            RecipeTable(
+                "Progression; `sound` depends on the head.",
+                Recipe,
+                {
+                    "sound, head published": TASKS / "progression/recipes/forecast.yaml",
+                    "sound, head hazard": TASKS / "progression/recipes/hazard.yaml",
+                    "sound, head cox": TASKS / "progression/recipes/cox.yaml",
+                    "published": TASKS / "progression/recipes/published.yaml",
+                },
+            ),
+            RecipeTable(
+                "Segmentation and landmarks.",
+                DenseRecipe,
+                {
+                    f"{name}, {kind}": TASKS / kind / f"recipes/{name}.yaml"
+                    for kind in ("segmentation", "landmarks")
+                    for name in ("sound", "published")
+                },
+            ),
+            RecipeTable(
+                "Fine-tuning; a regression has no `label_smoothing`, and in `published` its own head (RegHead).",
+                FinetuneRecipe,
+                {name: TASKS / f"finetuning/recipes/{name}.yaml" for name in ("modern", "published")},
+            ),
+        ),
     ),
     Section(
         Trainable,

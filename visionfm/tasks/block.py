@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from visionfm.config.recipe import given_keys
 from visionfm.config.base import Name, Natural, Positive, Resources
+from visionfm.config.recipe import given_keys
 from visionfm.tasks.classification import is_single
 from visionfm.tasks.finetuning.block import FinetuningSwitches, finetuning_problem
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe

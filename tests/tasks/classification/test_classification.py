@@ -1,18 +1,19 @@
 """Losses, F1 and probabilities of classification, against the published formula and scikit-learn."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
+from world.decoder_data import named
 
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, SOUND
+from visionfm.tasks.vectors.recipe import sound
 
+PUBLISHED_MULTI = named("classification/recipes/published_multi.yaml")
+SOUND = sound()
 DISEASES = ("dr", "glaucoma", "amd", "cataract", "hypertensive_retinopathy", "rvo", "myopia", "rd")
 PUBLISHED = {
     "dr_grade": TargetSpec(type="multiclass", classes=list("01234"), weight=5),
@@ -75,7 +76,7 @@ def test_a_batch_without_any_known_label_has_loss_zero():
 
 def test_balanced_weights_are_those_of_scikit_learn():
     column = np.array([0] * 30 + [1] * 5 + [2] * 15, dtype=float)
-    kind = Classification(GRADE, replace(SOUND, class_weighting="balanced"), column[:, None], single=True)
+    kind = Classification(GRADE, SOUND.model_copy(update={"class_weighting": "balanced"}), column[:, None], single=True)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=column)
     assert kind.weights["grade"].numpy() == pytest.approx(expected)
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
-from world.decoder_data import image, planted, splits_of, write_cache, write_samples
+from world.decoder_data import image, planted, splits_of, train_settings, write_cache, write_samples
 
 from visionfm import artifacts
 from visionfm.errors import DataError, Stopped
@@ -28,7 +28,7 @@ from visionfm.tasks.progression.fit import (
     life_table,
     partial_likelihood,
 )
-from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.train import train
 from visionfm.tasks.vectors import training as loop
 from visionfm.tasks.vectors.fusion import Visits
@@ -216,7 +216,7 @@ class Cohort:
         fusion = "attention" if visits else "pooled"
         out = self.folder / f"{form}.safetensors"
         same = {"kind": "progression", "targets": target(form), "modalities": ["Fundus"], "fusion": fusion}
-        settings = TrainSettings(**same, head=form, visits=4, **keys)
+        settings = train_settings(**same, head=form, visits=4, **keys)
         train(self.folder / "train.parquet", self.files, out, out.with_suffix(".parquet"), settings)
         wanted = PredictSettings(**same, task="t", model="m", run="seed0", splits=["test"])
         predict(out, self.folder / "samples.parquet", self.files, out.with_name("p.parquet"), wanted)

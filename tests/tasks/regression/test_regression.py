@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from world.decoder_data import named
 
 from visionfm.errors import DataError
 from visionfm.tasks.regression.fit import Regression, fit_targets
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.vectors.recipes import PUBLISHED_REGRESSION, SOUND
+from visionfm.tasks.vectors.recipe import sound
 
+PUBLISHED_REGRESSION = named("regression/recipes/published.yaml")
+SOUND = sound()
 TARGETS = {"iop": TargetSpec(type="value", unit="mmHg"), "axial": TargetSpec(type="value", unit="mm", weight=3)}
 NAMES = list(TARGETS)
 

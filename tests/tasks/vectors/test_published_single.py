@@ -19,7 +19,6 @@ from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
 from visionfm.tasks.vectors.heads import ClsHead
-from visionfm.tasks.vectors.recipes import choose
 
 GRADES = {"grade": TargetSpec(type="multiclass", classes=["none", "some", "much"])}
 COUNT = 60
@@ -50,7 +49,7 @@ def test_each_feature_choice_and_the_head_on_it_are_the_golden_ones(shared, tmp_
 
 
 def test_the_recipe_is_the_published_one():
-    recipe = choose(train_settings(GRADES, recipe="published"))
+    recipe = train_settings(GRADES, recipe="published").recipe
     assert (recipe.head, recipe.features, recipe.optimizer, recipe.weight_decay) == ("ClsHead", "cls", "adamw", 0.05)
     assert (recipe.epochs, recipe.batch_size, recipe.selection, recipe.standardise) == (100, 512, "f1", False)
     rates = [recipe.learning_rate(epoch, 512, 3072) for epoch in (0, 50, 99)]

@@ -1,11 +1,9 @@
 """The loop: exact resume, early stopping, and what makes it stop with an error."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from world.decoder_data import BINARY, planted
+from world.decoder_data import BINARY, named, planted
 
 from visionfm import artifacts
 from visionfm.errors import DataError, Stopped
@@ -14,9 +12,12 @@ from visionfm.tasks.resume import StateFile
 from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.decoder import Decoder, Spec
 from visionfm.tasks.vectors.feature_arrays import Stream
-from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, PUBLISHED_SINGLE, SOUND
+from visionfm.tasks.vectors.recipe import sound
 from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
 
+PUBLISHED_MULTI = named("classification/recipes/published_multi.yaml")
+PUBLISHED_SINGLE = named("classification/recipes/published_single.yaml")
+SOUND = sound()
 RECIPES = {"sound": SOUND, "adamw": PUBLISHED_SINGLE, "sgd": PUBLISHED_MULTI}
 
 
@@ -61,7 +62,7 @@ def same(one, other):
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("steps", [1, 7, 20])
 def test_stopped_run_goes_on_bit_for_bit(recipe, fusion, steps, tmp_path):
-    plan = replace(RECIPES[recipe], epochs=9, batch_size=16)
+    plan = RECIPES[recipe].model_copy(update={"epochs": 9, "batch_size": 16})
     out = tmp_path / "results" / "decoder.safetensors"
     made_by = artifacts.provenance("train", {}, {})
     with reproducible():
@@ -101,7 +102,7 @@ def test_damaged_or_foreign_state_is_not_used(tmp_path):
 
 @pytest.mark.parametrize("fusion", ["pooled", "concat", "mean", "attention"])
 def test_number_of_threads_found_does_not_change_the_decoder(fusion):
-    plan = replace(SOUND, epochs=2)
+    plan = SOUND.model_copy(update={"epochs": 2})
     found = []
     before = torch.get_num_threads()
     for threads in (1, 2):
@@ -117,7 +118,7 @@ def test_number_of_threads_found_does_not_change_the_decoder(fusion):
 
 def test_stops_early_and_keeps_the_best_epoch():
     with reproducible():
-        run = training(replace(SOUND, lr=1.0, patience=3, schedule="constant"))
+        run = training(SOUND.model_copy(update={"lr": 1.0, "patience": 3, "schedule": "constant"}))
         run.validation.truth_NT.copy_(1 - run.train.truth_NT)  # learning makes it worse
         run.run(Never())
     assert len(run.history) == run.best_epoch + 3
@@ -127,7 +128,7 @@ def test_stops_early_and_keeps_the_best_epoch():
 def test_batch_of_one_is_left_out_where_there_is_batch_norm(caplog):
     caplog.set_level("INFO", logger="visionfm")
     with reproducible():
-        run = training(replace(PUBLISHED_SINGLE, epochs=1, batch_size=23), count=70)
+        run = training(PUBLISHED_SINGLE.model_copy(update={"epochs": 1, "batch_size": 23}), count=70)
         run.run(Never())
     assert "last batch of each epoch has one sample" in caplog.text
     assert run.history[0]["train_loss"] > 0
@@ -135,7 +136,7 @@ def test_batch_of_one_is_left_out_where_there_is_batch_norm(caplog):
 
 def test_batch_norm_over_single_samples_is_an_error():
     with pytest.raises(DataError, match="one sample at a time"):
-        training(replace(PUBLISHED_SINGLE, batch_size=1))
+        training(PUBLISHED_SINGLE.model_copy(update={"batch_size": 1}))
 
 
 def test_infinite_loss_names_epoch_and_step():

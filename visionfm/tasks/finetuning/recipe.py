@@ -1,7 +1,8 @@
 """What a recipe of fine-tuning says: encoder and head trained together.
 
-`published` is facts 7: AdamW on everything, the encoder at a tenth of the head's learning rate, cosine by epoch, random
-crops and flips, the epoch with the best validation AUROC. `modern` is what fine-tunes well on little data.
+`published` is docs/published-system.md, 7: AdamW on everything, the encoder at a tenth of the head's learning rate,
+cosine by epoch, random crops and flips, the epoch with the best validation AUROC. `modern` is what fine-tunes well on
+little data.
 """
 
 import math

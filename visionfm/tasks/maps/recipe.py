@@ -1,8 +1,7 @@
 """What a recipe of dense decoders says: every hyper-parameter of their training.
 
-The values lie in the recipes' files of segmentation and landmarks: `published` (facts 6.3 and 6.4, with the departures
-that the best epoch is chosen on validation and that the step schedule of segmentation is really stepped), and `sound`,
-the default, for some ten images and more.
+The values lie in the recipes' files of segmentation and landmarks: `published` (docs/published-system.md, 6.3 and 6.4)
+and `sound`, the default, for some ten images and more.
 """
 
 import math

@@ -16,7 +16,7 @@ from visionfm.config.recipe import Recipe as AnyRecipe
 
 SOUND = Path(__file__).resolve().parent / "recipes" / "sound.yaml"
 SMALL_BATCH, LARGE_BATCH = 32, 512
-STEPS_AN_EPOCH = 20
+STEPS_PER_EPOCH = 20
 
 
 class HeadRecipe(AnyRecipe):
@@ -54,7 +54,7 @@ class HeadRecipe(AnyRecipe):
         """Return the batch size for a number of training samples."""
         if self.batch_size is not None:
             return self.batch_size
-        return min(max(SMALL_BATCH, samples // STEPS_AN_EPOCH), LARGE_BATCH)
+        return min(max(SMALL_BATCH, samples // STEPS_PER_EPOCH), LARGE_BATCH)
 
 
 class Recipe(HeadRecipe):

@@ -146,6 +146,7 @@ def test_the_limit_is_ours_from_the_header_and_can_be_raised(tmp_path):
 
 def test_pillows_own_limit_neither_refuses_nor_warns_nor_is_left_changed(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(images, "_PILLOWS_OWN_LIMIT", 100)  # as if read at import
     with warnings.catch_warnings(), ThreadPoolExecutor(4) as threads:
         warnings.simplefilter("error")
         files = [data for name, data in WHOLE.items() if name != "WEBP"] * 10  # Pillow checks WebP as it opens it

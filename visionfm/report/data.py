@@ -13,22 +13,9 @@ from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
+from visionfm.tasks.results import Folder, TaskModel
 
 LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)
-
-
-@dataclass(frozen=True)
-class TaskModel:
-    """Results of one task with one model; predictions and training by run."""
-
-    task: str
-    model: str
-    targets: Mapping[str, Mapping[str, Any]]
-    samples: Any
-    metrics: Any
-    predictions: Mapping[str, Any]
-    training: Mapping[str, Any]
-    image_metrics: Any = None  # of masks
 
 
 @dataclass(frozen=True)
@@ -52,6 +39,7 @@ class Results:
     """All that the report says, before it is put into words."""
 
     config: Config
+    given: Mapping[str, Any]  # the config as it was given
     plan: Plan
     results: list[TaskModel]
     datasets: list[DatasetTables]
@@ -82,11 +70,12 @@ def inputs(plan: Plan) -> list[str]:
     return sorted(set(paths))
 
 
-def load(plan: Plan) -> Results:
-    """Read everything; ArtifactError where a file is missing or damaged."""
+def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
+    """Read everything; ArtifactError where a file is missing or damaged. `given` is the config as it was given."""
     config = plan.config
     return Results(
         config=config,
+        given=given or {},
         plan=plan,
         results=[_task_model(plan, task, model) for task, model in plan.task_models()],
         datasets=[_dataset(plan, name) for name in config.datasets],
@@ -111,16 +100,22 @@ def _frame(path: str | Path) -> Any:
 
 
 def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
-    runs = plan.runs(task)
+    runs, datasets = plan.runs(task), {name: plan.config.datasets[name] for name in plan.task_datasets(task)}
     return TaskModel(
         task=task,
         model=model,
+        block=plan.config.tasks[task],
         targets={name: target.model_dump(mode="json") for name, target in plan.tasks.targets(task).items()},
+        runs=plan.seed_runs(task),
+        baselines=plan.baseline_runs(task),
         samples=_frame(plan.samples(task, model)),
         metrics=_frame(plan.metrics(task, model)),
         predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},
         training={} if plan.is_given(task) else {run: _frame(plan.training(task, model, run)) for run in runs},
+        folders={name: Folder(Path(one.root), one.frame, one.max_megapixels) for name, one in datasets.items()},
+        samples_file=Path(plan.samples(task, model)),
         image_metrics=next(map(_frame, plan.image_metrics(task, model)), None),
+        masks=next(map(Path, plan.masks(task, model, plan.seed_runs(task)[0])), None),
     )
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from visionfm import artifacts
 from visionfm.artifacts.versions import VERSIONS
+from visionfm.metrics.written import NO_VALUE
 from visionfm.project.settings import ReportSettings
 
 if TYPE_CHECKING:
     from visionfm.report.page import Page
+    from visionfm.report.sections.tasks import TaskView
 
 SCHEMA, FIGURE_SCHEMA, METRICS_SCHEMA = "visionfm/report/1", "visionfm/figure/1", "visionfm/metrics/1"
-TEMPLATE, STYLE_SHEET = "page.html.j2", "page.css"
+TEMPLATE, STYLE_SHEET = "report/templates/page.html.j2", "page.css"
 log = logging.getLogger("visionfm")
 
 
@@ -57,17 +59,17 @@ def report(out: Path, metrics_out: Path, figures_dir: Path, settings: ReportSett
 
     from visionfm.report.page import page
 
-    content = page(report_data.load(plan), settings.config)
+    content = page(report_data.load(plan, settings.config))
     artifacts.write_table(metrics_out, report_data.union_of_metrics(plan), made_by, schema=METRICS_SCHEMA)
-    for task in content.tasks:
-        for model in task.models:
-            artifacts.write_text(figures[task.name, model.model], model.grid, made_by, schema=FIGURE_SCHEMA)
+    models = [(task.name, model) for task in _tasks(content) for model in task.models]
+    for task, model in models:
+        artifacts.write_text(figures[task, model.model], model.grid, made_by, schema=FIGURE_SCHEMA)
     text = render(content)
     artifacts.write_text(out, text, made_by, schema=SCHEMA)
     log.info(
-        "report: %d results, %d figures, %.1f MB; open %s",
-        len(content.summary),
-        _figures(content),
+        "report: %d models, %d figures, %.1f MB; open %s",
+        len(models),
+        sum(len(model.figures) for _, model in models),
         len(text) / 1e6,
         out,
     )
@@ -79,8 +81,10 @@ def _as_json(config: dict[str, Any]) -> str:
     return json.dumps(config)
 
 
-def _figures(content: "Page") -> int:
-    return sum(len(model.figures) for task in content.tasks for model in task.models)
+def _tasks(content: "Page") -> "list[TaskView]":
+    from visionfm.report.sections.tasks import TaskView
+
+    return [section.view for section in content.sections if isinstance(section.view, TaskView)]
 
 
 def render(content: "Page") -> str:
@@ -88,18 +92,9 @@ def render(content: "Page") -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from visionfm.metrics.catalogue import METRICS, headline_metrics
-    from visionfm.report import words
-
-    here = Path(__file__).parent / "templates"
+    here = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=FileSystemLoader(here.parent), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    return environment.get_template(TEMPLATE).render(
-        page=content,
-        css=Markup((here / STYLE_SHEET).read_text()),
-        meanings=METRICS,
-        general=words.GENERAL,
-        headline_metrics=headline_metrics(),
-        dash=words.NO_VALUE,
-    )
+    css = Markup((here / "templates" / STYLE_SHEET).read_text())
+    return environment.get_template(TEMPLATE).render(page=content, css=css, dash=NO_VALUE)

@@ -1,15 +1,10 @@
-"""The report's words: names of splits and targets, what each number means, how numbers are written.
+"""The report's words: names of splits and targets, what each number means.
 
 Pure text; no table is read here.
 """
 
-import math
 from typing import Any
 
-from visionfm.metrics.catalogue import METRICS
-
-MINUS = "\u2212"
-NO_VALUE = "\u2013"
 GENERAL = (
     (
         "95 % interval",
@@ -62,28 +57,6 @@ BASELINES = {
     "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
     "logreg": "logistic regression (regularised, C chosen on validation)",
 }
-
-
-def missing(value: Any) -> bool:
-    """Return whether a cell of a table holds nothing."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or value != value
-
-
-def number(value: float, metric: str = "") -> str:
-    """Return a value with three decimals (bounded metrics) or three significant digits."""
-    if metric in METRICS and METRICS[metric].bounded:
-        text = f"{value:.3f}"
-    elif value == 0:
-        text = "0"
-    else:
-        decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-        text = f"{value:.{min(decimals, 8)}f}"
-    return text.replace("-", MINUS)
-
-
-def interval(low: Any, high: Any, metric: str = "") -> str:
-    """Return `low to high`; empty where there is no interval."""
-    return "" if missing(low) or missing(high) else f"{number(low, metric)} to {number(high, metric)}"
 
 
 def count(value: int, one: str, many: str = "") -> str:

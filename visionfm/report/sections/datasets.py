@@ -1,4 +1,4 @@
-"""The report's data part: counts by split and label, images left out, example pictures, and the audits' findings.
+"""The report's data part: counts by split and label, images left out, and example pictures.
 
 Reads the example images below a dataset's root and nothing else there; one that changed since `index` is not shown.
 Invariant: which examples are shown depends on images.parquet and labels.parquet alone.
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm.errors import VisionFMError
+from visionfm.figures.section import Section
+from visionfm.figures.tables import Cell, Table, counted
+from visionfm.metrics.written import NO_VALUE, missing, number
 from visionfm.project.plan import Plan
-from visionfm.report.data import DatasetTables
+from visionfm.report.data import DatasetTables, Results
 from visionfm.report.sections.partners import partner_counts
-from visionfm.report.tables import Cell, Table, counted, text_of
-from visionfm.report.words import NO_VALUE, SPLITS, count, missing, number
+from visionfm.report.words import SPLITS, count
 
 EXAMPLES = 8
 THUMBNAIL_PX = 176
@@ -49,14 +51,24 @@ class DatasetView:
     subjects_known: bool
 
 
+def sections(results: Results) -> list[Section]:
+    """Return the section of all datasets."""
+    views = [dataset_view(results.plan, tables) for tables in results.datasets]
+    return [Section("report/sections/datasets.html.j2", views, "Data", "data")]
+
+
+def subjects_known(tables: DatasetTables) -> bool:
+    """Tell whether the images have subjects; without any, each image counts as a person of its own."""
+    return not (tables.labels["subject_id"] == tables.name + "/" + tables.labels["path"]).all()
+
+
 def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
     """Return a dataset's counts, the images left out, and its examples."""
     images, labels = tables.images, tables.labels
     readable = images[images["status"] == "ok"]
     left_out = images[images["status"] != "ok"]
-    subjects_known = not (labels["subject_id"] == tables.name + "/" + labels["path"]).all()
     facts = [count(len(images), "image file"), f"{labels['path'].nunique():,} labelled"]
-    if subjects_known:
+    if subjects_known(tables):
         facts.append(count(labels["subject_id"].nunique(), "subject"))
     if len(readable):
         facts.append(f"{readable['width'].min()}x{readable['height'].min()} to "
@@ -72,7 +84,7 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
         tables=_counts(tables),
         left_out=_left_out(tables.name, left_out) if len(left_out) else None,
         examples=_examples(plan, tables),
-        subjects_known=subjects_known,
+        subjects_known=subjects_known(tables),
     )
 
 
@@ -242,55 +254,3 @@ def thumbnail(path: Path, image_id: str, frame: int | None, max_megapixels: floa
     target = io.BytesIO()
     picture.save(target, "JPEG", quality=78, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode()
-
-
-# --- audit ----------------------------------------------------------------------------------------------------------
-
-CHECKS = {
-    "subject": "the same subject in two splits",
-    "bytes": "identical images in two splits",
-    "pretraining": "test images that an encoder was pretrained on",
-    "contradiction": "identical images with different labels",
-    "unreadable": "unreadable images, left out",
-}
-
-
-@dataclass(frozen=True)
-class AuditView:
-    """What an audit found: one sentence per kind of finding, the reasons for what was allowed, and the list."""
-
-    sentences: list[str]
-    reasons: list[str]
-    table: Table | None
-
-
-def audit_view(task: str, rows: Any) -> AuditView:
-    """Return an audit's findings in words; without findings there is neither sentence nor table."""
-    kinds = Counter(zip(rows["check"], rows["severity"] == "allowed", strict=True))
-    sentences = [
-        f"{CHECKS.get(check, check)}: {count(found, 'finding')}" + (", allowed by a written reason" if allowed else "")
-        for (check, allowed), found in sorted(kinds.items())
-    ]
-    allowed = rows[rows["severity"] == "allowed"]
-    reasons = [
-        f"{dataset}: {reason}"
-        for dataset, reason in dict.fromkeys(zip(allowed["dataset"], allowed["reason"], strict=True))
-    ]
-    if not len(rows):
-        return AuditView([], [], None)
-    table = Table(f"{task}: findings of the audit", ["image", "and", "finding"], [])
-    table.rows = [
-        [
-            Cell(_place(row["dataset"], row["path"]), text_of(row["split"])),
-            Cell(_place(row["other_dataset"], row["other_path"]), text_of(row["other_split"])),
-            Cell(row["detail"], f"allowed: {row['reason']}" if text_of(row["reason"]) else ""),
-        ]
-        for row in rows.head(MOST_LISTED).to_dict("records")
-    ]
-    if len(rows) > MOST_LISTED:
-        table.notes.append(f"The first {MOST_LISTED} of {len(rows):,} are listed; all stand in audit.parquet.")
-    return AuditView(sentences, reasons, table)
-
-
-def _place(dataset: Any, path: Any) -> str:
-    return f"{dataset}/{path}" if text_of(path) else NO_VALUE

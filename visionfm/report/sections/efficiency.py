@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from visionfm.figures import svg as plots
+from visionfm.figures.section import Section
 from visionfm.figures.svg import PALETTE, Figure, Panel, label
+from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.catalogue import headline, metric_name
-from visionfm.report.data import Results, TaskModel
-from visionfm.report.tables import Cell, Table, overall, text_of
-from visionfm.report.words import NO_VALUE, count, interval, missing, number
+from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
+from visionfm.report.words import count
+from visionfm.tasks.results import TaskModel, overall
 from visionfm.tasks.runs import part_runs, read_run
 
 SERIES = {"fraction": "a fraction of the subjects", "shots": "so many samples per class"}
@@ -38,9 +40,15 @@ class Point(NamedTuple):
     by_seed: dict[str, Any]
 
 
-def efficiency_view(results: Results, result: TaskModel) -> EfficiencyView | None:
-    """Return the section, None for a task without parts."""
-    task = results.config.tasks[result.task]
+def sections(result: TaskModel) -> list[Section]:
+    """Return the section, none for a task without parts."""
+    view = efficiency_view(result)
+    return [] if view is None else [Section("report/sections/efficiency.html.j2", view)]
+
+
+def efficiency_view(result: TaskModel) -> EfficiencyView | None:
+    """Return what the section shows, None for a task without parts."""
+    task = result.block
     if not part_runs(task):
         return None
     metric = headline(task.kind)

@@ -6,13 +6,28 @@ Reads the metadata of the encoders' artefacts, nothing else.
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from visionfm.figures.section import Section
+from visionfm.figures.tables import Cell, Table
+from visionfm.metrics.written import NO_VALUE
 from visionfm.report.data import Results
-from visionfm.report.tables import Cell, Table
-from visionfm.report.words import NO_VALUE, count, listed
+from visionfm.report.words import count, listed
 
 PRETRAINED = "pretrain"  # the source's name of encoders trained here
+
+
+class EncodersView(NamedTuple):
+    """All encoders, and what their import left out."""
+
+    table: Table
+    notes: list[str]
+
+
+def sections(results: Results) -> list[Section]:
+    """Return the section of all encoders."""
+    view = EncodersView(encoders_table(results), import_notes(results))
+    return [Section("report/sections/encoders.html.j2", view, "Encoders", "encoders")]
 
 
 def source(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from visionfm.report.tables import Table, counted
+from visionfm.figures.tables import Table, counted
 
 WORDS = {
     "mask_id": "a mask",

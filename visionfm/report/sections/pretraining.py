@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 from visionfm.errors import VisionFMError
 from visionfm.figures import svg as plots
+from visionfm.figures.section import Section
 from visionfm.figures.svg import PALETTE, Figure, Panel, legend_below
+from visionfm.figures.tables import Cell, Table
 from visionfm.images.reading import decode
 from visionfm.images.transforms import resize_square
+from visionfm.metrics.written import number
 from visionfm.project.plan import Plan
 from visionfm.report.data import DatasetTables, Results
 from visionfm.report.sections.pretraining_pictures import Example, Look, data_uri, look
-from visionfm.report.tables import Cell, Table
-from visionfm.report.words import count, listed, number
+from visionfm.report.words import count, listed
 
 EXAMPLES = 4
 COLUMNS = ("image", "hidden", "most like the hidden", "attention", "components")
@@ -54,6 +56,12 @@ class PretrainingView:
     table: Table
     rows: list[Row]
     meaning: list[str]
+
+
+def sections(results: Results) -> list[Section]:
+    """Return the section of all encoders pretrained here, none where there are none."""
+    views = pretraining_views(results)
+    return [Section("report/sections/pretraining.html.j2", views, "Pretraining", "pretraining")] if views else []
 
 
 def pretraining_views(results: Results) -> list[PretrainingView]:

@@ -8,10 +8,40 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
+from visionfm.metrics.written import missing, text_of
+from visionfm.tasks.results import TaskModel, no_sections, no_sentences, overall
+
+sections, sentences = no_sections, no_sentences
 
 CURVE_POINTS = 300  # more are not seen and make the page heavy
 BINS = 10
 LINES_AT_MOST = 5  # calibration: beyond, all classes together
+
+
+def panels(result: TaskModel) -> list[Panel]:
+    """Return the figures of each target."""
+    rows = result.tested()
+    return [
+        panel
+        for name, target in result.targets.items()
+        for panel in classification(rows[rows["target"] == name], name, target, areas(result, name, result.runs[0]))
+    ]
+
+
+def areas(result: TaskModel, target: str, run: str) -> dict[tuple[str, str], str]:
+    """Return `(metric, class) -> "0.91 (0.85 to 0.95)"` of a target's test results, for figure legends."""
+    rows = overall(result.metrics)
+    rows = rows[(rows["target"] == target) & (rows["run"] == run) & (rows["split"] == "test")]
+    rows = rows[rows["metric"].isin(["auroc", "average_precision"]) & rows["value"].notna()]
+    names = result.targets[target]["classes"]
+    found = {}
+    for row in rows.to_dict("records"):
+        name = text_of(row["class"])
+        if result.targets[target]["type"] == "binary":
+            name = names[1] if len(names) == 2 else "positive"
+        value, low, high = row["value"], row["ci_low"], row["ci_high"]
+        found[row["metric"], name] = f"{value:.2f}" + ("" if missing(low) else f" ({low:.2f}-{high:.2f})")
+    return found
 
 
 class Scored(NamedTuple):

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from visionfm.figures.svg import FAINT, PALETTE, Panel, colour, legend_below
+from visionfm.tasks.landmarks.cases import sections
 from visionfm.tasks.landmarks.score import radial_errors
+from visionfm.tasks.results import TaskModel, no_sentences
+
+__all__ = ["panels", "sections", "sentences"]
+sentences = no_sentences
+
+
+def panels(result: TaskModel) -> list[Panel]:
+    """Return the figures of all points together."""
+    return points(result.tested(), list(result.targets), result.block.success_px)
 
 
 def points(rows: Any, names: Sequence[str], within_px: Sequence[float]) -> list[Panel]:

@@ -1,168 +1,121 @@
-"""What the figures of progression show: Kaplan-Meier curves by predicted risk, and calibration at the horizons.
+"""What the report shows of progression: Kaplan-Meier curves, calibration, and risk groups with their log-rank test."""
 
-From predictions (rows of one run and target) to `svg.Panel`s. N samples, T times, G risk groups.
-Invariant: risk groups are cut on validation risks, calibration groups on predicted probabilities: neither looks at what
-became of the test samples; every panel names its n, and what has no estimate is left out and said.
-"""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-from visionfm.figures.svg import FAINT, INK, PALETTE, Panel, label, legend_below
-
-NAMES = ("low", "middle", "high")
-CURVE_POINTS = 200
-FIFTH_FROM = 20  # samples in a calibration group at least
-GROUPS_AT_MOST = 5
+from visionfm.figures.section import Section
+from visionfm.figures.svg import Panel
+from visionfm.figures.tables import Cell, Table
+from visionfm.metrics.written import NO_VALUE, interval, missing, number
+from visionfm.tasks.block import Task
+from visionfm.tasks.classification.figures import areas, classification
+from visionfm.tasks.progression.curves import NAMES, Followed, calibration, followed, kaplan_meier, risk_groups
+from visionfm.tasks.results import TaskModel
 
 
-class Followed(NamedTuple):
-    """Samples with known outcomes: risk_N, probabilities by_NE, time_N in days, event_N, subject_N."""
-
-    risk_N: Any
-    by_NE: Any
-    time_N: Any
-    event_N: Any
-    subject_N: Any
-
-    def take(self, keep_N: Any) -> "Followed":
-        """Return some of the samples."""
-        return Followed(*(values[keep_N] for values in self))
-
-
-def followed(rows: Any) -> Followed:
-    """Return the arrays of predictions (a DataFrame of one target)."""
-    import numpy as np
-
-    known = rows[rows["truth"].notna() & rows["interval_days"].notna()].sort_values("sample_id", kind="stable")
-    by_NE = np.array([list(scores) for scores in known["scores"]], dtype=np.float64)
-    return Followed(
-        known["value"].to_numpy(np.float64),
-        by_NE,
-        known["interval_days"].to_numpy(np.float64),
-        known["truth"].to_numpy(np.float64) == 1,
-        known["subject_id"].to_numpy(dtype=object),
-    )
-
-
-def risk_groups(validation: Followed, test: Followed) -> Any:
-    """Return group_N (0 low, 1 middle, 2 high) of the test samples, by the thirds of the validation samples' risk."""
-    import numpy as np
-
-    cuts = np.quantile(validation.risk_N, [1 / 3, 2 / 3])
-    return np.searchsorted(cuts, test.risk_N, side="left")
-
-
-# --- Kaplan-Meier ---------------------------------------------------------------------------------------------------
-
-
-def kaplan_meier(name: str, test: Followed, group_N: Any, times: Sequence[float], says: str) -> Panel:
-    """Return the curves of all risk groups that have samples; `says` is the log-rank test in words."""
-    import numpy as np
-
-    from visionfm.metrics.kaplan_meier import curve
-
-    end = min(float(test.time_N.max()), times[-1])
-    at_T = np.linspace(0, end, CURVE_POINTS)
-    ticks = [0.0, *[time for time in times if time <= end]][:: max(1, len(times) // 5)]
-    parts = {group: test.take(group_N == group) for group in np.unique(group_N)}
-    curves = {group: curve(part.time_N, part.event_N, part.subject_N, at_T) for group, part in parts.items()}
-    legend = [
-        f"{NAMES[group]} risk: {int(part.event_N.sum())} of {len(part.time_N)} progressed"
-        for group, part in parts.items()
-    ]
-    count = f"n = {len(test.time_N)}, {int(test.event_N.sum())} events, {len(set(test.subject_N))} subjects"
-
-    def draw(figure: Any) -> None:
-        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-        handles = []
-        for group, found in curves.items():
-            colour = PALETTE[(2, 0, 1)[group]]
-            axes.fill_between(at_T, found.low_T, found.high_T, step="post", color=colour, alpha=0.15, linewidth=0)
-            handles += axes.step(at_T, found.free_T, where="post", color=colour)
-        axes.set(ylim=(-0.02, 1.02), title=f"Free of it by risk: {label(name, 20)}", ylabel="share free of it")
-        for row, part in enumerate(parts.values()):
-            for tick in ticks:
-                text = f"{int((part.time_N >= tick).sum())}"
-                below.text(tick, -row, text, ha="center", va="center", fontsize=8, color=INK)
-        below.set(ylim=(0.6 - len(parts), 0.6), yticks=[-row for row in range(len(parts))], xticks=ticks)
-        below.set_yticklabels([NAMES[group] for group in parts])
-        below.set_xlabel(f"days; above: how many are still followed\n{count}")
-        below.grid(False)
-        below.tick_params(left=False)
-        below.spines["left"].set_visible(False)
-        legend_below(figure, handles, [*legend])
-
-    last = [f"{text}, {1 - found.free_T[-1]:.0%} by day {end:g}" if not np.isnan(found.free_T[-1]) else text
-            for text, found in zip(legend, curves.values(), strict=True)]  # fmt: skip
-    alt = f"Kaplan-Meier curves of {name} by predicted risk, {count}. " + "; ".join(last) + f". {says}"
-    return Panel("kaplan_meier", f"Kaplan-Meier by risk: {name}", alt, draw, len(legend) + 1)
-
-
-# --- calibration ----------------------------------------------------------------------------------------------------
-
-
-class Observed(NamedTuple):
-    """A group of similar predictions: the mean predicted and the observed share with the event, and its interval."""
-
-    predicted: float
-    observed: float
-    low: float
-    high: float
-
-
-def observed_by(test: Followed, column: int, days: float) -> tuple[list[Observed], int]:
-    """Return the groups with an estimate at a horizon, and how many have none; observed is 1 - Kaplan-Meier."""
-    import numpy as np
-
-    from visionfm.metrics.kaplan_meier import curve
-
-    count = max(1, min(GROUPS_AT_MOST, len(test.time_N) // FIFTH_FROM))
-    predicted_N = test.by_NE[:, column]
-    order = np.argsort(predicted_N, kind="stable")
-    found, without = [], 0
-    for members in np.array_split(order, count):
-        part = test.take(members)
-        free, low, high = (
-            float(values[0]) for values in curve(part.time_N, part.event_N, part.subject_N, np.array([days]))
-        )
-        if np.isnan(free):
-            without += 1
+def panels(result: TaskModel) -> list[Panel]:
+    """Return the figures of each target; the published head answers a yes-or-no question."""
+    rows, run, found = result.tested(), result.runs[0], []
+    for name, target in result.targets.items():
+        if target["type"] == "event":
+            found += panels_of(result, run, name, target)
         else:
-            found.append(Observed(float(predicted_N[members].mean()), 1 - free, 1 - high, 1 - low))
-    return found, without
+            found += classification(rows[rows["target"] == name], name, target, areas(result, name, run))
+    return found
 
 
-def calibration(name: str, test: Followed, target: Mapping[str, Any]) -> Panel | None:
-    """Return predicted against observed at every horizon; None where follow-up reaches none of them."""
-    horizons = [(days, target["intervals"].index(days)) for days in target["horizons"]]
-    found = {days: observed_by(test, column, days) for days, column in horizons}
-    legend = []
-    for days, (groups, without) in found.items():
-        left_out = f", {without} without follow-up" if without else ""
-        legend.append(f"by {days:g} days: {len(groups)} groups{left_out}")
-    if not any(groups for groups, _ in found.values()):
+def sections(result: TaskModel) -> list[Section]:
+    """Return the risk groups, where outcomes are known."""
+    view = progression_view(result, result.runs[0])
+    return [] if view is None else [Section("tasks/progression/section.html.j2", view)]
+
+
+def sentences(task: Task) -> list[str]:
+    """Return what only a task of this kind says."""
+    if task.head != "published":
+        return []
+    return [
+        "It answers for each sample's own interval. The published loss weighs progression ten times, so its "
+        "probabilities are too high; the order of the samples does not suffer."
+    ]
+
+
+@dataclass(frozen=True)
+class ProgressionView:
+    """What became of each risk group of one model's test samples, and the test of their difference in words."""
+
+    groups: Table
+    says: list[str]
+
+
+def _samples(result: TaskModel, run: str, name: str) -> tuple[Followed, Followed] | None:
+    """Return the validation and test samples of a target, all modalities together; None where either has none."""
+    rows = result.predictions[run]
+    rows = rows[(rows["target"] == name) & (rows["subset"] == "all")]
+    parts = [followed(rows[rows["split"] == split]) for split in ("validation", "test")]
+    return (parts[0], parts[1]) if all(len(part.time_N) for part in parts) else None
+
+
+def panels_of(result: TaskModel, run: str, name: str, target: Mapping[str, Any]) -> list[Panel]:
+    """Return the figures of one event; none where no outcome is known."""
+    if (samples := _samples(result, run, name)) is None:
+        return []
+    validation, test = samples
+    group_N = risk_groups(validation, test)
+    found = [kaplan_meier(name, test, group_N, target["intervals"], log_rank_says(test, group_N))]
+    calibrated = calibration(name, test, target)
+    return [*found, calibrated] if calibrated else found
+
+
+def progression_view(result: TaskModel, run: str) -> ProgressionView | None:
+    """Return the risk groups of a task's one target; None for other kinds, and where no outcome is known."""
+    ((name, target),) = list(result.targets.items())[:1]
+    if target["type"] != "event" or (samples := _samples(result, run, name)) is None:
         return None
+    validation, test = samples
+    group_N = risk_groups(validation, test)
+    says = [
+        "Risk groups are cut at the thirds of the predicted risk of the validation samples: what became of the test "
+        "samples plays no part.",
+        log_rank_says(test, group_N),
+    ]
+    return ProgressionView(_groups(result, name, target, test, group_N), says)
 
-    def draw(figure: Any) -> None:
-        import numpy as np
 
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
-        handles = []
-        for index, (groups, _) in enumerate(found.values()):
-            x, y, low, high = np.array(groups, dtype=np.float64).reshape(-1, 4).T
-            colour = PALETTE[index % len(PALETTE)]
-            axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.7)
-            handles += axes.plot(x, y, marker="o", markersize=4, linewidth=1.4, color=colour)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"Calibration: {label(name, 22)}")
-        axes.set_xlabel(f"predicted probability (n = {len(test.time_N)})")
-        axes.set_ylabel("observed (1 - Kaplan-Meier)")
-        legend_below(figure, handles, legend)
+def log_rank_says(test: Followed, group_N: Any) -> str:
+    """Return the log-rank test of equal hazards in words, or why there is none."""
+    from visionfm.metrics.kaplan_meier import log_rank
 
-    alt = f"Calibration of {name}, {len(test.time_N)} samples in groups of similar predictions. " + "; ".join(
-        f"by {days:g} days: "
-        + ", ".join(f"predicted {group.predicted:.2f}, observed {group.observed:.2f}" for group in groups)
-        for days, (groups, _) in found.items()
-    )
-    return Panel("survival_calibration", f"Calibration at the horizons: {name}", alt, draw, len(legend))
+    found = log_rank(group_N, test.time_N, test.event_N, test.subject_N)
+    if isinstance(found, str):
+        return found[0].upper() + found[1:] + "."
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
+    freedom = f"{found.freedom} degree{'s' if found.freedom > 1 else ''} of freedom"
+    how = ", with a variance over subjects, for some have two eyes here" if found.robust else ""
+    counts = f"n = {len(test.time_N)}, {int(test.event_N.sum())} events, {len(set(test.subject_N))} subjects"
+    return f"Log-rank test of equal hazards: chi-squared {found.statistic:.1f}, {freedom}, {p} ({counts}{how})."
+
+
+def _groups(result: TaskModel, name: str, target: Mapping[str, Any], test: Followed, group_N: Any) -> Table:
+    import numpy as np
+
+    from visionfm.metrics.kaplan_meier import curve
+
+    horizons_T = np.array(target["horizons"], dtype=np.float64)
+    rows = []
+    for group, named in enumerate(NAMES):
+        part = test.take(group_N == group)
+        cells = [Cell(named), Cell(f"{len(part.time_N):,}", f"{len(set(part.subject_N))} subjects", numeric=True)]
+        cells.append(Cell(f"{int(part.event_N.sum()):,}", numeric=True))
+        if not len(part.time_N):
+            rows.append([*cells, *(Cell(NO_VALUE, numeric=True) for _ in horizons_T)])
+            continue
+        found = curve(part.time_N, part.event_N, part.subject_N, horizons_T)
+        for free, low, high in zip(found.free_T, found.low_T, found.high_T, strict=True):
+            text = NO_VALUE if missing(float(free)) else number(1 - float(free), "auroc")
+            cells.append(Cell(text, interval(1 - float(high), 1 - float(low), "auroc"), numeric=True))
+        rows.append(cells)
+    columns = ["predicted risk", "n", "events", *(f"progressed by {days:g} days" for days in target["horizons"])]
+    notes = [f"{NO_VALUE} nobody of the group is followed so long. Shares are 1 - Kaplan-Meier, with 95 % intervals."]
+    return Table(f"{result.task}, {result.model}: {name} by predicted risk", columns, rows, notes=notes)

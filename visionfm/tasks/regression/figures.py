@@ -8,8 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
+from visionfm.tasks.results import TaskModel, no_sections, no_sentences
 
 SCATTER_POINTS = 1500
+sections, sentences = no_sections, no_sentences
+
+
+def panels(result: TaskModel) -> list[Panel]:
+    """Return the figures of each target."""
+    rows = result.tested()
+    return [
+        panel
+        for name, target in result.targets.items()
+        for panel in regression(rows[rows["target"] == name], name, target)
+    ]
 
 
 def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:

@@ -10,9 +10,20 @@ import numpy as np
 
 from visionfm.figures.svg import INK, PALETTE, Panel, label, legend_below
 from visionfm.metrics.catalogue import METRICS, metric_name
+from visionfm.tasks.results import TaskModel, no_sentences
 from visionfm.tasks.runs import OBSERVER
+from visionfm.tasks.segmentation.cases import sections
+
+__all__ = ["panels", "sections", "sentences"]
 
 SHOWN = ("dice", "hd95", "cldice", "auroc")
+sentences = no_sentences
+
+
+def panels(result: TaskModel) -> list[Panel]:
+    """Return the figures of the one target."""
+    ((name, target),) = result.targets.items()
+    return masks(result.image_metrics, result.runs[0], name, target["classes"])
 
 
 def values_by_class(rows: Any, metric: str, classes: Sequence[str]) -> dict[str, Any]:

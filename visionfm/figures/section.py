@@ -1,0 +1,13 @@
+"""A section of the report's page: what it shows, and the template that shows it."""
+
+from typing import Any, NamedTuple
+
+
+class Section(NamedTuple):
+    """`template` is a path below the package; it gets `view`, a tree of plain values. Parts of a task have no title."""
+
+    template: str
+    view: Any
+    title: str = ""
+    anchor: str = ""
+    short: str = ""  # its name in the list of contents, where that is another

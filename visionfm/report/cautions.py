@@ -1,0 +1,72 @@
+"""What a reader has to know before the numbers."""
+
+from visionfm.report.data import Results
+from visionfm.report.sections.audit import allowed_reasons
+from visionfm.report.sections.datasets import subjects_known
+from visionfm.report.sections.encoders import is_untrained
+from visionfm.report.sections.results import all_headlines
+from visionfm.report.words import listed
+
+FEW_SUBJECTS = 30
+FEW_SEEN = 100_000  # images; published pretrainings saw hundreds of millions
+
+
+def cautions(results: Results) -> list[str]:
+    """Return one sentence or two for each thing that makes numbers doubtful."""
+    found = []
+    untrained = [name for name, metadata in results.encoders.items() if is_untrained(metadata)]
+    if untrained:
+        found.append(
+            f"Untrained encoders (random weights): {listed(untrained)}. Their results are a floor, not the system's."
+        )
+    barely = [
+        name
+        for name, curves in results.pretraining.items()
+        if results.plan.pretraining.block(name).from_nothing and curves["images"].iloc[-1] < FEW_SEEN
+    ]
+    if barely:
+        found.append(
+            f"Encoders whose pretraining saw fewer than {FEW_SEEN:,} images: {listed(barely)}. They may be no better "
+            "than untrained ones."
+        )
+    if frozen := not_moved(results):
+        found.append(
+            f"Fine-tuning made nothing better on validation, so the result is the frozen encoder with its head: "
+            f"{listed(frozen)}."
+        )
+    unknown = [tables.name for tables in results.datasets if not subjects_known(tables)]
+    if unknown:
+        found.append(
+            f"No subject ids in {listed(unknown)}: each image counts as a person of its own, so intervals there may "
+            f"be too narrow "
+            "and one person's images may lie in two splits."
+        )
+    small = [line for line in all_headlines(results) if 0 < line.subjects < FEW_SUBJECTS]
+    few = sorted({f"{line.task} / {line.target} ({line.subjects})" for line in small})
+    if few:
+        found.append(f"Fewer than {FEW_SUBJECTS} test subjects: {listed(few)}. Read the intervals, not the values.")
+    unreadable = {tables.name: int((tables.images["status"] != "ok").sum()) for tables in results.datasets}
+    left_out = [f"{name} ({number_of:,})" for name, number_of in unreadable.items() if number_of]
+    if left_out:
+        found.append(
+            f"Images were left out because they cannot be read: {listed(left_out)}. They are listed under Data."
+        )
+    found += [
+        f"Allowed overlap in task {task}, {reason}"
+        for task, rows in results.audits.items()
+        for reason in allowed_reasons(rows)
+    ]
+    return found
+
+
+def not_moved(results: Results) -> list[str]:
+    """Return the fine-tuned decoders whose best epoch is 0, before any encoder moved."""
+    found = []
+    for result in results.results:
+        if results.config.tasks[result.task].training.mode != "finetune":
+            continue
+        for run, table in result.training.items():
+            best = table[table["best"]]
+            if "epoch" in table.columns and len(best) and int(best.iloc[-1]["epoch"]) == 0:
+                found.append(f"{result.task} / {result.model} ({run})")
+    return found

@@ -1,0 +1,64 @@
+"""What a task's audit found: sentences, reasons for what was allowed, and the list."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from visionfm.figures.tables import Cell, Table
+from visionfm.metrics.written import NO_VALUE, text_of
+from visionfm.report.words import count
+
+MOST_LISTED = 50
+CHECKS = {
+    "subject": "the same subject in two splits",
+    "bytes": "identical images in two splits",
+    "pretraining": "test images that an encoder was pretrained on",
+    "contradiction": "identical images with different labels",
+    "unreadable": "unreadable images, left out",
+}
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """What an audit found: one sentence per kind of finding, the reasons for what was allowed, and the list."""
+
+    sentences: list[str]
+    reasons: list[str]
+    table: Table | None
+
+
+def allowed_reasons(rows: Any) -> list[str]:
+    """Return the reasons that were given for what was allowed."""
+    allowed = rows[rows["severity"] == "allowed"]
+    return [
+        f"{dataset}: {reason}"
+        for dataset, reason in dict.fromkeys(zip(allowed["dataset"], allowed["reason"], strict=True))
+    ]
+
+
+def audit_view(task: str, rows: Any) -> AuditView:
+    """Return an audit's findings in words; without findings there is neither sentence nor table."""
+    kinds = Counter(zip(rows["check"], rows["severity"] == "allowed", strict=True))
+    sentences = [
+        f"{CHECKS.get(check, check)}: {count(found, 'finding')}" + (", allowed by a written reason" if allowed else "")
+        for (check, allowed), found in sorted(kinds.items())
+    ]
+    reasons = allowed_reasons(rows)
+    if not len(rows):
+        return AuditView([], [], None)
+    table = Table(f"{task}: findings of the audit", ["image", "and", "finding"], [])
+    table.rows = [
+        [
+            Cell(_place(row["dataset"], row["path"]), text_of(row["split"])),
+            Cell(_place(row["other_dataset"], row["other_path"]), text_of(row["other_split"])),
+            Cell(row["detail"], f"allowed: {row['reason']}" if text_of(row["reason"]) else ""),
+        ]
+        for row in rows.head(MOST_LISTED).to_dict("records")
+    ]
+    if len(rows) > MOST_LISTED:
+        table.notes.append(f"The first {MOST_LISTED} of {len(rows):,} are listed; all stand in audit.parquet.")
+    return AuditView(sentences, reasons, table)
+
+
+def _place(dataset: Any, path: Any) -> str:
+    return f"{dataset}/{path}" if text_of(path) else NO_VALUE

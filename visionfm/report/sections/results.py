@@ -1,0 +1,124 @@
+"""The report's first section: one row per task, model and target, with the metric that stands for it.
+
+Invariant: a value never stands without its n; a missing one shows a dash and its reason in words.
+"""
+
+from typing import NamedTuple
+
+from visionfm.figures.section import Section
+from visionfm.metrics.catalogue import METRICS, headline, metric_name
+from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
+from visionfm.report.data import Results
+from visionfm.report.tables import means
+from visionfm.report.words import listed
+from visionfm.tasks.results import TaskModel, overall
+
+
+class Headline(NamedTuple):
+    """One row of the summary."""
+
+    task: str
+    model: str
+    target: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    positives: int | None
+    subjects: int
+    tested_on: str
+    reason: str
+    other_runs: str
+    over_classes: bool = False
+    unit: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Return whether the value can stand on a bar from 0 to 1."""
+        return METRICS[self.metric].bounded
+
+    @property
+    def text(self) -> str:
+        """Return the value as written."""
+        return NO_VALUE if self.value is None else number(self.value, self.metric)
+
+    @property
+    def interval(self) -> str:
+        """Return the interval as written."""
+        return interval(self.low, self.high, self.metric)
+
+    @property
+    def name(self) -> str:
+        """Return the metric's name, with `macro` where it is the mean over classes."""
+        return metric_name(self.metric) + (" (macro)" if self.over_classes else "")
+
+    @property
+    def guessing(self) -> float | None:
+        """Return what guessing reaches."""
+        return METRICS[self.metric].guessing
+
+    def place(self, value: float | None) -> float:
+        """Return where a value lies on the bar, in its units."""
+        return 5 + 160 * min(1.0, max(0.0, value or 0.0))
+
+
+def sections(results: Results) -> list[Section]:
+    """Return the section."""
+    template = "report/sections/results.html.j2"
+    return [Section(template, all_headlines(results), "Results on test data", "results", "Results")]
+
+
+def all_headlines(results: Results) -> list[Headline]:
+    """Return the rows of all tasks and models."""
+    return [
+        line
+        for result in results.results
+        for line in headlines(result, "test split of " + listed(results.plan.task_datasets(result.task)))
+    ]
+
+
+def headlines(result: TaskModel, tested_on: str) -> list[Headline]:
+    """Return one summary row per target: the value on test data of the mean over seeds, or of the only run."""
+    test = overall(result.metrics)
+    test = test[test["split"] == "test"]
+    found = []
+    for target, spec in result.targets.items():
+        metric = headline(result.block.kind, spec["type"])
+        of_target = test[(test["target"] == target) & (test["metric"] == metric)]
+        over_classes = spec["type"] in ("multiclass", "multilabel", "mask")
+        if over_classes:
+            of_target = of_target[of_target["class"] == "macro"]
+        by_run = {run: of_target[of_target["run"] == run] for run in [*means(result), *result.runs]}
+        first = next(iter(by_run.values()))
+        if not len(first):
+            found.append(Headline(result.task, result.model, target, metric, None, None, None, 0, None, 0, tested_on,
+                                  "evaluate wrote no such row", ""))  # fmt: skip
+            continue
+        row = first.iloc[0]
+        others = {run: table.iloc[0]["value"] for run, table in list(by_run.items())[1:] if len(table)}
+        found.append(
+            Headline(
+                task=result.task,
+                model=result.model,
+                target=target,
+                metric=metric,
+                value=None if missing(row["value"]) else float(row["value"]),
+                low=None if missing(row["ci_low"]) else float(row["ci_low"]),
+                high=None if missing(row["ci_high"]) else float(row["ci_high"]),
+                n=int(row["n"]),
+                positives=int(row["n_positive"])
+                if spec["type"] in ("binary", "event") and not missing(row["n_positive"])
+                else None,
+                subjects=int(row["n_subjects"]),
+                tested_on=tested_on,
+                reason=text_of(row["reason"]),
+                other_runs=", ".join(
+                    f"{run} {NO_VALUE if missing(value) else number(float(value), metric)}"
+                    for run, value in others.items()
+                ),
+                over_classes=over_classes,
+                unit=text_of(row["unit"]),
+            )
+        )
+    return found

@@ -1,0 +1,123 @@
+"""The report's tasks: what was asked of which data, what the audit found, and each model's answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from visionfm.figures.section import Section
+from visionfm.figures.tables import Cell, Table, counted
+from visionfm.report.data import Results
+from visionfm.report.sections.audit import AuditView, audit_view
+from visionfm.report.sections.models import ModelView, kind_of_report, model_view
+from visionfm.report.words import BASELINES, FUSIONS, MODES, SPLITS, TARGET_TYPES, count, listed
+from visionfm.runtime.progress import track
+from visionfm.tasks.block import Task
+from visionfm.tasks.results import TaskModel
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """One task: what was asked, on what, and each model's answers."""
+
+    name: str
+    sentences: list[str]
+    targets: Table
+    samples: Table
+    audit: AuditView
+    models: list[ModelView]
+
+
+def sections(results: Results) -> list[Section]:
+    """Return a section for each task; its figures are drawn here."""
+    drawn = {
+        (result.task, result.model): model_view(results.plan, result)
+        for result in track(results.results, total=len(results.results), what="figures", unit="models")
+    }
+    views = [
+        TaskView(
+            name=task,
+            sentences=_task_sentences(results, task, block),
+            targets=_targets(results, task),
+            samples=_samples(next(result for result in results.results if result.task == task)),
+            audit=audit_view(task, results.audits[task]),
+            models=[drawn[task, model] for model in block.models],
+        )
+        for task, block in results.config.tasks.items()
+    ]
+    template = "report/sections/tasks.html.j2"
+    return [Section(template, view, f"Task {view.name}", f"task-{view.name}") for view in views]
+
+
+def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
+    how = f"{MODES[block.training.mode]}, recipe {block.training.recipe_name}"
+    if block.kind == "progression":
+        how = f"Head {block.head}"
+    found = [
+        f"{block.kind.capitalize()} on {listed(block.datasets or block.external)} "
+        f"({listed(results.plan.task_modalities(task))}); a sample is one {block.unit}, so n counts {block.unit}s.",
+        f"Fusion {block.fusion}: {FUSIONS[block.fusion]}{_visits(block)}.",
+        f"The decoder was given: {block.decoder}. Nothing was trained here."
+        if block.decoder is not None
+        else f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
+    ]
+    found += kind_of_report(block.kind).sentences(block)
+    if beside := results.plan.baseline_runs(task):
+        found.append(f"Beside it, on the features of the frozen encoder: {listed(BASELINES[name] for name in beside)}.")
+    if block.external:
+        found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.")
+    if block.tta != "none":
+        found.append("Test images were scored in four flipped views, whose answers are averaged.")
+    return found
+
+
+def _visits(block: Task) -> str:
+    if block.kind != "progression" or block.unit != "eye" or block.survival.visits == 1:
+        return ""
+    return f", over the baseline and up to {count(block.survival.visits - 1, 'visit')} before it"
+
+
+def _targets(results: Results, task: str) -> Table:
+    rows = []
+    for name, target in results.plan.tasks.targets(task).items():
+        what = target.unit or "no unit" if target.type == "value" else ", ".join(target.classes)
+        if target.type == "event":
+            what = f"intervals that end after {listed([f'{days:g}' for days in target.intervals])} days"
+        ordered = ", ordered" if target.ordered else ""
+        rows.append(
+            [
+                Cell(name),
+                Cell(TARGET_TYPES[target.type] + ordered),
+                Cell(what),
+                Cell(f"{target.weight:g}", numeric=True),
+            ]
+        )
+    return Table(f"{task}: targets", ["target", "asks for", "classes or unit", "loss weight"], rows)
+
+
+def _samples(result: TaskModel) -> Table:
+    samples = result.samples
+    splits = [split for split in SPLITS if (samples["split"] == split).any()]
+    parts = {SPLITS[split]: samples[samples["split"] == split] for split in splits} | {"All": samples}
+    rows: list[tuple[str, list[int]]] = [
+        ("samples", [len(part) for part in parts.values()]),
+        ("subjects", [part["subject_id"].nunique() for part in parts.values()]),
+    ]
+    shown = {
+        dataset: [int((part["dataset"] == dataset).sum()) for part in parts.values()]
+        for dataset in sorted(set(samples["dataset"]))
+    }
+    rows += [(f"from {dataset}", counts) for dataset, counts in shown.items() if len(shown) > 1]
+    for name, target in result.targets.items():
+        if name not in samples.columns:
+            continue
+        rows += [(f"{name}: {text}", [_with(part[name], index, target["type"]) for part in parts.values()])
+                 for index, text in enumerate(target["classes"])]  # fmt: skip
+        if target["type"] == "event":
+            rows.append((f"{name}: events", [int((part[name] == 1).sum()) for part in parts.values()]))
+        rows.append((f"{name}: known", [int(part[name].notna().sum()) for part in parts.values()]))
+    return counted(f"{result.task}: samples by split", "", list(parts), rows)
+
+
+def _with(column: Any, index: int, kind: str) -> int:
+    if kind == "multilabel":
+        return sum(1 for values in column if values is not None and values[index] == 1)
+    return int((column == index).sum())

@@ -1,0 +1,83 @@
+"""What a finished task has with one model, as tables in memory, and what a kind makes of it for the report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from visionfm.figures.section import Section
+from visionfm.figures.svg import Panel
+from visionfm.metrics.written import text_of
+from visionfm.tasks.block import Task
+
+WHOLE = ("all", "", "macro")
+
+
+class Folder(NamedTuple):
+    """Where a dataset's images lie, and what decides which pixels they are."""
+
+    root: Path
+    frame: int | None
+    max_megapixels: float
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """Results of one task with one model; predictions and training by run, all tables as DataFrames.
+
+    `runs` are those of its own decoder, of which figures show the first; `baselines` stand beside it.
+    """
+
+    task: str
+    model: str
+    block: Task
+    targets: Mapping[str, Mapping[str, Any]]
+    runs: list[str]
+    baselines: list[str]
+    samples: Any
+    metrics: Any
+    predictions: Mapping[str, Any]
+    training: Mapping[str, Any]
+    folders: Mapping[str, Folder]  # dataset -> its images
+    samples_file: Path
+    image_metrics: Any = None  # of masks
+    masks: Path | None = None  # of the first run
+
+    def tested(self) -> Any:
+        """Return the first run's predictions of test samples, with all their modalities."""
+        rows = self.predictions[self.runs[0]]
+        rows = rows[rows["split"] == "test"]
+        return rows[rows["subset"] == "all"] if "subset" in rows.columns else rows
+
+
+class KindOfReport(Protocol):
+    """What the module `figures` of a kind's folder has."""
+
+    def panels(self, result: TaskModel) -> list[Panel]:
+        """Return the figures of one model; none where no truth is known."""
+
+    def sections(self, result: TaskModel) -> list[Section]:
+        """Return what only this kind shows of one model."""
+
+    def sentences(self, task: Task) -> list[str]:
+        """Return what only this kind says of a task."""
+
+
+def whole(column: Any) -> Any:
+    """Return a mask of the rows that say `all` (or nothing) in a column."""
+    return column.map(lambda value: text_of(value) in WHOLE)
+
+
+def overall(metrics: Any) -> Any:
+    """Return the rows of metrics over everything: no single dataset, modality or subset."""
+    return metrics[whole(metrics["dataset"]) & whole(metrics["modality"]) & whole(metrics["modalities"])]
+
+
+def no_sections(result: TaskModel) -> list[Section]:
+    """Return no section: the figures say it all."""
+    return []
+
+
+def no_sentences(task: Task) -> list[str]:
+    """Return nothing that only one kind says."""
+    return []

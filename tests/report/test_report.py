@@ -14,10 +14,10 @@ import pytest
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
 from visionfm.metrics.catalogue import METRICS as CATALOGUE
+from visionfm.metrics.written import number
 from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
 from visionfm.report import stage
-from visionfm.report import words as report_words
 from visionfm.report.sections.datasets import caption
 from visionfm.report.tables import pivot
 
@@ -172,7 +172,7 @@ def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
     rows = pd.DataFrame([row | {"class": name, "metric": metric, "n": n} for name, metric, n in counted])
     table = pivot(rows, [], "caption")
     assert [[cell.text for cell in row[:2]] for row in table.rows] == [["a", "9"], ["a", "10"], ["b", "9"]]
-    assert table.rows[0][1].small == "2 positive\n5 subjects"
+    assert table.rows[0][1].small == "2\u00a0positive\n5\u00a0subjects"
     assert table.columns == ["class", "n", "AUROC", "Brier score"]
 
 
@@ -230,10 +230,23 @@ def test_several_seeds_show_their_mean_and_each_of_them(made):
     page = made[2]
     task = words(page[page.index('<section id="task-grading"') : page.index('<section id="task-measures"')])
     assert "all test data (mean over seeds)" in task
-    each = task[task.index("Each seed") : task.index("By dataset")]
+    each = task[task.index("Each seed") : task.index("On validation data")]
     assert "seed0 no DR" in each
     assert "seed1 no DR" in each
     assert "mean" not in each
+
+
+def test_tables_by_one_dataset_or_modality_do_not_repeat_those_of_all(made):
+    sections = made[2].split('<section id="task-')[1:]
+    by_dataset = {section[: section.index('"')]: "By dataset" in section for section in sections}
+    assert by_dataset == {"diseases": True, "grading": False, "measures": False}
+    assert "By modality" not in made[2]
+
+
+def test_what_the_numbers_mean_follows_the_results(made):
+    anchors = re.findall(r'<section id="([a-z-]+)"', made[2])
+    assert anchors[:5] == ["results", "task-diseases", "task-grading", "task-measures", "words"]
+    assert anchors == re.findall(r'<li><a href="#([a-z-]+)">', made[2])
 
 
 def test_metrics_out_is_the_union_of_all_metrics(made):
@@ -333,4 +346,4 @@ def test_captions_name_findings_and_round_values():
      (0.001234, "mae", "0.00123"), (0.0, "mae", "0")],
 )  # fmt: skip
 def test_numbers_are_written_for_people(value, metric, text):
-    assert report_words.number(value, metric) == text
+    assert number(value, metric) == text

@@ -13,8 +13,9 @@ from world.dense_run import DenseRun
 from visionfm.figures import overlays as o
 from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
-from visionfm.report.sections.cases import chosen, dense_view
 from visionfm.report.stage import report
+from visionfm.tasks.maps.cases import chosen
+from visionfm.tasks.segmentation.cases import sections
 
 REPORT = Path("results/report")
 OUT, METRICS, FIGURES = REPORT / "index.html", REPORT / "metrics.parquet", REPORT / "figures"
@@ -103,14 +104,14 @@ def test_the_data_part_counts_masks_and_points(run: DenseRun) -> None:
 
 def test_a_changed_image_is_not_shown(run: DenseRun, caplog: pytest.LogCaptureFixture) -> None:
     results = report_data.load(run.plan)
-    whole = dense_view(results, results.results[0])
-    assert whole is not None
+    (section,) = sections(results.results[0])
+    whole = section.view
     file = Path("data", whole.cases[-1].path.removeprefix("eyes/"))
     before = file.read_bytes()
     try:
         file.write_bytes(Path("data/images/00.jpg").read_bytes())
-        view = dense_view(results, results.results[0])
-        assert view is not None and view.cases[-1].panes == [] and "left out" in caplog.text
+        view = sections(results.results[0])[0].view
+        assert view.cases[-1].panes == [] and "left out" in caplog.text
         assert all(case.panes for case in view.cases[:-1])
     finally:
         file.write_bytes(before)

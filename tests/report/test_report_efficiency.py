@@ -15,7 +15,7 @@ def results(fabricate_at, tmp_path_factory):
 
 
 def view(results, task, model="visionfm"):
-    return efficiency_view(results, next(r for r in results.results if (r.task, r.model) == (task, model)))
+    return efficiency_view(next(r for r in results.results if (r.task, r.model) == (task, model)))
 
 
 def test_a_task_without_parts_has_no_curve(results):
@@ -46,7 +46,7 @@ def test_baselines_stand_beside_the_head_with_intervals(results):
     from visionfm.report.tables import metric_tables
 
     result = next(r for r in results.results if r.task == "grading")
-    tables = dict(metric_tables(result, ["seed0", "seed1"], ["knn", "logreg"]))
+    tables = dict(metric_tables(result))
     runs = {row[0].text for row in tables["Beside the baselines"].rows}
     assert runs == {"mean", "knn", "logreg"}
     assert {row[0].text for row in tables["Each seed"].rows} == {"seed0", "seed1"}

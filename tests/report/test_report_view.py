@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from visionfm.report.page import _not_moved
+from visionfm.report.cautions import not_moved
 
 
 def results(mode: str, best: int) -> Any:
@@ -22,4 +22,4 @@ def results(mode: str, best: int) -> Any:
     ("mode", "best", "named"), [("finetune", 0, True), ("finetune", 2, False), ("frozen", 0, False)]
 )
 def test_a_fine_tuning_that_moved_nothing_is_called_what_it_is(mode: str, best: int, named: bool) -> None:
-    assert _not_moved(results(mode, best)) == (["dr / tiny (seed0)"] if named else [])
+    assert not_moved(results(mode, best)) == (["dr / tiny (seed0)"] if named else [])

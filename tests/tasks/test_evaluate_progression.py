@@ -1,6 +1,7 @@
 """From predictions of times to metrics.parquet, and to the report: every number with n, events, subjects, interval."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -8,10 +9,9 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.figures import svg as plots
-from visionfm.report.data import TaskModel
 from visionfm.tasks.evaluate import evaluate
-from visionfm.tasks.progression.figures import calibration, followed, kaplan_meier, observed_by, risk_groups
-from visionfm.tasks.progression.section import log_rank_says, panels_of, progression_view
+from visionfm.tasks.progression.curves import calibration, followed, kaplan_meier, observed_by, risk_groups
+from visionfm.tasks.progression.figures import log_rank_says, panels_of, progression_view
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 EDGES = [300.0, 600.0, 900.0]
@@ -93,7 +93,8 @@ def test_events_in_all_and_one_risk_for_all_are_measured(results):
 
 def result_of(table):
     frame = table.to_pandas()
-    return TaskModel("t", "m", {"worse": TARGET.model_dump(mode="json")}, None, None, {"seed0": frame}, {})
+    targets = {"worse": TARGET.model_dump(mode="json")}
+    return SimpleNamespace(task="t", model="m", targets=targets, predictions={"seed0": frame})
 
 
 def parts(table):

@@ -85,8 +85,9 @@ def pivot(rows: Any, by: Sequence[str], caption: str, survival: bool = False) ->
     body = []
     for key, values in places.items():
         n, positives, subjects = key[len(heads) :]
-        small = [f"{positives} {'events' if survival else 'positive'}"] if positives else []
-        small.append(f"{subjects} subject" + ("s" if subjects != "1" else ""))
+        # Not broken within: the columns of a wide table are narrow.
+        small = [f"{positives}\u00a0{'events' if survival else 'positive'}"] if positives else []
+        small.append(f"{subjects}\u00a0subject" + ("s" if subjects != "1" else ""))
         cells = [Cell(_head(name, text, survival)) for name, text in zip(heads, key, strict=False)]
         cells.append(Cell(n, "\n".join(small), numeric=True))
         body.append(cells + [_value(values.get(column), notes) for column in columns])

@@ -13,10 +13,11 @@ import pytest
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data.audit import audit
+from visionfm.data.block import Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
 from visionfm.data.layouts.columns import Columns
-from visionfm.data.settings import AuditSettings, IndexSettings, LabelSettings
+from visionfm.data.settings import AuditSettings, AuditTarget, IndexSettings, LabelSettings
 from visionfm.errors import DataError, UsageError
 
 Row = dict[str, Any]
@@ -189,12 +190,12 @@ def test_each_pair_of_identical_images_with_different_labels_is_reported(results
         row(4, "train", image="y", dr=0.0, dme=1.0),
         row(5, "train", image="y", dr=None, dme=1.0),
     ]
-    findings = run({"d": rows}, targets=["dr", "dme"])
+    findings = run({"d": rows}, targets=[AuditTarget(column="dr"), AuditTarget(column="dme")])
     details = {(f["path"], f["other_path"]): f["detail"] for f in findings}
     assert set(details) == {("0001.png", "0002.png"), ("0001.png", "0003.png"), ("0002.png", "0003.png")}
     assert details["0001.png", "0002.png"].endswith("different labels: dr 0.0 and 1.0")
     assert {f["severity"] for f in findings} == {"note"}
-    assert run_again(["d"], targets=["age"]) == []
+    assert run_again(["d"], targets=[AuditTarget(column="age")]) == []
 
 
 def test_every_contradiction_of_idrid_is_found(shared: Path, results: Path) -> None:
@@ -209,7 +210,9 @@ def test_every_contradiction_of_idrid_is_found(shared: Path, results: Path) -> N
     index(root, images, IndexSettings(modality="Fundus", layout="table", images="images/*"), jobs=2)
     label(root, [images], None, labels, settings)
     out = Path("results/tasks/t/audit.parquet")
-    wanted = AuditSettings(task="t", datasets=["idrid"], targets=["dr_grade", "dme_risk"])
+    wanted = AuditSettings(
+        task="t", datasets=["idrid"], targets=[AuditTarget(column="dr_grade"), AuditTarget(column="dme_risk")]
+    )
     audit({"idrid": [images]}, {"idrid": [labels]}, out, wanted)
     found = {(f["path"], f["other_path"]) for f in artifacts.read_table(out).to_pylist()}
 
@@ -269,3 +272,98 @@ def test_a_dataset_whose_files_are_not_given_is_a_usage_error(results: Path) -> 
         audit(
             files, files, Path("results/x.parquet"), AuditSettings(task="t", datasets=["d"], pretraining={"e": ["o"]})
         )
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+def test_ids_of_a_cohort_in_two_spellings_are_an_error_whatever_is_allowed(results: Path) -> None:
+    data = {
+        "a": [row(1, "train", "c/0012"), row(2, "train", "c/13")],
+        "b": [row(3, "test", "c/12"), row(4, "test", "c/P-13")],
+    }
+    with pytest.raises(DataError, match="1 problem") as raised:
+        run(data, allow_leakage={"a": "known and reported"})
+    text = str(raised.value)
+    assert "a/0001.png (train) and b/0003.png (test): subjects '0012' and '12' of c differ in their spelling" in text
+    assert "normalise: digits" in text
+    assert [f["check"] for f in run_again(["a", "b"], exact=["a"])] == ["few_in_common"]
+
+
+def test_ids_that_two_cohorts_share_are_noted_once(results: Path) -> None:
+    data = {
+        "a": [row(number, "train", f"north/P{number:03}") for number in range(8)],
+        "b": [row(number + 50, "test", f"south/p-{number}") for number in range(4, 12)],
+    }
+    (finding,) = run(data)
+    assert (finding["check"], finding["severity"]) == ("shared_ids", "note")
+    told = "4 ids of cohort north are ids of cohort south too, in this or another spelling (p4, p5, p6, p7)"
+    assert told in finding["detail"]
+
+
+def test_images_that_are_their_own_subjects_share_no_ids(results: Path) -> None:
+    data = {name: [row(number, split, f"{name}/000{number}.png")] for number, (name, split) in enumerate(
+        (("a", "train"), ("b", "test")))}  # fmt: skip
+    assert run(data) == []
+
+
+def test_a_cohort_whose_datasets_share_few_people_is_noted(results: Path) -> None:
+    data = {
+        "a": [row(number, "train", f"c/p{number}") for number in range(10)],
+        "b": [row(number + 50, "train", f"c/p{number}") for number in range(6, 16)],
+    }
+    (finding,) = run(data)
+    assert (finding["check"], finding["severity"], finding["path"]) == ("few_in_common", "note", "")
+    assert finding["detail"] == "4 of 16 people are in both a and b, which share a cohort"
+    data["b"] = [row(number + 50, "train", f"c/p{number}") for number in range(5, 15)]
+    assert run(data) == []
+
+
+def test_labels_of_one_class_do_not_contradict_each_other(results: Path) -> None:
+    rows = [row(1, "train", image="x", dr=0.0), row(2, "train", image="x", dr=1.0), row(3, "train", image="x", dr=3.0)]
+    referable = AuditTarget(column="dr", classes=[[0, 1], [2, 3, 4]], unknown=[9])
+    findings = run({"d": [*rows, row(4, "train", image="x", dr=9.0)]}, targets=[referable])
+    assert [(f["path"], f["other_path"]) for f in findings] == [("0001.png", "0003.png"), ("0002.png", "0003.png")]
+    assert findings[0]["detail"].endswith("different labels: dr 0.0 and 3.0")
+
+
+def sixty_people(folder: Path, draw: Any, normalise: str | None, *, like: bool) -> dict[str, list[Path]]:
+    """People 1 to 50 in a table that pads their ids, 11 to 60 in one whose ids went through a column of floats."""
+    labels: dict[str, list[Path]] = {}
+    for dataset, people, form in (("a", range(1, 51), "{:04}"), ("b", range(11, 61), "{}.0")):
+        lines = ["file,person,dx"]
+        for person in people:
+            draw(folder / dataset / f"{dataset}{person}.png", person + (500 if dataset == "b" else 0))
+            lines.append(f"{dataset}{person}.png,{form.format(person)},{person % 2}")
+        (folder / dataset / "l.csv").write_text("\n".join(lines))
+        subject = {"column": "person", "normalise": normalise} if normalise else "person"
+        images, out = (Path(f"results/datasets/{dataset}/{name}.parquet") for name in ("images", "labels"))
+        index(folder / dataset, images, IndexSettings(modality="Fundus", layout="table"))
+        leader = labels["a"][0] if like and dataset == "b" else None
+        settings = LabelSettings(
+            dataset=dataset,
+            layout="table",
+            table="l.csv",
+            columns=Columns(image="file", subject=subject, targets={"dx": "dx"}),
+            cohort="c",
+            split=Split(test=0.3, like="a" if leader else None),
+        )
+        label(folder / dataset, [images], leader, out, settings)
+        labels[dataset] = [out]
+    return labels
+
+
+def people_of(labels: dict[str, list[Path]]) -> set[str]:
+    return {row["subject_id"] for (path,) in labels.values() for row in artifacts.read_table(path).to_pylist()}
+
+
+def test_sixty_people_under_two_spellings_are_never_a_hundred(tmp_path: Path, results: Path, draw: Any) -> None:
+    labels = sixty_people(tmp_path, draw, None, like=False)
+    assert len(people_of(labels)) == 100  # each dataset knows its own spelling only ...
+    with pytest.raises(DataError, match="40 problems") as raised:
+        run_again(["a", "b"])  # ... so the audit, which sees both, says it
+    assert "subjects '0011' and '11' of c differ in their spelling alone" in str(raised.value)
+    with pytest.raises(DataError, match="labels of b: 40 problems"):
+        sixty_people(tmp_path, draw, None, like=True)
+    assert len(people_of(sixty_people(tmp_path, draw, "digits", like=True))) == 60
+    assert run_again(["a", "b"]) == []

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from visionfm import artifacts
 from visionfm.data.block import Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
-from visionfm.data.layouts.columns import Columns
+from visionfm.data.layouts.columns import Columns, VisitColumn
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
 
@@ -67,7 +70,7 @@ def test_rows_are_sorted_by_path_and_carry_image_subject_and_split(run: Run) -> 
     people(run, "d")
     rows = run.label("d", split=Split(test=0.2), **PEOPLE)
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows) and len(rows) == 40
-    assert rows[0].keys() == {"path", "image_id", "subject_id", "eye", "visit", "split", "dx"}
+    assert rows[0].keys() == {"path", "image_id", "subject_id", "group_id", "eye", "visit", "split", "dx"}
     images = {row["path"]: row for row in artifacts.read_table("results/datasets/d/images.parquet").to_pylist()}
     assert all(row["image_id"] == images[row["path"]]["image_id"] for row in rows)
     assert {row["subject_id"] for row in rows} == {f"d/p{person:02}" for person in range(20)}
@@ -264,3 +267,112 @@ def test_another_place_of_the_same_dataset_gives_the_same_bytes(run: Run) -> Non
         os.utime(run.folder / "b" / path.name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     run.label("d", "b", **PEOPLE)
     assert Path(paths[1]).read_bytes() == first
+
+
+# --- spellings ------------------------------------------------------------------------------------------------------
+
+
+SPELLED = "file,person,dx\n1.png,0012,0\n2.png,12.0,1\n3.png,P-7,1\n4.png,p07,0\n5.png,9,1\n6.png,10,0\n"
+
+
+def spelled(run: Run, subject: Any, **keys: Any) -> list[dict[str, Any]]:
+    run.images("d", *(f"{number}.png" for number in range(1, 7)))
+    (run.folder / "d/l.csv").write_text(SPELLED)
+    return run.label("d", table="l.csv", columns=Columns(image="file", subject=subject, targets={"dx": "dx"}), **keys)
+
+
+def test_ids_that_differ_in_their_spelling_alone_are_an_error_with_the_pairs_and_the_key(run: Run) -> None:
+    with pytest.raises(DataError) as raised:
+        spelled(run, "person")
+    text = str(raised.value)
+    assert "labels of d: 2 problems" in text
+    assert "l.csv:3: subject '12' is '0012' (l.csv:2) but for its spelling" in text and "'p07' is 'P-7'" in text
+    assert "`columns: {subject: {column: person, normalise: digits}}` makes them one person" in text
+
+
+def test_digits_makes_one_person_of_them_and_exact_two(run: Run) -> None:
+    rows = spelled(run, {"column": "person", "normalise": "digits"})
+    assert [row["subject_id"] for row in rows] == ["d/12", "d/12", "d/p7", "d/p7", "d/9", "d/10"]
+    rows = spelled(run, {"column": "person", "normalise": "exact"})
+    assert [row["subject_id"] for row in rows] == ["d/0012", "d/12", "d/P-7", "d/p07", "d/9", "d/10"]
+
+
+def test_text_leaves_zeros_to_be_an_error(run: Run) -> None:
+    with pytest.raises(DataError, match="'12' is '0012'"):
+        spelled(run, {"column": "person", "normalise": "text"})
+
+
+def test_test_subjects_are_named_in_any_spelling_that_the_config_makes_one(run: Run) -> None:
+    rows = spelled(run, {"column": "person", "normalise": "digits"}, split=Split(test_subjects=["P0007"]))
+    assert {row["subject_id"] for row in rows if row["split"] == "test"} == {"d/p7"}
+
+
+def test_ids_of_file_names_are_normalised_too(run: Run) -> None:
+    run.images("d", "A/s01_a.png", "A/S1_b.png", "B/s2_a.png", "B/s3_a.png")
+    pattern = {"layout": "imagefolder", "path_pattern": r"(?P<subject>[sS]\d+)_"}
+    with pytest.raises(DataError, match="but for its spelling"):
+        run.label("d", **pattern)
+    rows = run.label("d", columns=Columns(subject={"normalise": "digits"}), **pattern)
+    assert [row["subject_id"] for row in rows] == ["d/s1", "d/s1", "d/s2", "d/s3"]
+
+
+def test_composed_and_decomposed_accents_are_one_id(run: Run) -> None:
+    run.images("d", *(f"{number}.png" for number in range(4)))
+    names = ["Mu\u0308ller", "M\u00fcller", "a", "b"]
+    lines = [f"{number}.png,{name},{number % 2}" for number, name in enumerate(names)]
+    (run.folder / "d/l.csv").write_text("\n".join(["file,person,dx", *lines]), encoding="utf-8")
+    assert len({row["subject_id"] for row in run.label("d", **PEOPLE)}) == 3
+
+
+def test_numbers_of_parquet_and_of_csv_are_the_same_ids(run: Run) -> None:
+    run.images("d", *(f"{number}.png" for number in range(4)))
+    table = pa.table({"file": [f"{n}.png" for n in range(4)], "person": [1.0, 2.0, None, 12.0], "dx": [0, 1, 0, 1]})
+    table = table.filter(pc.is_valid(table["person"]))
+    pq.write_table(table, run.folder / "d/l.parquet")
+    (run.folder / "d/l.csv").write_text("file,person,dx\n0.png,1.0,0\n1.png,2.0,1\n3.png,12.0,1\n")  # as pandas writes
+    found = [
+        [row["subject_id"] for row in run.label("d", table=name, columns=PEOPLE["columns"])]
+        for name in ("l.parquet", "l.csv")
+    ]
+    assert found[0] == found[1] == ["d/1", "d/2", "d/12"]
+
+
+def test_a_follower_whose_ids_are_spelled_otherwise_is_an_error(run: Run) -> None:
+    people(run, "a", 8)
+    people(run, "b", 8)
+    path = run.folder / "b/l.csv"
+    path.write_text(path.read_text().replace(",p0", ",P00"))
+    run.label("a", cohort="c", split=Split(test=0.2), **PEOPLE)
+    with pytest.raises(DataError, match="subject 'p00' is 'P000'") as raised:
+        run.label("b", like="a", cohort="c", split=Split(like="a"), **PEOPLE)
+    assert "the labels of a" in str(raised.value) and "8 problems" in str(raised.value)
+
+
+def test_two_people_who_share_a_file_are_one_group(run: Run) -> None:
+    run.images("d", *(f"{number}.png" for number in range(6)))
+    run.draw(run.folder / "d/4.png", hash_of("1.png"))
+    lines = [f"{number}.png,p{number},{number % 2}" for number in range(6)]
+    (run.folder / "d/l.csv").write_text("\n".join(["file,person,dx", *lines]))
+    rows = run.label("d", **PEOPLE)
+    assert [row["subject_id"] for row in rows] == [f"d/p{number}" for number in range(6)]
+    assert [row["group_id"] for row in rows] == ["d/p0", "d/p1", "d/p2", "d/p3", "d/p1", "d/p5"]
+
+
+def test_visits_of_a_known_form_become_iso_dates_and_others_are_named(run: Run) -> None:
+    run.images("d", *(f"{number}.png" for number in range(4)))
+    days = ["01/12/2018", "05/03/2019", "", "31/01/2020"]
+    lines = [f"{number}.png,p{number},{number % 2},{day}" for number, day in enumerate(days)]
+    (run.folder / "d/l.csv").write_text("\n".join(["file,person,dx,day", *lines]))
+    visit = {"column": "day", "format": "%d/%m/%Y"}
+    columns = Columns(image="file", subject="person", visit=visit, targets={"dx": "dx"})
+    rows = run.label("d", table="l.csv", columns=columns)
+    assert [row["visit"] for row in rows] == ["2018-12-01", "2019-03-05", None, "2020-01-31"]
+    wrong = columns.model_copy(update={"visit": VisitColumn(column="day", format="%m/%d/%Y")})
+    with pytest.raises(DataError, match="l.csv:5: day: expected a date of the form %m/%d/%Y, found '31/01/2020'"):
+        run.label("d", table="l.csv", columns=wrong)
+
+
+@pytest.mark.parametrize("form", ["%Q", "%d/%m/%"])
+def test_a_form_that_is_none_is_an_error_of_the_config(form: str) -> None:
+    with pytest.raises(ValueError, match="format"):
+        VisitColumn(column="day", format=form)

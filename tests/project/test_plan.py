@@ -124,7 +124,10 @@ def test_targets_are_spelled_out(plan: Plan) -> None:
 def test_the_audit_reads_the_pretraining_images_of_the_tasks_encoders(plan: Plan) -> None:
     settings = plan.data.audit_settings("t")
     assert settings.pretraining == {"fundus": ["old"]} and plan.audited_datasets("t") == ["f", "o", "x", "old"]
-    assert settings.allow_leakage == {"x": "same people on purpose"} and settings.targets == ["dr", "label"]
+    assert settings.allow_leakage == {"x": "same people on purpose"}
+    assert [(target.column, target.classes) for target in settings.targets] == [
+        *[("dr", [[0], [1]]), ("dr", []), ("label", [[0], [1, "x"]]), ("label", [])]
+    ]
     assert settings.bad_images == {"f": "fail", "o": "skip", "x": "fail"}
 
 

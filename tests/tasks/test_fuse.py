@@ -1,6 +1,7 @@
 """A task's samples: images joined into units, with labels that are known, and nothing of the test split in training."""
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
+from visionfm.data.visits import written
 from visionfm.errors import DataError, UsageError
 from visionfm.tasks.fuse import fuse
 from visionfm.tasks.settings import FuseSettings, LabelledTarget
@@ -46,7 +48,13 @@ def write(path: str, table: list[Row], stage: str) -> Path:
     return Path(path)
 
 
+def labelled(table: list[Row]) -> list[Row]:
+    """The rows as `label` writes them, where no two people share a file."""
+    return [{"group_id": row["subject_id"], **row} for row in table]
+
+
 def run(data: dict[str, list[Row]], **settings: Any) -> list[Row]:
+    data = {name: labelled(table) for name, table in data.items()}
     labels = {name: [write(f"results/datasets/{name}/labels.parquet", table, "label")] for name, table in data.items()}
     audit = write("results/tasks/t/audit.parquet", [{"check": "none"}], "audit")
     modalities = settings.pop("modality", {"f": "Fundus", "o": "OCT"})
@@ -165,13 +173,14 @@ def test_aggregate_joins_labels_that_disagree(results: Path) -> None:
     assert {one["sample_id"]: one["dx"] for one in read}["c/p00/R"] == 1.0
 
 
-@pytest.mark.parametrize("visits", [["2", "10", "9"], ["2020-03-01", "2020-12-01", "2020-04-01"], ["x2", "x9", "x3"]])
+@pytest.mark.parametrize("visits", [["2", "10", "9"], ["2020-03-01", "2020-12-01", "2020-04-01"], ["V2", "V10", "V3"]])
 def test_latest_is_the_last_in_time_and_not_in_the_alphabet(visits: list[str], results: Path) -> None:
     table = rows(count=8)
     extra = [{**table[0], "path": f"v{i}.png", "visit": visit, "dx": float(i == 1)} for i, visit in enumerate(visits)]
-    table[0]["visit"] = None  # unknown visits come first
+    table[0] |= {"visit": None, "dx": None}  # what is not known has no say
     wanted = {"dx": DX["dx"].model_copy(update={"aggregate": "latest"})}
-    read = run({"f": table + extra, "o": rows("o", 8, visit=None)}, unit="eye", targets=wanted, **FUSED)
+    data = {"f": table + extra, "o": rows("o", 8, visit=visits[0])}
+    read = run(data, unit="eye", targets=wanted, natural_visits=["f", "o"], **FUSED)
     assert {one["sample_id"]: one["dx"] for one in read}["c/p00/R"] == 1.0
 
 
@@ -189,7 +198,8 @@ def test_images_of_a_unit_lie_within_max_days(
     visits: list[str], max_days: int | None, clusters: list[list[str]], results: Path
 ) -> None:
     table = rows(count=8)
-    extra = [{**table[0], "subject_id": "c/new", "path": f"v{i}.png", "visit": visit} for i, visit in enumerate(visits)]
+    new = {**table[0], "subject_id": "c/new"}
+    extra = [{**new, "path": f"v{i}.png", "image_id": f"v{i}", "visit": visit} for i, visit in enumerate(visits)]
     read = run({"f": table + extra, "o": rows("o", 8)}, unit="eye", max_days=max_days, **FUSED)
     found = [one for one in read if one["subject_id"] == "c/new"]
     by_path = {f"v{i}.png": visit for i, visit in enumerate(visits)}
@@ -322,3 +332,107 @@ def test_a_dataset_named_audit_is_a_dataset_like_others(results: Path) -> None:
     table[0]["dx"] = 1.0
     run({"audit": table})
     assert artifacts.read_metadata(OUT)["key"] != before
+
+
+# --- visits and people ----------------------------------------------------------------------------------------------
+
+
+FORMS = {
+    "%Y-%m-%d": None,
+    "%Y%m%d": None,
+    "%Y-%m-%d %H:%M:%S": None,
+    "%d/%m/%Y": "%d/%m/%Y",
+    "%d.%m.%Y": "%d.%m.%Y",
+    "%m/%d/%Y": "%m/%d/%Y",
+    "%d %b %Y": "%d %b %Y",
+}
+
+
+def thirty_eyes(form: str, read_as: str | None) -> list[Row]:
+    """Two visits of thirty eyes, the later one's dx is the truth: the eye's number modulo two."""
+    table = []
+    for person in range(30):
+        first = date(2019, 1 + person % 12, 1 + (person * 7) % 28)
+        for day, dx in ((first, (person + 1) % 2), (first + timedelta(days=200 + 13 * person), person % 2)):
+            visit = day.strftime(form)
+            table.append(
+                {
+                    "path": f"p{person}_{day}.png",
+                    "image_id": f"p{person}_{day}",
+                    "subject_id": f"c/p{person:02}",
+                    "eye": "R",
+                    "visit": written(visit, read_as) if read_as else visit,
+                    "split": ("train", "train", "validation", "test")[person // 2 % 4],
+                    "dx": float(dx),
+                }
+            )
+    return table
+
+
+LATEST = {"dx": DX["dx"].model_copy(update={"aggregate": "latest"})}
+
+
+def wrong_eyes(read: list[Row]) -> int:
+    return sum(one["dx"] != int(one["subject_id"][-2:]) % 2 for one in read)
+
+
+@pytest.mark.parametrize(("form", "read_as"), FORMS.items())
+def test_the_latest_visit_is_that_of_the_calendar_however_dates_are_written(
+    form: str, read_as: str | None, results: Path
+) -> None:
+    table = thirty_eyes(form, read_as)
+    read = run({"f": table}, unit="eye", targets=LATEST, **FUSED)
+    assert len(read) == 30 and wrong_eyes(read) == 0
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%d.%m.%Y", "%m/%d/%Y", "%d %b %Y"])
+def test_dates_of_an_unknown_form_have_no_order(form: str, results: Path) -> None:
+    table = thirty_eyes(form, None)
+    by_eye: dict[str, list[Row]] = {}
+    for row in table:
+        by_eye.setdefault(row["subject_id"], []).append(row)
+    as_text = [max(pair, key=lambda row: row["visit"]) for pair in by_eye.values()]
+    assert sum(row["dx"] != int(row["subject_id"][-2:]) % 2 for row in as_text) in (11, 12)  # what sorting texts gives
+    with pytest.raises(DataError, match="30 problems") as raised:
+        run({"f": table}, unit="eye", targets=LATEST, **FUSED)
+    text = str(raised.value)
+    assert "aggregate latest: visits: expected a date YYYY-MM-DD or a number, found" in text and "format:" in text
+
+
+@pytest.mark.parametrize("names", [("V2", "V10"), ("W8", "W12")])
+def test_names_have_an_order_where_the_config_says_so(names: tuple[str, str], results: Path) -> None:
+    table = [{**row, "visit": names[i % 2]} for i, row in enumerate(thirty_eyes("%Y-%m-%d", None))]
+    with pytest.raises(DataError, match="30 problems.*\n(.*\n)*.*order: natural"):
+        run({"f": table}, unit="eye", targets=LATEST, **FUSED)
+    assert wrong_eyes(run({"f": table}, unit="eye", targets=LATEST, natural_visits=["f"], **FUSED)) == 0
+
+
+def test_dates_and_numbers_have_no_common_order(results: Path) -> None:
+    table = thirty_eyes("%Y-%m-%d", None)
+    table[0]["visit"] = "3"
+    with pytest.raises(DataError, match="expected dates, or numbers, found dates and numbers"):
+        run({"f": table}, unit="eye", targets=LATEST, **FUSED)
+
+
+def test_images_of_the_latest_visit_that_disagree_are_an_error(results: Path) -> None:
+    table = thirty_eyes("%Y-%m-%d", None)
+    table.append({**table[1], "path": "again.png", "image_id": "again", "dx": 1 - table[1]["dx"]})
+    with pytest.raises(DataError, match="c/p00/R: dx: its images disagree: 0, 1"):
+        run({"f": table}, unit="eye", targets=LATEST, **FUSED)
+
+
+def test_people_who_share_a_file_are_one_subject_over_all_datasets_of_a_task(results: Path) -> None:
+    table, other = rows(), rows("o", split="test")
+    other = [{**row, "subject_id": row["subject_id"].replace("c/", "e/")} for row in other]
+    other[0]["image_id"] = other[2]["image_id"] = table[12]["image_id"]  # of e/p00, e/p01 and c/p06
+    read = run({"f": table, "o": other})
+    subjects = {one["sample_id"]: one["subject_id"] for one in read}
+    merged = {one for one, subject in subjects.items() if subject == "c/p06"}
+    assert merged == {"f/f06L.png", "f/f06R.png", *(f"o/o{n}{eye}.png" for n in ("00", "01") for eye in "LR")}
+    assert len(set(subjects.values())) == 24 - 2
+
+
+def test_how_many_people_two_datasets_share_is_said(results: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "visionfm"):
+        run({"f": rows(), "o": rows("o", 8)}, unit="eye", **FUSED)
+    assert "fuse: 8 of 12 people are in both f and o" in caplog.text

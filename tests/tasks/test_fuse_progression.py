@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from test_fuse import OUT, TRAIN
+from test_fuse import OUT, TRAIN, labelled
 
 from visionfm import artifacts
 from visionfm.errors import DataError
@@ -29,7 +29,7 @@ def people(count: int = 10) -> list[dict[str, Any]]:
 
 def run(rows: list[dict[str, Any]], head: str = "hazard", unit: str = "eye", **more: list) -> list[dict[str, Any]]:
     labels = {}
-    for name, table in {"f": rows, **more}.items():
+    for name, table in {"f": labelled(rows), **{key: labelled(table) for key, table in more.items()}}.items():
         path = f"results/datasets/{name}/labels.parquet"
         names = list(table[0])
         types = {"event": pa.float64(), "interval_days": pa.float64()}
@@ -83,7 +83,7 @@ def test_every_problem_of_eyes_is_named() -> None:
     assert "4 problems" in text
     assert "c/p0/R: the outcomes of one visit disagree: event 0 at 100 days, event 1 at 7 days" in text
     assert "c/p1/R: has 2 images, but visit is unknown for some" in text
-    assert "c/p2/R: visits: expected dates" in text
+    assert "c/p2/R: visits: expected a date" in text
     assert "c/p3/R: its images stand in train and validation" in text
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionfm.errors import DataError, Problems
-from visionfm.tasks.labels import absent_classes, encode, joined
+from visionfm.tasks.labels import Visits, absent_classes, encode, joined
 from visionfm.tasks.settings import LabelledTarget
 
 
@@ -87,7 +87,7 @@ def test_several_labels_at_once() -> None:
 
 def join(wanted: LabelledTarget, values: list[Any]) -> tuple[Any, list[str]]:
     problems = Problems(DataError, "x")
-    return joined(wanted, values, "s1", problems), list(problems)
+    return joined(wanted, values, Visits([str(index) for index in range(len(values))]), "s1", problems), list(problems)
 
 
 def test_images_of_a_unit_that_agree_give_their_label_and_unknown_ones_do_not_count() -> None:

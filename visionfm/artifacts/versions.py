@@ -6,8 +6,8 @@ else unless the results differ.
 
 VERSIONS = {
     "index": 2,
-    "label": 1,
-    "audit": 2,
+    "label": 2,
+    "audit": 3,
     "checksum": 1,
     "measure": 1,
     "import": 1,
@@ -15,7 +15,7 @@ VERSIONS = {
     "pretrain": 1,
     "extract": 1,
     "dense": 1,
-    "fuse": 1,
+    "fuse": 2,
     "train": 2,
     "finetune": 2,
     "predict": 2,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.data import splits
+from visionfm.data import spelling, splits
 from visionfm.data.columns import column_type
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.folders import check_root
@@ -63,6 +63,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     problems = Problems(DataError, f"labels of {settings.dataset}")
     rows = read_labels(root, settings, sorted(listed), problems, sorted(partners))
     _read_paths(rows, settings, problems)
+    _spell_subjects(rows, like, settings, problems)
     _name_test_subjects(rows, settings, problems)
     readable = sorted((row for row in rows if row.path in listed and listed[row.path]["status"] == "ok"), key=_order)
     dense: dict[str, list[Any]] = {}
@@ -121,9 +122,31 @@ def _read_paths(rows: list[LabelRow], settings: LabelSettings, problems: Problem
             row.eye = EYES.get(eye.lower())
 
 
+def _spell_subjects(rows: list[LabelRow], like: Path | None, settings: LabelSettings, problems: Problems) -> None:
+    """Write each subject as the config says; ids that then differ in their spelling alone are problems."""
+    normalise = settings.columns.normalise
+    where: dict[str, str] = {}
+    for row in rows:
+        if row.subject is not None:
+            row.subject = spelling.written(row.subject, normalise)
+            where.setdefault(row.subject, row.where)
+    if normalise == "exact":
+        return
+    if like is not None:  # ids that the leader's table spells otherwise would not find their splits
+        prefix = f"{settings.cohort}/"
+        for subject in artifacts.read_table(like)["subject_id"].to_pylist():
+            where.setdefault(subject.removeprefix(prefix), f"the labels of {settings.split.like}")
+    for first, *others in spelling.alike(where):
+        for other in others:
+            problems.add(
+                f"{where[other]}: subject {other!r} is {first!r} ({where[first]}) but for its spelling; "
+                f"{spelling.advice(first, other, settings.columns.subject_column)}"
+            )
+
+
 def _name_test_subjects(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:
     """Put the subjects that the config names into the test split, all others into training."""
-    named = set(settings.split.test_subjects)
+    named = {spelling.written(name, settings.columns.normalise) for name in settings.split.test_subjects}
     if not named:
         return
     if unknown := sorted(named - {row.subject for row in rows}):
@@ -202,6 +225,7 @@ def _table(
         "path": [row.path for row in rows],
         "image_id": list(image_ids),
         "subject_id": list(subjects),
+        "group_id": list(splits.people(subjects, image_ids)),
         "eye": [row.eye for row in rows],
         "visit": [row.visit for row in rows],
         "split": list(split),

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from visionfm.config.base import Scalar
 from visionfm.config.settings import Settings
 from visionfm.data.block import LayoutName, Split
 from visionfm.data.layouts.columns import Columns
@@ -34,6 +35,14 @@ class LabelSettings(Settings):
     mask_values: dict[str, list[int]] = {}  # task -> the pixel values that are its classes
 
 
+class AuditTarget(Settings):
+    """What two identical images must agree in: a label, or the class of the target that it stands for."""
+
+    column: str
+    classes: list[list[Scalar]] = []  # the labels of each class; none: any two that differ contradict each other
+    unknown: list[Scalar] = []
+
+
 class AuditSettings(Settings):
     """Of `audit`: the task's datasets and what they allow."""
 
@@ -43,4 +52,5 @@ class AuditSettings(Settings):
     allow_leakage: dict[str, str] = {}
     pretraining: dict[str, list[str]] = {}  # encoder -> datasets its weights were trained on
     bad_images: dict[str, str] = {}
-    targets: list[str] = []  # label columns that the task uses
+    targets: list[AuditTarget] = []
+    exact: list[str] = []  # datasets whose ids are different people even where only their spelling differs

@@ -27,6 +27,18 @@ def connected(keys_of_rows: Sequence[Sequence[Hashable]]) -> list[int]:
     return [find(row) for row in range(len(keys_of_rows))]
 
 
+def people(subjects: Sequence[str], image_ids: Sequence[str]) -> list[str]:
+    """Return each row's person as statistics count them: subjects that share an equal file are one, the first by name.
+
+    Two images of one file are one observation, whoever they are said to show; n and intervals would be too sure else.
+    """
+    component = connected(list(zip(subjects, image_ids, strict=True)))
+    first: dict[int, str] = {}
+    for number, subject in zip(component, subjects, strict=True):
+        first[number] = min(subject, first.get(number, subject))
+    return [first[number] for number in component]
+
+
 def cut(groups: Mapping[str, Hashable], fraction: float, seed: int) -> set[str]:
     """Return the groups drawn, `fraction` of each stratum; `groups` maps a group's name to its stratum.
 

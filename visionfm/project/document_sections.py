@@ -12,7 +12,7 @@ from visionfm import tasks
 from visionfm.config.base import Resources, Statistics
 from visionfm.config.recipe import Recipe as AnyRecipe
 from visionfm.data.block import Dataset, Pack, Split
-from visionfm.data.layouts.columns import Columns
+from visionfm.data.layouts.columns import Columns, SubjectColumn, VisitColumn
 from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
@@ -176,6 +176,41 @@ datasets:
     images: "images/*"
     columns: {image: file, subject: person, mask: vessels, mask2: second_observer, fov: field_of_view,
               points: {fovea: [fovea_x, fovea_y], disc: [disc_x, disc_y]}, mm_per_px: 0.011}
+""",
+    ),
+    Section(
+        SubjectColumn,
+        "datasets.NAME.columns.subject",
+        "One person under two spellings (`0012` and `12.0`, `P-1` and `p1`) would be two people, in two splits. Ids of "
+        "a dataset or cohort that differ in their spelling alone are an error, until it is said what they are. "
+        "Composed and decomposed accents, and the `.0` of a column of numbers, never count.",
+        """
+datasets:
+  clinic_two:
+    modality: Fundus
+    root: data/clinic_two
+    layout: table
+    table: labels.csv
+    columns:
+      image: file
+      subject: {column: patient, normalise: digits}
+      visit: {column: examined, format: "%d/%m/%Y"}
+      targets: {dme: dme}
+""",
+    ),
+    Section(
+        VisitColumn,
+        "datasets.NAME.columns.visit",
+        "Whatever depends on the order of visits (`aggregate: latest` and `first`, `max_days`, progression of eyes) "
+        "needs dates of ISO (2019-03-05) or numbers; other texts have no order in time and are an error there.",
+        """
+datasets:
+  trial:
+    modality: OCT
+    root: data/trial
+    layout: table
+    table: labels.csv
+    columns: {image: file, subject: patient, visit: {column: visit_name, order: natural}, targets: {dme: dme}}
 """,
     ),
     Section(

@@ -10,15 +10,15 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
-from visionfm.data.layouts.rows import number
+from visionfm.data import splits, visits
 from visionfm.errors import DataError, Problems, UsageError
-from visionfm.tasks.labels import absent_classes, encode, joined
+from visionfm.tasks.labels import Visits, absent_classes, encode, joined
 from visionfm.tasks.maps.samples import dense_fields, dense_samples, is_dense
 from visionfm.tasks.progression import samples as progression
 from visionfm.tasks.settings import FuseSettings, TargetSpec
@@ -50,7 +50,11 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     made_by = artifacts.provenance("fuse", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
         return
-    samples = dense_samples(labels, settings) if is_dense(settings) else _samples(labels, settings)
+    if is_dense(settings):
+        samples = dense_samples(labels, settings)
+        _count_people(samples, samples)
+    else:
+        samples = _samples(labels, settings)
     extra = {
         "targets": json.dumps(
             {name: target.model_dump(include=set(TargetSpec.model_fields)) for name, target in settings.targets.items()}
@@ -59,8 +63,8 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
         "fusion": settings.fusion,
         "unit": settings.unit,
     }
-    for path, splits in ((out, ("train", "validation", "test")), (train_out, ("train", "validation"))):
-        table = _table([sample for sample in samples if sample["split"] in splits], settings)
+    for path, wanted in ((out, ("train", "validation", "test")), (train_out, ("train", "validation"))):
+        table = _table([sample for sample in samples if sample["split"] in wanted], settings)
         artifacts.write_table(path, table, made_by, schema=SCHEMA, extra=extra)
     count = Counter(sample["split"] for sample in samples)
     log.info(
@@ -79,8 +83,31 @@ def _samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list[Row]
     else:
         samples = _pooled(rows) if settings.unit == "image" else _units(rows, settings)
     samples.sort(key=lambda sample: str(sample["sample_id"]))
+    _count_people(samples, rows)
     _check(samples, settings)
     return samples
+
+
+def _count_people(samples: list[Row], rows: list[Row]) -> None:
+    """Make one subject of those who share an equal file, so that a copy is never counted as a further person.
+
+    Units are joined by the subject that the data name, and keep it in their names; `subject_id` of a sample is whom
+    statistics count. `rows` are the images of the task, of all its datasets.
+    """
+    groups = splits.people([row["group_id"] for row in rows], [row["images"][0]["image_id"] for row in rows])
+    person = {row["subject_id"]: group for row, group in zip(rows, groups, strict=True)}
+    for sample in samples:
+        sample["subject_id"] = person[sample["subject_id"]]
+
+
+def _log_common(rows: list[Row]) -> None:
+    """Say of each two datasets how many people they share."""
+    people: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        people[row["dataset"]].add(row["subject_id"])
+    for one, other in combinations(sorted(people), 2):
+        common, everyone = len(people[one] & people[other]), len(people[one] | people[other])
+        log.info("fuse: %d of %d people are in both %s and %s", common, everyone, one, other)
 
 
 def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) -> list[Row]:
@@ -107,7 +134,7 @@ def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) 
             "image_id": row["image_id"],
         }
         split = "test" if dataset in settings.external else row["split"]
-        same = {name: row[name] for name in ("subject_id", "eye", "visit")}
+        same = {name: row[name] for name in ("subject_id", "group_id", "eye", "visit")}
         if settings.progression is not None:
             same["interval_days"] = row.get("interval_days")
         rows.append(
@@ -135,6 +162,7 @@ def _units(rows: list[Row], settings: FuseSettings) -> list[Row]:
     problems.raise_if_any(
         do=f"give {settings.unit} for these images (columns or path_pattern), or choose another `unit`"
     )
+    _log_common(rows)
     samples = []
     for key, members in sorted(groups.items()):
         for suffix, cluster in _within_days(members, settings.max_days, problems):
@@ -157,7 +185,7 @@ def _within_days(members: list[Row], max_days: int | None, problems: Problems) -
     dated: list[tuple[float, Row]] = []
     for row in members:
         try:
-            dated.append((_day(row["visit"]), row))
+            dated.append((visits.day(row["visit"]), row))
         except ValueError:
             problems.add(
                 f"{row['sample_id']}: visit: expected a date YYYY-MM-DD or a number of days for max_days,"
@@ -173,17 +201,10 @@ def _within_days(members: list[Row], max_days: int | None, problems: Problems) -
     return clusters
 
 
-def _day(visit: str | None) -> float:
-    try:
-        return float(datetime.fromisoformat(visit or "").toordinal())
-    except ValueError:
-        return number(visit or "")
-
-
 def _in_time(row: Row) -> tuple[float, str, str]:
     """Return what orders images by visit: by day where it is one, else by its text; unknown visits come first."""
     try:
-        return _day(row["visit"]), "", row["sample_id"]
+        return visits.day(row["visit"]), "", row["sample_id"]
     except ValueError:
         return float("-inf"), row["visit"] or "", row["sample_id"]
 
@@ -195,9 +216,10 @@ def _join(sample_id: str, members: list[Row], settings: FuseSettings, problems: 
         problems.add(f"{sample_id}: its images stand in {' and '.join(splits)}; split by {settings.unit} or subject")
     images = [image for row in members for image in row["images"]]
     images.sort(key=lambda image: (settings.modalities.index(image["modality"]), image["dataset"], image["path"]))
-    members = sorted(members, key=_in_time)
+    natural = all(row["dataset"] in settings.natural_visits for row in members)
+    seen = Visits([row["visit"] for row in members], natural)
     values = {
-        name: joined(target, [row["values"][name] for row in members], f"{sample_id}: {name}", problems)
+        name: joined(target, [row["values"][name] for row in members], seen, f"{sample_id}: {name}", problems)
         for name, target in settings.targets.items()
     }
 

@@ -1,38 +1,32 @@
 """From raw labels to what decoders learn: class indices, 0/1 lists, values; null where unknown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from visionfm.data.layouts.rows import is_number
+from visionfm.data.layouts.rows import comparable
+from visionfm.data.visits import MEND, moments
 from visionfm.errors import Problems
 from visionfm.tasks.settings import LabelledTarget
 
 Encoded = float | list[float | None] | None
 
 
-def _same(value: Any) -> float | str:
-    """Return a label in a form in which 3, 3.0, `3` and True/1 compare equal."""
-    if isinstance(value, str):
-        return float(value) if is_number(value) else value
-    return float(value)
-
-
 def encode(target: LabelledTarget, row: Mapping[str, Any], where: str, problems: Problems) -> Encoded:
     """Return one image's encoded target: a class index, a list of 0/1/None, or a value; None is unknown."""
-    unknown = {_same(value) for value in target.unknown}
+    unknown = {comparable(value) for value in target.unknown}
     if target.type == "multilabel":
         return [_binary(row.get(name), name, unknown, where, problems) for name in target.classes]
     raw = row.get(target.column)
-    if raw is None or _same(raw) in unknown:
+    if raw is None or comparable(raw) in unknown:
         return None
     if target.type == "value":
-        same = _same(raw)
+        same = comparable(raw)
         if isinstance(same, float):
             return same
         problems.add(f"{where}: {target.column}: expected a number, found {raw!r}")
         return None
     for index, values in enumerate(target.values):
-        if _same(raw) in {_same(value) for value in values}:
+        if comparable(raw) in {comparable(value) for value in values}:
             return float(index)
     expected = ", ".join(str(value) for values in target.values for value in values)
     problems.add(f"{where}: {target.column}: expected one of {expected}, found {raw!r}")
@@ -40,32 +34,58 @@ def encode(target: LabelledTarget, row: Mapping[str, Any], where: str, problems:
 
 
 def _binary(raw: Any, name: str, unknown: set[float | str], where: str, problems: Problems) -> float | None:
-    if raw is None or _same(raw) in unknown:
+    if raw is None or comparable(raw) in unknown:
         return None
-    if _same(raw) not in (0.0, 1.0):
+    if comparable(raw) not in (0.0, 1.0):
         problems.add(f"{where}: {name}: expected 0 or 1, found {raw!r}")
         return None
-    return float(_same(raw))
+    return float(comparable(raw))
 
 
-def joined(target: LabelledTarget, values: Sequence[Encoded], where: str, problems: Problems) -> Encoded:
-    """Return the one target of a unit from those of its images (in order of visit); disagreement needs `aggregate`."""
+class Visits(NamedTuple):
+    """When each image of a unit was taken, as its table says; `natural`: names such as V2 and V10 tell the order."""
+
+    texts: list[str | None]
+    natural: bool = False
+
+
+def joined(
+    target: LabelledTarget, values: Sequence[Encoded], visits: Visits, where: str, problems: Problems
+) -> Encoded:
+    """Return the one target of a unit from those of its images; disagreement needs `aggregate`.
+
+    `latest` and `first` need visits that have an order in time, and one answer at that visit.
+    """
     if target.type == "multilabel":
         columns = zip(*(value for value in values if isinstance(value, list)), strict=True)
-        return [_one(target, list(column), where, problems) for column in columns]
-    return _one(target, [value for value in values if not isinstance(value, list)], where, problems)
+        return [_one(target, list(column), visits, where, problems) for column in columns]
+    return _one(target, [value for value in values if not isinstance(value, list)], visits, where, problems)
 
 
-def _one(target: LabelledTarget, values: list[float | None], where: str, problems: Problems) -> float | None:
+def _one(
+    target: LabelledTarget, values: list[float | None], visits: Visits, where: str, problems: Problems
+) -> float | None:
     known = [value for value in values if value is not None]
     if len(set(known)) <= 1:
         return known[0] if known else None
     if target.aggregate == "mean" and target.type == "value":
         return sum(known) / len(known)
-    chosen = {"max": max(known), "latest": known[-1], "first": known[0]}.get(target.aggregate or "")
-    if chosen is None:
-        problems.add(f"{where}: its images disagree: {', '.join(f'{value:g}' for value in sorted(set(known)))}")
-    return chosen
+    if target.aggregate == "max":
+        return max(known)
+    found = known
+    if target.aggregate in ("latest", "first"):
+        dated = [(visit, value) for visit, value in zip(visits.texts, values, strict=True) if value is not None]
+        order = moments([visit for visit, _ in dated], natural=visits.natural)
+        if isinstance(order, str):
+            texts = " and ".join(repr(visit) for visit in dict.fromkeys(visit for visit, _ in dated))
+            problems.add(f"{where}: aggregate {target.aggregate}: visits: {order}, found {texts}; {MEND}")
+            return None
+        chosen = max(order) if target.aggregate == "latest" else min(order)
+        found = [value for moment, (_, value) in zip(order, dated, strict=True) if moment == chosen]
+        if len(set(found)) == 1:
+            return found[0]
+    problems.add(f"{where}: its images disagree: {', '.join(f'{value:g}' for value in sorted(set(found)))}")
+    return None
 
 
 def absent_classes(target: LabelledTarget, values: Sequence[Encoded]) -> list[str]:

@@ -38,6 +38,7 @@ class FuseSettings(Settings):
     max_days: int | None = None
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     progression: Literal["published", "hazard", "cox"] | None = None  # the head of a task of that kind
+    natural_visits: list[str] = []  # datasets whose visits are ordered by the numbers in their names
     trains: bool = True  # False: a given decoder is scored, so that no training sample is needed
 
 

@@ -1,8 +1,47 @@
 """The config's `columns` block: which columns of a table mean what."""
 
+import re
+from datetime import datetime
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from visionfm.config.base import Name, Strict
+from visionfm.data.spelling import Normalise
+
+
+class SubjectColumn(Strict):
+    """The person, where a column's name does not say enough."""
+
+    column: str | None = Field(None, description="the column; left away where `path_pattern` names the subject")
+    normalise: Normalise | None = Field(
+        None,
+        description="ids that differ in their spelling are an error: `text` leaves case, spaces and separators out, "
+        "`digits` leading zeros too, `exact` says that they are different people",
+    )
+
+
+class VisitColumn(Strict):
+    """The visit, where a column's name does not say enough."""
+
+    column: str = Field(description="the column")
+    format: str | None = Field(
+        None, description="how its dates are written, as Python's strptime has it: `%d/%m/%Y`; without one, as in ISO"
+    )
+    order: Literal["natural"] | None = Field(
+        None, description="natural: the numbers in names such as V2 and V10 order the visits"
+    )
+
+    @model_validator(mode="after")
+    def _dates_have_their_own_order(self) -> "VisitColumn":
+        if self.format is not None and self.order is not None:
+            raise ValueError("dates have an order of their own: give `format` or `order`")
+        if self.format is not None:
+            try:
+                datetime.strptime(datetime(2000, 1, 1).strftime(self.format), self.format)
+            except (ValueError, re.error) as error:
+                raise ValueError(f"format: {error}") from error
+        return self
 
 
 class Columns(Strict):
@@ -12,9 +51,9 @@ class Columns(Strict):
         None,
         description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`",
     )
-    subject: str | None = Field(None, description="the person; splits and intervals go by it")
+    subject: str | SubjectColumn | None = Field(None, description="the person; splits and intervals go by it")
     eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
-    visit: str | None = Field(None, description="a date or a number")
+    visit: str | VisitColumn | None = Field(None, description="a date or a number")
     split: str | None = Field(None, description="train, validation or test (also training, val)")
     interval: str | None = Field(
         None, description="days from the visit to the event, or to the end of follow-up; or that day's date"
@@ -38,6 +77,21 @@ class Columns(Strict):
         if isinstance(self.mm_per_px, float) and self.mm_per_px <= 0:
             raise ValueError("mm_per_px must be greater than 0")
         return self
+
+    @property
+    def subject_column(self) -> str | None:
+        """Return the column of the person."""
+        return self.subject.column if isinstance(self.subject, SubjectColumn) else self.subject
+
+    @property
+    def normalise(self) -> Normalise | None:
+        """Return what does not count in ids of people."""
+        return self.subject.normalise if isinstance(self.subject, SubjectColumn) else None
+
+    @property
+    def visit_column(self) -> VisitColumn | None:
+        """Return the column of the visit, and how it is read."""
+        return VisitColumn(column=self.visit) if isinstance(self.visit, str) else self.visit
 
     @property
     def has_masks(self) -> bool:

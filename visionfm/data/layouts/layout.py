@@ -59,6 +59,8 @@ def no_table(block: Block, allowed: frozenset[str] = frozenset({"targets"})) -> 
     """Yield what belongs to layout table only; `allowed` are columns that have a meaning elsewhere too."""
     if block.table is not None:
         yield "`table` belongs to layout table"
+    if block.columns.subject_column is None:
+        allowed = allowed | {"subject"}  # how ids are spelled, which a path_pattern finds
     if block.columns.model_fields_set - allowed:
         yield "only layout table has columns; take subject, eye and visit by `path_pattern`"
     if isinstance(block.columns.mm_per_px, str):

@@ -7,9 +7,11 @@ from datetime import date
 
 from visionfm.data.layouts.columns import Columns
 from visionfm.data.layouts.rows import UNKNOWN, LabelRow, is_number
+from visionfm.data.visits import written
 from visionfm.errors import Problems
 
 EVENT, INTERVAL = "event", "interval_days"
+LONGEST_DAYS = 200 * 365.25
 EVENTS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "False": 0.0, "True": 1.0}
 
 
@@ -23,6 +25,8 @@ def read_days(text: str) -> float | str:
     if not is_number(text):
         return f"expected a number of days, found {text!r}"
     days = float(text)
+    if days > LONGEST_DAYS:
+        return f"expected a number of days, found {text}, more than 200 years; a date is written YYYY-MM-DD"
     return days if days >= 0 else f"expected a number of days from 0 on, found {text}: before the baseline"
 
 
@@ -42,12 +46,21 @@ def read_outcome(record: dict[str, str], row: LabelRow, columns: Columns, proble
             " 0 and the days for which it is known)"
         )
         return
-    event, interval = read_event(texts[0]), _until(texts[1], row.visit)
+    event, interval = read_event(texts[0]), _until(_in_form(texts[1], columns), row.visit)
     for name, value in ((columns.event, event), (columns.interval, interval)):
         if isinstance(value, str):
             problems.add(f"{row.where}: {name}: {value}")
     if not isinstance(event, str) and not isinstance(interval, str):
         row.values |= {EVENT: event, INTERVAL: interval}
+
+
+def _in_form(text: str, columns: Columns) -> str:
+    """Return a follow-up's date in ISO's form where it is written as visits are; any other text as it is."""
+    visit = columns.visit_column
+    try:
+        return text if visit is None or visit.format is None else written(text, visit.format)
+    except ValueError:
+        return text
 
 
 def _until(text: str, visit: str | None) -> float | str:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from visionfm.errors import Problems
 
@@ -35,6 +36,13 @@ class LabelRow:
 def is_number(text: str) -> bool:
     """Tell whether a text is a finite number of ASCII digits."""
     return NUMBER.fullmatch(text) is not None and abs(float(text)) != float("inf")
+
+
+def comparable(value: Any) -> Any:
+    """Return a label in a form in which the same labels are equal: 3, 3.0 and `3`, also true and 1."""
+    if isinstance(value, str):
+        return float(value) if is_number(value) else value
+    return float(value) if isinstance(value, int | float) else value
 
 
 def number(text: str) -> float:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionfm.data.layouts.columns import Columns
+from visionfm.data.layouts.columns import Columns, VisitColumn
 from visionfm.data.layouts.folders import SPLIT_NAMES
 from visionfm.data.layouts.layout import Block, Layout
 from visionfm.data.layouts.outcomes import read_outcome
 from visionfm.data.layouts.rows import EYES, UNKNOWN, LabelRow, number, text_lines
+from visionfm.data.visits import written
 from visionfm.errors import Problems
 
 
@@ -36,7 +37,9 @@ def _rows(
     columns = block.columns
     image = columns.image or ""
     wanted = re.findall(r"\{([^{}]+)\}", image) or [image]
-    places = (columns.subject, columns.eye, columns.visit, columns.split, columns.interval, columns.event)
+    visit = columns.visit_column
+    places = (columns.subject_column, columns.eye, columns.split, columns.interval, columns.event)
+    wanted += [visit.column] if visit else []
     wanted += [name for name in places if name]
     for target in columns.targets.values():
         wanted += target if isinstance(target, list) else [target]
@@ -55,9 +58,9 @@ def _rows(
             for column in target if isinstance(target, list) else [target]:
                 text = record[column].strip()
                 row.values[column] = None if text in UNKNOWN else text
-        row.subject = _required(record, columns.subject, where, problems)
+        row.subject = _required(record, columns.subject_column, where, problems)
         row.eye = _translated(record, columns.eye, EYES, "R or L", where, problems)
-        row.visit = record[columns.visit].strip() or None if columns.visit else None
+        row.visit = _visit(record, visit, where, problems)
         read_outcome(record, row, columns, problems)
         row.split = _translated(record, columns.split, SPLIT_NAMES, "train, validation or test", where, problems)
         _read_dense(row, record, columns, problems)
@@ -138,6 +141,19 @@ def _image_path(record: dict[str, str], image: str) -> str:
 def _text(value: Any) -> str:
     whole = isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
     return str(int(value)) if whole else str(value)
+
+
+def _visit(record: dict[str, str], column: VisitColumn | None, where: str, problems: Problems) -> str | None:
+    """Return a visit as it is written, a date of a known form in ISO's; None where it is unknown."""
+    if column is None or (text := record[column.column].strip()) in UNKNOWN:
+        return None
+    if column.format is None:
+        return text
+    try:
+        return written(text, column.format)
+    except ValueError:
+        problems.add(f"{where}: {column.column}: expected a date of the form {column.format}, found {text!r}")
+        return None
 
 
 def _required(record: dict[str, str], column: str | None, where: str, problems: Problems) -> str | None:

@@ -1,6 +1,6 @@
 """The plan of datasets: the settings of `index`, `label` and `audit`."""
 
-from visionfm.data.settings import AuditSettings, IndexSettings, LabelSettings
+from visionfm.data.settings import AuditSettings, AuditTarget, IndexSettings, LabelSettings
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import mask_values
 from visionfm.project.plan.targets import label_targets
@@ -51,9 +51,20 @@ class DataPlan:
             pretraining=self.names.pretraining_sets(task),
             bad_images={name: self.config.datasets[name].bad_images for name in names},
             # An image may well have progressed by one day, and not by an earlier one: no contradiction.
-            targets=[] if block.kind == "progression" else sorted(_columns(block)),
+            targets=[] if block.kind == "progression" else _audited(block),
+            exact=[name for name in names if self.config.datasets[name].columns.normalise == "exact"],
         )
 
 
-def _columns(task: Task) -> set[str]:
-    return {column for target in label_targets(task).values() for column in target.columns()}
+def _audited(task: Task) -> list[AuditTarget]:
+    """Return what identical images must agree in: a class is contradicted by another class alone."""
+    found = {
+        (column, name): AuditTarget(
+            column=column,
+            classes=target.values if target.type in ("binary", "multiclass") else [],
+            unknown=target.unknown,
+        )
+        for name, target in label_targets(task).items()
+        for column in target.columns()
+    }
+    return [found[key] for key in sorted(found)]

@@ -4,6 +4,7 @@ from typing import Any
 
 from visionfm.config.recipe import given_keys, read_recipe
 from visionfm.features.settings import ExtractSettings
+from visionfm.project.config import Config
 from visionfm.project.names import Names
 from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.finetuning import FinetuningPlan
@@ -39,6 +40,7 @@ class TaskPlan:
             max_days=block.max_days,
             fusion=block.fusion,
             progression=block.head if block.kind == "progression" else None,
+            natural_visits=[name for name in self.names.task_datasets(task) if _natural_visits(self.config, name)],
             trains=not self.names.is_given(task),
         )
 
@@ -122,3 +124,9 @@ class TaskPlan:
             tubular=tubular_targets(block),
             **({"success_px": block.success_px, "success_mm": block.success_mm} if block.kind == "landmarks" else {}),
         )
+
+
+def _natural_visits(config: Config, dataset: str) -> bool:
+    """Tell whether the numbers in the names of a dataset's visits order them."""
+    visit = config.datasets[dataset].columns.visit_column
+    return visit is not None and visit.order == "natural"

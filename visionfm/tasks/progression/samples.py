@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from visionfm.data.visits import MEND, moments
 from visionfm.errors import DataError, Problems
 from visionfm.tasks.settings import FuseSettings
 
@@ -90,6 +91,10 @@ def of_eyes(rows: list[Row], settings: FuseSettings, in_time: InTime) -> list[Ro
             visits[in_time(row)[:2]].append(row)
         if len(members) > 1 and any(row["visit"] is None for row in members):
             problems.add(f"{'/'.join(key)}: has {len(members)} images, but visit is unknown for some")
+            continue
+        seen = sorted({row["visit"] for row in members if row["visit"] is not None})
+        if len(seen) > 1 and isinstance(wrong := moments(seen), str):
+            problems.add(f"{'/'.join(key)}: visits: {wrong}, found {' and '.join(map(repr, seen))}; {MEND}")
             continue
         baseline = max(visit for visit, found in visits.items() if _known(found, target))
         later += sum(len(found) for visit, found in visits.items() if visit > baseline)

@@ -1,0 +1,61 @@
+"""How ids of people are written: one person under two spellings would be counted twice, and stand in two splits.
+
+Spellings of one id: other case, other separators or spaces, leading zeros, the `.0` of a number that went through a
+float column, composed and decomposed accents.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
+
+Normalise = Literal["digits", "text", "exact"]
+_FLOAT = re.compile(r"([^\d.]*[0-9]+)\.0+")
+_RUNS = re.compile(r"\d+|[^\d\0]+|\0")
+
+
+def written(text: str, normalise: Normalise | None) -> str:
+    """Return an id as tables of the project have it: `text` leaves case and separators out, `digits` zeros too.
+
+    Otherwise the id stays as it is but for what no reader sees: accents are composed, and `12.0`, which a column of
+    numbers with gaps becomes in CSV, is 12 as it is from Parquet.
+    """
+    if normalise in ("digits", "text"):
+        return _plain(text, zeros=normalise == "text")
+    plain = unicodedata.normalize("NFC", text).strip()
+    return plain.partition(".")[0] if re.fullmatch(r"[0-9]+\.0+", plain) else plain
+
+
+def alike(ids: Iterable[str]) -> list[list[str]]:
+    """Return the ids that differ in their spelling alone, as sorted groups of two or more."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for one in ids:
+        groups[written(one, "digits")].add(one)
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def advice(one: str, other: str, column: str | None = None) -> str:
+    """Return what makes one id of two spellings, or says that they are two."""
+    how = "text" if written(one, "text") == written(other, "text") else "digits"
+    place = "" if column is None else f"column: {column}, "
+    return f"`columns: {{subject: {{{place}normalise: {how}}}}}` makes them one person, `normalise: exact` two"
+
+
+def _plain(text: str, *, zeros: bool) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold().strip()
+    if found := _FLOAT.fullmatch(folded):
+        folded = found[1]
+    # Separators become one sign, which counts between two numbers only: 1-12 is not 11-2, but P-1 is p1.
+    marked = "".join("\0" if unicodedata.category(sign)[0] in "PZSC" else sign for sign in folded)
+    runs = [run for run in _RUNS.findall(marked)]
+    kept: list[str] = []
+    for index, run in enumerate(runs):
+        if run == "\0":
+            before = kept[-1] if kept else ""
+            after = next((later for later in runs[index:] if later != "\0"), "")
+            if before[-1:].isdigit() and after[:1].isdigit():
+                kept.append("-")
+        else:
+            kept.append(run if zeros or not run.isdigit() else run.lstrip("0") or "0")
+    return "".join(kept) or folded

@@ -1,7 +1,6 @@
 """From predictions of times to metrics.parquet, and to the report: every number with n, events, subjects, interval."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,8 @@ from visionfm import artifacts
 from visionfm.figures import svg as plots
 from visionfm.tasks.evaluate import evaluate
 from visionfm.tasks.progression.curves import calibration, followed, kaplan_meier, observed_by, risk_groups
-from visionfm.tasks.progression.figures import log_rank_says, panels_of, progression_view
+from visionfm.tasks.progression.figures import log_rank_says, panels, sections
+from visionfm.tasks.results import TaskModel
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 EDGES = [300.0, 600.0, 900.0]
@@ -94,7 +94,9 @@ def test_events_in_all_and_one_risk_for_all_are_measured(results):
 def result_of(table):
     frame = table.to_pandas()
     targets = {"worse": TARGET.model_dump(mode="json")}
-    return SimpleNamespace(task="t", model="m", targets=targets, predictions={"seed0": frame})
+    nothing = {"samples": None, "metrics": None, "training": {}, "folders": {}, "samples_file": Path("none")}
+    own = {"targets": targets, "predictions": {"seed0": frame}, "runs": ["seed0"], "baselines": []}
+    return TaskModel(task="t", model="m", block=None, **own, **nothing)
 
 
 def parts(table):
@@ -113,16 +115,17 @@ def test_risk_groups_are_cut_on_validation_risks_alone():
 
 def test_page_has_groups_a_log_rank_test_and_two_figures():
     result = result_of(rows())
-    view = progression_view(result, "seed0")
-    assert view is not None and [row[0].text for row in view.groups.rows] == ["low", "middle", "high"]
+    (section,) = sections(result)
+    view = section.view
+    assert [row[0].text for row in view.groups.rows] == ["low", "middle", "high"]
     assert sum(int(row[1].text) for row in view.groups.rows) == 80
     assert "n = 80" in view.says[1] and "40 subjects" in view.says[1] and "variance over subjects" in view.says[1]
-    panels = panels_of(result, "seed0", "worse", result.targets["worse"])
-    assert [panel.kind for panel in panels] == ["kaplan_meier", "survival_calibration"]
-    for panel in panels:
+    drawn = panels(result)
+    assert [panel.kind for panel in drawn] == ["kaplan_meier", "survival_calibration"]
+    for panel in drawn:
         svg = plots.single(panel)
         assert svg == plots.single(panel) and "n = 80" in svg and "n = 80" in panel.alt + svg
-    assert "80 samples" in panels[1].alt
+    assert "80 samples" in drawn[1].alt
 
 
 def test_one_risk_group_and_no_event_are_said_not_tested():
@@ -130,8 +133,8 @@ def test_one_risk_group_and_no_event_are_said_not_tested():
     group_N = risk_groups(validation, test)
     assert len(set(group_N)) == 1
     assert log_rank_says(test, group_N) == "No log-rank test: all samples are in one risk group."
-    view = progression_view(result_of(rows(same_risk=True)), "seed0")
-    assert view is not None and [row[1].text for row in view.groups.rows][1:] == ["0", "0"]
+    (section,) = sections(result_of(rows(same_risk=True)))
+    assert [row[1].text for row in section.view.groups.rows][1:] == ["0", "0"]
     validation, test = parts(rows(events=0))
     assert "no event among 80" in log_rank_says(test, risk_groups(validation, test))
     assert kaplan_meier("worse", test, risk_groups(validation, test), EDGES, "").legend_rows

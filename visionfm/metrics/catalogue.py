@@ -14,11 +14,15 @@ class Metric(NamedTuple):
     name: str
     says: str
     unit: str | None = None
-    bounded: bool = True  # at most 1: three decimals, a bar from 0 to 1
     lower_is_better: bool = False
     guessing: float | None = None  # what guessing reaches
     headline_of: tuple[str, ...] = ()  # kinds of tasks, or types of targets, which come first
     left_out: str = ""  # why it does not exist for an image
+
+    @property
+    def bounded(self) -> bool:
+        """Return whether it is at most 1: written with three decimals, shown on a bar from 0 to 1."""
+        return self.unit is None
 
 
 ABSENT = "the class is absent from truth and prediction there"
@@ -104,14 +108,12 @@ METRICS = {
         "MAE",
         "Mean absolute error, in the value's own unit. Lower is better.",
         unit=OWN,
-        bounded=False,
         lower_is_better=True,
     ),
     "rmse": Metric(
         "RMSE",
         "Root of the mean squared error, in the value's own unit; large errors weigh more. Lower is better.",
         unit=OWN,
-        bounded=False,
         lower_is_better=True,
     ),
     "r2": Metric(
@@ -141,7 +143,6 @@ METRICS = {
         "Hausdorff distance: 95 % of the border of each area lies within it of the other's, in px of the original "
         "image. It does not exist where an area is empty.",
         unit="px",
-        bounded=False,
         lower_is_better=True,
         left_out=ONE_EMPTY,
     ),
@@ -149,7 +150,6 @@ METRICS = {
         "HD95 in mm",
         "The same in mm.",
         unit="mm",
-        bounded=False,
         lower_is_better=True,
         left_out=f"{ONE_EMPTY}, or mm_per_px is not given",
     ),
@@ -162,7 +162,6 @@ METRICS = {
         "Mean error",
         "Mean distance of the predicted from the true place, in px of the original image. 0 is perfect.",
         unit="px",
-        bounded=False,
         lower_is_better=True,
         headline_of=("landmarks",),
         left_out=UNKNOWN,
@@ -171,7 +170,6 @@ METRICS = {
         "Mean error in mm",
         "The same in mm.",
         unit="mm",
-        bounded=False,
         lower_is_better=True,
         left_out=f"{UNKNOWN}, or mm_per_px is",
     ),

@@ -12,6 +12,7 @@ from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.tasks.results import WHOLE, TaskModel, overall, whole
 from visionfm.tasks.runs import OBSERVER
+from visionfm.tasks.target_types import TYPES
 
 COUNTS = ("n", "n_positive", "n_subjects")
 MEAN = "mean"
@@ -41,7 +42,7 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
     ]
     other = overall(metrics[(metrics["split"] != "test") & (metrics["run"] == shown[0])])
     parts += [(f"On {split} data", [], other[other["split"] == split]) for split in dict.fromkeys(other["split"])]
-    survival = any(target["type"] == "event" for target in result.targets.values())
+    survival = any(TYPES[target["type"]].at_times for target in result.targets.values())
     found = []
     for heading, by, rows in parts:
         # By one dataset, or by one modality: the same numbers as over all.

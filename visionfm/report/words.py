@@ -1,4 +1,4 @@
-"""The report's words: names of splits and targets, what each number means.
+"""The report's words: names of splits and fusions, what each number means.
 
 Pure text; no table is read here.
 """
@@ -37,22 +37,12 @@ GENERAL = (
     ),
 )
 SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
-TARGET_TYPES = {
-    "binary": "yes or no",
-    "multiclass": "one of several classes",
-    "multilabel": "any of several findings",
-    "value": "a measured value",
-    "event": "when it happens, as far as eyes were followed",
-    "mask": "a class for each pixel",
-    "point": "a place in the image",
-}
 FUSIONS = {
     "pooled": "one decoder over the images of all modalities; a sample is one image",
     "concat": "the modalities' features are joined side by side",
     "mean": "the modalities' features are averaged",
     "attention": "the modalities' features are weighed by attention",
 }
-MODES = {"frozen": "Decoders on frozen features", "finetune": "Encoders fine-tuned with their decoders"}
 BASELINES = {
     "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
     "logreg": "logistic regression (regularised, C chosen on validation)",

@@ -25,6 +25,7 @@ from visionfm.runtime.progress import track
 from visionfm.tasks.prediction_arrays import ALL, Answers, Part, read_runs
 from visionfm.tasks.runs import OBSERVER, read_run
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
+from visionfm.tasks.target_types import TYPES
 from visionfm.tasks.vectors.score import Line, score, thresholds
 
 SCHEMA = "visionfm/metrics/1"
@@ -257,7 +258,7 @@ def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
         where = name if label is None else f"{name}, {label}"
         log.warning("evaluate: %s: %s has no %s in test: %s", rows[0]["run"], where, ", ".join(metrics), reason)
     for name, target in settings.targets.items():
-        label = "macro" if target.type in ("multiclass", "multilabel", "mask") else None
+        label = "macro" if TYPES[target.type].over_classes else None
         shown = (name, label, headline(settings.kind, target.type))
         for row in test:
             if (row["target"], row["class"], row["metric"]) != shown or row["value"] is None:

@@ -11,6 +11,7 @@ from visionfm.metrics.written import text_of
 from visionfm.tasks.block import Task
 
 WHOLE = ("all", "", "macro")
+MODES = {"frozen": "Decoders on frozen features", "finetune": "Encoders fine-tuned with their decoders"}
 
 
 class Folder(NamedTuple):
@@ -59,6 +60,9 @@ class KindOfReport(Protocol):
     def sections(self, result: TaskModel) -> list[Section]:
         """Return what only this kind shows of one model."""
 
+    def trained_by(self, task: Task) -> str:
+        """Return how decoders were trained, as the start of a sentence."""
+
     def sentences(self, task: Task) -> list[str]:
         """Return what only this kind says of a task."""
 
@@ -76,6 +80,11 @@ def overall(metrics: Any) -> Any:
 def no_sections(result: TaskModel) -> list[Section]:
     """Return no section: the figures say it all."""
     return []
+
+
+def recipe(task: Task) -> str:
+    """Return how decoders were trained: frozen or fine-tuned, and by which recipe."""
+    return f"{MODES[task.training.mode]}, recipe {task.training.recipe_name}"
 
 
 def no_sentences(task: Task) -> list[str]:

@@ -12,6 +12,7 @@ from visionfm.report.data import Results
 from visionfm.report.tables import means
 from visionfm.report.words import listed
 from visionfm.tasks.results import TaskModel, overall
+from visionfm.tasks.target_types import TYPES
 
 
 class Headline(NamedTuple):
@@ -31,6 +32,7 @@ class Headline(NamedTuple):
     reason: str
     other_runs: str
     over_classes: bool = False
+    counted: str = ""  # what the positives are called
     unit: str = ""
 
     @property
@@ -86,7 +88,8 @@ def headlines(result: TaskModel, tested_on: str) -> list[Headline]:
     for target, spec in result.targets.items():
         metric = headline(result.block.kind, spec["type"])
         of_target = test[(test["target"] == target) & (test["metric"] == metric)]
-        over_classes = spec["type"] in ("multiclass", "multilabel", "mask")
+        of_type = TYPES[spec["type"]]
+        over_classes = of_type.over_classes
         if over_classes:
             of_target = of_target[of_target["class"] == "macro"]
         by_run = {run: of_target[of_target["run"] == run] for run in [*means(result), *result.runs]}
@@ -107,9 +110,7 @@ def headlines(result: TaskModel, tested_on: str) -> list[Headline]:
                 low=None if missing(row["ci_low"]) else float(row["ci_low"]),
                 high=None if missing(row["ci_high"]) else float(row["ci_high"]),
                 n=int(row["n"]),
-                positives=int(row["n_positive"])
-                if spec["type"] in ("binary", "event") and not missing(row["n_positive"])
-                else None,
+                positives=int(row["n_positive"]) if of_type.positives and not missing(row["n_positive"]) else None,
                 subjects=int(row["n_subjects"]),
                 tested_on=tested_on,
                 reason=text_of(row["reason"]),
@@ -118,6 +119,7 @@ def headlines(result: TaskModel, tested_on: str) -> list[Headline]:
                     for run, value in others.items()
                 ),
                 over_classes=over_classes,
+                counted=of_type.positives,
                 unit=text_of(row["unit"]),
             )
         )

@@ -1,17 +1,17 @@
 """The report's tasks: what was asked of which data, what the audit found, and each model's answers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table, counted
 from visionfm.report.data import Results
 from visionfm.report.sections.audit import AuditView, audit_view
 from visionfm.report.sections.models import ModelView, kind_of_report, model_view
-from visionfm.report.words import BASELINES, FUSIONS, MODES, SPLITS, TARGET_TYPES, count, listed
+from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count, listed
 from visionfm.runtime.progress import track
 from visionfm.tasks.block import Task
 from visionfm.tasks.results import TaskModel
+from visionfm.tasks.target_types import TYPES, answers, counts
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,16 @@ def sections(results: Results) -> list[Section]:
 
 
 def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
-    how = f"{MODES[block.training.mode]}, recipe {block.training.recipe_name}"
-    if block.kind == "progression":
-        how = f"Head {block.head}"
+    kind = kind_of_report(block.kind)
     found = [
         f"{block.kind.capitalize()} on {listed(block.datasets or block.external)} "
         f"({listed(results.plan.task_modalities(task))}); a sample is one {block.unit}, so n counts {block.unit}s.",
-        f"Fusion {block.fusion}: {FUSIONS[block.fusion]}{_visits(block)}.",
+        f"Fusion {block.fusion}: {FUSIONS[block.fusion]}.",
         f"The decoder was given: {block.decoder}. Nothing was trained here."
         if block.decoder is not None
-        else f"{how}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
+        else f"{kind.trained_by(block)}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
-    found += kind_of_report(block.kind).sentences(block)
+    found += kind.sentences(block)
     if beside := results.plan.baseline_runs(task):
         found.append(f"Beside it, on the features of the frozen encoder: {listed(BASELINES[name] for name in beside)}.")
     if block.external:
@@ -69,24 +67,15 @@ def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
     return found
 
 
-def _visits(block: Task) -> str:
-    if block.kind != "progression" or block.unit != "eye" or block.survival.visits == 1:
-        return ""
-    return f", over the baseline and up to {count(block.survival.visits - 1, 'visit')} before it"
-
-
 def _targets(results: Results, task: str) -> Table:
     rows = []
     for name, target in results.plan.tasks.targets(task).items():
-        what = target.unit or "no unit" if target.type == "value" else ", ".join(target.classes)
-        if target.type == "event":
-            what = f"intervals that end after {listed([f'{days:g}' for days in target.intervals])} days"
         ordered = ", ordered" if target.ordered else ""
         rows.append(
             [
                 Cell(name),
-                Cell(TARGET_TYPES[target.type] + ordered),
-                Cell(what),
+                Cell(TYPES[target.type].asks + ordered),
+                Cell(answers(target.model_dump())),
                 Cell(f"{target.weight:g}", numeric=True),
             ]
         )
@@ -109,15 +98,6 @@ def _samples(result: TaskModel) -> Table:
     for name, target in result.targets.items():
         if name not in samples.columns:
             continue
-        rows += [(f"{name}: {text}", [_with(part[name], index, target["type"]) for part in parts.values()])
-                 for index, text in enumerate(target["classes"])]  # fmt: skip
-        if target["type"] == "event":
-            rows.append((f"{name}: events", [int((part[name] == 1).sum()) for part in parts.values()]))
-        rows.append((f"{name}: known", [int(part[name].notna().sum()) for part in parts.values()]))
+        of_parts = [counts(target, part[name]) for part in parts.values()]
+        rows += [(f"{name}: {what}", [found[what] for found in of_parts]) for what in of_parts[0]]
     return counted(f"{result.task}: samples by split", "", list(parts), rows)
-
-
-def _with(column: Any, index: int, kind: str) -> int:
-    if kind == "multilabel":
-        return sum(1 for values in column if values is not None and values[index] == 1)
-    return int((column == index).sum())

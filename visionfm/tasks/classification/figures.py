@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
 from visionfm.metrics.written import missing, text_of
-from visionfm.tasks.results import TaskModel, no_sections, no_sentences, overall
+from visionfm.tasks.results import TaskModel, no_sections, no_sentences, overall, recipe
 
-sections, sentences = no_sections, no_sentences
+sections, trained_by, sentences = no_sections, recipe, no_sentences
 
 CURVE_POINTS = 300  # more are not seen and make the page heavy
 BINS = 10

@@ -19,7 +19,7 @@ def panels(result: TaskModel) -> list[Panel]:
     rows, run, found = result.tested(), result.runs[0], []
     for name, target in result.targets.items():
         if target["type"] == "event":
-            found += panels_of(result, run, name, target)
+            found += _panels_of(result, run, name, target)
         else:
             found += classification(rows[rows["target"] == name], name, target, areas(result, name, run))
     return found
@@ -27,17 +27,26 @@ def panels(result: TaskModel) -> list[Panel]:
 
 def sections(result: TaskModel) -> list[Section]:
     """Return the risk groups, where outcomes are known."""
-    view = progression_view(result, result.runs[0])
+    view = _view(result, result.runs[0])
     return [] if view is None else [Section("tasks/progression/section.html.j2", view)]
+
+
+def trained_by(task: Task) -> str:
+    """Return the head, which decides the recipe."""
+    return f"Head {task.head}"
 
 
 def sentences(task: Task) -> list[str]:
     """Return what only a task of this kind says."""
+    found = []
+    if task.unit == "eye" and task.survival.visits > 1:
+        found.append(f"A sample is the baseline visit and up to {task.survival.visits - 1} before it.")
     if task.head != "published":
-        return []
+        return found
     return [
+        *found,
         "It answers for each sample's own interval. The published loss weighs progression ten times, so its "
-        "probabilities are too high; the order of the samples does not suffer."
+        "probabilities are too high; the order of the samples does not suffer.",
     ]
 
 
@@ -57,7 +66,7 @@ def _samples(result: TaskModel, run: str, name: str) -> tuple[Followed, Followed
     return (parts[0], parts[1]) if all(len(part.time_N) for part in parts) else None
 
 
-def panels_of(result: TaskModel, run: str, name: str, target: Mapping[str, Any]) -> list[Panel]:
+def _panels_of(result: TaskModel, run: str, name: str, target: Mapping[str, Any]) -> list[Panel]:
     """Return the figures of one event; none where no outcome is known."""
     if (samples := _samples(result, run, name)) is None:
         return []
@@ -68,7 +77,7 @@ def panels_of(result: TaskModel, run: str, name: str, target: Mapping[str, Any])
     return [*found, calibrated] if calibrated else found
 
 
-def progression_view(result: TaskModel, run: str) -> ProgressionView | None:
+def _view(result: TaskModel, run: str) -> ProgressionView | None:
     """Return the risk groups of a task's one target; None for other kinds, and where no outcome is known."""
     ((name, target),) = list(result.targets.items())[:1]
     if target["type"] != "event" or (samples := _samples(result, run, name)) is None:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
-from visionfm.tasks.results import TaskModel, no_sections, no_sentences
+from visionfm.tasks.results import TaskModel, no_sections, no_sentences, recipe
 
 SCATTER_POINTS = 1500
-sections, sentences = no_sections, no_sentences
+sections, trained_by, sentences = no_sections, recipe, no_sentences
 
 
 def panels(result: TaskModel) -> list[Panel]:

@@ -17,6 +17,7 @@ import torch
 
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
+from visionfm.features.settings import TokenReading
 from visionfm.features.token_encode import TokenEncoder
 from visionfm.tasks.maps.heads import LightHead, UnetrHead
 from visionfm.tasks.maps.settings import DenseTarget
@@ -38,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "encoder.safetensors"
         import_encoder(ImportSettings(modality="Fundus", weights="random", arch="vit_base_patch16_224"), path)
-        encoder = TokenEncoder(path, SIZE_PX, "fp32", "float16", torch.device("cpu"))
+        encoder = TokenEncoder(path, SIZE_PX, TokenReading(), torch.device("cpu"))
     encoder.rows = 1
     encode_s = least(args.repeats, lambda: encoder(pixels_BHWC))
     tokens_BLPD = torch.from_numpy(encoder(pixels_BHWC).astype(np.float32))

@@ -20,11 +20,11 @@ from PIL import Image
 
 from bench import reference
 from visionfm import artifacts
+from visionfm.encoders.file import read_encoder_file
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features import encode
 from visionfm.features.cache import read_cache
-from visionfm.features.extract import encoder_shape
 from visionfm.features.rows import RowBank, RowIdentity, write_cache
 from visionfm.features.settings import ExtractSettings
 from visionfm.images.transforms import VIEWS
@@ -138,8 +138,9 @@ class Bench:
             self.loaded[key] = encode.Encoding(self.encoder_path, settings, root, lambda *_: None, StopFlag())
         images = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
         image_ids = [image_id for _, image_id in images]
-        blocks, width = encoder_shape(self.encoder_path)
-        bank = RowBank(image_ids, views, settings.dtype, len(blocks), width)
+        encoder = read_encoder_file(self.encoder_path)
+        blocks = encoder.vector_blocks
+        bank = RowBank(image_ids, views, settings.dtype, len(blocks), encoder.width)
         for done_ids, rows in self.loaded[key].run(images, tuple(views)):
             bank.put(done_ids, views, rows)
         identity = RowIdentity("", "", str(blocks), precision, settings.dtype)

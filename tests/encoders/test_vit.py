@@ -12,7 +12,8 @@ from world.encoder_fakes import network, prefixed, save, tensors
 
 import visionfm
 from visionfm import load_encoder
-from visionfm.encoders.vit import DENSE_BLOCKS, Encoder
+from visionfm.encoders.file import DENSE_BLOCKS
+from visionfm.encoders.vit import Encoder
 from visionfm.errors import ArtifactError, DataError
 
 Import = Callable[..., Path]

@@ -14,7 +14,7 @@ from visionfm.data.columns import column_type, read_dense_samples
 from visionfm.encoders import importing
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features import tokens as dense
-from visionfm.features.settings import DenseSettings, Reading
+from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.tasks.evaluate import Archives, evaluate
 from visionfm.tasks.maps.predict import Outputs, predict_dense
 from visionfm.tasks.maps.recipe import DenseRecipe
@@ -109,7 +109,7 @@ class DenseProject:
         targets = MASK if kind == "segmentation" else POINTS
         swaps = [] if kind == "segmentation" else [["left", "right"]]
         same = {"kind": kind, "targets": targets, "modalities": ["Fundus"], "size": SIZE_PX, "swaps": swaps}
-        return {**same, "datasets": {"eyes": Reading()}}
+        return {**same, "datasets": {"eyes": TokenReading()}}
 
     def train(self, kind: str = "segmentation", **changed: Any) -> bytes:
         name = changed.pop("recipe", "sound")

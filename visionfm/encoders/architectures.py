@@ -6,10 +6,10 @@ show, are those of the published model family. Only columnar vision transformers
 
 import difflib
 import functools
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from visionfm.encoders import anatomy
 from visionfm.encoders.positions import grid_side, resize_positions
 from visionfm.errors import DataError, Problems
 
@@ -96,7 +96,7 @@ def build(
         )
     options: dict[str, Any] = {"img_size": image_size, "patch_size": patch, "depth": depth}
     model = _create(name, options, empty)
-    if registers and registers != _registers(shapes_of(model.state_dict())):
+    if registers and registers != anatomy.registers_of(shapes_of(model.state_dict())):
         options["num_reg_tokens" if isinstance(model, Eva) else "reg_tokens"] = registers
         model = _create(name, options, empty)
     return model
@@ -123,7 +123,7 @@ def _check_columnar(name: str, model: "nn.Module") -> None:
 
     if not isinstance(model, VisionTransformer | Eva) or not isinstance(model.patch_embed, PatchEmbed):
         raise _not_columnar(name, type(model).__name__)
-    if isinstance(model.norm, nn.Identity):
+    if isinstance(anatomy.final_norm(model), nn.Identity):
         raise _not_columnar(name, "no norm after the last block")
 
 
@@ -156,9 +156,8 @@ def patch_of(shapes: Shapes) -> int:
 
 def recognise(shapes: Shapes) -> Architecture:
     """Return the one known architecture that has exactly these tensors."""
-    patch, registers = patch_of(shapes), _registers(shapes)
-    width = shapes["patch_embed.proj.weight"][0]
-    depth = len({match[1] for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name))})
+    patch, registers = patch_of(shapes), anatomy.registers_of(shapes)
+    width, depth = shapes["patch_embed.proj.weight"][0], anatomy.depth_of(shapes)
     families = FAMILIES.get((width, depth), ())
     misfits = {family: misfit(family[0], shapes, depth) for family in families}
     fitting = [family for family in families if not misfits[family]]
@@ -187,10 +186,6 @@ def recognise(shapes: Shapes) -> Architecture:
     )
 
 
-def _registers(shapes: Shapes) -> int:
-    return shapes["reg_token"][1] if len(shapes.get("reg_token", ())) == 3 else 0
-
-
 @functools.lru_cache(maxsize=64)
 def _wanted(name: str, patch: int, registers: int, depth: int | None) -> tuple[dict[str, tuple[int, ...]], int]:
     """Return a model's shapes by tensor name and its position prefix; blocks are alike: with `depth` one is built."""
@@ -198,7 +193,7 @@ def _wanted(name: str, patch: int, registers: int, depth: int | None) -> tuple[d
     shapes = shapes_of(model.state_dict())
     for block in range(1, depth or 1):
         shapes.update({key.replace(".0.", f".{block}.", 1): shape for key, shape in shapes.items() if ".0." in key})
-    return shapes, position_prefix(model)
+    return shapes, anatomy.position_prefix(model)
 
 
 def misfit(name: str, shapes: Shapes, depth: int | None = None) -> list[str]:
@@ -206,7 +201,7 @@ def misfit(name: str, shapes: Shapes, depth: int | None = None) -> list[str]:
 
     `depth` is the model's, where it is known: the comparison is faster then.
     """
-    wanted, prefix = _wanted(name, patch_of(shapes), _registers(shapes), depth)
+    wanted, prefix = _wanted(name, patch_of(shapes), anatomy.registers_of(shapes), depth)
     problems = [f"{key} is missing" for key in wanted if key not in shapes]
     problems += [f"{key} is not expected" for key in shapes if key not in wanted]
     for key in wanted.keys() & shapes.keys():
@@ -219,11 +214,6 @@ def misfit(name: str, shapes: Shapes, depth: int | None = None) -> list[str]:
     return sorted(problems)
 
 
-def position_prefix(model: Any) -> int:
-    """Return how many of the model's position embeddings belong to no patch."""
-    return 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)
-
-
 def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
     """Return `name` with the weights' patch and registers, or one DataError with every tensor that misfits."""
     problems = Problems(DataError, f"the weights do not fit {name} ({where})")
@@ -232,12 +222,12 @@ def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
     problems.raise_if_any(
         do="name the architecture the weights are of (`arch`), or another `key`; nothing is filled in or left out"
     )
-    return Architecture(name, patch_of(shapes), _registers(shapes))
+    return Architecture(name, patch_of(shapes), anatomy.registers_of(shapes))
 
 
 def load(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int, patch: int) -> "nn.Module":
     """Return the network with these weights, its positions resized to `image_size`; raises DataError on any misfit."""
-    registers = _registers(shapes_of(tensors))
+    registers = anatomy.registers_of(shapes_of(tensors))
     network = build(name, image_size=image_size, patch=patch, registers=registers)
     if any(
         buffer.is_meta for buffer in network.buffers()
@@ -245,7 +235,8 @@ def load(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int, p
         network = build(name, image_size=image_size, patch=patch, registers=registers, empty=False)
     tensors = dict(tensors)
     if "pos_embed" in tensors:
-        tensors["pos_embed"] = resize_positions(tensors["pos_embed"], position_prefix(network), image_size // patch)
+        prefix = anatomy.position_prefix(network)
+        tensors["pos_embed"] = resize_positions(tensors["pos_embed"], prefix, image_size // patch)
     try:
         network.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:

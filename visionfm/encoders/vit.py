@@ -5,7 +5,6 @@ the encoder and the precision alone, not on the images beside it. B batch, C cha
 width.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +14,14 @@ import torch
 from torch import nn
 
 from visionfm import artifacts
-from visionfm.encoders import architectures
+from visionfm.encoders import anatomy, architectures
+from visionfm.encoders.file import EncoderFile, InputStatistics, dense_blocks, facts_of
 from visionfm.encoders.sizes import check_size
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import DataError
 
 if TYPE_CHECKING:
     from visionfm.encoders.inputs import Images
 
-TAPS = 4  # last blocks whose CLS tokens are features, as published
-DENSE_BLOCKS = {12: (3, 5, 7, 11), 24: (5, 11, 17, 23)}  # depth -> 0-based blocks whose patch tokens dense heads read
 BATCH = 16  # images a forward pass of `__call__`
 log = logging.getLogger("visionfm")
 Precision = Literal["fp32", "bf16"]
@@ -48,25 +46,27 @@ class Encoder(nn.Module):
     std_C11: torch.Tensor
 
     def __init__(
-        self, network: nn.Module, metadata: dict[str, str], *, image_size: int, precision: Precision = "fp32"
+        self,
+        network: nn.Module,
+        file: EncoderFile,
+        statistics: InputStatistics,
+        *,
+        modality: str,
+        image_size: int,
+        precision: Precision = "fp32",
     ) -> None:
-        """Wrap a loaded timm network; `metadata` are those of `encoder.safetensors`."""
+        """Wrap the loaded timm network of `file`, for images of one modality and its statistics."""
         super().__init__()
-        self.arch = metadata["arch"]
-        self.modality = metadata["modality"]
-        self.patch = int(metadata["patch"])
-        self.mean: tuple[float, ...] = tuple(json.loads(metadata["mean"]))
-        self.std: tuple[float, ...] = tuple(json.loads(metadata["std"]))
-        self.interpolation: Literal["bilinear", "bicubic"] = (
-            "bicubic" if metadata["interpolation"] == "bicubic" else "bilinear"
-        )
-        self.source: dict[str, Any] = json.loads(metadata["source"])
+        self.arch, self.modality, self.patch = file.arch, modality, file.patch
+        self.mean, self.std = statistics
+        self.interpolation = file.interpolation
+        self.source = file.source
+        self.taps = file.vector_blocks
         self.image_size = image_size
         self.precision = precision
         self.network = network.eval().requires_grad_(False)
-        self.dim = int(self.network.embed_dim)
-        self.depth = len(self.network.blocks)
-        self.has_cls = getattr(self.network, "cls_token", None) is not None
+        self.dim, self.depth = file.width, file.depth
+        self.has_cls = anatomy.has_cls(network)
         self.register_buffer("mean_C11", torch.tensor(self.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std_C11", torch.tensor(self.std).view(3, 1, 1), persistent=False)
         if precision == "bf16":
@@ -93,22 +93,12 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def patch_tokens(self, images_BCHW: torch.Tensor, blocks: Sequence[int] | None = None) -> torch.Tensor:
         """Return the patch tokens (B, L, P, D) after the 0-based `blocks`; None: those in DENSE_BLOCKS."""
-        chosen = self._dense_blocks() if blocks is None else tuple(blocks)
+        chosen = dense_blocks(self.depth) if blocks is None else tuple(blocks)
         if not chosen or min(chosen) < 0 or max(chosen) >= self.depth:
             raise DataError("blocks that the encoder does not have", expected=f"0 to {self.depth - 1}", found=chosen)
         ordered = sorted(set(chosen))
         taps = dict(zip(ordered, self._taps(images_BCHW, ordered), strict=True))
         return torch.stack([self._normed(taps[block][1]) for block in chosen], dim=1)
-
-    def _dense_blocks(self) -> tuple[int, ...]:
-        if self.depth not in DENSE_BLOCKS:
-            raise DataError(
-                f"an encoder of {self.depth} blocks has no published choice of them for dense tasks",
-                expected=f"depth {' or '.join(map(str, DENSE_BLOCKS))}",
-                found=self.depth,
-                do="name the blocks",
-            )
-        return DENSE_BLOCKS[self.depth]
 
     def trainable_features(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what `cls_and_mean` returns, with gradients for whoever trains the encoder."""
@@ -116,7 +106,7 @@ class Encoder(nn.Module):
         return cls_BLD, patches_BPD.mean(dim=1)
 
     def _cls_and_patches(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        taps = self._taps(images_BCHW, range(self.depth - TAPS, self.depth))
+        taps = self._taps(images_BCHW, self.taps)
         patches_BPD = self._normed(taps[-1][1])
         if self.has_cls:  # the norm works on each token alone: only those needed are normed
             return self._normed(torch.stack([prefix[:, 0] for prefix, _ in taps], dim=1)), patches_BPD
@@ -127,19 +117,10 @@ class Encoder(nn.Module):
         """Return (prefix tokens, patch tokens) after each of the blocks, not yet normed."""
         pixels_BCHW = self._normalised(images_BCHW)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            taps = self.network.forward_intermediates(
-                pixels_BCHW,
-                indices=list(blocks),
-                norm=False,
-                stop_early=True,
-                output_fmt="NLC",
-                return_prefix_tokens=True,
-                intermediates_only=True,
-            )
-        return [(tap[1], tap[0]) if isinstance(tap, tuple) else (tap[:, :0], tap) for tap in taps]
+            return anatomy.taps(self.network, pixels_BCHW, blocks)
 
     def _normed(self, tokens: torch.Tensor) -> torch.Tensor:
-        normed: torch.Tensor = self.network.norm(tokens.float())
+        normed: torch.Tensor = anatomy.final_norm(self.network)(tokens.float())
         return normed
 
     def _normalised(self, images_BCHW: torch.Tensor) -> torch.Tensor:
@@ -184,39 +165,25 @@ def load_encoder(
     Absolute position embeddings are resized by the published load-time rule. Raises ArtifactError for a damaged file
     and DataError for a size that does not divide by the patch.
     """
-    arrays, metadata = artifacts.read_tensors(path)
-    if metadata.get("schema") != "visionfm/encoder/1":
-        raise ArtifactError(
-            "not an encoder",
-            expected="visionfm/encoder/1",
-            found=metadata.get("schema"),
-            where=path,
-            do="run `visionfm import`",
-        )
-    metadata = _for_modality(metadata, modality, path)
-    size, patch = image_size or int(metadata["image_size"]), int(metadata["patch"])
-    check_size(size, patch, metadata["arch"])
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    network = architectures.load(metadata["arch"], tensors, image_size=size, patch=patch)
+    file, network, size = _loaded(path, image_size)
+    statistics = file.statistics(modality)
+    seen = modality if file.is_mix and modality is not None else file.modality
     if precision == "bf16" and torch.device(device).type == "cpu" and not torch.cpu._is_avx512_bf16_supported():
         log.warning("this CPU has no bfloat16 instructions: precision fp32 is faster here, and exact")
-    encoder = Encoder(network, metadata, image_size=size, precision=precision)
-    if encoder.depth < TAPS:
-        raise DataError(f"{encoder.arch} is too shallow", expected=f"at least {TAPS} blocks", found=encoder.depth)
-    return encoder.to(device)
+    return Encoder(network, file, statistics, modality=seen, image_size=size, precision=precision).to(device)
 
 
-def _for_modality(metadata: dict[str, str], modality: str | None, where: str | Path) -> dict[str, str]:
-    """Return the metadata with the statistics of one modality, where the encoder has several."""
-    if "statistics" not in metadata:
-        return metadata
-    known = json.loads(metadata["statistics"])
-    if modality is None or modality not in known:
-        raise DataError(
-            "the encoder normalises each modality by its own statistics, and which one is meant is not said",
-            expected=", ".join(sorted(known)),
-            found=modality or "none",
-            where=where,
-            do="name the modality of the images",
-        )
-    return {**metadata, **{name: json.dumps(values) for name, values in known[modality].items()}, "modality": modality}
+def load_network(path: str | Path, *, image_size: int | None = None) -> tuple[EncoderFile, nn.Module]:
+    """Return an encoder's facts and its frozen network, for whoever normalises images himself; see `load_encoder`."""
+    file, network, _ = _loaded(path, image_size)
+    return file, network.eval().requires_grad_(False)
+
+
+def _loaded(path: str | Path, image_size: int | None) -> tuple[EncoderFile, nn.Module, int]:
+    """Return the facts, the network as it was loaded, and the side of its input in px."""
+    arrays, metadata = artifacts.read_tensors(path)
+    file = facts_of(path, metadata, {name: array.shape for name, array in arrays.items()})
+    size = image_size or file.image_size
+    check_size(size, file.patch, file.arch)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return file, architectures.load(file.arch, tensors, image_size=size, patch=file.patch), size

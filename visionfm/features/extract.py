@@ -8,12 +8,12 @@ import argparse
 import json
 import logging
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm import artifacts
+from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.rows import PartFiles, RowBank, RowIdentity, write_cache
 from visionfm.features.settings import DenseSettings, ExtractSettings
@@ -21,7 +21,6 @@ from visionfm.images.transforms import VIEWS, transform_name
 from visionfm.runtime.interruption import stop_on_signal
 
 log = logging.getLogger("visionfm")
-LAST_BLOCKS = 4
 SHOWN_SKIPPED = 20
 
 
@@ -108,13 +107,13 @@ def extract(
     views = _views(settings)
     transform = transform_name(settings.size, settings.interpolation, settings.exact_decode)
     frame = "" if settings.frame is None else f"-frame{settings.frame}"
-    seen_as = "" if settings.modality is None else f"-{settings.modality}"
-    blocks, width = encoder_shape(source.encoder_path)
+    encoder = read_encoder_file(source.encoder_path)
+    blocks, seen_as = encoder.vector_blocks, encoder.seen_as(settings.modality)
     identity = RowIdentity(
         source.encoder_sha256, transform + frame + seen_as, json.dumps(blocks), settings.precision, settings.dtype
     )
     parts = PartFiles(out, identity)
-    bank = RowBank((image.image_id for image in images), views, settings.dtype, len(blocks), width)
+    bank = RowBank((image.image_id for image in images), views, settings.dtype, len(blocks), encoder.width)
     bank.fill_from(parts.reusable(), identity)
     missing = bank.missing()
     encoded = sum(len(image_ids) for image_ids in missing.values())
@@ -151,21 +150,6 @@ def _encode(
     if encoding.process.world > 1:
         bank.fill_from(parts.reusable(), parts.identity)
     return True
-
-
-def encoder_shape(path: Path) -> tuple[list[int], int]:
-    """Return the 0-based numbers of an encoder's last four blocks and its width D, from the file's header alone."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        width = int(file.get_slice("norm.weight").get_shape()[0])
-        numbers = [int(found[1]) for key in file.keys() if (found := re.match(r"blocks\.(\d+)\.", key))]  # noqa: SIM118
-    depth = 1 + max(numbers, default=-1)
-    if depth < LAST_BLOCKS:
-        raise DataError(
-            "the encoder is too shallow", expected=f"at least {LAST_BLOCKS} blocks", found=f"{depth}", where=path
-        )
-    return list(range(depth - LAST_BLOCKS, depth)), width
 
 
 def _views(settings: ExtractSettings) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The settings of `extract` and `dense`: which images become which features."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from visionfm.config.settings import Settings
 
@@ -29,18 +29,25 @@ class ExtractSettings(Settings):
     max_rows: int = 100_000
 
 
-class Reading(Settings):
-    """How the images of one dataset become an encoder's input."""
+class TokenReading(Settings):
+    """How the images of one dataset become an encoder's patch tokens."""
 
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     exact_decode: bool = False
     precision: Precision = "fp32"
     dtype: Literal["float16", "float32"] = "float16"
+    modality: str | None = None  # of the images, for an encoder that normalises several, each by its own
     frame: int | None = None
     max_megapixels: float = 200
 
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say the modality only where it matters: other encoders' keys are without it."""
+        found: dict[str, Any] = handler(self)
+        return {name: value for name, value in found.items() if (name, value) != ("modality", None)}
 
-class DenseSettings(Reading):
+
+class DenseSettings(TokenReading):
     """Of `dense`."""
 
     size: int = 512

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from visionfm.errors import DataError, Stopped
 from visionfm.features import encode
-from visionfm.features.settings import DenseSettings
+from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.features.token_cache import Tokens
 from visionfm.features.token_parts import Parts
 from visionfm.images.batches import Reading, batches_of, decoded_batches
@@ -34,10 +34,10 @@ log = logging.getLogger("visionfm")
 class TokenEncoder:
     """An encoder that turns square images into patch tokens of a cache's type, a fixed number at a time."""
 
-    def __init__(self, path: Path, size: int, precision: Any, dtype: str, device: Any) -> None:
-        """`path` is encoder.safetensors, `size` the side of the input in px, `dtype` that of the tokens."""
-        self.encoder: Encoder = encode.load(path, size, precision, device)
-        self.device, self.dtype = device, dtype
+    def __init__(self, path: Path, size: int, reading: TokenReading, device: Any) -> None:
+        """`path` is encoder.safetensors, `size` the side of the input in px."""
+        self.encoder: Encoder = encode.load(path, size, reading.precision, device, reading.modality)
+        self.device, self.dtype = device, reading.dtype
         self.rows = GPU_ROWS if device.type == "cuda" else encode.cpu_rows(self.encoder, size)
 
     def __call__(self, images_BHWC: npt.NDArray[np.uint8]) -> Tokens:
@@ -74,7 +74,7 @@ def encode_images(
 ) -> None:
     """Encode (path, image_id) images into `parts`, published now and then; Stopped after a signal."""
     device = choose_device(settings.device, settings.gpu, 0)
-    encoder = TokenEncoder(encoder_path, settings.size, settings.precision, settings.dtype, device)
+    encoder = TokenEncoder(encoder_path, settings.size, settings, device)
     reading = Reading(
         root,
         settings.size,

@@ -7,36 +7,22 @@ Rows that any kept file holds are reused; the rest is encoded. Over the budget `
 import argparse
 import json
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from visionfm import artifacts
+from visionfm.encoders.file import EncoderFile, read_encoder_file
 from visionfm.encoders.sizes import check_size
-from visionfm.errors import DataError
 from visionfm.features.extract import IndexedImage, read_index
 from visionfm.features.rows import RowIdentity
-from visionfm.features.settings import DenseSettings, Reading
+from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.features.token_cache import Tokens, in_order, write_dense
 from visionfm.features.token_parts import Parts, find_rows
 from visionfm.images.transforms import transform_name
 from visionfm.runtime.interruption import stop_on_signal
 
-DENSE_BLOCKS = {12: (3, 5, 7, 11), 24: (5, 11, 17, 23)}
 GB = 1e9
 log = logging.getLogger("visionfm")
-
-
-class EncoderFacts(NamedTuple):
-    """What is known of an encoder from its file's header alone."""
-
-    sha256: str
-    patch: int
-    width: int
-    blocks: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +41,10 @@ def main(args: argparse.Namespace) -> None:
 def dense(index: Path, root: Path, encoder: Path, out: Path, settings: DenseSettings) -> None:
     """Publish the patch tokens of a dataset's images at `out`; see the module."""
     images = read_index(index, settings)
-    facts = encoder_facts(encoder)
+    facts = read_encoder_file(encoder)
     check_size(settings.size, facts.patch, encoder.name)
     identity, views = identity_of(facts, settings.size, settings), in_order(settings.views)
-    shape_LPD = (len(facts.blocks), (settings.size // facts.patch) ** 2, facts.width)
+    shape_LPD = (len(facts.token_blocks), (settings.size // facts.patch) ** 2, facts.width)
     needed_gb = size_gb(len(images), len(views), shape_LPD, settings.dtype)
     streamed = settings.never or needed_gb > settings.max_gb
     # The budget decides only whether the file has rows.
@@ -81,31 +67,12 @@ def size_gb(images: int, views: int, shape_LPD: tuple[int, int, int], dtype: str
     return images * views * levels * patches * width * (2 if dtype == "float16" else 4) / GB
 
 
-def encoder_facts(path: Path) -> EncoderFacts:
-    """Return an encoder's digest, patch, width, dense blocks and statistics without reading its tensors twice."""
-    from safetensors import safe_open
-
-    metadata = artifacts.read_metadata(path)
-    with safe_open(path, framework="numpy") as file:
-        width = int(file.get_slice("norm.weight").get_shape()[0])
-        numbers = [int(found[1]) for key in file.keys() if (found := re.match(r"blocks\.(\d+)\.", key))]  # noqa: SIM118
-    depth = 1 + max(numbers, default=-1)
-    if depth not in DENSE_BLOCKS:
-        raise DataError(
-            f"an encoder of {depth} blocks has no published choice of them for dense tasks",
-            expected=f"depth {' or '.join(map(str, DENSE_BLOCKS))}",
-            found=depth,
-            where=path,
-        )
-    mean, std = (tuple(json.loads(metadata[name])) for name in ("mean", "std"))
-    return EncoderFacts(metadata["payload_sha256"], int(metadata["patch"]), width, DENSE_BLOCKS[depth], mean, std)
-
-
-def identity_of(facts: EncoderFacts, size: int, reading: Reading) -> RowIdentity:
+def identity_of(facts: EncoderFile, size: int, reading: TokenReading) -> RowIdentity:
     """Return what a row of tokens depends on beside the image's bytes and the view."""
     frame = "" if reading.frame is None else f"-frame{reading.frame}"
     transform = transform_name(size, reading.interpolation, reading.exact_decode) + frame
-    return RowIdentity(facts.sha256, transform, json.dumps(facts.blocks), reading.precision, reading.dtype)
+    transform += facts.seen_as(reading.modality)
+    return RowIdentity(facts.sha256, transform, json.dumps(facts.token_blocks), reading.precision, reading.dtype)
 
 
 def _fill(

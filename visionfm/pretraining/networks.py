@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from visionfm.encoders import architectures
+from visionfm.encoders import anatomy, architectures
 from visionfm.encoders.positions import resize_positions
 from visionfm.errors import DataError
 from visionfm.pretraining.block import Recipe
@@ -34,14 +34,14 @@ class Backbone(nn.Module):
         super().__init__()
         self.vit = vit
         self.vit.patch_embed.strict_img_size = False
-        self.masked_embed = nn.Parameter(torch.zeros(1, int(self.vit.embed_dim))) if hides else None
+        self.masked_embed = nn.Parameter(torch.zeros(1, anatomy.width(vit))) if hides else None
         self.side = int(self.vit.patch_embed.grid_size[0])
         self.activation_checkpointing = self.compiled = False
 
     def compile_blocks(self) -> None:
         """Compile each block by itself: they are alike, so that one compilation serves all."""
         self.compiled = True
-        for block in self.vit.blocks:
+        for block in anatomy.blocks(self.vit):
             block.compile()
 
     def forward(
@@ -61,9 +61,9 @@ class Backbone(nn.Module):
         else:
             x_BTD = torch.cat([*first, x_BND], dim=1) + positions
         x_BTD = vit.norm_pre(x_BTD)
-        for block in vit.blocks:
+        for block in anatomy.blocks(vit):
             x_BTD = self._through(block, x_BTD)
-        x_BTD = vit.norm(x_BTD)
+        x_BTD = anatomy.final_norm(vit)(x_BTD)
         return x_BTD[:, 0], x_BTD[:, vit.num_prefix_tokens :]
 
     def _through(self, block: nn.Module, x_BTD: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ class Backbone(nn.Module):
         positions_1TD: torch.Tensor = self.vit.pos_embed
         if side == self.side:
             return positions_1TD
-        prefix = architectures.position_prefix(self.vit)
+        prefix = anatomy.position_prefix(self.vit)
         if side > self.side:
             return resize_positions(positions_1TD, prefix, side)
         others, patches = positions_1TD[:, :prefix], positions_1TD[:, prefix:]
@@ -195,10 +195,9 @@ def check_trainable(arch: str, vit: Any) -> None:
 def pair_of(vits: Sequence[nn.Module], recipe: Recipe) -> Pair:
     """Return student and teacher around two networks of equal weights; the teacher starts as a copy."""
     student_vit, teacher_vit = vits
-    rates = torch.linspace(0, recipe.drop_path, len(student_vit.blocks)).tolist()  # type: ignore[arg-type]
-    _set_drop_path(student_vit, rates)
-    _set_drop_path(teacher_vit, [0.0] * len(rates))
-    dim = int(student_vit.embed_dim)  # type: ignore[arg-type]
+    anatomy.set_drop_path(student_vit, recipe.drop_path)
+    anatomy.set_drop_path(teacher_vit, 0.0)
+    dim = anatomy.width(student_vit)
     student = Student(Backbone(student_vit, hides=True), Head(dim, recipe))
     teacher = Teacher(Backbone(teacher_vit, hides=False), Head(dim, recipe))
     teacher.load_state_dict(without_mask_token(student.state_dict()))
@@ -209,14 +208,6 @@ def pair_of(vits: Sequence[nn.Module], recipe: Recipe) -> Pair:
 def without_mask_token(tensors: dict[str, Any]) -> dict[str, Any]:
     """Return a student's tensors as far as a teacher has them."""
     return {name: tensor for name, tensor in tensors.items() if name != "backbone.masked_embed"}
-
-
-def _set_drop_path(vit: Any, rates: Sequence[float]) -> None:
-    from timm.layers import DropPath
-
-    for block, rate in zip(vit.blocks, rates, strict=True):
-        for name in ("drop_path1", "drop_path2"):
-            setattr(block, name, DropPath(rate) if rate > 0 else nn.Identity())
 
 
 def parameter_bytes(pair: Pair) -> int:

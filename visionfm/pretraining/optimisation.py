@@ -3,13 +3,13 @@
 Published system (docs/published-system.md), 3.7.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from visionfm.encoders import anatomy
 from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.schedules import Values
 
@@ -33,10 +33,9 @@ def optimizer_of(student: nn.Module, recipe: Recipe, depth: int) -> torch.optim.
 
 def layer_of(name: str, depth: int) -> int:
     """Return 0 for what lies before the blocks, 1 for the first block, ..., depth + 1 for norm and head."""
-    if block := re.match(r"backbone\.vit\.blocks\.(\d+)\.", name):
-        return 1 + int(block[1])
-    below = re.match(r"backbone\.(masked_embed|vit\.(patch_embed|cls_token|reg_token|pos_embed|norm_pre))", name)
-    return 0 if below else depth + 1
+    if name.startswith("backbone.vit."):
+        return anatomy.layer_of(name.removeprefix("backbone.vit."), depth)
+    return 0 if name == "backbone.masked_embed" else depth + 1
 
 
 def set_values(optimizer: torch.optim.Optimizer, values: Values) -> None:

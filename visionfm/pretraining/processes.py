@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from visionfm.encoders import anatomy
 from visionfm.errors import DataError, Stopped
 from visionfm.pretraining.networks import Pair
 from visionfm.runtime.interruption import StopFlag
@@ -94,7 +95,7 @@ def shard(pair: Pair, group: Group) -> bool:
 
     mesh = init_device_mesh(group.device.type, (group.process.world,))
     for network in pair:
-        for block in network.backbone.vit.blocks:
+        for block in anatomy.blocks(network.backbone.vit):
             # Gathered for each pass anew: the teacher has no backward pass that would end what a forward pass gathered.
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
     return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from visionfm.encoders import architectures
+from visionfm.encoders import anatomy
 from visionfm.encoders.checkpoints import PREFIXES, Checkpoint, read_checkpoint
 from visionfm.encoders.importing import imported_from
 from visionfm.encoders.positions import resize_positions
@@ -60,7 +60,7 @@ def _from_weights(settings: PretrainSettings) -> Start:
     licence = str(json.loads(imported.metadata["source"])["licence"])
     tensors, recipe = _with_registers(imported.tensors, arch, patch, recipe)
     vits = [build_vit(arch, patch, recipe) for _ in range(2)]
-    prefix = architectures.position_prefix(vits[0])
+    prefix = anatomy.position_prefix(vits[0])
     tensors["pos_embed"] = resize_positions(tensors["pos_embed"], prefix, recipe.image_size // patch)
     for vit in vits:
         vit.load_state_dict(tensors)
@@ -100,7 +100,7 @@ def _with_registers(tensors: Tensors, arch: str, patch: int, recipe: "Recipe") -
         return tensors, recipe
     fresh: Any = build_vit(arch, patch, recipe)
     tensors["reg_token"] = fresh.reg_token.detach()
-    if architectures.position_prefix(fresh) > 1:
+    if anatomy.position_prefix(fresh) > 1:
         cls, patches = tensors["pos_embed"][:, :1], tensors["pos_embed"][:, 1:]
         none = torch.zeros(1, recipe.registers, cls.shape[2])
         tensors["pos_embed"] = torch.cat([cls, none, patches], dim=1)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from visionfm.encoders import anatomy
 from visionfm.errors import DataError, Stopped, UsageError
 from visionfm.images.parallel import Pool, worker_pool
 from visionfm.pretraining import optimisation
@@ -71,7 +72,7 @@ class Training:
                 found=f"{passes}, of {self.order.micro_batch(0)} images",
                 do="change `batch_size` or `micro_batch`",
             )
-        self.optimizer = optimisation.optimizer_of(student, recipe, len(student.backbone.vit.blocks))
+        self.optimizer = optimisation.optimizer_of(student, recipe, len(anatomy.blocks(student.backbone.vit)))
         widths = {"cls": recipe.out_dim, "patch": recipe.patch_out_dim}
         centres = {kind: Centre(width, recipe.centre_momentum, group.device) for kind, width in widths.items()}
         for kind, mean_K in start.centres.items():

@@ -33,6 +33,11 @@ class Names:
         assert found is not None, f"{name} was checked when the config was loaded"
         return found
 
+    def seen_as(self, encoder: str, dataset: str) -> str | None:
+        """Return the modality whose statistics an encoder of several normalises a dataset by; None of any other."""
+        block = self.config.encoders[encoder].pretrain
+        return self.modality(dataset) if block is not None and block.scheme == "mix" else None
+
     def encoder_for(self, model: str, modality: str) -> str:
         """Return the encoder that a model has for a modality."""
         encoders = {self.canonical(name): encoder for name, encoder in self.config.models[model].items()}

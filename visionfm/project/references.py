@@ -12,7 +12,7 @@ from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 from visionfm.data.layouts import LAYOUTS, answers
 from visionfm.errors import ConfigError
 from visionfm.modalities import ANY, MODALITIES, canonical
-from visionfm.project.references_finetuning import several_encoders
+from visionfm.project.references_finetuning import mixed_modalities, several_encoders
 from visionfm.project.references_progression import has_outcome, taken_names, without_outcome
 from visionfm.tasks.maps.block import DENSE_KINDS
 
@@ -247,12 +247,17 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
             if problem := _unknown(model, blocks["models"], "model"):
                 yield ("tasks", name, "models", index), problem
                 continue
-            seen = {modality_or_none(modality, added) for modality in _entry(blocks["models"], model)}
+            encoders = {modality_or_none(key, added): one for key, one in _entry(blocks["models"], model).items()}
+            place = ("tasks", name, "models", index)
             for _, _, dataset in datasets:
                 needed = modality_or_none(_entry(blocks["datasets"], dataset).get("modality"), added)
-                if needed not in (None, ANY) and needed not in seen and ANY not in seen:
-                    place = ("tasks", name, "models", index)
+                if needed not in (None, ANY) and needed not in encoders and ANY not in encoders:
                     yield place, f"model {model} has no encoder for {needed} (dataset {dataset})"
+                encoder = encoders.get(needed, encoders.get(ANY))
+                known = mixed_modalities(blocks, encoder, lambda modality: modality_or_none(modality, added))
+                if known and needed is not None and needed not in known:
+                    of = ", ".join(sorted(known))
+                    yield place, f"{encoder} has statistics of {of}, none of {needed} (dataset {dataset})"
         for key, index, dataset in datasets if task.get("kind") == "progression" else ():
             if problem := without_outcome(dataset, _entry(blocks["datasets"], dataset)):
                 yield ("tasks", name, key, index), problem

@@ -29,3 +29,21 @@ def several_encoders(
         if len(encoders) > 1:
             found = ", ".join(sorted(str(encoder) for encoder in encoders))
             yield ("tasks", name, "models", index), f"fine-tuning trains one encoder; model {model} has {found} here"
+        elif len(needed) > 1 and any(mixed_modalities(blocks, encoder, spelled) for encoder in encoders):
+            found = ", ".join(sorted(map(str, needed)))
+            problem = f"a `scheme: mix` encoder is fine-tuned on one modality at a time; the task has {found}"
+            yield ("tasks", name, "models", index), problem
+
+
+def mixed_modalities(
+    blocks: Mapping[str, Mapping[str, Any]], encoder: object, spelled: Callable[[object], str | None]
+) -> set[str]:
+    """Return the modalities that a `scheme: mix` encoder is pretrained on; none of any other encoder."""
+    block = blocks["encoders"].get(str(encoder))
+    pretrain = block.get("pretrain") if isinstance(block, Mapping) else None
+    if not isinstance(pretrain, Mapping) or pretrain.get("scheme") != "mix":
+        return set()
+    names = pretrain.get("datasets")
+    datasets = [blocks["datasets"].get(str(name)) for name in (names if isinstance(names, list) else [])]
+    found = {spelled(dataset.get("modality")) for dataset in datasets if isinstance(dataset, Mapping)}
+    return {modality for modality in found if modality is not None}

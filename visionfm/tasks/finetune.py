@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
+from visionfm.encoders.file import SCHEMA, TAPS, read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.runtime.processes import choose_device, this_process
 from visionfm.tasks.finetuning.settings import FinetuneSettings
@@ -27,7 +28,7 @@ from visionfm.tasks.train import TRAINING_SCHEMA, kind_of, training_samples, tra
 if TYPE_CHECKING:
     from visionfm.tasks.finetuning.training import Finetuning
 
-ENCODER_SCHEMA, DIALECT = "visionfm/encoder/1", "finetuned"
+DIALECT = "finetuned"
 log = logging.getLogger("visionfm")
 
 
@@ -94,7 +95,7 @@ def _fit(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
     import torch
 
-    from visionfm.encoders.vit import TAPS, load_encoder
+    from visionfm.encoders.vit import load_encoder
     from visionfm.runtime.interruption import stop_on_signal
     from visionfm.runtime.randomness import derived_seed
     from visionfm.tasks.finetuning.images import Augmentation, Images
@@ -114,7 +115,7 @@ def _fit(
     kind = kind_of(settings, recipe, truth_NT)
     with reproducible(settings.threads), stop_on_signal() as stop, joined(process, device):
         torch.manual_seed(derived_seed(settings.seed, "start"))
-        encoder = load_encoder(encoder_path)
+        encoder = load_encoder(encoder_path, modality=_only(settings.modalities))
         width = encoder.dim * {"cls": TAPS, "patch_mean": 1, "both": TAPS + 1}[recipe.features]
         spec = decoders.Spec(
             settings.kind, settings.targets, settings.modalities, "pooled", recipe.head, recipe.features, [width]
@@ -142,7 +143,11 @@ def _fit(
     network.take(training.best)
     tensors = {name: tensor.numpy() for name, tensor in network.encoder_tensors().items()}
     artifacts.write_tensors(
-        outputs.encoder, tensors, made_by, schema=ENCODER_SCHEMA, extra=_encoder_metadata(encoder_path)
+        outputs.encoder,
+        tensors,
+        made_by,
+        schema=SCHEMA,
+        extra=_encoder_metadata(encoder_path, _only(settings.modalities)),
     )
     people = len(set(parts["train"].ids["subject_id"]))
     sizes = {"n_train": len(truth_NT), "n_train_subjects": people}
@@ -177,14 +182,24 @@ def _write_decoder(
     artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
 
 
-def _encoder_metadata(base: Path) -> dict[str, str]:
-    """Return the metadata of the encoder that training started from, its source naming that encoder."""
-    metadata = artifacts.read_metadata(base)
-    names = ("arch", "image_size", "patch", "modality", "mean", "std", "interpolation")
-    source = json.loads(metadata["source"])
-    source |= {"sha256": metadata["payload_sha256"], "dialect": DIALECT, "key": None}
+def _encoder_metadata(base: Path, modality: str | None) -> dict[str, str]:
+    """Return the metadata of the encoder that training started from, its source naming that encoder.
+
+    What was one of several modalities is one of this task's alone afterwards.
+    """
+    file = read_encoder_file(base)
+    statistics = file.statistics(modality)
+    own = {"mean": json.dumps(list(statistics.mean)), "std": json.dumps(list(statistics.std))}
+    own |= {"modality": modality} if file.is_mix and modality is not None else {}
+    source = {**file.source, "sha256": file.sha256, "dialect": DIALECT, "key": None}
+    same = {name: file.metadata[name] for name in ("arch", "image_size", "patch", "modality", "interpolation")}
     empty = {"renamed": "{}", "dropped": "{}"}
-    return {**{name: metadata[name] for name in names}, "source": json.dumps(source, sort_keys=True), **empty}
+    return {**same, **own, "source": json.dumps(source, sort_keys=True), **empty}
+
+
+def _only(modalities: Sequence[str]) -> str | None:
+    """Return the task's modality where it has one alone: an encoder of several needs to know which is meant."""
+    return modalities[0] if len(modalities) == 1 else None
 
 
 def _balanced(class_N: Any) -> Any:

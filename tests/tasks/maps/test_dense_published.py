@@ -14,10 +14,11 @@ from world.dense_project import DenseProject, write_encoder
 
 from visionfm import artifacts, cli
 from visionfm.artifacts.archive import Archive
+from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import write_dense
-from visionfm.features.tokens import encoder_facts, identity_of
+from visionfm.features.tokens import identity_of
 from visionfm.tasks.maps.decoder import kind_of, load_published
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 
@@ -72,7 +73,7 @@ def cached(folder: Path, tokens_LPD: np.ndarray) -> tuple[list[str], Path]:
     }
     project.write_tables()
     settings = DensePredictSettings.model_validate_json(json.dumps(SETTINGS))
-    identity = identity_of(encoder_facts(project.encoder), settings.size, Reading(dtype="float32"))
+    identity = identity_of(read_encoder_file(project.encoder), settings.size, TokenReading(dtype="float32"))
     row = project.rows[5]
     images = [(row["path"], row["image_id"])]
     made_by = artifacts.provenance("dense", {}, {})

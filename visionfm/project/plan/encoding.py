@@ -38,7 +38,6 @@ class EncodingPlan:
         """Return the settings of `extract`: four views where some task trains on the dataset."""
         block, images = self.config.encoders[encoder], self.config.datasets[dataset]
         tasks = [block for name, block in self.config.tasks.items() if not self.names.is_dense(name)]
-        mixed = block.pretrain is not None and block.pretrain.scheme == "mix"
         views = any(dataset in t.datasets or (dataset in t.external and t.tta == "flips") for t in tasks)
         return ExtractSettings(
             size=block.image_size,
@@ -47,7 +46,7 @@ class EncodingPlan:
             exact_decode=block.decode == "exact",
             precision=block.precision,
             dtype=block.cache,
-            modality=self.names.modality(dataset) if mixed else None,
+            modality=self.names.seen_as(encoder, dataset),
             frame=images.frame,
             max_megapixels=images.max_megapixels,
             bad_images=images.bad_images,
@@ -69,7 +68,7 @@ class EncodingPlan:
         tasks = [self.config.tasks[name] for name in dict.fromkeys(readers)]
         views = {view for task in tasks for view in read_views(task, dataset in task.datasets)}
         return DenseSettings(
-            **reading(self.config, encoder, dataset).model_dump(),
+            **reading(self.names, encoder, dataset).model_dump(),
             size=size,
             views=[view for view in ALL_VIEWS if view in views],
             bad_images=self.config.datasets[dataset].bad_images,

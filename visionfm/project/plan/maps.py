@@ -2,8 +2,7 @@
 
 from visionfm.config.recipe import given_keys, read_recipe
 from visionfm.data.layouts import answers
-from visionfm.features.settings import Reading
-from visionfm.project.config import Config
+from visionfm.features.settings import TokenReading
 from visionfm.project.names import Names
 from visionfm.tasks.block import Task
 from visionfm.tasks.maps.recipe import DenseRecipe
@@ -26,9 +25,9 @@ class MapsPlan:
         """Return a dense task's mask or points."""
         return mask_targets(self.config.tasks[task])
 
-    def _readings(self, task: str, model: str) -> dict[str, Reading]:
+    def _readings(self, task: str, model: str) -> dict[str, TokenReading]:
         names = self.names.task_datasets(task)
-        return {name: reading(self.config, self.names.encoder_of(model, name), name) for name in names}
+        return {name: reading(self.names, self.names.encoder_of(model, name), name) for name in names}
 
     def train_settings(self, task: str, model: str, run: str) -> DenseTrainSettings:
         """Return the settings of `train` for one run of a dense task."""
@@ -70,14 +69,15 @@ class MapsPlan:
         )
 
 
-def reading(config: Config, encoder: str, dataset: str) -> Reading:
+def reading(names: Names, encoder: str, dataset: str) -> TokenReading:
     """Return how a dataset's images become an encoder's input."""
-    block, images = config.encoders[encoder], config.datasets[dataset]
-    return Reading(
+    block, images = names.config.encoders[encoder], names.config.datasets[dataset]
+    return TokenReading(
         interpolation=block.interpolation,
         exact_decode=block.decode == "exact",
         precision=block.precision,
         dtype=block.cache,
+        modality=names.seen_as(encoder, dataset),
         frame=images.frame,
         max_megapixels=images.max_megapixels,
     )

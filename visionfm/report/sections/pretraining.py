@@ -79,9 +79,8 @@ def _view(results: Results, name: str, curves: Any, tables: Mapping[str, Dataset
         for at, panel in enumerate(panels)
     ]
     examples = _examples(plan, datasets, int(metadata["image_size"]), metadata["interpolation"])
-    statistics = _statistics(metadata)
     recipe = plan.pretraining.block(name).recipe_values()
-    shown = look(Path(plan.encoder(name)), examples, recipe, statistics) if examples else None
+    shown = look(Path(plan.encoder(name)), examples, recipe) if examples else None
     return PretrainingView(
         name=name,
         sentences=_sentences(name, metadata, datasets, curves),
@@ -90,13 +89,6 @@ def _view(results: Results, name: str, curves: Any, tables: Mapping[str, Dataset
         rows=[] if shown is None else _rows(shown),
         meaning=[] if shown is None else _meaning(shown),
     )
-
-
-def _statistics(metadata: Mapping[str, str]) -> dict[str, Any]:
-    if "statistics" in metadata:
-        found: dict[str, Any] = json.loads(metadata["statistics"])
-        return found
-    return {metadata["modality"]: {"mean": json.loads(metadata["mean"]), "std": json.loads(metadata["std"])}}
 
 
 def _sentences(name: str, metadata: Mapping[str, str], datasets: list[DatasetTables], curves: Any) -> list[str]:

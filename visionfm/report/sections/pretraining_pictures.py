@@ -7,12 +7,15 @@ colour. N images, P patches (G x G), D width, H/W px.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from visionfm.encoders import anatomy
+from visionfm.encoders.file import InputStatistics
 
 if TYPE_CHECKING:
     import torch
@@ -56,34 +59,35 @@ class Look(NamedTuple):
     explained: float  # share of the variance of patch tokens that the three components hold
 
 
-def look(encoder: Path, examples: Sequence[Example], recipe: "Recipe", statistics: Mapping[str, Any]) -> Look:
-    """Return the pictures; `statistics` are mean and std by modality."""
+def look(encoder: Path, examples: Sequence[Example], recipe: "Recipe") -> Look:
+    """Return the pictures of images of the modalities that the encoder was trained on."""
     import torch
 
-    from visionfm.encoders.vit import load_encoder
+    from visionfm.encoders.vit import load_network
     from visionfm.tasks.vectors.training import reproducible
 
     with reproducible(), torch.inference_mode():
-        loaded = load_encoder(encoder, image_size=examples[0].image_HWC.shape[0])
-        side = loaded.image_size // loaded.patch
+        size = examples[0].image_HWC.shape[0]
+        file, network = load_network(encoder, image_size=size)
+        side = size // file.patch
         masks_NP = np.stack([_mask(recipe, side, one.image_id) for one in examples])
-        whole_NCHW = torch.stack([_normalised(one, statistics) for one in examples])
-        tokens_NPD, attention_NP = tokens_and_attention(loaded.network, whole_NCHW)
-        hidden_N1HW = torch.from_numpy(_to_pixels(masks_NP, loaded.patch))[:, None]
-        blind_NPD, _ = tokens_and_attention(loaded.network, whole_NCHW.masked_fill(hidden_N1HW, 0.0))
+        whole_NCHW = torch.stack([_normalised(one.image_HWC, file.statistics(one.modality)) for one in examples])
+        tokens_NPD, attention_NP = tokens_and_attention(network, whole_NCHW)
+        hidden_N1HW = torch.from_numpy(_to_pixels(masks_NP, file.patch))[:, None]
+        blind_NPD, _ = tokens_and_attention(network, whole_NCHW.masked_fill(hidden_N1HW, 0.0))
     images_NHWC = np.stack([one.image_HWC for one in examples])
-    patches_NP = _patches(images_NHWC, loaded.patch)
+    patches_NP = _patches(images_NHWC, file.patch)
     nearest_NP, chance_NP = nearest_visible(tokens_NPD.numpy(), blind_NPD.numpy(), masks_NP, patches_NP)
     colours_NP3, explained = components(tokens_NPD.numpy())
     seen = []
     for n, one in enumerate(examples):
-        mask_HW = _to_pixels(masks_NP[n : n + 1], loaded.patch)[0]
+        mask_HW = _to_pixels(masks_NP[n : n + 1], file.patch)[0]
         masked, nearest = one.image_HWC.copy(), one.image_HWC.copy()
         masked[mask_HW] = HIDDEN_GREY
         nearest[mask_HW] = _joined(nearest_NP[n], side)[mask_HW]
-        bright_HW = _to_pixels(scaled(attention_NP[n].numpy())[None], loaded.patch)[0]
+        bright_HW = _to_pixels(scaled(attention_NP[n].numpy())[None], file.patch)[0]
         attention = (one.image_HWC * (0.15 + 0.85 * bright_HW[..., None])).astype(np.uint8)
-        drawn = _to_pixels((colours_NP3[n] * 255).astype(np.uint8)[None], loaded.patch)[0]
+        drawn = _to_pixels((colours_NP3[n] * 255).astype(np.uint8)[None], file.patch)[0]
         seen.append(Seen(one.name, one.image_HWC, masked, nearest, attention, drawn))
     return Look(
         seen,
@@ -107,36 +111,21 @@ def _mask(recipe: "Recipe", side: int, image_id: str) -> npt.NDArray[np.bool_]:
     return mask_P
 
 
-def _normalised(example: Example, statistics: Mapping[str, Any]) -> "torch.Tensor":
+def _normalised(image_HWC: Pixels, statistics: InputStatistics) -> "torch.Tensor":
     import torch
 
-    said = statistics[example.modality]
-    mean, std = (torch.tensor(said[name])[:, None, None] for name in ("mean", "std"))
-    return (torch.from_numpy(example.image_HWC.transpose(2, 0, 1).copy()).float() / 255 - mean) / std
+    mean, std = (torch.tensor(values)[:, None, None] for values in statistics)
+    return (torch.from_numpy(image_HWC.transpose(2, 0, 1).copy()).float() / 255 - mean) / std
 
 
 def tokens_and_attention(network: Any, images_NCHW: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
     """Return the normed patch tokens (N, P, D), and how much the CLS token attends to each patch in the last block."""
     import torch
 
-    depth = len(network.blocks)
-    taps = network.forward_intermediates(
-        images_NCHW,
-        indices=[depth - 2, depth - 1],
-        norm=False,
-        output_fmt="NLC",
-        return_prefix_tokens=True,
-        intermediates_only=True,
-    )
-    (patches, prefix), (last, _) = taps
-    block = network.blocks[-1]
-    into_NTD = block.norm1(torch.cat([prefix, patches], dim=1))
-    attention = block.attn
-    n, t = into_NTD.shape[:2]
-    q, k, _ = attention.qkv(into_NTD).reshape(n, t, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    q, k = attention.q_norm(q), attention.k_norm(k)
-    weights_NHT = ((q[:, :, :1] * attention.scale) @ k.transpose(-2, -1))[:, :, 0].softmax(dim=-1)
-    return network.norm(last), weights_NHT.mean(dim=1)[:, prefix.shape[1] :]
+    blocks = anatomy.blocks(network)
+    (prefix, patches), (_, last) = anatomy.taps(network, images_NCHW, [len(blocks) - 2, len(blocks) - 1])
+    attention_NP = anatomy.cls_attention(blocks[-1], torch.cat([prefix, patches], dim=1), prefix.shape[1])
+    return anatomy.final_norm(network)(last), attention_NP
 
 
 def nearest_visible(

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from visionfm.encoders import anatomy
 from visionfm.encoders.vit import Encoder
 from visionfm.errors import DataError
 from visionfm.tasks.finetuning.processes import standardised
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.vectors.decoder import Decoder
 
-ATTENTION = r".*\bblocks\.\d+\.attn\.(qkv|q_proj|k_proj|v_proj|proj)"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -31,7 +31,8 @@ class TunedNetwork(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.features = encoder, decoder, decoder.spec.features
         encoder.precision = recipe.precision  # autocast; the weights stay float32
-        _drop_path(encoder.network, recipe.drop_path)
+        if recipe.drop_path:
+            anatomy.set_drop_path(encoder.network, recipe.drop_path)
         choose_trainable(encoder, recipe)
         if recipe.checkpoint_activations:
             encoder.network.set_grad_checkpointing(True)
@@ -110,26 +111,16 @@ def choose_trainable(encoder: Encoder, recipe: FinetuneRecipe) -> None:
                 found=str(recipe.last),
                 do="set fewer, or `trainable: all`",
             )
-        for module in (*network.blocks[encoder.depth - recipe.last :], network.norm):
+        last = anatomy.blocks(network)[encoder.depth - recipe.last :]
+        for module in (*last, anatomy.final_norm(network)):
             module.requires_grad_(True)
     if recipe.lora is not None:
         from peft import LoraConfig, inject_adapter_in_model
 
         alpha = recipe.lora.alpha or 2.0 * recipe.lora.rank
-        config = LoraConfig(r=recipe.lora.rank, lora_alpha=alpha, target_modules=ATTENTION)  # type: ignore[arg-type]
+        layers = anatomy.ATTENTION_LAYERS
+        config = LoraConfig(r=recipe.lora.rank, lora_alpha=alpha, target_modules=layers)  # type: ignore[arg-type]
         inject_adapter_in_model(config, network)
-
-
-def _drop_path(network: Any, rate: float) -> None:
-    """Put stochastic depth into the blocks, rising linearly to `rate` in the last one."""
-    from timm.layers import DropPath
-
-    if rate == 0:
-        return
-    for block, share in zip(network.blocks, torch.linspace(0, rate, len(network.blocks)).tolist(), strict=True):
-        for name in ("drop_path1", "drop_path2"):
-            if hasattr(block, name) and share > 0:
-                setattr(block, name, DropPath(share))
 
 
 def optimizer_of(network: TunedNetwork, recipe: FinetuneRecipe) -> torch.optim.Optimizer:
@@ -141,19 +132,12 @@ def optimizer_of(network: TunedNetwork, recipe: FinetuneRecipe) -> torch.optim.O
             continue
         share = 1.0
         if name.startswith("encoder."):
-            share = recipe.encoder_lr * recipe.layer_decay ** (depth + 1 - layer_of(name, depth))
-        plain = parameter.ndim < 2 or name.endswith(("cls_token", "pos_embed", "reg_token"))
+            layer = anatomy.layer_of(name.removeprefix("encoder.network."), depth)
+            share = recipe.encoder_lr * recipe.layer_decay ** (depth + 1 - layer)
+        plain = parameter.ndim < 2 or name.endswith(anatomy.UNDECAYED)
         groups.setdefault((share, recipe.decay_all or not plain), []).append(parameter)
     listed: Iterable[dict[str, Any]] = [
         {"params": parameters, "share": share, "weight_decay": recipe.weight_decay if decayed else 0.0}
         for (share, decayed), parameters in groups.items()
     ]
     return torch.optim.AdamW(listed, recipe.lr, weight_decay=recipe.weight_decay)
-
-
-def layer_of(name: str, depth: int) -> int:
-    """Return how deep a weight lies: 0 the embeddings, 1 to `depth` the blocks, `depth` + 1 the norm after them."""
-    rest = name.partition("network.")[2]
-    if rest.startswith("blocks."):
-        return 1 + int(rest.split(".")[1])
-    return depth + 1 if rest.startswith("norm.") else 0

@@ -12,7 +12,9 @@ from pathlib import Path
 from visionfm import artifacts
 from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.data.layouts.folders import files_below
+from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, Problems, UsageError
+from visionfm.features.settings import TokenReading
 from visionfm.images.reading import inspect
 from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
 from visionfm.tasks.maps.settings import DensePredictSettings
@@ -48,10 +50,20 @@ def main(args: argparse.Namespace) -> None:
         if args.encoder is None:
             raise UsageError("--images needs an encoder", expected="--encoder encoder.safetensors")
         files = DenseFiles([], [f"{IMAGES}={args.encoder}"], [f"{IMAGES}={args.images}"])
-        settings = settings.model_copy(update={"splits": ["test"]})
+        settings = _of_folder(settings, args.decoder, args.encoder)
         samples = samples_of_folder(args.images, settings)
         digest = hashlib.sha256(json.dumps([[s.path, s.image_id] for s in samples]).encode()).hexdigest()
     predict_dense(args.decoder, samples, digest, files, outputs, settings)
+
+
+def _of_folder(settings: DensePredictSettings, decoder: Path, encoder: Path) -> DensePredictSettings:
+    """Return the settings for a folder's images: of the decoder's modality, where the encoder has to know it."""
+    datasets = dict(settings.datasets)
+    if IMAGES not in datasets and decoder.suffix == ".safetensors" and read_encoder_file(encoder).is_mix:
+        modalities = json.loads(artifacts.read_metadata(decoder)["modalities"])
+        if len(modalities) == 1:
+            datasets[IMAGES] = TokenReading(modality=modalities[0])
+    return settings.model_copy(update={"splits": ["test"], "datasets": datasets})
 
 
 def samples_of_folder(folder: Path, settings: DensePredictSettings) -> list[DenseSample]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from visionfm.data.columns import DenseSample
 from visionfm.errors import DataError
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.images.transforms import VIEWS
 from visionfm.tasks.landmarks.fit import Landmarks
@@ -42,7 +42,7 @@ class Applied:
         kind = kind_of(self.spec)
         self.landmarks = kind if isinstance(kind, Landmarks) else Landmarks(self.spec.outputs, 0)
         self._segmentation = kind if isinstance(kind, Segmentation) else None
-        readings = {name: settings.datasets.get(name, Reading()) for name in encoders}
+        readings = {name: settings.datasets.get(name, TokenReading()) for name in encoders}
         self.source = TokenSource(encoders, readings, self.spec.size, settings.device, store)
         if self.source.shape != (self.spec.patch, self.spec.width):
             raise DataError(
@@ -82,7 +82,7 @@ class Applied:
             )
         return logits_BKSS
 
-    def probabilities(self, sample: DenseSample, root: Path, reading: Reading) -> torch.Tensor:
+    def probabilities(self, sample: DenseSample, root: Path, reading: TokenReading) -> torch.Tensor:
         """Return probabilities (K, H, W) of an image at its original size, averaged over the views."""
         overlap = self.spec.tile_overlap
         image_HWC = read_image(sample, root, reading, self.spec.size if overlap is None else None)
@@ -102,7 +102,7 @@ class Applied:
         return mean[0].clamp(0, 1)
 
     def points(
-        self, sample: DenseSample, root: Path, reading: Reading
+        self, sample: DenseSample, root: Path, reading: TokenReading
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return points (K, 2) in px of the input, and their scores (K), read from the views' mean heat maps."""
         image_HWC = read_image(sample, root, reading, self.spec.size)

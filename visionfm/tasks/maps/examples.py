@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm.data.columns import DenseSample
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.images import batches as loading
 from visionfm.images.geometry import Affine, flip_mask, flip_points, inside, resize_mask, resize_points, swapped_order
 from visionfm.images.transforms import flip, resize_square
@@ -31,7 +31,12 @@ class Example:
 
 
 def read_example(
-    sample: DenseSample, root: Path, reading: Reading, targets: dict[str, DenseTarget], size: int, native: bool = False
+    sample: DenseSample,
+    root: Path,
+    reading: TokenReading,
+    targets: dict[str, DenseTarget],
+    size: int,
+    native: bool = False,
 ) -> Example:
     """Return an example resized to `size` px, or at its own resolution; DataError for files that changed."""
     image_HWC = read_image(sample, root, reading, None if native else size)
@@ -45,7 +50,7 @@ def read_example(
     return Example(sample, image_HWC, mask_HW, resize_points(points_K2, (sample.width, sample.height), (width, height)))
 
 
-def read_image(sample: DenseSample, root: Path, reading: Reading, size: int | None) -> Image:
+def read_image(sample: DenseSample, root: Path, reading: TokenReading, size: int | None) -> Image:
     """Return an image as the encoder sees it: resized to `size` px, or, with None, every pixel of it."""
     how = loading.Reading(
         root,

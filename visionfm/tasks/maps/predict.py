@@ -18,7 +18,7 @@ from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
 from visionfm.data.columns import DenseSample
 from visionfm.errors import DataError
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.images.geometry import resize_points
 from visionfm.images.masks import encode_mask
@@ -182,9 +182,9 @@ def _points(
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def reading_of(settings: DensePredictSettings, dataset: str) -> Reading:
+def reading_of(settings: DensePredictSettings, dataset: str) -> TokenReading:
     """Return how a dataset's images are read; those of no config by default."""
-    return settings.datasets.get(dataset, Reading())
+    return settings.datasets.get(dataset, TokenReading())
 
 
 def _ids(sample: DenseSample, settings: DensePredictSettings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from visionfm.config.settings import Settings
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.tasks.maps.block import DENSE_KINDS
 from visionfm.tasks.maps.recipe import DenseRecipe
 
@@ -35,7 +35,7 @@ class DenseTrainSettings(Settings):
     kind: Literal["segmentation", "landmarks"]
     targets: dict[str, DenseTarget]
     modalities: list[str]
-    datasets: dict[str, Reading]
+    datasets: dict[str, TokenReading]
     size: int = 512
     swaps: list[list[str]] = Field([])
     tile_overlap: float | None = None
@@ -59,7 +59,7 @@ class DensePredictSettings(Settings):
     kind: Literal["segmentation", "landmarks"]
     targets: dict[str, DenseTarget] = Field({})
     modalities: list[str] = Field([])
-    datasets: dict[str, Reading] = Field({})
+    datasets: dict[str, TokenReading] = Field({})
     size: int = 512
     swaps: list[list[str]] = Field([])
     tile_overlap: float | None = None

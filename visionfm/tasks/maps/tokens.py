@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from visionfm.encoders.file import EncoderFile, InputStatistics, read_encoder_file
 from visionfm.errors import DataError
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore, Tokens
-from visionfm.features.tokens import EncoderFacts, encoder_facts
 from visionfm.images.transforms import flip
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ class TokenSource:
     def __init__(
         self,
         encoders: Mapping[str, Path],
-        readings: Mapping[str, Reading],
+        readings: Mapping[str, TokenReading],
         size: int,
         device: str,
         store: DenseStore | None = None,
     ) -> None:
         """`encoders` and `readings` are by dataset; DataError where encoders of different shape meet."""
-        self.facts: dict[str, EncoderFacts] = {}
-        by_file: dict[Path, EncoderFacts] = {}
+        self.facts: dict[str, EncoderFile] = {}
+        by_file: dict[Path, EncoderFile] = {}
         for dataset, path in encoders.items():
-            self.facts[dataset] = by_file.setdefault(path, encoder_facts(path))
+            self.facts[dataset] = by_file.setdefault(path, read_encoder_file(path))
         shapes = {dataset: (facts.patch, facts.width) for dataset, facts in self.facts.items()}
         if len(set(shapes.values())) > 1:
             raise DataError(
@@ -56,7 +56,7 @@ class TokenSource:
             )
         self.size, self.device, self.store = size, device, store
         self._paths, self._readings = dict(encoders), dict(readings)
-        self._encoders: dict[tuple[Path, str, str], TokenEncoder] = {}
+        self._encoders: dict[tuple[Path, str, str, str | None], TokenEncoder] = {}
         self.computed = 0  # images that went through an encoder
 
     @property
@@ -64,6 +64,10 @@ class TokenSource:
         """Patch size in px and width D, the same for all."""
         facts = next(iter(self.facts.values()))
         return facts.patch, facts.width
+
+    def statistics(self, dataset: str) -> InputStatistics:
+        """Return what normalises a dataset's images."""
+        return self.facts[dataset].statistics(self._readings[dataset].modality)
 
     def tokens(self, wanted: Sequence[Wanted]) -> Tokens:
         """Return patches_BLPD, float32."""
@@ -89,8 +93,7 @@ class TokenSource:
         from visionfm.features.token_encode import TokenEncoder
 
         path, reading = self._paths[dataset], self._readings[dataset]
-        key = (path, reading.precision, reading.dtype)
+        key = (path, reading.precision, reading.dtype, reading.modality)
         if key not in self._encoders:
-            device = torch.device(self.device)
-            self._encoders[key] = TokenEncoder(path, self.size, reading.precision, reading.dtype, device)
+            self._encoders[key] = TokenEncoder(path, self.size, reading, torch.device(self.device))
         return self._encoders[key]

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data.columns import DenseSample, read_dense_samples
+from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, UsageError
-from visionfm.features.settings import Reading
+from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
-from visionfm.features.tokens import encoder_facts, identity_of
+from visionfm.features.tokens import identity_of
 from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 
@@ -92,8 +93,8 @@ def token_inputs(
     """Return what the tokens of the datasets depend on beside their images, as inputs of a key."""
     found = {}
     for name in datasets:
-        reading = settings.datasets.get(name, Reading())
-        found[f"tokens/{name}"] = "/".join(identity_of(encoder_facts(files.encoders[name]), settings.size, reading))
+        reading, encoder = settings.datasets.get(name, TokenReading()), read_encoder_file(files.encoders[name])
+        found[f"tokens/{name}"] = "/".join(identity_of(encoder, settings.size, reading))
     return found
 
 

@@ -44,9 +44,8 @@ class DenseInput:
         tokens_BLPD = torch.from_numpy(self.source.tokens(wanted)).to(self.device)
         images = []
         for one in wanted:
-            facts = self.source.facts[one.dataset]
             pixels_HWC = flip(one.image_SSC, one.view).astype(np.float32) / np.float32(255)
-            mean, std = np.array(facts.mean, np.float32), np.array(facts.std, np.float32)
+            mean, std = (np.array(values, np.float32) for values in self.source.statistics(one.dataset))
             if self.own_statistics:
                 mean, std = pixels_HWC.mean(axis=(0, 1)), np.maximum(pixels_HWC.std(axis=(0, 1)), LEAST_STD)
             images.append((pixels_HWC - mean) / std)

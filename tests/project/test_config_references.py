@@ -60,6 +60,29 @@ def test_the_base_config_is_valid() -> None:
     parse_config(BASE)
 
 
+MIX: dict[str, Any] = {"modality": "any", "pretrain": {"datasets": ["f"], "arch": "vit", "scheme": "mix"}}
+
+
+def test_a_mix_has_statistics_of_the_modalities_that_it_was_trained_on_alone() -> None:
+    raw = changed("encoders.all", MIX)
+    raw["models"]["mix"] = {"any": "all"}
+    raw["tasks"]["task"]["models"] = ["mix"]
+    with pytest.raises(ConfigError, match=r"all has statistics of Fundus, none of OCT \(dataset o\)"):
+        parse_config(raw)
+    raw["encoders"]["all"]["pretrain"] = {**MIX["pretrain"], "datasets": ["f", "o"]}
+    parse_config(raw)
+
+
+def test_a_mix_is_fine_tuned_on_one_modality_at_a_time() -> None:
+    raw = changed("encoders.all", {**MIX, "pretrain": {**MIX["pretrain"], "datasets": ["f", "o"]}})
+    raw["models"]["mix"] = {"any": "all"}
+    raw["tasks"]["task"] |= {"models": ["mix"], "training": {"mode": "finetune"}}
+    with pytest.raises(ConfigError, match="one modality at a time; the task has Fundus, OCT"):
+        parse_config(raw)
+    raw["tasks"]["task"]["datasets"] = ["f"]
+    parse_config(raw)
+
+
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [

@@ -33,6 +33,12 @@ models: {m: {Fundus: eyes}}
 datasets: {eyes: {modality: Fundus, root: data/eyes, layout: table, labels: none}}
 tasks: {}
 """
+MIX = (
+    CONFIG.replace("modality: Fundus\n", "modality: any\n")
+    .replace("datasets: [eyes]", "datasets: [eyes, scans], scheme: mix")
+    .replace("{Fundus: eyes}", "{any: eyes}")
+    .replace("labels: none}}", "labels: none}, scans: {modality: OCT, root: data/scans, layout: table, labels: none}}")
+)
 
 
 def draw(path: Path, seed: int) -> None:
@@ -44,11 +50,15 @@ def draw(path: Path, seed: int) -> None:
 
 def run_stages(plan: Plan) -> str:
     """Run index, label, pretrain and report as their rules do; return the page."""
-    images, labels = Path(plan.images("eyes")[0]), Path(plan.labels("eyes"))
-    index(Path("data/eyes"), images, plan.data.index_settings("eyes", ""))
-    label(Path("data/eyes"), [images], None, labels, plan.data.label_settings("eyes"))
+    tables = {}
+    for name in plan.config.datasets:
+        images, labels = Path(plan.images(name)[0]), Path(plan.labels(name))
+        index(Path("data", name), images, plan.data.index_settings(name, ""))
+        label(Path("data", name), [images], None, labels, plan.data.label_settings(name))
+        tables[name] = images
     encoder = Path(plan.encoder("eyes"))
-    files = {"images": [f"eyes={images}"], "root": ["eyes=data/eyes"], "pack": [], "weights_sum": None}
+    files = {"images": [f"{name}={path}" for name, path in tables.items()], "pack": [], "weights_sum": None}
+    files["root"] = [f"{name}=data/{name}" for name in tables]
     rest = {"knn_labels": None, "knn_root": None, "out": encoder, "log": None, "threads": 1, "resume": None}
     settings = plan.pretraining.pretrain_settings("eyes").model_dump_json()
     training = Path(plan.pretraining_curves("eyes"))
@@ -82,6 +92,16 @@ def test_the_page_shows_curves_pictures_and_what_was_trained_on(plan: Plan, capl
         page = run_stages(plan)
     assert "trained on 8 of 9 images of eyes" in page and "`visionfm forget encoders/eyes`" in page
     assert "unchanged: results/encoders/eyes/encoder.safetensors" in caplog.text
+
+
+def test_an_encoder_of_several_modalities_is_shown_on_images_of_each(results: Path) -> None:
+    for number in range(8):
+        draw(Path("data", "scans" if number % 2 else "eyes", f"{number}.png"), number)
+    Path("config.yaml").write_text(MIX)
+    page = run_stages(Plan(load_config("config.yaml")))
+    assert "trained on 8 of 8 images of eyes and scans." in page and "by modality" in page
+    shown = re.findall(r'alt="(\w+)/\d\.png: attention"', page)
+    assert sorted(shown) == ["eyes", "eyes", "scans", "scans"]
 
 
 def test_equal_inputs_give_an_equal_page(plan: Plan) -> None:

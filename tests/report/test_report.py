@@ -203,6 +203,8 @@ def test_page_tells_the_data_audit_encoders_config_and_cautions(made):
     assert "Images were left out because they cannot be read: fundus (1)" in said
     assert "Allowed overlap in task grading, fundus: the twins" in said
     assert "identical images with different labels: 1 finding" in said
+    assert "In task grading, 2 of 9 people are in both." in said
+    assert "equal ids of subjects and equal bytes of images" in said
     assert "broken.jpg truncated" in said
     assert "any.pth" in said
     assert "abababababab" in said

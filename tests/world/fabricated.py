@@ -112,6 +112,7 @@ class Fabricated:
             "path": [path for path, _ in rows],
             "image_id": [digest for _, digest in rows],
             "subject_id": subject,
+            "group_id": subject,
         }
         labels |= {"eye": [None] * count, "visit": [None] * count}
         labels["split"] = [("train", "train", "validation", "test", "test")[index % 5] for index in range(count)]
@@ -185,6 +186,7 @@ class Fabricated:
                     "identical images, different labels: grade 1.0 and 2.0",
                     None,
                 ),
+                ("few_in_common", "note", "fundus", "", None, "oct", None, None, "2 of 9 people are in both", None),
                 ("unreadable", "note", "fundus", "broken.jpg", None, None, None, None, "truncated", None),
             ]
         table = pa.Table.from_pylist(

@@ -1,7 +1,7 @@
 """What a reader has to know before the numbers."""
 
 from visionfm.report.data import Results
-from visionfm.report.sections.audit import allowed_reasons
+from visionfm.report.sections.audit import allowed_reasons, doubts
 from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import is_untrained
 from visionfm.report.sections.results import all_headlines
@@ -56,6 +56,7 @@ def cautions(results: Results) -> list[str]:
         for task, rows in results.audits.items()
         for reason in allowed_reasons(rows)
     ]
+    found += [f"In task {task}, {doubt}." for task, rows in results.audits.items() for doubt in doubts(rows)]
     return found
 
 

@@ -14,6 +14,9 @@ CHECKS = {
     "bytes": "identical images in two splits",
     "pretraining": "test images that an encoder was pretrained on",
     "contradiction": "identical images with different labels",
+    "shared_ids": "cohorts with ids in common",
+    "few_in_common": "datasets of a cohort that share few people",
+    "range": "images that use little of their range",
     "unreadable": "unreadable images, left out",
 }
 
@@ -34,6 +37,11 @@ def allowed_reasons(rows: Any) -> list[str]:
         f"{dataset}: {reason}"
         for dataset, reason in dict.fromkeys(zip(allowed["dataset"], allowed["reason"], strict=True))
     ]
+
+
+def doubts(rows: Any) -> list[str]:
+    """Return what may mean that people are not told apart, or not found again."""
+    return list(rows[rows["check"].isin(["shared_ids", "few_in_common"])]["detail"])
 
 
 def audit_view(task: str, rows: Any) -> AuditView:
@@ -61,4 +69,4 @@ def audit_view(task: str, rows: Any) -> AuditView:
 
 
 def _place(dataset: Any, path: Any) -> str:
-    return f"{dataset}/{path}" if text_of(path) else NO_VALUE
+    return f"{text_of(dataset)}/{text_of(path)}".strip("/") or NO_VALUE

@@ -69,7 +69,7 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
     left_out = images[images["status"] != "ok"]
     facts = [count(len(images), "image file"), f"{labels['path'].nunique():,} labelled"]
     if subjects_known(tables):
-        facts.append(count(labels["subject_id"].nunique(), "subject"))
+        facts.append(count(labels["group_id"].nunique(), "subject"))
     if len(readable):
         facts.append(f"{readable['width'].min()}x{readable['height'].min()} to "
                      f"{readable['width'].max()}x{readable['height'].max()} pixels")  # fmt: skip
@@ -103,9 +103,7 @@ def _counts(tables: DatasetTables) -> list[Table]:
         return [*values, sum(values)]
 
     rows = [("images", by_split([len(part) for part in parts.values()]))]
-    rows.append(
-        ("subjects", [*(part["subject_id"].nunique() for part in parts.values()), labels["subject_id"].nunique()])
-    )
+    rows.append(("subjects", [*(part["group_id"].nunique() for part in parts.values()), labels["group_id"].nunique()]))
     found = [counted(f"{tables.name}: images by split", "", heads, rows)]
     if partners := partner_counts(tables.name, parts, heads):
         found.append(partners)

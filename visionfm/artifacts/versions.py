@@ -20,6 +20,6 @@ VERSIONS = {
     "finetune": 2,
     "predict": 2,
     "evaluate": 3,
-    "report": 4,
+    "report": 5,
     "export": 1,
 }

@@ -39,6 +39,8 @@ def test_the_curve_says_in_words_what_it_shows(results):
     found = view(results, "grading")
     (figure,) = found.figures
     assert "10 % (6 samples)" in figure.svg and "all (60 samples)" in figure.svg
+    ticks = [text for text in ("6", "30", "60") if f">{text}</text>" in figure.svg]
+    assert ticks == ["6", "30", "60"] and "mathdefault" not in figure.svg
     assert "nested" in found.says and "2 seeds" in found.says
 
 

@@ -125,6 +125,9 @@ def _panel(target: str, points: list[Point], metric: str) -> Panel | None:
                 values = [value for value in point.by_seed.values() if not missing(value)]
                 axes.plot([point.samples] * len(values), values, ".", markersize=4, alpha=0.5, **colour)
         axes.set(xscale="log", title=title, xlabel="training samples", ylabel=metric_name(metric))
+        sizes = sorted({point.samples for point in drawn})
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])  # matplotlib's own would be formulas, drawn as they are
+        axes.set_xticks([], minor=True)
         figure.legend(handles, [SERIES[name] for name in names], loc="outside lower left", borderaxespad=0.2)
 
     alt = f"{metric_name(metric)} of {target} on test data by the number of training samples. " + "; ".join(

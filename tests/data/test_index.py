@@ -179,6 +179,19 @@ def test_a_file_changed_after_resharding_is_read_once(
         assert inspected == (["0.png"] if round_ == 0 else ["extra.png"])
 
 
+def test_a_shard_makes_rows_of_its_own_images_alone(data: Path, results: Path) -> None:
+    for shard in range(2):
+        index(
+            data,
+            results / f"datasets/d/images.{shard}.parquet",
+            SETTINGS.model_copy(update={"shard": shard, "shards": 2}),
+        )
+    out = results / "datasets/d/images.0.parquet"
+    reading = artifacts.read_metadata(out)["reading"]
+    mine = artifacts.read_table(out)["path"].to_pylist()
+    assert mine and [row.path for row in stage._known_rows(out, reading, set(mine))] == mine
+
+
 def test_a_shard_depends_on_the_path_alone() -> None:
     paths = [f"a/{number}.png" for number in range(1000)]
     counts = [sum(in_shard(path, shard, 4) for path in paths) for shard in range(4)]

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         return
     # Which reading a row stems from: another frame or limit, or a new version of the stage, reads all files again.
     reading = artifacts.provenance("index", settings.model_dump(mode="json", exclude={"shard", "shards"}), {}).key
-    known = _known_rows(out, reading)
+    known = _known_rows(out, reading, {entry.path for entry in listed})
     rows: dict[str, Row] = {}
     for entry in listed:
         if (row := known.get(entry)) is not None:
@@ -112,15 +112,21 @@ def _partial(out: Path) -> Path | None:
     return None if kept is None else kept.with_name(f"{out.stem}.partial.parquet")
 
 
-def _known_rows(out: Path, reading: str) -> dict[Listed, Row]:
-    """Return the rows of earlier indices of this dataset, whatever its shards were, that were read the same way."""
+def _known_rows(out: Path, reading: str, wanted: Collection[str]) -> dict[Listed, Row]:
+    """Return the rows of these paths in earlier indices of this dataset, of any sharding, if read the same way.
+
+    Each shard asks: it makes rows of its own images alone out of the columns of all.
+    """
+    import pyarrow as pa
+
     kept = artifacts.kept_path(out)
     rows: dict[Listed, Row] = {}
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
             if artifacts.read_metadata(path).get("reading") == reading:
-                table = artifacts.read_table(path).to_pylist()
-                rows.update((Listed(row["path"], row["bytes"], row["mtime_ns"]), row) for row in table)
+                table = artifacts.read_table(path)
+                mine = table.filter(pa.array((name in wanted for name in table["path"].to_pylist()), pa.bool_()))
+                rows.update((Listed(row["path"], row["bytes"], row["mtime_ns"]), row) for row in mine.to_pylist())
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
     return rows

@@ -41,7 +41,7 @@ def test_what_the_workflow_imports_is_light() -> None:
     run(
         "\n".join(imports)
         + """
-plan = Plan(load_config("config/config.yaml"))
+plan = Plan(planned_config("config/config.yaml", planning=False))
 assert plan.everything()
 """
     )

@@ -87,6 +87,7 @@ def test_a_mix_is_fine_tuned_on_one_modality_at_a_time() -> None:
     ("place", "value", "message"),
     [
         ("datasets.f.modality", "any", "datasets.f.modality: a dataset's modality cannot be `any`"),
+        ("tasks.task.decoder", "d/{x}.pth", "tasks.task.decoder: has braces in its path"),
         ("datasets.f.modality", "Retina", "no modality is named 'Retina'"),
         ("encoders.oct.modality", "Octt", "encoders.oct.modality: no modality is named 'Octt'; did you mean 'OCT'"),
         ("models.both.Slit", "nobody", "models.both.Slit: no encoder is named 'nobody'"),

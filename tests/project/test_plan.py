@@ -110,7 +110,7 @@ def test_four_views_where_a_task_trains_and_one_where_it_only_tests(plan: Plan) 
     assert plan.encoding.extract_settings("fundus", "f").views == ["identity", "h", "v", "hv"]
     assert plan.encoding.extract_settings("rest", "x").views == ["identity"]
     assert plan.encoding.extract_settings("rest", "o").bad_images == "skip"
-    assert [plan.encoding.gpu(name) for name in ("fundus", "rest", "unused")] == [0, 2, 1]
+    assert [plan.encoding.extract_settings(name, "f").gpu for name in ("fundus", "rest", "unused")] == [0, 2, 0]
 
 
 def test_targets_are_spelled_out(plan: Plan) -> None:

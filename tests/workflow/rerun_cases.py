@@ -128,14 +128,17 @@ CASES = {
         behind_labels(3, index=1, label=2, extract=1),
         ("encoded 1, reused 48",),
     ),
-    "an image is removed": Case(remove_image, behind_labels(2, 0, index=1, label=1, extract=1), ("encoded 0, reused 47",)),
+    "an image is removed": Case(
+        remove_image, behind_labels(2, 0, index=1, label=1, extract=1), ("encoded 0, reused 47",)
+    ),
     "the block of b is edited": Case(
         edit_block_of_b, {"index": 1, "label": 1, "report": 1}, ("index: read 48, reused 0",)
     ),
     "a task is added": Case(add_task, behind_labels(1)),
     "weights are replaced": Case(
         replace_weights,
-        {"checksum": 1, "import": 1, "extract": 1, "train": 2 + MORE, "predict": 2 + MORE} | {"evaluate": 2, "report": 1},
+        {"checksum": 1, "import": 1, "extract": 1, "train": 2 + MORE, "predict": 2 + MORE}
+        | {"evaluate": 2, "report": 1},
         ("encoded 48, reused 0",),
     ),
     "a dataset is renamed": Case(

@@ -34,7 +34,10 @@ def config(noise: bool) -> dict:
         "angle": {"kind": "landmarks", "datasets": ["angle"], "targets": {name: {} for name in names}, **swaps,
                   "success_mm": [1.0], **same},
     }  # fmt: skip
-    blocks = {"encoders": {"any": {**encoder, "device": "cpu", "workers": 0, "statistics": "imagenet"}}, "models": {"tiny": {"any": "any"}}}
+    blocks = {
+        "encoders": {"any": {**encoder, "device": "cpu", "workers": 0, "statistics": "imagenet"}},
+        "models": {"tiny": {"any": "any"}},
+    }
     return {**blocks, "datasets": datasets, "tasks": tasks}
 
 

@@ -108,7 +108,9 @@ def shrink_budget(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "encodes"), [(correct_mask, 0), (add_image, 1), (shrink_budget, 0)], ids=lambda v: getattr(v, "__name__", v)
+    ("edit", "encodes"),
+    [(correct_mask, 0), (add_image, 1), (shrink_budget, 0)],
+    ids=lambda v: getattr(v, "__name__", v),
 )
 @pytest.mark.parametrize("broken", [None, "dense", "train", "predict"])
 def test_an_edit_ends_in_the_bytes_of_a_clean_run(
@@ -120,7 +122,9 @@ def test_an_edit_ends_in_the_bytes_of_a_clean_run(
     calls = []
     if broken is not None:
         (project.folder / f"fail-{broken}").touch()
-        calls += project.run("--keep-going", fails=(project.folder / f"fail-{broken}").exists() and _starts(project, broken))
+        calls += project.run(
+            "--keep-going", fails=(project.folder / f"fail-{broken}").exists() and _starts(project, broken)
+        )
         (project.folder / f"fail-{broken}").unlink(missing_ok=True)
     calls += project.run()
     clean.run()

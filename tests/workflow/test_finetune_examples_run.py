@@ -51,7 +51,9 @@ def test_all_eight_run_to_the_report(tmp_path: Path, commands: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = pq.read_table(tmp_path / "results/report/metrics.parquet").to_pylist()
-    found = {row["task"]: row for row in rows if (row["metric"], row["class"], row["split"]) == ("auroc", "macro", "test")}
+    found = {
+        row["task"]: row for row in rows if (row["metric"], row["class"], row["split"]) == ("auroc", "macro", "test")
+    }
     assert sorted(found) == sorted(path.stem for path in EXAMPLES)
     assert all(row["value"] is not None and row["ci_low"] < row["ci_high"] for row in found.values())
     decoder = artifacts.read_tensors(tmp_path / "results/tasks/jsiec/visionfm/seed0/decoder.safetensors")[0]

@@ -63,7 +63,12 @@ def config(noise: bool) -> dict:
         "grade": {"kind": "classification", "targets": {"grade": grades}, "datasets": names["single_cls"]},
         "signs": {"kind": "classification", "targets": {"signs": signs}, "datasets": names["multi_cls"]},
         "values": {"kind": "regression", "targets": measured, "datasets": names["metric_reg"]},
-        "worse": {"kind": "progression", "head": "published", "targets": {"worse": {}}, "datasets": names["forecasting"]},
+        "worse": {
+            "kind": "progression",
+            "head": "published",
+            "targets": {"worse": {}},
+            "datasets": names["forecasting"],
+        },
     }
     if not noise:
         tasks["signs_by_eye"] = {**tasks["signs"], "unit": "eye", "fusion": "attention"}

@@ -12,6 +12,7 @@ import pytest
 from rerun_cases import ALWAYS, CASES, MORE, RULES, shuffle_test_labels
 from rerun_project import Project, assert_same, without_orphans
 
+
 def pairs() -> list[Any]:
     """All (case, rule); those of one case share a worker, and so its clean run."""
     return [

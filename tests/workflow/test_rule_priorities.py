@@ -4,7 +4,11 @@ from pathlib import Path
 
 from rerun_project import Project
 
-TARGETS = ["results/features/fundus/a.cls32.h5", "results/features/oct/b.cls32.h5", "results/tasks/thick_b/audit.parquet"]
+TARGETS = [
+    "results/features/fundus/a.cls32.h5",
+    "results/features/oct/b.cls32.h5",
+    "results/tasks/thick_b/audit.parquet",
+]
 
 
 def test_everything_users_give_is_read_before_the_first_image_is_encoded(fresh: Project, tmp_path: Path) -> None:

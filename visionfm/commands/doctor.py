@@ -56,7 +56,7 @@ def _gpus() -> list[tuple[str, str]]:
     import torch
 
     if not torch.cuda.is_available():
-        return [("gpu", "none: encoders run with `device: cpu`, or `resources: {gpu: 0}`")]
+        return [("gpu", "none: `device: auto` computes on the CPU, which takes longer")]
     names = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [(f"gpu {index}", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB") for index, gpu in enumerate(names)]
 

@@ -36,8 +36,9 @@ def main(args: argparse.Namespace) -> NoReturn:
         raise UsageError("no stage to start", expected="visionfm launch --gpus 2 -- extract ...", do="name the stage")
     # Whatever stands between the scheduler and the stage lives through its signals; the stages answer them.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if args.nodes == 1:
+    if args.nodes == 1 or args.inside:
         devices.claim(args.gpus)
+    if args.nodes == 1:
         _become(_alone(stage) if args.gpus < 2 else _torchrun(["--standalone"], args.gpus, stage))
     if "SLURM_JOB_ID" not in os.environ:
         raise UsageError(

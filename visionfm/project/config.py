@@ -47,7 +47,9 @@ class Encoder(Strict):
     trained_on: list[Name] = Field(
         [], description="datasets whose images these weights were pretrained on; `audit` checks them"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where extraction computes")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where extraction computes; auto: on a GPU where one is visible, else on the CPU"
+    )
     batch_size: Positive = Field(32, description="images a forward pass")
     workers: Natural = Field(2, description="processes that decode images")
     resources: Resources = Field(Resources(), description="of the `extract` jobs")

@@ -3,14 +3,20 @@
 The rules in `workflow/` say how a stage is called; what they look up stands here, where it is tested without Snakemake.
 """
 
-from collections.abc import Iterable
+import hashlib
+import shlex
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from visionfm.config.base import Resources
 from visionfm.data.listing import file_state, images_fingerprint, labels_fingerprint
+from visionfm.project.names import ROOT
 from visionfm.project.plan import Plan
 
+CARRIED = f"{ROOT}/logs/settings"
+LONGEST_BYTES = 100_000
 Owned = list[tuple[str, str]]  # (dataset, file or folder)
 
 
@@ -41,13 +47,51 @@ def launcher(gpus: int, nodes: int = 1, threads: int = 1) -> str:
     return f"exec visionfm launch --gpus {gpus} --nodes {nodes} --threads {threads} --"
 
 
+def carried(settings: str) -> str:
+    """Return a stage's settings as a word for the shell: the JSON itself or, where it is long, `@` and a file.
+
+    Linux takes no argument of more than 128 KiB. The job writes the file from its own command, so that it holds what
+    was planned and the command says it all.
+    """
+    word = shlex.quote(settings)
+    if len(settings.encode()) <= LONGEST_BYTES:
+        return word
+    file = f"{CARRIED}/{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
+    return f'"$(mkdir -p {CARRIED} && printf %s {word} > {file} && echo @{file})"'
+
+
 class Jobs:
     """Inputs and needs of the jobs that a plan has."""
 
-    def __init__(self, plan: Plan) -> None:
-        """`plan` names the files."""
+    def __init__(self, plan: Plan, gpus_offered: Callable[[], int]) -> None:
+        """`plan` names the files; `gpus_offered` tells how many GPUs jobs can have, and is asked where it matters."""
         self.plan = plan
         self.config = plan.config
+        self._gpus_offered = cache(gpus_offered)
+
+    def _gpus(self, device: str) -> int:
+        """Return how many GPUs a job asks for where the config says none: on `auto` one, if there are any to be had."""
+        return min(1, self._gpus_offered()) if device == "auto" else int(device == "cuda")
+
+    # --- files outside results/, as they were first found: the jobs of all shards of a dataset ask -----------------
+
+    @cache  # noqa: B019 - as long as the plan
+    def images_state(self, dataset: str) -> str:
+        """Return what changes when a dataset's images do."""
+        block = self.config.datasets[dataset]
+        return images_fingerprint(Path(block.root), block.layout, block.images, block.watch)
+
+    @cache  # noqa: B019
+    def labels_state(self, dataset: str) -> str:
+        """Return what changes when the files of a dataset's labels do, its masks and points among them."""
+        block = self.config.datasets[dataset]
+        watched = block.columns.has_masks and block.watch != "none"
+        return labels_fingerprint(Path(block.root), block.layout, block.table, block.images, watched)
+
+    @cache  # noqa: B019
+    def weights_state(self, encoder: str) -> str:
+        """Return what changes when an encoder's weights file does."""
+        return file_state(Path(str(self.plan.weights_file(encoder))))
 
     # --- files by dataset -------------------------------------------------------------------------------------------
 
@@ -66,21 +110,6 @@ class Jobs:
     def roots(self, datasets: Iterable[str]) -> Owned:
         """Return the folders of datasets."""
         return [(dataset, self.config.datasets[dataset].root) for dataset in datasets]
-
-    def images_state(self, dataset: str) -> str:
-        """Return what changes when a dataset's images do."""
-        block = self.config.datasets[dataset]
-        return images_fingerprint(Path(block.root), block.layout, block.images, block.watch)
-
-    def labels_state(self, dataset: str) -> str:
-        """Return what changes when the files of a dataset's labels do, its masks and points among them."""
-        block = self.config.datasets[dataset]
-        watched = block.columns.has_masks and block.watch != "none"
-        return labels_fingerprint(Path(block.root), block.layout, block.table, block.images, watched)
-
-    def weights_state(self, encoder: str) -> str:
-        """Return what changes when an encoder's weights file does."""
-        return file_state(Path(str(self.plan.weights_file(encoder))))
 
     def split_leader(self, dataset: str) -> list[str]:
         """Return the labels of the dataset whose split this one follows, one file or none."""
@@ -124,12 +153,14 @@ class Jobs:
 
     def pretrain(self, encoder: str) -> Needs:
         """Return the needs of `pretrain`."""
-        asked = self.plan.pretraining.block(encoder).resources
-        return _needs(asked, Needs(8, 32_000, 1440, self.plan.pretraining.gpu(encoder)))
+        block = self.plan.pretraining.block(encoder)
+        device = block.device or self.config.encoders[encoder].device
+        return _needs(block.resources, Needs(8, 32_000, 1440, self._gpus(device)))
 
     def extract(self, encoder: str) -> Needs:
         """Return the needs of `extract`."""
-        return _needs(self.config.encoders[encoder].resources, Needs(4, 8_000, 240, self.plan.encoding.gpu(encoder)))
+        block = self.config.encoders[encoder]
+        return _needs(block.resources, Needs(4, 8_000, 240, self._gpus(block.device)))
 
     def dense(self, encoder: str) -> Needs:
         """Return the needs of `dense`: those of `extract`, on one device, for one process encodes patch tokens."""

@@ -1,17 +1,21 @@
 """Reads a config: all errors at once, each with its line and the nearest known key."""
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from visionfm.artifacts import publish
 from visionfm.config.yaml_files import Location, dotted, read_yaml
 from visionfm.errors import ConfigError, Problems
 from visionfm.project.config import Config
 from visionfm.project.messages import described
 from visionfm.project.references import reference_problems
 
+PLANNED = "VISIONFM_PLANNED_CONFIG"
 DO = "correct these lines; docs/config.md lists every key"
 
 
@@ -27,6 +31,24 @@ def load_config(*paths: str | Path) -> Config:
         for problem in found:
             problems.add(problem)
     return parse_config(merged, lambda location: _place(lines, location), problems)
+
+
+def planned_config(*paths: str | Path, planning: bool) -> Config:
+    """Return the config as it is where jobs are planned, and in a job of these as it was then.
+
+    A queued job may start hours after its plan, when the files have been edited for the next run. So the plan leaves a
+    copy below `.snakemake/`, whose name jobs inherit.
+    """
+    copy = os.environ.get(PLANNED)
+    if not planning and copy and Path(copy).is_file():
+        return Config.model_validate_json(Path(copy).read_text(encoding="utf-8"))
+    config = load_config(*paths)
+    if planning:
+        text = config.model_dump_json(exclude_unset=True)
+        place = Path(".snakemake/visionfm") / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        publish(place, text.encode())
+        os.environ[PLANNED] = str(place)
+    return config
 
 
 def parse_config(

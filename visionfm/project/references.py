@@ -29,6 +29,7 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     yield from _encoders(blocks, added)
     yield from _models(blocks, added)
     yield from _tasks(blocks, added)
+    yield from _given_decoders(blocks)
 
 
 def _block(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -60,6 +61,12 @@ def modality_or_none(name: object, added: tuple[str, ...]) -> str | None:
         return canonical(str(name), added)
     except ConfigError:
         return None
+
+
+def _given_decoders(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
+    for name, task in _entries(blocks["tasks"]):
+        if re.search(r"[{}]", str(task.get("decoder", ""))):
+            yield ("tasks", name, "decoder"), "has braces in its path, which Snakemake fills in: rename the file"
 
 
 def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:

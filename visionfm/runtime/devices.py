@@ -18,6 +18,7 @@ from pathlib import Path
 from visionfm.errors import UsageError
 
 LOCKS = "/tmp/visionfm-gpus"
+GIVEN = "VISIONFM_GPUS_GIVEN"
 VISIBLE, SHARE, LOCKS_AT = "CUDA_VISIBLE_DEVICES", "VISIONFM_SHARE_GPUS", "VISIONFM_GPU_LOCKS"
 LOOK_EVERY_S, SAY_EVERY_S = 2.0, 600.0
 log = logging.getLogger("visionfm")
@@ -27,12 +28,17 @@ def claim(count: int) -> None:
     """Wait until `count` devices are free, lock them, and make them the only ones that this process sees.
 
     The locks live as long as the process, and whatever it becomes by exec. UsageError where the machine has fewer.
+    Under SLURM the stage is told what the job was given: a device that it then does not see is a fault.
     """
-    if count == 0 or "SLURM_JOB_ID" in os.environ or os.environ.get(SHARE) == "1":
+    if "SLURM_JOB_ID" in os.environ:
+        if count:
+            os.environ[GIVEN] = str(count)
+        return
+    if count == 0 or os.environ.get(SHARE) == "1":
         return
     pool = present()
     if not pool:
-        return  # the stage says that it needs a GPU
+        return  # the stage computes on the CPU, or says that it needs a GPU
     if count > len(pool):
         raise UsageError(
             "more GPUs are asked for than there are",

@@ -1,12 +1,17 @@
 """Which process this is among those that torchrun started, and where it computes; importing it imports no torch."""
 
+import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from visionfm.errors import UsageError
+from visionfm.runtime.devices import GIVEN
 
 if TYPE_CHECKING:
     import torch
+
+
+log = logging.getLogger("visionfm")
 
 
 class Process(NamedTuple):
@@ -24,20 +29,23 @@ def this_process() -> Process:
 
 
 def choose_device(device: str, gpu: int, local_rank: int) -> "torch.device":
-    """Return the device: CUDA where there is one, unless the settings say `cpu`.
+    """Return the device: CUDA where there is one, unless the settings say `cpu`; without one, `auto` is the CPU.
 
-    Raises UsageError when a GPU is asked for (`gpu` >= 1, or device `cuda`) and there is none: an hour's work should
-    not become a week's.
+    Raises UsageError where a GPU was asked for by the config (`gpu` >= 1, or device `cuda`) or given by a scheduler,
+    and torch sees none: an hour's work should not become a week's.
     """
     import torch
 
     if device != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", local_rank)
-    if device == "cuda" or (device != "cpu" and gpu >= 1):
+    given = os.environ.get(GIVEN)
+    if device == "cuda" or (device == "auto" and (gpu >= 1 or given)):
         raise UsageError(
-            "a GPU is asked for and there is none",
-            expected=f"CUDA, for `device: {device}` with `gpu: {gpu}`",
-            found="no CUDA device",
-            do="run where there is one, or set `device: cpu` (or `gpu: 0`)",
+            "there is no GPU to compute on",
+            expected=f"CUDA: {given} GPUs were given to this job" if given else f"CUDA, for `device: {device}`",
+            found="none that torch sees",
+            do="see `visionfm doctor` on that machine; or set `device: cpu` and leave `gpu` out of `resources`",
         )
+    if device == "auto" and local_rank == 0:
+        log.warning("no GPU is visible: this computes on the CPU, which takes 20 to 100 times as long as on a GPU")
     return torch.device("cpu")

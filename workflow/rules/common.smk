@@ -3,9 +3,8 @@
 import os
 
 from visionfm.artifacts.versions import VERSIONS
-from visionfm.project.jobs import Jobs, launcher, named, paths
-
-JOBS = Jobs(PLAN)
+from visionfm.runtime.devices import present as devices_present
+from visionfm.project.jobs import Jobs, carried, launcher, named, paths
 
 # The priority of short jobs that read what users give: a fault in it shows before hours of training, and what waits
 # for them can run side by side.
@@ -13,8 +12,8 @@ EARLY = 1
 
 
 def text(settings):
-    """A stage's settings as the JSON of its command line."""
-    return settings.model_dump_json()
+    """A stage's settings as a word of its command line; a function gives them, for Snakemake formats plain texts."""
+    return lambda wildcards: carried(settings(wildcards).model_dump_json())
 
 
 def outside(name, state):
@@ -27,6 +26,22 @@ def outside(name, state):
     if workflow.is_main_process:
         os.environ[variable] = state()
     return os.environ.get(variable, "planned")
+
+
+def gpus_offered():
+    """How many GPUs jobs can have: the profile's, else any on a cluster, else those of this machine."""
+
+    def count():
+        limit = workflow.global_resources.get("gpu")
+        if limit is not None:
+            return str(getattr(limit, "value", limit))
+        return str(1 if workflow.non_local_exec else len(devices_present()))
+
+    known = outside("gpus", count)
+    return int(known if known.isdigit() else count())
+
+
+JOBS = Jobs(PLAN, gpus_offered)
 
 
 def growing(first):

@@ -17,14 +17,14 @@ rule index:
         runtime=growing(120),
     params:
         root=root,
-        settings=lambda w: text(PLAN.data.index_settings(w.dataset, w.shard)),
+        settings=text(lambda w: PLAN.data.index_settings(w.dataset, w.shard)),
         version=VERSIONS["index"],
         images=lambda w: outside(
             f"images_{w.dataset}", lambda: JOBS.images_state(w.dataset)
         ),
     shell:
         "visionfm index --root {params.root:q} --out {output:q} --jobs {threads}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"
 
 
 rule label:
@@ -47,14 +47,14 @@ rule label:
     params:
         root=root,
         like=lambda w, input: f"--like {input.like}" if input.like else "",
-        settings=lambda w: text(PLAN.data.label_settings(w.dataset)),
+        settings=text(lambda w: PLAN.data.label_settings(w.dataset)),
         version=VERSIONS["label"],
         labels=lambda w: outside(
             f"labels_{w.dataset}", lambda: JOBS.labels_state(w.dataset)
         ),
     shell:
         "visionfm label --root {params.root:q} --images {input.images:q} {params.like} --out {output:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"
 
 
 rule audit:
@@ -77,8 +77,8 @@ rule audit:
     params:
         images=lambda w: named(JOBS.images(PLAN.audited_datasets(w.task))),
         labels=lambda w: named(JOBS.labels(PLAN.audited_datasets(w.task))),
-        settings=lambda w: text(PLAN.data.audit_settings(w.task)),
+        settings=text(lambda w: PLAN.data.audit_settings(w.task)),
         version=VERSIONS["audit"],
     shell:
         "visionfm audit --images {params.images:q} --labels {params.labels:q} --out {output:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"

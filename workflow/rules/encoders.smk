@@ -61,13 +61,13 @@ rule pretrain:
         root=lambda w: named(JOBS.roots(pretraining_sets(w))),
         sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
         knn=lambda w: JOBS.knn_flags(w.encoder),
-        settings=lambda w: text(PLAN.pretraining.pretrain_settings(w.encoder)),
+        settings=text(lambda w: PLAN.pretraining.pretrain_settings(w.encoder)),
         version=VERSIONS["pretrain"],
         launcher=started(lambda w: JOBS.pretrain(w.encoder)),
     shell:
         "{params.launcher} pretrain --images {params.images:q} --root {params.root:q} --pack {params.packs:q}"
         " {params.sum:q} {params.knn:q} --out {output.encoder:q} --training-out {output.training:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"
 
 
 rule measure:
@@ -90,11 +90,11 @@ rule measure:
         images=lambda w: named(JOBS.images(PLAN.measured_datasets(w.encoder))),
         labels=lambda w: named(JOBS.measured_labels(w.encoder)),
         root=lambda w: named(JOBS.roots(PLAN.measured_datasets(w.encoder))),
-        settings=lambda w: text(PLAN.pretraining.measure_settings(w.encoder)),
+        settings=text(lambda w: PLAN.pretraining.measure_settings(w.encoder)),
         version=VERSIONS["measure"],
     shell:
         "visionfm measure --images {params.images:q} --labels {params.labels:q} --root {params.root:q} --out {output:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"
 
 
 rule import_encoder:
@@ -121,8 +121,8 @@ rule import_encoder:
         measured=lambda w: [
             f"--statistics={path}" for path in PLAN.statistics(w.encoder)
         ],
-        settings=lambda w: text(PLAN.encoding.import_settings(w.encoder)),
+        settings=text(lambda w: PLAN.encoding.import_settings(w.encoder)),
         version=VERSIONS["import"],
     shell:
         "visionfm import {params.sum:q} {params.measured:q} --out {output:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"

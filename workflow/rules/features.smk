@@ -20,12 +20,12 @@ rule extract:
         runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:
         root=root,
-        settings=lambda w: text(PLAN.encoding.extract_settings(w.encoder, w.dataset)),
+        settings=text(lambda w: PLAN.encoding.extract_settings(w.encoder, w.dataset)),
         version=VERSIONS["extract"],
         launcher=started(lambda w: JOBS.extract(w.encoder)),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
-        " --out {output:q} --settings {params.settings:q} --log {log:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"
 
 
 rule dense:
@@ -47,14 +47,14 @@ rule dense:
         runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:
         root=root,
-        settings=lambda w: text(
-            PLAN.encoding.dense_settings(w.encoder, w.dataset, int(w.size))
+        settings=text(
+            lambda w: PLAN.encoding.dense_settings(w.encoder, w.dataset, int(w.size))
         ),
         version=VERSIONS["dense"],
         launcher=lambda w: launcher(JOBS.dense(w.encoder).gpus),
     shell:
         "{params.launcher} dense --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
-        " --out {output:q} --settings {params.settings:q} --log {log:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"
 
 
 rule export:
@@ -97,8 +97,8 @@ rule fuse:
         runtime=growing(30),
     params:
         labels=lambda w: named(JOBS.labels(PLAN.task_datasets(w.task))),
-        settings=lambda w: text(PLAN.tasks.fuse_settings(w.task)),
+        settings=text(lambda w: PLAN.tasks.fuse_settings(w.task)),
         version=VERSIONS["fuse"],
     shell:
         "visionfm fuse --labels {params.labels:q} --audit {input.audit:q} --out {output.samples:q}"
-        " --train-out {output.train:q} --settings {params.settings:q} --log {log:q}"
+        " --train-out {output.train:q} --settings {params.settings} --log {log:q}"

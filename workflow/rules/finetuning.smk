@@ -29,15 +29,15 @@ rule finetune:
         runtime=growing(lambda w: JOBS.finetune(w.tuned).runtime_min),
     params:
         roots=lambda w: named(JOBS.roots(CONFIG.tasks[w.tuned].datasets)),
-        settings=lambda w: text(
-            PLAN.tasks.finetune_settings(w.tuned, w.model, w.seed_run)
+        settings=text(
+            lambda w: PLAN.tasks.finetune_settings(w.tuned, w.model, w.seed_run)
         ),
         version=VERSIONS["finetune"],
         launcher=started(lambda w: JOBS.finetune(w.tuned)),
     shell:
         "{params.launcher} finetune --train {input.train:q} --root {params.roots:q} --encoder {input.encoder:q}"
         " --out {output.decoder:q} --encoder-out {output.encoder:q} --training-out {output.training:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"
 
 
 rule extract_finetuned:
@@ -59,14 +59,14 @@ rule extract_finetuned:
         runtime=growing(240),
     params:
         root=root,
-        settings=lambda w: text(
-            PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset)
+        settings=text(
+            lambda w: PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset)
         ),
         version=VERSIONS["extract"],
         launcher=lambda w: launcher(JOBS.extract_finetuned(w.tuned).gpus),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
-        " --out {output:q} --settings {params.settings:q} --log {log:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"
 
 
 ruleorder: finetune > train

@@ -18,8 +18,8 @@ rule pack:
         runtime=growing(480),
     params:
         root=root,
-        settings=lambda w: text(PLAN.pretraining.pack_settings(w.dataset)),
+        settings=text(lambda w: PLAN.pretraining.pack_settings(w.dataset)),
         version=VERSIONS["pack"],
     shell:
         "visionfm pack --images {input:q} --root {params.root:q} --out {output:q} --jobs {threads}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"

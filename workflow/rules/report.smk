@@ -31,8 +31,8 @@ rule report:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=text(PLAN.report_settings()),
+        settings=text(lambda w: PLAN.report_settings()),
         version=VERSIONS["report"],
     shell:
         "visionfm report --out {output.page:q} --metrics-out {output.metrics:q} --figures-dir results/report/figures"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"

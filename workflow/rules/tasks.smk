@@ -23,13 +23,13 @@ rule train:
     params:
         features=lambda w: named(PLAN.task_features(w.task, w.model)),
         dense=lambda w: JOBS.dense_flags(w.task, w.model),
-        settings=lambda w: text(PLAN.tasks.train_settings(w.task, w.model, w.run)),
+        settings=text(lambda w: PLAN.tasks.train_settings(w.task, w.model, w.run)),
         version=VERSIONS["train"],
         launcher=lambda w: launcher(JOBS.train(w.task).gpus),
     shell:
         "{params.launcher} train --train {input.train:q} --features {params.features:q} {params.dense:q}"
         " --out {output.decoder:q}"
-        " --training-out {output.training:q} --settings {params.settings:q} --log {log:q}"
+        " --training-out {output.training:q} --settings {params.settings} --log {log:q}"
 
 
 rule predict:
@@ -56,13 +56,13 @@ rule predict:
     params:
         features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),
         dense=lambda w: JOBS.dense_flags(w.task, w.model),
-        settings=lambda w: text(PLAN.tasks.predict_settings(w.task, w.model, w.run)),
+        settings=text(lambda w: PLAN.tasks.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
         launcher=lambda w: launcher(JOBS.predict(w.task).gpus),
     shell:
         "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
         " {params.dense:q}"
-        " --out {output:q} --settings {params.settings:q} --log {log:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"
 
 
 rule predict_masks:
@@ -91,14 +91,14 @@ rule predict_masks:
     params:
         features=lambda w: named(PLAN.task_features(w.task, w.model)),
         dense=lambda w: JOBS.dense_flags(w.task, w.model),
-        settings=lambda w: text(PLAN.tasks.predict_settings(w.task, w.model, w.run)),
+        settings=text(lambda w: PLAN.tasks.predict_settings(w.task, w.model, w.run)),
         version=VERSIONS["predict"],
         launcher=lambda w: launcher(JOBS.predict(w.task).gpus),
     shell:
         "{params.launcher} predict --decoder {input.decoder:q} --samples {input.samples:q} --features {params.features:q}"
         " {params.dense:q}"
         " --out {output.table:q} --masks-out {output.masks:q}"
-        " --probabilities-out {output.probabilities:q} --settings {params.settings:q} --log {log:q}"
+        " --probabilities-out {output.probabilities:q} --settings {params.settings} --log {log:q}"
 
 
 rule evaluate:
@@ -119,10 +119,10 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=lambda w: text(PLAN.tasks.evaluate_settings(w.task, w.model)),
+        settings=text(lambda w: PLAN.tasks.evaluate_settings(w.task, w.model)),
         version=VERSIONS["evaluate"],
     shell:
-        "visionfm evaluate --predictions {input:q} --out {output:q} --settings {params.settings:q} --log {log:q}"
+        "visionfm evaluate --predictions {input:q} --out {output:q} --settings {params.settings} --log {log:q}"
 
 
 rule evaluate_masks:
@@ -153,10 +153,10 @@ rule evaluate_masks:
         runtime=growing(120),
     params:
         roots=lambda w: named(JOBS.roots(PLAN.task_datasets(w.task))),
-        settings=lambda w: text(PLAN.tasks.evaluate_settings(w.task, w.model)),
+        settings=text(lambda w: PLAN.tasks.evaluate_settings(w.task, w.model)),
         version=VERSIONS["evaluate"],
     shell:
         "visionfm evaluate --predictions {input.predictions:q} --masks {input.masks:q}"
         " --probabilities {input.probabilities:q} --roots {params.roots:q} --workers {threads}"
         " --out {output.metrics:q} --image-metrics-out {output.images:q}"
-        " --settings {params.settings:q} --log {log:q}"
+        " --settings {params.settings} --log {log:q}"

@@ -51,7 +51,7 @@ class EncodingPlan:
             max_megapixels=images.max_megapixels,
             bad_images=images.bad_images,
             device=block.device,
-            gpu=self.gpu(encoder),
+            gpu=block.resources.gpu or 0,
             batch_size=block.batch_size,
             workers=block.workers,
             max_rows=images.max_rows,
@@ -75,17 +75,10 @@ class EncodingPlan:
             max_gb=max(task.dense_cache.max_gb for task in tasks),
             never=all(task.tile_overlap is not None for task in tasks),
             device=block.device,
-            gpu=self.gpu(encoder),
+            gpu=block.resources.gpu or 0,
             workers=block.workers,
             max_rows=self.config.datasets[dataset].max_rows,
         )
-
-    def gpu(self, encoder: str) -> int:
-        """Return how many GPUs extraction asks for: those of the config, none on `device: cpu`, else one."""
-        block = self.config.encoders[encoder]
-        if block.resources.gpu is not None:
-            return block.resources.gpu
-        return 0 if block.device == "cpu" else 1
 
 
 def _known(statistics: object) -> Statistics | None:

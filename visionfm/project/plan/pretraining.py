@@ -60,18 +60,11 @@ class PretrainingPlan:
             recipe_name=block.recipe,
             interpolation=whole.interpolation,
             device=block.device or whole.device,
-            gpu=self.gpu(encoder),
+            gpu=block.resources.gpu or 0,
             knn_images=None if block.knn is None else self.image_sets([block.knn.dataset])[block.knn.dataset],
             monitors=tuple(block.monitors),
             **{name: getattr(block, name) for name in same},
         )
-
-    def gpu(self, encoder: str) -> int:
-        """Return how many GPUs pretraining asks for: those of the config, none on `device: cpu`, else one."""
-        block = self.block(encoder)
-        if block.resources.gpu is not None:
-            return block.resources.gpu
-        return 0 if (block.device or self.config.encoders[encoder].device) == "cpu" else 1
 
     def measure_settings(self, encoder: str) -> MeasureSettings:
         """Return the settings of `measure`: whose images, seen as the encoder sees them."""

@@ -43,6 +43,7 @@ SURFACE = {
     "publish": "--log --out CHECKPOINT",
     "doctor": "--log --results",
     "verify": "--log --show PATHS",
+    "unlock": "--log RUN",
     "forget": "--log PATHS",
 }
 

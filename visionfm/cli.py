@@ -44,6 +44,7 @@ COMMANDS = {
     "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
     "doctor": ("visionfm.commands.doctor", "what this machine can do"),
     "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
+    "unlock": ("visionfm.commands.unlock", "clear the lock that a killed run left behind"),
     "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
 }
 # `predict` also scores any images with any decoder, which needs no slice of a config.

@@ -124,13 +124,16 @@ class Names:
         """Return the encoders that are pretrained here."""
         return [name for name, block in self.config.encoders.items() if block.pretrain is not None]
 
+    def pretraining_sets(self, encoder: str) -> list[str]:
+        """Return the datasets that an encoder is pretrained on here."""
+        block = self.config.encoders[encoder].pretrain
+        return [] if block is None else block.datasets
+
     def trained_on(self, encoder: str) -> list[str]:
         """Return the datasets whose images an encoder has seen, as far as the config says."""
-        block = self.config.encoders[encoder]
-        own = [] if block.pretrain is None else block.pretrain.datasets
-        return list(dict.fromkeys([*own, *block.trained_on]))
+        return list(dict.fromkeys([*self.pretraining_sets(encoder), *self.config.encoders[encoder].trained_on]))
 
-    def pretraining_sets(self, task: str) -> dict[str, list[str]]:
+    def pretraining_by_encoder(self, task: str) -> dict[str, list[str]]:
         """Return, for each encoder of a task that was pretrained on the config's datasets, which they are."""
         encoders = {
             self.encoder_for(model, self.modality(dataset))
@@ -142,7 +145,7 @@ class Names:
 
     def audited_datasets(self, task: str) -> list[str]:
         """Return the datasets whose images an audit reads: the task's, and its encoders' pretraining sets."""
-        pretrained = [dataset for names in self.pretraining_sets(task).values() for dataset in names]
+        pretrained = [dataset for names in self.pretraining_by_encoder(task).values() for dataset in names]
         return list(dict.fromkeys([*self.task_datasets(task), *pretrained]))
 
     def shards(self, dataset: str) -> list[str]:

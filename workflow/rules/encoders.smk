@@ -28,14 +28,10 @@ rule checksum:
         "visionfm checksum --weights {params.weights:q} --out {output:q} --log {log:q}"
 
 
-def pretraining_sets(wildcards):
-    return PLAN.pretraining.block(wildcards.encoder).datasets
-
-
 rule pretrain:
     input:
-        images=lambda w: paths(JOBS.images(pretraining_sets(w))),
-        packs=lambda w: paths(JOBS.packs(pretraining_sets(w))),
+        images=lambda w: paths(JOBS.images(PLAN.pretraining_sets(w.encoder))),
+        packs=lambda w: paths(JOBS.packs(PLAN.pretraining_sets(w.encoder))),
         sum=lambda w: PLAN.weights_sum(w.encoder),
         labels=lambda w: JOBS.knn_labels(w.encoder),
     output:
@@ -56,9 +52,9 @@ rule pretrain:
         # Does not grow: at its limit a training goes back to the queue and on from there.
         runtime=lambda w: JOBS.pretrain(w.encoder).runtime_min,
     params:
-        images=lambda w: named(JOBS.images(pretraining_sets(w))),
-        packs=lambda w: named(JOBS.packs(pretraining_sets(w))),
-        root=lambda w: named(JOBS.roots(pretraining_sets(w))),
+        images=lambda w: named(JOBS.images(PLAN.pretraining_sets(w.encoder))),
+        packs=lambda w: named(JOBS.packs(PLAN.pretraining_sets(w.encoder))),
+        root=lambda w: named(JOBS.roots(PLAN.pretraining_sets(w.encoder))),
         sum=lambda w: [f"--weights-sum={path}" for path in PLAN.weights_sum(w.encoder)],
         knn=lambda w: JOBS.knn_flags(w.encoder),
         settings=text(lambda w: PLAN.pretraining.pretrain_settings(w.encoder)),

@@ -48,7 +48,7 @@ class DataPlan:
             datasets=block.datasets,
             external=block.external,
             allow_leakage={name: reason for name, reason in reasons.items() if reason is not None},
-            pretraining=self.names.pretraining_sets(task),
+            pretraining=self.names.pretraining_by_encoder(task),
             bad_images={name: self.config.datasets[name].bad_images for name in names},
             # An image may well have progressed by one day, and not by an earlier one: no contradiction.
             targets=[] if block.kind == "progression" else _audited(block),

@@ -13,6 +13,8 @@ from rerun_project import CHECKOUT, Project
 from visionfm import artifacts
 
 TARGET = "results/datasets/a/images.parquet"
+SLOW_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = [signal.SIGINT, signal.SIGKILL, *(pytest.param(sent, marks=pytest.mark.slow) for sent in SLOW_SIGNALS)]
 # The stage is done, but its job is not, when the signal comes: Snakemake calls its output incomplete.
 SLOW = """#!/bin/sh
 if [ "$1" = index ] && [ -e slow ]; then
@@ -51,7 +53,7 @@ def again(project: Project) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("sent", SIGNALS, ids=lambda sent: sent.name)
 def test_the_same_command_again_goes_on(sent: signal.Signals, fresh: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")
     killed(project, sent)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from visionfm.images.reading import decode
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import resize_square
 from visionfm.modalities import MODALITIES
 
@@ -47,7 +48,7 @@ def reference(data: bytes, interpolation: str = "bilinear") -> Pixels:
 
 def ours(data: bytes, interpolation: str = "bilinear", exact: bool = False) -> Pixels:
     """Decode as the extraction does."""
-    pixels = decode(data, frame=None, max_megapixels=200, target_px=TARGET_PX, exact=exact, where="bench")
+    pixels = decode(data, Reading(), target_px=TARGET_PX, exact=exact, where="bench")
     return resize_square(pixels, TARGET_PX, interpolation)  # type: ignore[arg-type]
 
 

@@ -21,6 +21,7 @@ from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
 from visionfm.encoders.vit import TAPS, load_encoder
 from visionfm.images.reading import decode
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS, flip, resize_square
 from visionfm.runtime.interruption import StopFlag
 from visionfm.tasks.classification.fit import Classification
@@ -75,7 +76,7 @@ def main() -> None:
         plain(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
 
     def our_image() -> None:
-        image = decode(stored.getvalue(), frame=None, max_megapixels=9, target_px=224, exact=False, where="")
+        image = decode(stored.getvalue(), Reading(), target_px=224, exact=False, where="")
         small = resize_square(image, 224, "bicubic")
         views = np.stack([flip(small, view) for view in VIEWS]).transpose(0, 3, 1, 2)
         encoder.cls_and_mean(torch.from_numpy(np.ascontiguousarray(views)))

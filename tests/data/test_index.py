@@ -13,6 +13,7 @@ from visionfm.data import index as stage
 from visionfm.data.index import in_shard, index
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import DataError
+from visionfm.images.settings import Reading
 
 Draw = Callable[..., Path]
 SETTINGS = IndexSettings(modality="Fundus", layout="table")
@@ -32,9 +33,9 @@ def inspected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     inspect = stage.inspect
 
-    def counted(path: Path, **options: Any) -> Any:
+    def counted(path: Path, reading: Reading) -> Any:
         names.append(path.name)
-        return inspect(path, **options)
+        return inspect(path, reading)
 
     monkeypatch.setattr(stage, "inspect", counted)
     return names
@@ -224,8 +225,8 @@ def test_an_image_that_cannot_be_opened_is_an_error_and_no_row_for_ever(
 ) -> None:
     inspect = stage.inspect
 
-    def refused(path: Path, **options: Any) -> Any:
-        facts = inspect(path, **options)
+    def refused(path: Path, reading: Reading) -> Any:
+        facts = inspect(path, reading)
         return facts._replace(status="no_access: Permission denied") if path.name == "1.png" else facts
 
     monkeypatch.setattr(stage, "inspect", refused)
@@ -249,10 +250,10 @@ def test_an_interrupted_index_goes_on_from_its_partial_rows(
     monkeypatch.setattr(stage, "PARTIAL_EVERY_S", -1.0)
     inspect, last = stage.inspect, "4.png"
 
-    def stopped(path: Path, **options: Any) -> Any:
+    def stopped(path: Path, reading: Reading) -> Any:
         if path.name == last:
             raise KeyboardInterrupt
-        return inspect(path, **options)
+        return inspect(path, reading)
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "inspect", stopped)

@@ -45,13 +45,14 @@ def test_rows_are_what_the_encoder_says_of_the_flipped_images(project: Project) 
 
     from visionfm.encoders.vit import load_encoder
     from visionfm.images.reading import decode
+    from visionfm.images.settings import Reading
     from visionfm.images.transforms import resize_square
 
     project.extract(views=FOUR_VIEWS, dtype="float32", exact_decode=True)
     cache = read_cache(project.out)
     encoder = load_encoder(project.encoder)
     content = (project.root / cache.paths[2]).read_bytes()
-    pixels = decode(content, frame=None, max_megapixels=200, target_px=None, exact=True, where="")
+    pixels = decode(content, Reading(), target_px=None, exact=True, where="")
     small_HWC = resize_square(pixels, SIZE_PX, "bilinear")
     flipped = [small_HWC, small_HWC[:, ::-1], small_HWC[::-1], small_HWC[::-1, ::-1]]
     images_BCHW = torch.from_numpy(np.stack(flipped)).permute(0, 3, 1, 2).contiguous()

@@ -17,9 +17,13 @@ from PIL import Image
 from world.image_files import WHOLE, decode, encoded, huge, inspect, reason, several, tiff
 
 from visionfm.errors import DataError
-from visionfm.images import formats
 from visionfm.images import reading as images
+from visionfm.images.containers import CONTAINERS, gif_webp, jpeg_png_bmp, pillow
+from visionfm.images.containers import tiff as tiffs
+from visionfm.images.settings import Reading
 
+MARKS = [b"", jpeg_png_bmp.JPEG_MARK, jpeg_png_bmp.PNG_MARK, jpeg_png_bmp.BMP_MARK, tiffs.MARKS[0], tiffs.MARKS[2]]
+MARKS += [gif_webp.GIF_MARKS[0], b"RIFF0000WEBP"]
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -52,9 +56,9 @@ def test_flipped_bits_give_pixels_or_a_reason_and_both_functions_agree(name, fli
 
 
 @settings(FUZZ, max_examples=200)
-@given(mark=st.sampled_from(["", *formats.SIGNATURES]), noise=st.binary(max_size=400))
+@given(mark=st.sampled_from(MARKS), noise=st.binary(max_size=400))
 def test_random_bytes_give_a_reason(mark, noise, tmp_path):
-    agree(formats.SIGNATURES[mark][0] + noise if mark else noise, tmp_path)
+    agree(mark + noise, tmp_path)
 
 
 def agree(data, folder):
@@ -84,12 +88,12 @@ def test_what_is_no_regular_file_is_a_reason_and_never_a_hang(tmp_path):
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "fifo.png")
     found = {
-        name: reason(images.inspect(tmp_path / f"{name}.png", frame=None, max_megapixels=200))
+        name: reason(images.inspect(tmp_path / f"{name}.png", Reading()))
         for name in ("folder", "link", "loop", "empty", "fifo", "absent")
     }
     assert found == {"folder": "not_a_file", "link": "broken_link", "loop": "broken_link", "empty": "empty",
                      "fifo": "not_a_file", "absent": "missing"}  # fmt: skip
-    assert reason(images.inspect(Path(os.devnull), frame=None, max_megapixels=200)) == "not_a_file"
+    assert reason(images.inspect(Path(os.devnull), Reading())) == "not_a_file"
 
 
 @pytest.mark.parametrize("head", [b"%PDF-1.7", b"%!PS-Adobe", b"\0\0\0\x18ftypheic", b"<svg xmlns=", b"plain text"])
@@ -115,10 +119,11 @@ def test_huge_headers_are_refused_in_a_moment_with_little_memory(tmp_path):
         import resource, sys, time
         from pathlib import Path
         from visionfm.images.reading import inspect
+        from visionfm.images.settings import Reading
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for name in ("PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG"):
             started = time.perf_counter()
-            facts = inspect(Path(name), frame=None, max_megapixels=200)
+            facts = inspect(Path(name), Reading())
             print(name, facts.status.split(":")[0], time.perf_counter() - started < 1)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000)
     """
@@ -146,7 +151,7 @@ def test_the_limit_is_ours_from_the_header_and_can_be_raised(tmp_path):
 
 def test_pillows_own_limit_neither_refuses_nor_warns_nor_is_left_changed(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr(images, "_PILLOWS_OWN_LIMIT", 100)  # as if read at import
+    monkeypatch.setattr(pillow, "_PILLOWS_OWN_LIMIT", 100)  # as if read at import
     with warnings.catch_warnings(), ThreadPoolExecutor(4) as threads:
         warnings.simplefilter("error")
         files = [data for name, data in WHOLE.items() if name != "WEBP"] * 10  # Pillow checks WebP as it opens it
@@ -172,7 +177,7 @@ def test_a_chain_of_very_many_frames_is_counted_in_a_moment(name, tmp_path):
 
 def test_a_tiff_whose_pages_point_in_a_circle_ends():
     page = tiff(np.zeros((1, 1), np.uint8))
-    assert formats.count_tiff_frames(page[:-5] + struct.pack("<I", 8) + page[-1:]) == 1
+    assert tiffs.count_tiff_frames(page[:-5] + struct.pack("<I", 8) + page[-1:]) == 1
 
 
 # Several images in a file
@@ -196,3 +201,11 @@ def test_a_file_with_several_images_needs_to_be_told_which(name, tmp_path):
 
 def test_frame_0_of_a_single_image_is_the_image():
     assert all(np.array_equal(decode(data, frame=0), decode(data)) for data in WHOLE.values())
+
+
+def test_every_format_is_known_by_its_first_bytes_and_by_no_other_formats():
+    for name, data in WHOLE.items():
+        expected = "JPEG" if name == "progressive" else name.partition("-")[0]
+        assert [one.name for one in CONTAINERS if one.matches(data)] == [expected]
+    suffixes = [suffix for one in CONTAINERS for suffix in one.suffixes]
+    assert len(suffixes) == len(set(suffixes)) and set(suffixes) == images.ALLOWED_SUFFIXES

@@ -15,12 +15,13 @@ from PIL import Image
 from world.small_project import write_images
 
 from visionfm.errors import DataError
-from visionfm.images.batches import Batch, Reading, batches_of, decoded_batches, read_batch
+from visionfm.images.batches import Batch, BatchReading, batches_of, decoded_batches, read_batch
+from visionfm.images.settings import EncoderReading
 from visionfm.images.transforms import VIEWS
 
 
-def reading_of(root: Path, rows: int = 4) -> Reading:
-    return Reading(root, 32, "bilinear", exact=True, frame=None, max_megapixels=200, rows=rows)
+def reading_of(root: Path, rows: int = 4) -> BatchReading:
+    return BatchReading(root, 32, rows, EncoderReading(exact_decode=True))
 
 
 def with_ids(root: Path, names: list[str]) -> list[tuple[str, str]]:

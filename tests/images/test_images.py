@@ -13,6 +13,7 @@ from world.image_files import RAMP, WHOLE, decode, encoded, inspect, picture, pn
 
 from visionfm.errors import DataError
 from visionfm.images import reading as images
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import resize_square
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
@@ -193,7 +194,7 @@ def test_real_photographs_decode_as_pillow_decodes_them():
     if not folder.is_dir():
         pytest.skip("the real images (../shared/data/idrid) are not here")
     for path in sorted(folder.iterdir())[:5]:
-        assert images.inspect(path, frame=None, max_megapixels=200).status == "ok"
+        assert images.inspect(path, Reading()).status == "ok"
         with Image.open(path) as image:
             assert np.array_equal(decode(path.read_bytes()), np.asarray(image.convert("RGB")))
 

@@ -10,6 +10,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as published
 
 from visionfm.images.reading import decode
+from visionfm.images.settings import Reading
 from visionfm.modalities import MODALITIES
 from visionfm.pretraining.augment import (
     Crop,
@@ -202,9 +203,9 @@ def test_a_crop_of_a_jpeg_shrunk_on_load_looks_like_that_of_the_whole() -> None:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92)
     crops = draw_crops(np.random.default_rng(3), STILL, 96, whole(2400, 1600))
-    reading = {"frame": None, "max_megapixels": 200, "where": "x.jpg"}
-    full = decode(buffer.getvalue(), target_px=None, exact=True, **reading)
-    small = decode(buffer.getvalue(), target_px=side_needed_by(crops, 2400, 1600), exact=False, **reading)
+    data, need_px = buffer.getvalue(), side_needed_by(crops, 2400, 1600)
+    full = decode(data, Reading(), target_px=None, exact=True, where="x.jpg")
+    small = decode(data, Reading(), target_px=need_px, exact=False, where="x.jpg")
     assert small.shape[0] < full.shape[0] / 3
     for crop in crops:
         ours, exact = (

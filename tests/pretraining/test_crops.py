@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,13 +91,13 @@ def test_packs_give_equal_batches(eyes: ImageSet) -> None:
 
 def test_each_image_is_decoded_once_for_all_its_crops(eyes: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    decode = reading.decode
+    read_checked = reading.read_checked
 
-    def counting(content: bytes, **options: object) -> object:
-        decoded.append(str(options["where"]))
-        return decode(content, **options)  # type: ignore[arg-type]
+    def counting(root: Path, path: str, *which: Any, **options: Any) -> object:
+        decoded.append(path)
+        return read_checked(root, path, *which, **options)
 
-    monkeypatch.setattr(reading, "decode", counting)
+    monkeypatch.setattr(reading, "read_checked", counting)
     seen(source_of(eyes), small(augment=Augment(local_crops=6, local_size=32)))
     assert len(decoded) == len(set(decoded)) == 8
 

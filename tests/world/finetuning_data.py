@@ -13,10 +13,11 @@ from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features import extract
 from visionfm.features.settings import ExtractSettings
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS
 from visionfm.tasks.finetune import Outputs, finetune
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
-from visionfm.tasks.finetuning.settings import FinetuneSettings, ImagesOf
+from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
 from world.decoder_data import BINARY, kind_of, recipe_and_rest, recipe_file, splits_of, train_settings, write_samples
@@ -65,7 +66,7 @@ class Project:
     def settings(self, **changes: Any) -> FinetuneSettings:
         kind, name = kind_of(self.targets), changes.pop("recipe", "modern")
         same = {"kind": kind, "targets": self.targets, "modalities": ["Fundus"], "recipe_name": name, "workers": 0}
-        same |= {"datasets": {"eyes": ImagesOf()}, "epochs": 2, "batch_size": 8, "threads": 1}
+        same |= {"datasets": {"eyes": Reading()}, "epochs": 2, "batch_size": 8, "threads": 1}
         same |= {"probe_first": False}  # so few images teach an encoder less than its head alone knows
         path = recipe_file(kind, name, self.targets, mode="finetune")
         recipe, rest = recipe_and_rest(FinetuneRecipe, path, {**same, **changes})

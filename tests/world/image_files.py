@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from visionfm.images import reading as images
+from visionfm.images.settings import Reading
 
 
 def encoded(image, name, **options):
@@ -20,15 +21,14 @@ def encoded(image, name, **options):
 
 
 def decode(data, *, frame=None, target_px=None, exact=True, max_megapixels=200.0):
-    return images.decode(
-        data, frame=frame, max_megapixels=max_megapixels, target_px=target_px, exact=exact, where="scan.png"
-    )
+    reading = Reading(frame=frame, max_megapixels=max_megapixels)
+    return images.decode(data, reading, target_px=target_px, exact=exact, where="scan.png")
 
 
 def inspect(data, folder, *, frame=None, max_megapixels=200.0):
     path = folder / "scan.png"
     path.write_bytes(data)
-    return images.inspect(path, frame=frame, max_megapixels=max_megapixels)
+    return images.inspect(path, Reading(frame=frame, max_megapixels=max_megapixels))
 
 
 def reason(facts):

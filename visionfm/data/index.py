@@ -143,7 +143,7 @@ def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) 
 
 def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
     root, entry, settings = work
-    facts = inspect(root / entry.path, frame=settings.frame, max_megapixels=settings.max_megapixels)
+    facts = inspect(root / entry.path, settings)
     return {
         "path": entry.path,
         "image_id": facts.image_id,

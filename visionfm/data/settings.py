@@ -6,16 +6,15 @@ from visionfm.config.base import Scalar
 from visionfm.config.settings import Settings
 from visionfm.data.block import LayoutName, Split
 from visionfm.data.layouts.columns import Columns
+from visionfm.images.settings import Reading
 
 
-class IndexSettings(Settings):
+class IndexSettings(Reading):
     """Of `index`."""
 
     modality: str
     layout: LayoutName
     images: str | None = None
-    frame: int | None = None
-    max_megapixels: float = 200
     shard: int = 0
     shards: int = 1
 

@@ -6,7 +6,7 @@ keeps the order of the images. B batch, C channels, H/W px.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from PIL import Image
 from visionfm.errors import DataError
 from visionfm.images import pixels, transforms
 from visionfm.images.reading import decode
+from visionfm.images.settings import Reading
+from visionfm.images.transforms import Interpolation
 
-MAX_MEGAPIXELS = 200
 One = str | Path | Image.Image | np.ndarray | torch.Tensor
 Images = One | Sequence[One]
-Interpolation = Literal["bilinear", "bicubic"]
 
 
 def batches(images: Images, image_size: int, interpolation: Interpolation, batch: int) -> Iterator[torch.Tensor]:
@@ -61,9 +61,7 @@ def one(image: One, image_size: int, interpolation: Interpolation, number: int =
 def _decoded(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DataError("an image is missing", expected="an image file", where=path, do="correct the path")
-    return decode(
-        path.read_bytes(), frame=None, max_megapixels=MAX_MEGAPIXELS, target_px=None, exact=True, where=str(path)
-    )
+    return decode(path.read_bytes(), Reading(), target_px=None, exact=True, where=path)
 
 
 def _from_pil(image: Image.Image, number: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from visionfm.config.base import Statistics
 from visionfm.config.settings import Settings
+from visionfm.images.transforms import Interpolation
 
 
 class ImportSettings(Settings):
@@ -15,7 +16,7 @@ class ImportSettings(Settings):
     key: str | None = None
     arch: str | None = None
     image_size: int = 224
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     statistics: Literal["weights", "modality", "imagenet", "auto"] | Statistics = "weights"
     modality_statistics: Statistics | None = None  # of `modality`, where the config adds it
     seed: int = 0

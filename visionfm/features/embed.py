@@ -23,6 +23,7 @@ from visionfm.features.cache import read_cache
 from visionfm.features.extract import IndexedImage, Source, extract, what_matters
 from visionfm.features.settings import ExtractSettings
 from visionfm.images.reading import ALLOWED_SUFFIXES, inspect
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS
 from visionfm.modalities import ANY, canonical
 from visionfm.runtime.progress import track
@@ -99,9 +100,9 @@ def list_paths(given: Sequence[Path]) -> tuple[Path, list[str]]:
 
 def _usable(root: Path, paths: Sequence[str], args: argparse.Namespace) -> list[IndexedImage]:
     problems = Problems(DataError, f"images of {root}")
-    images = []
+    images, reading = [], Reading.of(args)
     for path in track(paths, total=len(paths), what="index"):
-        facts = inspect(root / path, frame=args.frame, max_megapixels=args.max_megapixels)
+        facts = inspect(root / path, reading)
         if facts.status == "ok":
             images.append(IndexedImage(path, facts.image_id))
         else:

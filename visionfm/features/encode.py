@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from visionfm.errors import DataError, Stopped
 from visionfm.features.rows import Rows
-from visionfm.images.batches import Batch, Reading, batches_of, decoded_batches
+from visionfm.images.batches import Batch, BatchReading, batches_of, decoded_batches
+from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.processes import choose_device, this_process
 from visionfm.runtime.progress import track
@@ -86,15 +87,8 @@ class Encoding:
         self.device = choose_device(settings.device, settings.gpu, self.process.local_rank)
         self.encoder = load(encoder_path, settings.size, settings.precision, self.device, settings.modality)
         on_gpu = self.device.type == "cuda"
-        self.reading = Reading(
-            root,
-            settings.size,
-            settings.interpolation,
-            settings.exact_decode,
-            settings.frame,
-            settings.max_megapixels,
-            rows=max(CPU_ROWS[0], settings.batch_size) if on_gpu else cpu_rows(self.encoder, settings.size),
-        )
+        rows = max(CPU_ROWS[0], settings.batch_size) if on_gpu else cpu_rows(self.encoder, settings.size)
+        self.reading = BatchReading(root, settings.size, rows, EncoderReading.of(settings))
         self.keep = keep
         self.stop = stop
 

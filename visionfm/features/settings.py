@@ -4,24 +4,19 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from visionfm.config.settings import Settings
+from visionfm.images.settings import DatasetReading, EncoderReading
 
 Precision = Literal["fp32", "bf16"]
 
 
-class ExtractSettings(Settings):
+class ExtractSettings(EncoderReading, DatasetReading):
     """Of `extract`."""
 
     size: int = 224
     views: list[str] = ["identity"]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    exact_decode: bool = False
     precision: Precision = "fp32"
     dtype: Literal["float16", "float32"] = "float16"
     modality: str | None = None  # of the images, for an encoder that normalises several, each by its own
-    frame: int | None = None
-    max_megapixels: float = 200
-    bad_images: Literal["fail", "skip"] = "fail"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu: int = 0
     batch_size: int = 32
@@ -29,16 +24,12 @@ class ExtractSettings(Settings):
     max_rows: int = 100_000
 
 
-class TokenReading(Settings):
+class TokenReading(EncoderReading):
     """How the images of one dataset become an encoder's patch tokens."""
 
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    exact_decode: bool = False
     precision: Precision = "fp32"
     dtype: Literal["float16", "float32"] = "float16"
     modality: str | None = None  # of the images, for an encoder that normalises several, each by its own
-    frame: int | None = None
-    max_megapixels: float = 200
 
     @model_serializer(mode="wrap")
     def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -47,12 +38,11 @@ class TokenReading(Settings):
         return {name: value for name, value in found.items() if (name, value) != ("modality", None)}
 
 
-class DenseSettings(TokenReading):
+class DenseSettings(TokenReading, DatasetReading):
     """Of `dense`."""
 
     size: int = 512
     views: list[str] = Field(["identity"])
-    bad_images: Literal["fail", "skip"] = "fail"
     max_gb: float = 20
     never: bool = False  # every task that reads it computes tokens in its loop: nothing is worth caching
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -19,7 +19,8 @@ from visionfm.features import encode
 from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.features.token_cache import Tokens
 from visionfm.features.token_parts import Parts
-from visionfm.images.batches import Reading, batches_of, decoded_batches
+from visionfm.images.batches import BatchReading, batches_of, decoded_batches
+from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.processes import choose_device
 from visionfm.runtime.progress import track
@@ -75,15 +76,7 @@ def encode_images(
     """Encode (path, image_id) images into `parts`, published now and then; Stopped after a signal."""
     device = choose_device(settings.device, settings.gpu, 0)
     encoder = TokenEncoder(encoder_path, settings.size, settings, device)
-    reading = Reading(
-        root,
-        settings.size,
-        settings.interpolation,
-        settings.exact_decode,
-        settings.frame,
-        settings.max_megapixels,
-        rows=encoder.rows,
-    )
+    reading = BatchReading(root, settings.size, encoder.rows, EncoderReading.of(settings))
     batches = batches_of(images, views, encoder.rows)
     workers = max(0, min(settings.workers, len(batches) - 1))
     done = 0

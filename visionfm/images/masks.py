@@ -21,7 +21,6 @@ from visionfm.images.reading import stored_pixels
 
 Classes = npt.NDArray[np.uint8]  # (H, W) class indices
 Values = npt.NDArray[np.uint16]  # (H, W) pixel values as stored
-LOSSY = ("JPEG", "WEBP")
 MOST_CLASSES = 255
 _MAX_MEGAPIXELS = 1000.0
 _EXIF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC = 274, 258, 262
@@ -38,8 +37,9 @@ class MaskFacts(NamedTuple):
 
 def mask_values(data: bytes, orientation: int, where: str) -> Values:
     """Return a mask file's stored values, upright; `orientation` is its image's. DataError names `where`."""
-    image, name, own = stored_pixels(data, max_megapixels=_MAX_MEGAPIXELS, where=where)
-    if name in LOSSY:
+    image, container, own = stored_pixels(data, max_megapixels=_MAX_MEGAPIXELS, where=where)
+    name = container.name
+    if container.lossy:
         raise _refused(f"a {name}, a lossy format", where)
     if problem := _not_indices(image, name):
         raise _refused(problem, where)

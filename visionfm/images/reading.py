@@ -1,35 +1,30 @@
 """Image files to uint8 RGB, or a reason why not: the only place where pixels are decoded.
 
-Reads JPEG, PNG, TIFF, BMP, WebP and GIF by content, within a pixel limit taken from the header. Nothing is guessed:
+Reads the formats of `containers` by content, within a pixel limit taken from the header. Nothing is guessed:
 what cannot be read rightly is refused by a reason from REASONS. Equal bytes give equal arrays, in any worker. ICC
 profiles are not applied, and no metadata but the orientation is used. Shapes: H/W px, C = 3 (RGB).
 """
 
 import hashlib
-import io
 import os
-import re
 import stat
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import Image
 
 from visionfm.errors import DataError
-from visionfm.images import formats
-from visionfm.images.pixels import Pixels, orientation, oriented, to_rgb, unsupported
+from visionfm.images.containers import CONTAINERS, Container, container_of
+from visionfm.images.containers.container import Header, Opened, Refused
+from visionfm.images.containers.foreign import DICOM, name_of_foreign
+from visionfm.images.containers.pillow import PillowImage
+from visionfm.images.identity import file_id, file_path
+from visionfm.images.pixels import Pixels
+from visionfm.images.settings import Reading
 
-ALLOWED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
+ALLOWED_SUFFIXES = frozenset(suffix for container in CONTAINERS for suffix in container.suffixes)
+KNOWN = f"{', '.join(one.name for one in CONTAINERS[:-1])} or {CONTAINERS[-1].name}"
 MAX_FILE_BYTES = 4 << 30
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as both sides keep this many times the target: measured on 4288 x 2848
 # fundus images, features stay at cosine 0.9999 to the exact path (bench/decode.py).
@@ -40,8 +35,8 @@ REASONS = {  # reason: (expected, what to do)
     "not_a_file": ("a regular file", "remove it from the dataset's folder"),
     "no_access": ("a file that can be read", "check its permissions and the disk"),
     "empty": ("an image", "copy the file again from its source"),
-    "dicom": ("JPEG, PNG, TIFF, BMP, WebP or GIF", "convert it to PNG or TIFF and de-identify it first"),
-    "not_an_image": ("JPEG, PNG, TIFF, BMP, WebP or GIF", "convert it to PNG or TIFF, or remove it"),
+    "dicom": (KNOWN, "convert it to PNG or TIFF and de-identify it first"),
+    "not_an_image": (KNOWN, "convert it to PNG or TIFF, or remove it"),
     "too_large": ("an image within the limit", "downscale it, or raise max_megapixels of the dataset"),
     "multi_frame": ("one image in the file", "set `frame: 0` (or another) of the dataset, or split the file"),
     "no_frame": ("a file that has the frame asked for", "correct `frame` of the dataset"),
@@ -49,17 +44,6 @@ REASONS = {  # reason: (expected, what to do)
     "unreadable": ("a valid image file", "copy the file again from its source, or convert it"),
     "unsupported_mode": ("8- or 16-bit grey, RGB, CMYK or palette pixels", "convert it to 8- or 16-bit PNG"),
 }
-_TIFF_EXTENTS = ((273, 279), (324, 325))  # (offsets, byte counts) of strips, of tiles
-_OPENERS = {
-    "JPEG": jpeg_factory,
-    "PNG": PngImageFile,
-    "TIFF": TiffImageFile,
-    "WEBP": WebPImageFile,
-    "GIF": GifImageFile,
-    "BMP": BmpImageFile,
-}
-_PILLOWS_OWN_LIMIT = Image.MAX_IMAGE_PIXELS or 0  # as it is while no thread has lifted it
-_pillow_limit = threading.Lock()
 
 
 class ImageFacts(NamedTuple):
@@ -80,42 +64,33 @@ class ImageFacts(NamedTuple):
     orientation: int = 1
 
 
-class _Refused(Exception):
-    """An image that cannot be used, by a reason from REASONS."""
+class Stored(NamedTuple):
+    """A file's pixels as Pillow loaded them, unconverted, and the file's own orientation; a TIFF is upright already."""
 
-    def __init__(self, reason: str, found: str) -> None:
-        self.reason, self.found = reason, found
-        super().__init__(f"{reason}: {found}")
+    image: Image.Image
+    container: Container
+    orientation: int
 
 
-def inspect(path: Path, *, frame: int | None, max_megapixels: float) -> ImageFacts:
-    """Read one file once, hash it, decode it to its last byte; never raises for what the file is or holds.
-
-    `frame` says which image of a file with several is meant; None allows files with one image only.
-    """
+def inspect(path: Path, reading: Reading) -> ImageFacts:
+    """Read one file once, hash it, decode it to its last byte; never raises for what the file is or holds."""
     facts = ImageFacts("", 0, 0, "", 0, 0, "ok")
     try:
         data = _read(path)
         facts = facts._replace(image_id=hashlib.sha256(data).hexdigest(), bytes=len(data))
-        image, name = _open(data)
-        facts = _with_header(facts, image)._replace(frames=_count_frames(image, name, data))
-        _choose(image, name, data, facts.frames, frame, max_megapixels)
-        facts = _with_header(facts, image)
-        # 1/8 scale: entropy decoding, where damage shows, is complete all the same, at a quarter of the time
-        width, height = image.size
-        turn = _load(image, name, data, shrink_to_px=1)
-        if name != "JPEG":
-            width, height = image.size
-        turned = turn >= 5 and name != "TIFF"
-        facts = facts._replace(width=height if turned else width, height=width if turned else height, orientation=turn)
-    except _Refused as refused:
+        image = _open(data)[0]
+        facts = _with_header(facts, image.header())._replace(frames=image.frames)
+        _choose(image, reading)
+        facts = _with_header(facts, image.header())
+        # The smallest scale: entropy decoding, where damage shows, is complete all the same, at a quarter of the time.
+        width, height, turn = image.load(shrink_to_px=1)
+        facts = facts._replace(width=width, height=height, orientation=turn)
+    except Refused as refused:
         return facts._replace(status=str(refused))
     return facts
 
 
-def decode(
-    data: bytes, *, frame: int | None, max_megapixels: float, target_px: int | None, exact: bool, where: str
-) -> Pixels:
+def decode(data: bytes, reading: Reading, *, target_px: int | None, exact: bool, where: object) -> Pixels:
     """Decode an image file's bytes to uint8 (H, W, 3) RGB in [0, 255], EXIF orientation applied.
 
     16-bit grey is scaled over its full range; alpha is composited on black. With `target_px` and not `exact`, a much
@@ -123,29 +98,62 @@ def decode(
     Raises DataError, which names `where`, for anything that cannot be used.
     """
     try:
-        image, name = _open(data)
-        _choose(image, name, data, _count_frames(image, name, data), frame, max_megapixels)
-        shrink_to_px = None if exact or target_px is None else int(np.ceil(target_px * SHRINK_MARGIN))
-        _load(image, name, data, shrink_to_px)
-        with _blame(name, data, image):
-            return oriented(to_rgb(image), orientation(image))
-    except _Refused as refused:
-        expected, do = REASONS[refused.reason]
-        raise DataError("an image cannot be used", expected=expected, found=refused, where=where, do=do) from refused
+        image = _open(data)[0]
+        _choose(image, reading)
+        image.load(None if exact or target_px is None else int(np.ceil(target_px * SHRINK_MARGIN)))
+        return image.rgb()
+    except Refused as refused:
+        raise _unusable(refused, where) from refused
 
 
-def stored_pixels(data: bytes, *, max_megapixels: float, where: str) -> tuple[Image.Image, str, int]:
-    """Return a single-image file as Pillow loads it, unconverted, with its format and its own EXIF orientation.
+def read_checked(
+    root: Path, path: str, image_id: str, reading: Reading, *, target_px: int | None = None, exact: bool = False
+) -> Pixels:
+    """Return the image of a table's row, as `decode` does; DataError where its file is not the one that was indexed."""
+    content = checked_bytes(root, path, image_id)
+    where = root / file_path(path, image_id)
+    return decode(content, reading.for_image(image_id), target_px=target_px, exact=exact, where=where)
 
-    A TIFF is upright already. Raises DataError, which names `where`.
-    """
+
+def checked_bytes(root: Path, path: str, image_id: str) -> bytes:
+    """Return the bytes of the file that a table's row means; DataError where they are not those that were indexed."""
+    file = root / file_path(path, image_id)
     try:
-        image, name = _open(data)
-        _choose(image, name, data, _count_frames(image, name, data), None, max_megapixels)
-        return image, name, _load(image, name, data, None)
-    except _Refused as refused:
-        expected, do = REASONS[refused.reason]
-        raise DataError("an image cannot be used", expected=expected, found=refused, where=where, do=do) from refused
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"an image cannot be read: {error.strerror}",
+            where=file,
+            do="check the file, then run `visionfm index` again",
+        ) from error
+    found, expected = hashlib.sha256(content).hexdigest(), file_id(image_id)
+    if found != expected:
+        raise DataError(
+            f"{path} changed since index",
+            expected=f"sha256 {expected}",
+            found=f"sha256 {found}",
+            where=file,
+            do="run `visionfm index` again",
+        )
+    return content
+
+
+def stored_pixels(data: bytes, *, max_megapixels: float, where: str) -> Stored:
+    """Return a single-image file as it is stored, for masks; raises DataError, which names `where`."""
+    try:
+        image, container = _open(data)
+        _choose(image, Reading(max_megapixels=max_megapixels))
+        turn = image.load(None).orientation
+    except Refused as refused:
+        raise _unusable(refused, where) from refused
+    if not isinstance(image, PillowImage):
+        raise DataError("no mask is kept in such a file", expected="PNG or TIFF", found=container.name, where=where)
+    return Stored(image.opened, container, turn)
+
+
+def _unusable(refused: Refused, where: object) -> DataError:
+    expected, do = REASONS[refused.reason]
+    return DataError("an image cannot be used", expected=expected, found=refused, where=where, do=do)
 
 
 def _read(path: Path) -> bytes:
@@ -154,126 +162,51 @@ def _read(path: Path) -> bytes:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
             kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
-            raise _Refused("not_a_file", f"a {kinds.get(stat.S_IFMT(info.st_mode), 'device')}")
+            raise Refused("not_a_file", f"a {kinds.get(stat.S_IFMT(info.st_mode), 'device')}")
         if info.st_size > MAX_FILE_BYTES:
-            raise _Refused("too_large", f"a file of {info.st_size} bytes, over {MAX_FILE_BYTES}")
+            raise Refused("too_large", f"a file of {info.st_size} bytes, over {MAX_FILE_BYTES}")
         return path.read_bytes()
     except OSError as error:
         if path.is_symlink() and not path.exists():
-            raise _Refused("broken_link", "a link whose target is missing") from error
+            raise Refused("broken_link", "a link whose target is missing") from error
         if isinstance(error, FileNotFoundError):
-            raise _Refused("missing", "no such file") from error
-        raise _Refused("no_access", os.strerror(error.errno or 0)) from error
+            raise Refused("missing", "no such file") from error
+        raise Refused("no_access", os.strerror(error.errno or 0)) from error
 
 
-def _open(data: bytes) -> tuple[ImageFile.ImageFile, str]:
-    """Parse the header. Plugins are called directly: Image.open would apply Pillow's own pixel limit and warn."""
+def _open(data: bytes) -> tuple[Opened, Container]:
+    """Parse the header."""
     if not data:
-        raise _Refused("empty", "0 bytes")
-    if formats.is_dicom(data):
-        raise _Refused("dicom", "DICOM, which may name a person")
-    name = formats.detect(data)
-    if name is None:
-        other = formats.name_of_other(data)
-        raise _Refused("not_an_image", other or "bytes of no known image format")
-    with _blame(name, data):
-        return _OPENERS[name](io.BytesIO(data)), name
+        raise Refused("empty", "0 bytes")
+    foreign = name_of_foreign(data)
+    if foreign == DICOM:
+        raise Refused("dicom", "DICOM, which may name a person")
+    container = container_of(data)
+    if container is None:
+        raise Refused("not_an_image", foreign or "bytes of no known image format")
+    return container.open(data), container
 
 
-def _with_header(facts: ImageFacts, image: Image.Image) -> ImageFacts:
+def _with_header(facts: ImageFacts, header: Header) -> ImageFacts:
     largest = 2**31 - 1  # a TIFF's header may claim more than the table's int32
-    return facts._replace(width=min(image.width, largest), height=min(image.height, largest), mode=image.mode)
+    return facts._replace(width=min(header.width, largest), height=min(header.height, largest), mode=header.mode)
 
 
-def _count_frames(image: Image.Image, name: str, data: bytes) -> int:
-    if name == "TIFF":
-        return formats.count_tiff_frames(data)
-    if name == "GIF":
-        return max(1, formats.count_gif_frames(data))
-    return int(getattr(image, "n_frames", 1))  # from the header in PNG, WebP and MPO
-
-
-def _choose(
-    image: ImageFile.ImageFile, name: str, data: bytes, frames: int, frame: int | None, max_megapixels: float
-) -> None:
+def _choose(image: Opened, reading: Reading) -> None:
     """Go to the frame asked for, and check its size, all from headers."""
-    _check_size(image, max_megapixels)
-    if frame is None and frames > 1:
-        raise _Refused("multi_frame", f"{frames} images")
-    if frame is not None:
-        if not 0 <= frame < frames:
-            raise _Refused("no_frame", f"frame {frame} asked for, {frames} in the file")
-        with _blame(name, data, image):
-            image.seek(frame)
-        _check_size(image, max_megapixels)
+    _check_size(image.header(), reading.max_megapixels)
+    if reading.frame is None and image.frames > 1:
+        raise Refused("multi_frame", f"{image.frames} images")
+    if reading.frame is not None:
+        if not 0 <= reading.frame < image.frames:
+            raise Refused("no_frame", f"frame {reading.frame} asked for, {image.frames} in the file")
+        image.seek(reading.frame)
+        _check_size(image.header(), reading.max_megapixels)
 
 
-def _check_size(image: Image.Image, max_megapixels: float) -> None:
-    width, height = image.size
+def _check_size(header: Header, max_megapixels: float) -> None:
+    width, height, _ = header
     if width < 1 or height < 1:
-        raise _Refused("unreadable", f"{width} x {height} pixels")
+        raise Refused("unreadable", f"{width} x {height} pixels")
     if width * height > max_megapixels * 1e6:
-        raise _Refused("too_large", f"{width} x {height} pixels, over {max_megapixels:g} megapixels")
-
-
-def _load(image: ImageFile.ImageFile, name: str, data: bytes, shrink_to_px: int | None) -> int:
-    """Decode every byte in place, and return the file's EXIF orientation, which loading a TIFF applies.
-
-    `verify()` would pass nearly every truncated JPEG.
-    """
-    with _blame(name, data, image), _room_for(image.width * image.height):
-        before = orientation(image) if name == "TIFF" else 1
-        if shrink_to_px is not None and isinstance(image, JpegImageFile):
-            image.draft(None, (shrink_to_px, shrink_to_px))
-        image.load()
-        turn = before if name == "TIFF" else orientation(image)  # a PNG may tell it after its pixels
-    if what := unsupported(image):
-        raise _Refused("unsupported_mode", f"{name}, {what}")
-    return turn
-
-
-@contextmanager
-def _room_for(pixels: int) -> Iterator[None]:
-    """Lift Pillow's process-wide pixel limit to an image already checked against ours; one such image at a time."""
-    if Image.MAX_IMAGE_PIXELS is None or pixels <= min(_PILLOWS_OWN_LIMIT, Image.MAX_IMAGE_PIXELS):
-        yield
-        return
-    with _pillow_limit:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max(before or pixels, pixels)
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-@contextmanager
-def _blame(name: str, data: bytes, image: Image.Image | None = None) -> Iterator[None]:
-    """Turn whatever Pillow raises on hostile bytes into a reason."""
-    try:
-        yield
-    except _Refused:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _Refused("too_large", f"{name} over the decoder's own limit") from error
-    except Exception as error:  # Pillow's parsers raise nearly every built-in class on damaged files
-        # Only the decoder's own texts are kept: errors that it wraps may quote the file's metadata, or an address.
-        static = isinstance(error, OSError | SyntaxError) and str(error) != str(error.__cause__)
-        text = str(error) if static else "damaged structure"
-        text = re.sub(r"<[^>]*>|[^ -~]", "", text)[:120].strip() or type(error).__name__
-        if "truncated" in text.lower() or formats.ends_early(data, name, _tiff_end(image)):
-            raise _Refused("truncated", f"{name}, {text}") from error
-        foreign = re.match(r"unknown pixel mode|cannot handle|unsupported", text, re.IGNORECASE)
-        raise _Refused("unsupported_mode" if foreign else "unreadable", f"{name}, {text}") from error
-
-
-def _tiff_end(image: Image.Image | None) -> int:
-    """Return the offset after the last strip or tile that a TIFF's directory names, 0 where unknown."""
-    ends = [0]
-    if isinstance(image, TiffImageFile):
-        for offset_tag, count_tag in _TIFF_EXTENTS:
-            offsets, counts = image.tag_v2.get(offset_tag, ()), image.tag_v2.get(count_tag, ())
-            if isinstance(offsets, tuple) and isinstance(counts, tuple):
-                pairs = zip(offsets, counts, strict=False)
-                ends += [int(at) + int(size) for at, size in pairs if isinstance(at, int) and isinstance(size, int)]
-    return max(ends)
+        raise Refused("too_large", f"{width} x {height} pixels, over {max_megapixels:g} megapixels")

@@ -118,15 +118,8 @@ def _features(backbone: Backbone, paths: list[str], labelled: Labelled) -> torch
 
 
 def _pixels(path: str, labelled: Labelled) -> Any:
-    file, reading = labelled.root / path, labelled.images
-    image = decode(
-        file.read_bytes(),
-        frame=reading.frame,
-        max_megapixels=reading.max_megapixels,
-        target_px=labelled.size_px,
-        exact=False,
-        where=str(file),
-    )
+    file = labelled.root / path
+    image = decode(file.read_bytes(), labelled.images, target_px=labelled.size_px, exact=False, where=file)
     return resize_square(image, labelled.size_px, "bilinear")
 
 

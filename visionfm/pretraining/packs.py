@@ -15,6 +15,7 @@ from pathlib import Path
 from visionfm import artifacts
 from visionfm.errors import ArtifactError, Stopped
 from visionfm.images.parallel import in_order
+from visionfm.images.settings import DatasetReading
 from visionfm.pretraining import pack_files
 from visionfm.pretraining.pack_files import Bucket, Row, Wanted
 from visionfm.pretraining.reading import Files, Item, read_pixels
@@ -44,8 +45,7 @@ def main(args: argparse.Namespace) -> None:
 def pack(images: Path, root: Path, out: Path, settings: PackSettings, jobs: int = 1) -> None:
     """Write the pack of one dataset (or of one shard of it), whose index is `out`."""
     modality = artifacts.read_metadata(images).get("modality", "")
-    same = settings.model_dump(include={"frame", "max_megapixels", "bad_images"})
-    one_set = ImageSetSettings(modality=modality, pack_px=settings.size, **same)
+    one_set = ImageSetSettings(modality=modality, pack_px=settings.size, **dict(DatasetReading.of(settings)))
     source = open_source({DATASET: one_set}, {DATASET: [images]}, {DATASET: root}, {}, {}, may_be_empty=True)
     items = {item.image_id: item for item in source.items}
     wanted = [Wanted(item.image_id, item.path, item.width, item.height) for item in items.values()]

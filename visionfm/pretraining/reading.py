@@ -4,16 +4,15 @@ Every read checks what it got: the sha256 of a file against the index, the CRC-3
 H/W px, C = 3 (RGB).
 """
 
-import hashlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import ArtifactError
 from visionfm.images.pixels import Pixels
-from visionfm.images.reading import decode
+from visionfm.images.reading import read_checked
 from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.shrinking import shrunk, unpacked
 
@@ -56,35 +55,12 @@ def read_pixels(item: Item, files: Mapping[str, Files], need_px: int | None) -> 
     if item.place is not None:
         return _from_pack(item, item.place)
     its = files[item.dataset]
-    content = _content(its.root / item.path, item)
-    reading: dict[str, Any] = {
-        "frame": its.settings.frame,
-        "max_megapixels": its.settings.max_megapixels,
-        "where": f"{item.dataset}/{item.path}",
-    }
-    if its.settings.pack_px is not None:
-        return shrunk(content, (item.width, item.height), its.settings.pack_px, **reading)
-    return decode(content, target_px=need_px, exact=need_px is None, **reading)
-
-
-def _content(file: Path, item: Item) -> bytes:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"an image cannot be read: {error.strerror}",
-            where=file,
-            do="check the file, then run `visionfm index` again",
-        ) from error
-    if (found := hashlib.sha256(content).hexdigest()) != item.image_id:
-        raise DataError(
-            f"{item.path} changed since index",
-            expected=f"sha256 {item.image_id}",
-            found=f"sha256 {found}",
-            where=file,
-            do="run `visionfm index` again",
-        )
-    return content
+    short_px = its.settings.pack_px
+    target_px = need_px if short_px is None else short_px
+    image_HWC = read_checked(
+        its.root, item.path, item.image_id, its.settings, target_px=target_px, exact=target_px is None
+    )
+    return image_HWC if short_px is None else shrunk(image_HWC, (item.width, item.height))
 
 
 def _from_pack(item: Item, place: Place) -> Pixels:

@@ -4,36 +4,30 @@ from typing import Any, Literal
 
 from visionfm.config.base import Statistics
 from visionfm.config.settings import Settings
+from visionfm.images.settings import DatasetReading, Resizing
+from visionfm.images.transforms import Interpolation
 from visionfm.pretraining.block import Knn, Recipe
 
 
-class ImageSetSettings(Settings):
+class ImageSetSettings(DatasetReading):
     """A dataset's images as pretraining sees them."""
 
     modality: str
-    frame: int | None = None
-    max_megapixels: float = 200
-    bad_images: Literal["fail", "skip"] = "fail"
     pack_px: int | None = None  # shorter side that larger images are shrunk to first; None: as they are
 
 
-class PackSettings(Settings):
+class PackSettings(DatasetReading):
     """Of `pack`."""
 
     size: int
-    frame: int | None = None
-    max_megapixels: float = 200
-    bad_images: Literal["fail", "skip"] = "fail"
 
 
-class MeasureSettings(Settings):
+class MeasureSettings(Resizing):
     """Of `measure`: whose images, and how the encoder sees them."""
 
     datasets: dict[str, ImageSetSettings]
     every_split: tuple[str, ...] = ()  # datasets measured whole; of the others the training images alone
     size: int = 224
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    exact_decode: bool = False
     workers: int = 2
 
 
@@ -64,7 +58,7 @@ class PretrainSettings(Settings):
     init_key: str | None = None
     timm: str | None = None
     scheme: Literal["single", "mix"] = "single"
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # of the finished encoder's extraction
+    interpolation: Interpolation = "bilinear"  # of the finished encoder's extraction
     compile: bool = False
     activation_checkpointing: bool = False
     fsdp: bool = False

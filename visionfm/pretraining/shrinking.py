@@ -9,7 +9,6 @@ import pyarrow as pa
 from PIL import Image
 
 from visionfm.images.pixels import Pixels
-from visionfm.images.reading import decode
 
 CODEC = "zstd"
 
@@ -22,13 +21,8 @@ def shrunk_size(width: int, height: int, short_px: int | None) -> tuple[int, int
     return (max(1, round(width * short_px / short)), max(1, round(height * short_px / short)))
 
 
-def shrunk(
-    content: bytes, size: tuple[int, int], short_px: int, *, frame: int | None, max_megapixels: float, where: str
-) -> Pixels:
-    """Return an image file's pixels at `size` (width, height), as `shrunk_size` has it."""
-    image_HWC = decode(
-        content, frame=frame, max_megapixels=max_megapixels, target_px=short_px, exact=False, where=where
-    )
+def shrunk(image_HWC: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return an image at `size` (width, height), as `shrunk_size` has it."""
     if (image_HWC.shape[1], image_HWC.shape[0]) == size:
         return image_HWC
     return np.array(Image.fromarray(image_HWC).resize(size, Image.Resampling.BICUBIC))

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from visionfm.config.base import ModalityName, Name, Natural, Positive, Resources, Statistics, Strict
 from visionfm.data.block import Dataset
+from visionfm.images.settings import Resizing
 from visionfm.pretraining.block import Pretrain
 from visionfm.tasks.block import Task
 
@@ -53,6 +54,10 @@ class Encoder(Strict):
     batch_size: Positive = Field(32, description="images a forward pass")
     workers: Natural = Field(2, description="processes that decode images")
     resources: Resources = Field(Resources(), description="of the `extract` jobs")
+
+    def resizing(self) -> Resizing:
+        """Return how images become the square that it sees."""
+        return Resizing(interpolation=self.interpolation, exact_decode=self.decode == "exact")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":

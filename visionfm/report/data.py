@@ -11,6 +11,7 @@ from typing import Any
 
 from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS
+from visionfm.images.settings import Reading
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
 from visionfm.tasks.results import Folder, TaskModel
@@ -112,7 +113,7 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
         metrics=_frame(plan.metrics(task, model)),
         predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},
         training={} if plan.is_given(task) else {run: _frame(plan.training(task, model, run)) for run in runs},
-        folders={name: Folder(Path(one.root), one.frame, one.max_megapixels) for name, one in datasets.items()},
+        folders={name: Folder(Path(one.root), Reading.of(one)) for name, one in datasets.items()},
         samples_file=Path(plan.samples(task, model)),
         image_metrics=next(map(_frame, plan.image_metrics(task, model)), None),
         masks=next(map(Path, plan.masks(task, model, plan.seed_runs(task)[0])), None),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from visionfm.figures.section import Section
 from visionfm.figures.svg import Panel
+from visionfm.images.settings import Reading
 from visionfm.metrics.written import text_of
 from visionfm.tasks.block import Task
 
@@ -18,8 +19,7 @@ class Folder(NamedTuple):
     """Where a dataset's images lie, and what decides which pixels they are."""
 
     root: Path
-    frame: int | None
-    max_megapixels: float
+    reading: Reading
 
 
 @dataclass(frozen=True)

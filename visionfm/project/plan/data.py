@@ -1,6 +1,7 @@
 """The plan of datasets: the settings of `index`, `label` and `audit`."""
 
 from visionfm.data.settings import AuditSettings, AuditTarget, IndexSettings, LabelSettings
+from visionfm.images.settings import Reading
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import mask_values
 from visionfm.project.plan.targets import label_targets
@@ -22,8 +23,7 @@ class DataPlan:
             modality=self.names.modality(dataset),
             layout=block.layout,
             images=block.images,
-            frame=block.frame,
-            max_megapixels=block.max_megapixels,
+            **dict(Reading.of(block)),
             shard=int(shard[1:] or 0),
             shards=block.shards,
         )

@@ -3,6 +3,7 @@
 from visionfm.config.base import Statistics
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features.settings import DenseSettings, ExtractSettings
+from visionfm.images.settings import DatasetReading
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import ALL_VIEWS, read_views, reading
 from visionfm.project.plan.pretraining import added_statistics
@@ -42,14 +43,11 @@ class EncodingPlan:
         return ExtractSettings(
             size=block.image_size,
             views=ALL_VIEWS if views else ["identity"],
-            interpolation=block.interpolation,
-            exact_decode=block.decode == "exact",
+            **dict(block.resizing()),
             precision=block.precision,
             dtype=block.cache,
             modality=self.names.seen_as(encoder, dataset),
-            frame=images.frame,
-            max_megapixels=images.max_megapixels,
-            bad_images=images.bad_images,
+            **dict(DatasetReading.of(images)),
             device=block.device,
             gpu=block.resources.gpu or 0,
             batch_size=block.batch_size,

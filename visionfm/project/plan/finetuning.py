@@ -5,10 +5,11 @@ from typing import Any
 
 from visionfm.config.recipe import given_keys
 from visionfm.features.settings import ExtractSettings
+from visionfm.images.settings import Reading
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import ALL_VIEWS
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe
-from visionfm.tasks.finetuning.settings import FinetuneSettings, ImagesOf
+from visionfm.tasks.finetuning.settings import FinetuneSettings
 
 THREADS = 2
 
@@ -30,12 +31,7 @@ class FinetuningPlan:
         return FinetuneSettings(
             **same,
             recipe=finetune_recipe(path, given_keys(training, FinetuneRecipe)),
-            datasets={
-                name: ImagesOf(
-                    frame=self.config.datasets[name].frame, max_megapixels=self.config.datasets[name].max_megapixels
-                )
-                for name in block.datasets
-            },
+            datasets={name: Reading.of(self.config.datasets[name]) for name in block.datasets},
             exact_decode=encoder.decode == "exact",
             threads=training.resources.threads or THREADS,
             gpu=self.gpu(task),

@@ -3,6 +3,7 @@
 from visionfm.config.recipe import given_keys, read_recipe
 from visionfm.data.layouts import answers
 from visionfm.features.settings import TokenReading
+from visionfm.images.settings import Reading
 from visionfm.project.names import Names
 from visionfm.tasks.block import Task
 from visionfm.tasks.maps.recipe import DenseRecipe
@@ -73,13 +74,11 @@ def reading(names: Names, encoder: str, dataset: str) -> TokenReading:
     """Return how a dataset's images become an encoder's input."""
     block, images = names.config.encoders[encoder], names.config.datasets[dataset]
     return TokenReading(
-        interpolation=block.interpolation,
-        exact_decode=block.decode == "exact",
+        **dict(block.resizing()),
+        **dict(Reading.of(images)),
         precision=block.precision,
         dtype=block.cache,
         modality=names.seen_as(encoder, dataset),
-        frame=images.frame,
-        max_megapixels=images.max_megapixels,
     )
 
 

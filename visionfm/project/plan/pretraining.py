@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from visionfm.config.base import Statistics
+from visionfm.images.settings import DatasetReading
 from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from visionfm.pretraining.block import Pretrain
 from visionfm.pretraining.settings import ImageSetSettings, MeasureSettings, PackSettings, PretrainSettings
@@ -25,9 +26,7 @@ class PretrainingPlan:
         return {
             name: ImageSetSettings(
                 modality=self.names.modality(name),
-                frame=block.frame,
-                max_megapixels=block.max_megapixels,
-                bad_images=block.bad_images,
+                **dict(DatasetReading.of(block)),
                 pack_px=None if block.pack is None else block.pack.size,
             )
             for name, block in blocks.items()
@@ -37,9 +36,7 @@ class PretrainingPlan:
         """Return the settings of `pack`."""
         block = self.config.datasets[dataset]
         assert block.pack is not None, f"{dataset} has a pack: its rule was asked for"
-        return PackSettings(
-            size=block.pack.size, frame=block.frame, max_megapixels=block.max_megapixels, bad_images=block.bad_images
-        )
+        return PackSettings(size=block.pack.size, **dict(DatasetReading.of(block)))
 
     def block(self, encoder: str) -> Pretrain:
         """Return the `pretrain` block of an encoder that has one."""
@@ -73,8 +70,7 @@ class PretrainingPlan:
             datasets=self.image_sets(self.names.measured_datasets(encoder)),
             every_split=tuple(block.trained_on),
             size=block.image_size,
-            interpolation=block.interpolation,
-            exact_decode=block.decode == "exact",
+            **dict(block.resizing()),
             workers=block.workers,
         )
 

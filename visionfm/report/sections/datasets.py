@@ -5,7 +5,6 @@ Invariant: which examples are shown depends on images.parquet and labels.parquet
 """
 
 import base64
-import hashlib
 import io
 import logging
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from visionfm.errors import VisionFMError
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table, counted
+from visionfm.images.settings import Reading
 from visionfm.metrics.written import NO_VALUE, missing, number
 from visionfm.project.plan import Plan
 from visionfm.report.data import DatasetTables, Results
@@ -209,7 +209,7 @@ def _examples(plan: Plan, tables: DatasetTables) -> list[Example]:
     block = plan.config.datasets[tables.name]
     return [
         Example(
-            thumbnail(Path(tables.root) / row["path"], row["image_id"], block.frame, block.max_megapixels),
+            thumbnail(Path(tables.root), row["path"], row["image_id"], Reading.of(block)),
             text,
             row["path"],
         )
@@ -225,27 +225,16 @@ def caption(row: dict[str, Any], values: list[str], flags: list[str]) -> str:
     return "; ".join([*known[:4], *(["..."] if len(known) > 4 else []), *found]) or "no label"
 
 
-def thumbnail(path: Path, image_id: str, frame: int | None, max_megapixels: float) -> str:
+def thumbnail(root: Path, path: str, image_id: str, reading: Reading) -> str:
     """Return an image as a small JPEG data URI; empty, with a warning, where the file is not what `index` saw."""
     from PIL import Image
 
-    from visionfm.images.reading import decode
+    from visionfm.images.reading import read_checked
 
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != image_id:
-            log.warning("report: %s changed since it was indexed; its picture is left out", path)
-            return ""
-        pixels_HWC = decode(
-            content,
-            frame=frame,
-            max_megapixels=max_megapixels,
-            target_px=2 * THUMBNAIL_PX,
-            exact=False,
-            where=str(path),
-        )
-    except (OSError, VisionFMError) as error:
-        log.warning("report: the picture of %s is left out: %s", path, str(error).splitlines()[0])
+        pixels_HWC = read_checked(root, path, image_id, reading, target_px=2 * THUMBNAIL_PX)
+    except VisionFMError as error:
+        log.warning("report: the picture of %s/%s is left out: %s", root, path, error.problem)
         return ""
     picture = Image.fromarray(pixels_HWC)
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)

@@ -16,7 +16,8 @@ from visionfm.figures import svg as plots
 from visionfm.figures.section import Section
 from visionfm.figures.svg import PALETTE, Figure, Panel, legend_below
 from visionfm.figures.tables import Cell, Table
-from visionfm.images.reading import decode
+from visionfm.images.reading import read_checked
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import resize_square
 from visionfm.metrics.written import number
 from visionfm.project.plan import Plan
@@ -183,25 +184,11 @@ def _examples(plan: Plan, datasets: list[DatasetTables], size_px: int, interpola
 def _example(
     plan: Plan, modality: str, image_id: str, dataset: str, path: str, size_px: int, interpolation: str
 ) -> Example | None:
-    import hashlib
-
     block = plan.config.datasets[dataset]
-    file = Path(block.root) / path
     try:
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != image_id:
-            log.warning("report: %s changed since it was indexed; its picture is left out", file)
-            return None
-        image_HWC = decode(
-            content,
-            frame=block.frame,
-            max_megapixels=block.max_megapixels,
-            target_px=size_px,
-            exact=False,
-            where=str(file),
-        )
-    except (OSError, VisionFMError) as error:
-        log.warning("report: the picture of %s is left out: %s", file, str(error).splitlines()[0])
+        image_HWC = read_checked(Path(block.root), path, image_id, Reading.of(block), target_px=size_px)
+    except VisionFMError as error:
+        log.warning("report: the picture of %s/%s is left out: %s", block.root, path, error.problem)
         return None
     small = resize_square(image_HWC, size_px, "bicubic" if interpolation == "bicubic" else "bilinear")
     return Example(f"{dataset}/{path}", image_id, modality, small)

@@ -4,7 +4,6 @@ Every image's randomness comes from (seed, epoch, place in the epoch) alone, whi
 resumed run sees what an uninterrupted one would have seen. Shapes: B batch, S px of the square, T labels; uint8 RGB.
 """
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +16,12 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from visionfm.errors import DataError
-from visionfm.images.reading import decode
+from visionfm.images.reading import read_checked
+from visionfm.images.settings import Reading
 from visionfm.images.transforms import Interpolation, resize_square
 from visionfm.runtime.interruption import ignore_stop_signals
 from visionfm.runtime.randomness import derived_seed
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
-from visionfm.tasks.finetuning.settings import ImagesOf
 from visionfm.tasks.samples import Samples
 
 ASPECT = (3 / 4, 4 / 3)
@@ -68,7 +66,7 @@ class Images(Dataset[torch.Tensor]):
     """The images of samples, each checked against its index; an item is found by its Place."""
 
     def __init__(
-        self, samples: Samples, roots: Mapping[str, Path], reading: Mapping[str, ImagesOf], how: Augmentation
+        self, samples: Samples, roots: Mapping[str, Path], reading: Mapping[str, Reading], how: Augmentation
     ) -> None:
         """A sample is one image; `roots` are the datasets' folders."""
         self.references, self.roots, self.reading, self.how = samples.references, roots, reading, how
@@ -89,27 +87,9 @@ class Images(Dataset[torch.Tensor]):
 
     def _decoded(self, row: int, training: bool) -> npt.NDArray[np.uint8]:
         dataset, path, image_id = self.references[row]
-        file, reading = self.roots[dataset] / path, self.reading[dataset]
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"an image cannot be read: {error.strerror}", where=file, do="check the file, then index again"
-            ) from error
-        if (found := hashlib.sha256(content).hexdigest()) != image_id:
-            raise DataError(
-                f"{path} changed since index", expected=f"sha256 {image_id}", found=f"sha256 {found}", where=file,
-                do="run `visionfm index` again",
-            )  # fmt: skip
         target_px = self.how.size_px * (CROP_FROM if training else 1)
-        return decode(
-            content,
-            frame=reading.frame,
-            max_megapixels=reading.max_megapixels,
-            target_px=target_px,
-            exact=self.how.exact,
-            where=path,
-        )
+        reading = self.reading[dataset]
+        return read_checked(self.roots[dataset], path, image_id, reading, target_px=target_px, exact=self.how.exact)
 
 
 @contextmanager

@@ -1,22 +1,15 @@
 """What the stage `finetune` depends on."""
 
-from visionfm.config.settings import Settings
+from visionfm.images.settings import Reading
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.settings import FittingSettings
-
-
-class ImagesOf(Settings):
-    """How the images of one dataset are read."""
-
-    frame: int | None = None
-    max_megapixels: float = 200
 
 
 class FinetuneSettings(FittingSettings):
     """Of `finetune`."""
 
     recipe: FinetuneRecipe
-    datasets: dict[str, ImagesOf]
+    datasets: dict[str, Reading]
     exact_decode: bool = False
     threads: int = 2
     gpu: int = 0

@@ -72,7 +72,7 @@ def samples_of_folder(folder: Path, settings: DensePredictSettings) -> list[Dens
     problems = Problems(DataError, f"images of {folder}")
     samples = []
     for listed in files_below(folder):
-        facts = inspect(folder / listed.path, frame=reading.frame, max_megapixels=reading.max_megapixels)
+        facts = inspect(folder / listed.path, reading)
         if facts.status != "ok":
             problems.add(f"{listed.path}: {facts.status}")
             continue

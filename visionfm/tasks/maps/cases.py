@@ -4,7 +4,6 @@ Reads the images and masks that are shown below their datasets' roots, and nothi
 it was labelled is not shown. Invariant: which cases are shown depends on the metrics of the images alone.
 """
 
-import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm.data.columns import DenseSample, read_dense_samples
-from visionfm.errors import DataError, VisionFMError
+from visionfm.errors import VisionFMError
 from visionfm.figures.section import Section
 from visionfm.tasks.results import TaskModel
 
@@ -76,20 +75,10 @@ class Drawer(ABC):
 
     def image(self, sample: DenseSample, target_px: int) -> Any:
         """Return an image's pixels, upright, at a reduced scale where that is faster."""
-        from visionfm.images.reading import decode
+        from visionfm.images.reading import read_checked
 
-        path, block = self.root(sample) / sample.path, self.folders[sample.dataset]
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != sample.image_id:
-            raise DataError("the image changed since it was indexed", where=path)
-        return decode(
-            data,
-            frame=block.frame,
-            max_megapixels=block.max_megapixels,
-            target_px=target_px,
-            exact=False,
-            where=str(path),
-        )
+        folder = self.folders[sample.dataset]
+        return read_checked(folder.root, sample.path, sample.image_id, folder.reading, target_px=target_px)
 
 
 def cases(result: TaskModel, ranked: Sequence[tuple[str, str]], by: str, draw: Drawer) -> list[Section]:

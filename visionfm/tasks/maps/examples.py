@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from visionfm.data.columns import DenseSample
 from visionfm.features.settings import TokenReading
-from visionfm.images import batches as loading
 from visionfm.images.geometry import Affine, flip_mask, flip_points, inside, resize_mask, resize_points, swapped_order
+from visionfm.images.reading import read_checked
 from visionfm.images.transforms import flip, resize_square
 from visionfm.tasks.maps.settings import DenseTarget
 
@@ -52,16 +52,8 @@ def read_example(
 
 def read_image(sample: DenseSample, root: Path, reading: TokenReading, size: int | None) -> Image:
     """Return an image as the encoder sees it: resized to `size` px, or, with None, every pixel of it."""
-    how = loading.Reading(
-        root,
-        size or 1,
-        reading.interpolation,
-        reading.exact_decode or size is None,
-        reading.frame,
-        reading.max_megapixels,
-        rows=1,
-    )
-    image_HWC = loading.read_image(sample.path, sample.image_id, how)
+    exact = reading.exact_decode or size is None
+    image_HWC = read_checked(root, sample.path, sample.image_id, reading, target_px=size, exact=exact)
     return image_HWC if size is None else resize_square(image_HWC, size, reading.interpolation)
 
 

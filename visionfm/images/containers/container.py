@@ -1,0 +1,73 @@
+"""What a file format has to offer: a name, how its bytes begin, and a file of it, opened at its header.
+
+A format that is added answers these questions in a file of its own and joins the list in `__init__.py`; whoever reads
+images knows no format by name. Every method of an opened file raises nothing but `Refused`. H/W px, C = 3 (RGB).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from visionfm.images.pixels import Pixels
+
+
+class Refused(Exception):
+    """An image that cannot be used, by a reason from `reading.REASONS`."""
+
+    def __init__(self, reason: str, found: str) -> None:
+        """`found` is what was met instead."""
+        self.reason, self.found = reason, found
+        super().__init__(f"{reason}: {found}")
+
+
+class Header(NamedTuple):
+    """What the header says of the frame chosen: its size as stored, in px, and the mode of its pixels."""
+
+    width: int
+    height: int
+    mode: str
+
+
+class Upright(NamedTuple):
+    """The whole image's size in px once it is turned upright, and the EXIF orientation it was stored in (1: none)."""
+
+    width: int
+    height: int
+    orientation: int
+
+    @classmethod
+    def turned(cls, width: int, height: int, orientation: int) -> "Upright":
+        """Return the upright size of an image that is stored as `width` x `height`."""
+        return cls(height, width, orientation) if orientation >= 5 else cls(width, height, orientation)
+
+
+class Opened(ABC):
+    """A file whose header was read; its first frame is chosen."""
+
+    frames: int  # images in the file
+
+    @abstractmethod
+    def header(self) -> Header:
+        """Return what is known of the chosen frame before a pixel is decoded."""
+
+    @abstractmethod
+    def seek(self, frame: int) -> None:
+        """Choose another frame, counted from 0."""
+
+    @abstractmethod
+    def load(self, shrink_to_px: int | None) -> Upright:
+        """Decode the chosen frame to its last byte, where possible at a scale with sides of at least `shrink_to_px`."""
+
+    @abstractmethod
+    def rgb(self) -> Pixels:
+        """Return the loaded frame, uint8 (H, W, 3) in [0, 255], upright."""
+
+
+class Container(NamedTuple):
+    """A file format: `suffixes` with the dot, in small letters; `lossy` formats blur the borders of masks."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    matches: Callable[[bytes], bool]
+    open: Callable[[bytes], Opened]
+    lossy: bool = False

@@ -1,0 +1,36 @@
+"""The name of an image by what it is: the sha256 of its file and, of a volume, which frame of it.
+
+A file that is one image has its sha256 as `image_id`; so has a file of several of which the dataset's `frame` picks
+one. Where the frames of one file are images of their own, as the slices of a volume are, they are `sha256:frame`, and
+in tables their path is `file#frame`: one row, one image. Whoever asks whether two images are of one FILE compares
+`file_id`, so that a volume's slices never stand on two sides of a split unnoticed.
+"""
+
+BETWEEN, AFTER_PATH = ":", "#"
+
+
+def image_id_of(sha256: str, frame: int | None = None) -> str:
+    """Return an image's id: of a frame (from 0) of a volume, or of a file that is one image (None)."""
+    return sha256 if frame is None else f"{sha256}{BETWEEN}{frame}"
+
+
+def file_id(image_id: str) -> str:
+    """Return the sha256, in hex, of the file that an image stands in."""
+    return image_id.partition(BETWEEN)[0]
+
+
+def frame_of(image_id: str) -> int | None:
+    """Return which frame of its file an image is; None where the file is one image."""
+    frame = image_id.partition(BETWEEN)[2]
+    return int(frame) if frame else None
+
+
+def row_path(path: str, frame: int | None = None) -> str:
+    """Return the path under which an image stands in tables."""
+    return path if frame is None else f"{path}{AFTER_PATH}{frame}"
+
+
+def file_path(path: str, image_id: str) -> str:
+    """Return the path of the file that a row of a table means; a file's own name may hold a #."""
+    frame = frame_of(image_id)
+    return path if frame is None else path.removesuffix(f"{AFTER_PATH}{frame}")

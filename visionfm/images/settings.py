@@ -1,0 +1,43 @@
+"""How image files become pixels, said once: every stage's settings that read images are made of these."""
+
+from typing import Any, Literal, Self
+
+from visionfm.config.settings import Settings
+from visionfm.images.identity import frame_of
+from visionfm.images.transforms import Interpolation
+
+BadImages = Literal["fail", "skip"]
+
+
+class Reading(Settings):
+    """Which pixels of a file are meant; what `reading.decode` needs to know."""
+
+    frame: int | None = None  # which image of files that hold several; None: a file is one image
+    max_megapixels: float = 200
+
+    @classmethod
+    def of(cls, block: Any) -> Self:
+        """Return what a block of the config, or other settings, say of it."""
+        return cls(**{name: getattr(block, name) for name in cls.model_fields})
+
+    def for_image(self, image_id: str) -> "Reading":
+        """Return how one image is read: an id that names a frame of its file means that one."""
+        frame = frame_of(image_id)
+        return self if frame is None else Reading(frame=frame, max_megapixels=self.max_megapixels)
+
+
+class DatasetReading(Reading):
+    """How the images of a dataset are read, and what becomes of those that cannot be."""
+
+    bad_images: BadImages = "fail"
+
+
+class Resizing(Settings):
+    """How pixels become the square that an encoder sees."""
+
+    interpolation: Interpolation = "bilinear"
+    exact_decode: bool = False  # decode at full size even where a smaller scale would do
+
+
+class EncoderReading(Reading, Resizing):
+    """How files become the squares that an encoder sees."""

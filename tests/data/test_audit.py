@@ -367,3 +367,18 @@ def test_sixty_people_under_two_spellings_are_never_a_hundred(tmp_path: Path, re
         sixty_people(tmp_path, draw, None, like=True)
     assert len(people_of(sixty_people(tmp_path, draw, "digits", like=True))) == 60
     assert run_again(["a", "b"]) == []
+
+
+def test_frames_of_one_file_in_two_splits_are_a_leak_and_may_have_labels_of_their_own(results: Path) -> None:
+    frames = [row(70, "train", image="a:0", dr=1.0), row(71, "test", image="a:1", dr=0.0)]
+    with pytest.raises(DataError, match="images of one file"):
+        run({"d": [*clean(), *frames]}, targets=[AuditTarget(column="dr")])
+    frames[1]["split"] = "train"
+    found = run({"d": [*clean(), *frames]}, targets=[AuditTarget(column="dr")])
+    assert found == [], "different frames contradict each other in nothing"
+
+
+def test_a_frame_of_a_file_that_an_encoder_saw_is_a_leak(results: Path) -> None:
+    seen, tested = row(70, "train", image="bytes:0"), row(71, "test", image="bytes:5")
+    with pytest.raises(DataError, match="pretrained on this image"):
+        run({"d": [*clean(), tested], "p": [seen]}, pretraining={"e": ["p"]})

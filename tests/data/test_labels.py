@@ -14,10 +14,12 @@ import pytest
 from visionfm import artifacts
 from visionfm.data.block import Split
 from visionfm.data.index import index
-from visionfm.data.labels import label
+from visionfm.data.labels import _subject, label
 from visionfm.data.layouts.columns import Columns, VisitColumn
+from visionfm.data.layouts.rows import LabelRow
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
+from visionfm.images.identity import image_id_of, row_path
 
 Draw = Callable[..., Path]
 
@@ -376,3 +378,11 @@ def test_visits_of_a_known_form_become_iso_dates_and_others_are_named(run: Run) 
 def test_a_form_that_is_none_is_an_error_of_the_config(form: str) -> None:
     with pytest.raises(ValueError, match="format"):
         VisitColumn(column="day", format=form)
+
+
+def test_frames_of_one_file_are_one_subject_where_none_is_known() -> None:
+    settings = LabelSettings(dataset="d", layout="table")
+    subjects = {
+        _subject(LabelRow(row_path("a.tif", frame), ""), image_id_of("ab", frame), settings) for frame in (0, 1)
+    }
+    assert subjects == {"d/a.tif"}

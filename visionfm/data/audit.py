@@ -21,6 +21,7 @@ from visionfm.data import spelling
 from visionfm.data.layouts.rows import comparable
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems, UsageError
+from visionfm.images.identity import file_id
 
 SCHEMA = "visionfm/audit/1"
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
@@ -59,6 +60,11 @@ class Image(NamedTuple):
         """Return cohort and id of its subject; None where subjects are not known and the image stands for itself."""
         cohort, _, subject = self.subject_id.partition("/")
         return None if self.subject_id == f"{self.dataset}/{self.path}" else (cohort, subject)
+
+    @property
+    def file_id(self) -> str:
+        """What is equal for images of one file, and of files with equal bytes."""
+        return file_id(self.image_id)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +111,7 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         *_unreadable(task_images, settings),
         *_spelled_twice([image for name in sorted(known) for image in known[name]], settings.exact),
         *_in_two_splits(labelled, "subject", "subject_id"),
-        *_in_two_splits(labelled, "bytes", "image_id"),
+        *_in_two_splits(labelled, "bytes", "file_id"),
         *_pretrained_on(labelled, seen),
         *_contradictions(labelled, settings.targets),
         *_shared_ids(labelled),
@@ -160,7 +166,8 @@ def _in_two_splits(labelled: list[Image], check: str, attribute: str) -> Iterato
         for one, other in combinations([first[place] for place in sorted(first)], 2):
             if one.split == other.split:
                 continue
-            detail = f"subject {key}" if check == "subject" else f"identical images, sha256 {key[:12]}"
+            same = "identical images" if one.image_id == other.image_id else "images of one file"
+            detail = f"subject {key}" if check == "subject" else f"{same}, sha256 {key[:12]}"
             yield Finding(
                 check, "leak", one.dataset, one.path, one.split, other.dataset, other.path, other.split, detail
             )
@@ -180,7 +187,7 @@ class Seen(NamedTuple):
     def of(cls, datasets: list[str], listed: dict[str, list[dict[str, str]]], known: dict[str, list[Image]]) -> "Seen":
         """Gather the images of some datasets; those without a known subject count for their bytes alone."""
         return cls(
-            {row["image_id"]: (dataset, row["path"]) for dataset in datasets for row in listed[dataset]},
+            {file_id(row["image_id"]): (dataset, row["path"]) for dataset in datasets for row in listed[dataset]},
             {image.subject_id: (dataset, image.path) for dataset in datasets for image in known[dataset]},
         )
 
@@ -190,7 +197,7 @@ def _pretrained_on(labelled: list[Image], seen: dict[str, Seen]) -> Iterator[Fin
         for image in sorted(labelled, key=_place):
             if image.split != "test":
                 continue
-            if (place := images.get(image.image_id)) is not None:
+            if (place := images.get(image.file_id)) is not None:
                 what = "this image"
             elif (place := subjects.get(image.subject_id)) is not None:
                 what = f"an image of subject {image.subject_id}"

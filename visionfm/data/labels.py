@@ -26,6 +26,7 @@ from visionfm.data.listing import label_files
 from visionfm.data.partners import dense_columns, has_partners, partner_digests, point_names
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
+from visionfm.images.identity import file_id, file_path
 
 SCHEMA = "visionfm/labels/1"
 log = logging.getLogger("visionfm")
@@ -84,11 +85,10 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         shape = ("width", "height", "orientation")
         dense |= {name: [listed[row.path][name] for row in rows] for name in shape}
     columns = as_columns(rows)
-    subjects = [_subject(row, settings) for row in rows]
-    split = _draw(rows, subjects, [listed[row.path]["image_id"] for row in rows], columns, like, settings)
-    table = _table(
-        rows, subjects, split, [listed[row.path]["image_id"] for row in rows], columns, dense, point_names(settings)
-    )
+    image_ids = [listed[row.path]["image_id"] for row in rows]
+    subjects = [_subject(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
+    split = _draw(rows, subjects, image_ids, columns, like, settings)
+    table = _table(rows, subjects, split, image_ids, columns, dense, point_names(settings))
     artifacts.write_table(out, table, made_by, schema=SCHEMA)
     count = Counter(split)
     log.info(
@@ -155,10 +155,10 @@ def _name_test_subjects(rows: list[LabelRow], settings: LabelSettings, problems:
         row.split = "test" if row.subject in named else "train"
 
 
-def _subject(row: LabelRow, settings: LabelSettings) -> str:
-    """Return a subject id that is unique over datasets; without one, an image is a subject of its own."""
+def _subject(row: LabelRow, image_id: str, settings: LabelSettings) -> str:
+    """Return a subject id that is unique over datasets; without one, a file is a subject of its own."""
     if row.subject is None:
-        return f"{settings.dataset}/{row.path}"
+        return f"{settings.dataset}/{file_path(row.path, image_id)}"
     return f"{settings.cohort or settings.dataset}/{row.subject}"
 
 
@@ -185,7 +185,7 @@ def _draw(
         given = [taken.get(subject, split) for subject, split in zip(subjects, given, strict=True)]
     if settings.labels == "none":
         return [split or "test" for split in given]
-    undivided = [list(pair) for pair in zip(keys, image_ids, strict=True)]
+    undivided = [[key, file_id(image_id)] for key, image_id in zip(keys, image_ids, strict=True)]
     drawn = splits.draw(
         undivided,
         given,

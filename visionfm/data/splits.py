@@ -9,6 +9,8 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
+from visionfm.images.identity import file_id
+
 
 def connected(keys_of_rows: Sequence[Sequence[Hashable]]) -> list[int]:
     """Return a component number for each row; rows that share any key share a component."""
@@ -32,7 +34,7 @@ def people(subjects: Sequence[str], image_ids: Sequence[str]) -> list[str]:
 
     Two images of one file are one observation, whoever they are said to show; n and intervals would be too sure else.
     """
-    component = connected(list(zip(subjects, image_ids, strict=True)))
+    component = connected(list(zip(subjects, map(file_id, image_ids), strict=True)))
     first: dict[int, str] = {}
     for number, subject in zip(component, subjects, strict=True):
         first[number] = min(subject, first.get(number, subject))

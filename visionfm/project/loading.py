@@ -47,7 +47,7 @@ def planned_config(*paths: str | Path, planning: bool) -> Config:
         text = config.model_dump_json(exclude_unset=True)
         place = Path(".snakemake/visionfm") / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         publish(place, text.encode())
-        os.environ[PLANNED] = str(place)
+        os.environ[PLANNED] = str(place.resolve())
     return config
 
 

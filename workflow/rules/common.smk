@@ -33,8 +33,9 @@ def gpus_offered():
 
     def count():
         limit = workflow.global_resources.get("gpu")
+        limit = getattr(limit, "value", limit)
         if limit is not None:
-            return str(getattr(limit, "value", limit))
+            return str(limit)
         return str(1 if workflow.non_local_exec else len(devices_present()))
 
     known = outside("gpus", count)

@@ -1,31 +1,24 @@
 """Reads weights files that nobody vouches for: tensors and plain values only, never code.
 
-Reads `.pth`-like files (torch.save) and `.safetensors`. Invariant: unpickling is weights-only with the exact allow-list
-below, and there is no fallback; whatever is wrong with a file ends in one DataError.
+Reads `.pth`-like files (torch.save) and `.safetensors`. Invariant: a pickle is read as data, with an exact list of what
+it may name, and there is no fallback; whatever is wrong with a file ends in one DataError.
 """
 
-import argparse
-import logging
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from visionfm.errors import DataError
+from visionfm.encoders.checksum import check_present
+from visionfm.encoders.pickles import Unusable, not_now, read_pickled, refused
+from visionfm.errors import DataError, Problems
 
 if TYPE_CHECKING:
     import torch
 
 WRAPPERS = ("teacher", "student", "visionfm_state_dict", "model", "state_dict", "model_ema", "state_dict_ema", "module")
 BOTH_NETWORKS = ("teacher", "student")  # of self-distillation; the teacher is the one to use, as published
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 PREFIXES = ("module.", "_orig_mod.", "backbone.")
-NUMPY_DTYPES = ("Float64", "Float32", "Float16", "Int64", "Int32", "Bool")
-COMPRESSION_LIMIT = (
-    2  # torch.save stores without compression: a file that unpacks to more than this was made to do harm
-)
-log = logging.getLogger("visionfm")
 
 
 class Checkpoint(NamedTuple):
@@ -48,23 +41,17 @@ class Selection(NamedTuple):
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Return the content of a weights file, on the CPU; raises DataError for anything but a whole, harmless file."""
     path = Path(path)
-    with path.open("rb") as handle:
-        start = handle.read(9)
+    check_present(path)
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(9)
+    except OSError as error:
+        raise not_now(path, error) from error
     if not start:
-        raise _refused(path, "it is empty")
+        raise refused(path, "it is empty")
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return _read_safetensors(path)
-    return Checkpoint(path, _read_torch(path), {})
-
-
-def _refused(path: Path, found: str, do: str = "get the file again from its owner and compare its sha256") -> DataError:
-    return DataError(
-        f"the weights file {path.name} cannot be read",
-        expected="tensors written by torch.save, or safetensors",
-        found=found,
-        where=path,
-        do=do,
-    )
+    return Checkpoint(path, read_pickled(path), {})
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -74,82 +61,11 @@ def _read_safetensors(path: Path) -> Checkpoint:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise _refused(path, f"{type(error).__name__}: {error}") from error
+    except (OSError, MemoryError) as error:
+        raise not_now(path, error) from error
+    except (SafetensorError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise refused(path, f"{type(error).__name__}: {error}") from error
     return Checkpoint(path, tensors, metadata)
-
-
-def _read_torch(path: Path) -> Mapping[str, Any]:
-    import pickle
-
-    import torch
-
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        _check_archive(path)
-    try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise _blocked(path, error) from error
-    except (
-        Exception
-    ) as error:  # a hostile file can make the parser raise anything; the process must end with an explanation
-        raise _refused(path, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
-    if not isinstance(content, Mapping):
-        raise _refused(path, f"a {type(content).__name__}, not a dictionary of tensors")
-    return content
-
-
-def _allowed_globals() -> list[Any]:
-    """Return what published checkpoints hold beside tensors: `args` (a Namespace), numpy scalars such as `best_f1`."""
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    return [
-        argparse.Namespace,
-        (scalar, "numpy._core.multiarray.scalar"),
-        (scalar, "numpy.core.multiarray.scalar"),  # as numpy 1 wrote it
-        np.dtype,
-        *(getattr(np.dtypes, f"{name}DType") for name in NUMPY_DTYPES),
-    ]
-
-
-def _check_archive(path: Path) -> None:
-    """Check the archive's checksums and that it unpacks to no more than it says: torch would map it unchecked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise _refused(path, "TorchScript, which is a program", "save its state_dict instead")
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-            if unpacked > COMPRESSION_LIMIT * path.stat().st_size:
-                raise _refused(path, f"an archive that unpacks to {unpacked / 1e6:.0f} MB")
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _refused(path, f"a damaged archive: {error}") from error
-    if damaged is not None:
-        raise _refused(path, f"a damaged archive: the checksum of {damaged} does not fit")
-
-
-def _blocked(path: Path, error: Exception) -> DataError:
-    import torch
-
-    try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception as unreadable:  # a damaged pickle cannot be listed either
-        found = []
-        log.debug("globals of %s cannot be listed: %s", path.name, unreadable)
-    allowed = {"argparse.Namespace", "numpy.dtype", "numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar"}
-    blocked = [name for name in found if name not in allowed and not name.startswith("numpy.dtypes.")]
-    if not blocked:
-        return _refused(
-            path, f"a pickle that is damaged or not a checkpoint ({str(error).splitlines()[-1].strip()[:200]})"
-        )
-    return DataError(
-        f"the weights file {path.name} wants to run code and was not loaded",
-        expected="tensors, plain values, argparse.Namespace and numpy scalars",
-        found=", ".join(blocked),
-        where=path,
-        do="ask its owner for a file of plain tensors (safetensors); there is no fallback that loads it anyway",
-    )
 
 
 # --- choosing the network -------------------------------------------------------------------------------------------
@@ -194,15 +110,16 @@ def _inside(tensors: Mapping[str, "torch.Tensor"], part: str) -> dict[str, "torc
     return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
 
 
-def _tensors_in(values: Mapping[str, Any]) -> dict[str, "torch.Tensor"]:
+def _tensors_in(values: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
-    return {name: value for name, value in values.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    kinds = torch.Tensor | Unusable
+    return {name: value for name, value in values.items() if isinstance(name, str) and isinstance(value, kinds)}
 
 
 def _is_network(tensors: Mapping[str, "torch.Tensor"]) -> bool:
     """Tell a network that sees images (it has a convolution or a patch embedding) from heads, losses and optimizers."""
-    return any(tensor.ndim == 4 or "patch_embed" in name for name, tensor in tensors.items())
+    return any(getattr(tensor, "ndim", 0) == 4 or "patch_embed" in name for name, tensor in tensors.items())
 
 
 def _only(path: Path, networks: Mapping[str, Any]) -> str:
@@ -259,16 +176,35 @@ def _without_prefixes(path: Path, key: str | None, tensors: Mapping[str, "torch.
     return Selection(key, chosen, renamed, dropped)
 
 
-def _check_tensor(path: Path, name: str, tensor: "torch.Tensor") -> None:
-    """Refuse a tensor that claims more values than are stored, or values that are no numbers."""
-    stored = tensor.untyped_storage().nbytes() if tensor.layout is not None and not tensor.is_sparse else 0
-    if tensor.numel() * tensor.element_size() > stored:
-        raise _refused(path, f"{name} claims {tensor.numel()} values, {stored // tensor.element_size()} are stored")
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+def _check_tensor(path: Path, name: str, tensor: Any) -> None:
+    """Refuse a tensor without values that can be used, and values that are no numbers."""
+    if isinstance(tensor, Unusable) or tensor.is_sparse or tensor.is_quantized:
+        why = tensor.why if isinstance(tensor, Unusable) else "sparse" if tensor.is_sparse else "quantised"
+        raise refused(path, f"{name} is {why}", do="save the network's state_dict as float32, float16 or bfloat16")
+    if str(tensor.dtype).removeprefix("torch.") not in FLOATS:  # whether it is needed is seen later: `check_types`
+        return
+    finite = bool(tensor.isfinite().all())
+    if not finite or (tensor.itemsize > 4 and not bool(tensor.float().isfinite().all())):
         raise DataError(
             "the weights are not finite",
-            expected="numbers",
-            found=f"NaN or infinity in {name}",
+            expected="numbers that float32 can hold",
+            found=f"{'a value beyond float32' if finite else 'NaN or infinity'} in {name}",
             where=path,
             do="get another file; such weights give no features",
         )
+
+
+def check_types(selection: Selection, dropped: Mapping[str, str]) -> list[str]:
+    """Raise DataError unless all tensors of a network but the dropped ones hold real numbers; return its float64 ones.
+
+    `dropped` has the names in the file; those of float64 lose digits when they become float32.
+    """
+    before = {new: old for old, new in selection.renamed.items()}
+    used = {before.get(name, name): tensor for name, tensor in selection.tensors.items()}
+    types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in used.items() if name not in dropped}
+    problems = Problems(DataError, "tensors whose values are no weights")
+    for name, kind in types.items():
+        if kind not in FLOATS:
+            problems.add(f"{name} is {kind}, expected {' or '.join(FLOATS)}")
+    problems.raise_if_any(do="get the unquantised file, or save its state_dict as float32")
+    return [name for name, kind in types.items() if kind == "float64"]

@@ -153,7 +153,7 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
     import torch
 
     from visionfm.encoders import architectures, dialects, statistics, timm_weights
-    from visionfm.encoders.checkpoints import read_checkpoint, select
+    from visionfm.encoders.checkpoints import check_types, read_checkpoint, select
 
     known: dict[str, Any] = {}
     if settings.timm is not None:
@@ -174,6 +174,8 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
         conversion = dialects.convert(selection, dialect, keep_qkv_bias=bool(name and name.endswith("_qkvb")))
     shapes = architectures.shapes_of(conversion.tensors)
     architecture = architectures.recognise(shapes) if name is None else architectures.check_fit(name, shapes, path.name)
+    if rounded := check_types(selection, conversion.dropped):
+        log.warning("%d tensors of float64 are rounded to float32, such as %s", len(rounded), rounded[0])
     _check_rotary(selection.tensors, architecture)
     _check_modality(checkpoint.content, settings)
     mean, std = statistics.resolve(settings, conversion.dialect, known)

@@ -54,6 +54,11 @@ def check(imported: Import, path: Path, arch: str, image_size: int, **settings: 
     return artifacts.read_metadata(out)
 
 
+def converted(state: dict[str, torch.Tensor]) -> dialects.Conversion:
+    selection = Selection(None, dict(state), {}, {})
+    return dialects.convert(selection, dialects.recognise(selection))
+
+
 def source(metadata: dict[str, str]) -> dict[str, str]:
     return dict(json.loads(metadata["source"]))
 
@@ -144,7 +149,7 @@ def test_dinov2_in_its_own_naming(
 @pytest.mark.parametrize("arch", ["fake_dinov2", "fake_dinov2_reg", "fake_dinov2_giant"])
 def test_dinov2_translates_as_timm_does(arch: str) -> None:
     state = as_dinov2(tensors(arch))
-    ours = dialects.convert(Selection(None, dict(state), {}, {}), dialects.DINOV2).tensors
+    ours = converted(state).tensors
     theirs = vit_filter(dict(state), network(arch))
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
@@ -164,7 +169,7 @@ def test_dinov3_in_its_own_naming(imported: Import, tmp_path: Path, arch: str) -
 @pytest.mark.parametrize("arch", ["fake_dinov3", "fake_dinov3_qkvb", "fake_dinov3_plus"])
 def test_dinov3_translates_as_timm_does(arch: str, capsys: pytest.CaptureFixture[str]) -> None:
     state = as_dinov3(tensors(arch), bias=arch.endswith("qkvb"))
-    ours = dialects.convert(Selection(None, dict(state), {}, {}), dialects.DINOV3).tensors
+    ours = converted(state).tensors
     theirs = eva_filter(dict(state), network(arch))
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
@@ -209,12 +214,11 @@ def test_a_plain_network_of_unknown_origin_needs_its_statistics_said(imported: I
 
 
 def test_dinov2_shaped_weights_of_another_grid_in_timms_naming_need_their_statistics_said() -> None:
-    def dialect(grid: int) -> str:
-        state = tensors("fake_dinov2_reg", grid=grid)
-        return dialects.recognise_dialect(Selection(None, state, {}, {}))
+    def layout(grid: int) -> str:
+        return dialects.recognise(Selection(None, tensors("fake_dinov2_reg", grid=grid), {}, {})).layout.name
 
-    assert dialect(dialects.DINOV2_GRID) == dialects.DINOV2
-    assert dialect(28) == dialects.PLAIN  # RETFound-Green
+    assert layout(37) == "dinov2"
+    assert layout(28) == "plain"  # RETFound-Green
 
 
 def test_our_own_encoder_is_weights_too_and_keeps_statistics_and_licence(imported: Import, tmp_path: Path) -> None:

@@ -74,28 +74,48 @@ def _read_safetensors(path: Path) -> Checkpoint:
 def select(checkpoint: Checkpoint, key: str | None) -> Selection:
     """Return the network under `key`, or the only one there is (the teacher, where teacher and student are both there).
 
-    Wrapper prefixes (`module.`, `_orig_mod.`, `backbone.`) are removed where a name starts with them, nowhere else.
+    `key` may also be what names of tensors begin with. Wrapper prefixes (`module.`, `_orig_mod.`, `backbone.`) are
+    removed where a name starts with them, nowhere else.
     """
     networks = _networks(checkpoint.content)
     if key is None:
-        key = _only(checkpoint.path, networks)
-    if key not in networks:
+        key = _only(checkpoint, networks)
+    if key in networks:
+        return _without_prefixes(checkpoint.path, key or None, networks[key])
+    inside = {name: _inside(tensors, key) for name, tensors in networks.items()}
+    there = [name for name, tensors in inside.items() if _is_network(tensors)]
+    if len(there) != 1:
         raise DataError(
             f"the weights file has no entry {key!r}",
-            expected=f"one of {_listed(networks)}",
+            expected=f"one of {_listed(networks)}, or what the names of one network's tensors begin with",
             found=_listed(checkpoint.content),
             where=checkpoint.path,
             do="correct the encoder's `key`, or leave it out",
         )
-    return _without_prefixes(checkpoint.path, key or None, networks[key])
+    return _part(checkpoint.path, key, networks[there[0]])
 
 
-def _networks(content: Mapping[str, Any]) -> dict[str, dict[str, "torch.Tensor"]]:
-    """Return the networks of a checkpoint by key; a flat state dict has the key "" ."""
-    networks = {name: _tensors_in(content[name]) for name in content if isinstance(content[name], Mapping)}
+def _part(path: Path, key: str, tensors: Mapping[str, Any]) -> Selection:
+    """Return the tensors whose names begin with `key`, the others dropped."""
+    chosen = _without_prefixes(path, key, _inside(tensors, key))
+    before = {name: f"{key}.{name}" for name in _inside(tensors, key)}
+    origin = {new: old for old, new in chosen.renamed.items()}
+    renamed = {before[origin.get(name, name)]: name for name in chosen.tensors}
+    others = {name: f"beside {key}, which `key` names" for name in tensors if not name.startswith(f"{key}.")}
+    dropped = {before[name]: why for name, why in chosen.dropped.items()}
+    return Selection(key, chosen.tensors, renamed, {**others, **dropped})
+
+
+def _networks(content: Mapping[str, Any], depth: int = 2) -> dict[str, dict[str, Any]]:
+    """Return the networks of a checkpoint by key (`outer.inner` in nested ones); a flat state dict has the key ""."""
+    networks = {name: _tensors_in(value) for name, value in content.items() if isinstance(value, Mapping)}
+    inner = {}
+    for name, tensors in networks.items():
+        if not tensors and depth > 1:
+            nested = _networks(content[name], depth - 1)
+            inner.update({f"{name}.{part}" if part else name: found for part, found in nested.items()})
+    networks = {name: tensors for name, tensors in {**networks, **inner}.items() if _is_network(tensors)}
     flat = _tensors_in(content)
-    for name in [name for name in networks if not _is_network(networks[name])]:
-        del networks[name]
     if _is_network(flat):
         networks[""] = flat
     for name, tensors in list(networks.items()):  # one dict may hold both networks of self-distillation, by prefix
@@ -106,7 +126,7 @@ def _networks(content: Mapping[str, Any]) -> dict[str, dict[str, "torch.Tensor"]
     return networks
 
 
-def _inside(tensors: Mapping[str, "torch.Tensor"], part: str) -> dict[str, "torch.Tensor"]:
+def _inside(tensors: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
 
 
@@ -117,31 +137,44 @@ def _tensors_in(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if isinstance(name, str) and isinstance(value, kinds)}
 
 
-def _is_network(tensors: Mapping[str, "torch.Tensor"]) -> bool:
+def _is_network(tensors: Mapping[str, Any]) -> bool:
     """Tell a network that sees images (it has a convolution or a patch embedding) from heads, losses and optimizers."""
-    return any(getattr(tensor, "ndim", 0) == 4 or "patch_embed" in name for name, tensor in tensors.items())
+    return any(getattr(tensor, "ndim", 0) in (4, 5) or "patch_embed" in name for name, tensor in tensors.items())
 
 
-def _only(path: Path, networks: Mapping[str, Any]) -> str:
+def _only(checkpoint: Checkpoint, networks: Mapping[str, Any]) -> str:
     known = [name for name in networks if name in WRAPPERS or name == ""]
     if set(known) == set(BOTH_NETWORKS):
         return "teacher"
     if len(known) == 1:
         return known[0]
+    if len(networks) == 1:
+        return next(iter(networks))
     if not networks:
         raise DataError(
             "no vision transformer was found in the weights file",
-            expected=f"a state dict, alone or under one of {', '.join(WRAPPERS)}",
-            where=path,
+            expected="the tensors of a network that sees images, alone or under an entry of the file",
+            found=_told(checkpoint.content),
+            where=checkpoint.path,
             do="docs/weights.md lists what can be imported",
         )
     raise DataError(
         "the weights file holds several networks, and which one is meant is not guessed",
         expected="one network, or a `key` for the encoder",
         found=_listed(networks),
-        where=path,
+        where=checkpoint.path,
         do="set the encoder's `key`",
     )
+
+
+def _told(content: Mapping[str, Any]) -> str:
+    """Return what a file's entries are, for people."""
+    told = []
+    for name, value in list(content.items())[:8]:
+        inside = list(_tensors_in(value)) if isinstance(value, Mapping) else []
+        kind = "a tensor" if hasattr(value, "shape") else type(value).__name__
+        told.append(f"{name} ({f'{len(inside)} tensors, such as {inside[0]}' if inside else kind})")
+    return ", ".join(told) + (f" and {len(content) - 8} more" if len(content) > 8 else "") or "nothing"
 
 
 def _listed(names: Mapping[str, Any]) -> str:

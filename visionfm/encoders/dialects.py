@@ -1,7 +1,7 @@
-"""Which family of checkpoints a state dict is written in, and its translation to timm's tensor names.
+"""Translates a network's tensors from the layout they are written in to timm's names.
 
 Pure functions on tensors by name. Invariant: every tensor of the file comes out under a new name that is reported, is
-dropped by a rule of its dialect that is reported, or stays under its name; nothing is invented. The maths of each
+dropped by a rule of its layout that is reported, or stays under its name; nothing is invented. The maths of each
 network stays what it was.
 """
 
@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from visionfm.encoders import layouts
 from visionfm.encoders.checkpoints import Selection
-from visionfm.encoders.positions import grid_side
+from visionfm.encoders.layouts import Match
 from visionfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,81 +19,67 @@ if TYPE_CHECKING:
 
     Tensors = dict[str, torch.Tensor]
 
-VISIONFM, FINETUNED, MAE, DINOV2, DINOV3, PLAIN = "visionfm", "visionfm-finetuned", "mae", "dinov2", "dinov3", "plain"
-ENCODER, TIMM, RANDOM = "encoder", "timm", "random"  # our own file; named by the user; untrained
-DINOV2_GRID = 37  # of the released DINOv2 weights: 518 px by patches of 14
-HEADS = r"head\..*|head_dist\..*"
-HEAD_REASON = "classification or projection head"
-DROPPED: dict[str, dict[str, str]] = {  # dialect -> pattern of whole names -> why
-    VISIONFM: {HEADS: HEAD_REASON, "masked_embed": "mask token of pretraining"},
-    FINETUNED: {HEADS: HEAD_REASON, "masked_embed": "mask token of pretraining"},
-    MAE: {HEADS: HEAD_REASON, "mask_token": "mask token of pretraining", r"decoder_.*": "decoder of pretraining"},
-    DINOV2: {
-        HEADS + r"|dino_head\..*|ibot_head\..*": HEAD_REASON,
-        "mask_token": "mask token of pretraining",
-    },
-    DINOV3: {
-        HEADS + r"|dino_head\..*|ibot_head\..*": HEAD_REASON,
-        "mask_token": "mask token of pretraining",
-        r"rope_embed\.periods": "fixed, computed anew",
-        r"local_cls_norm\..*": "norm of local crops in pretraining",
-    },
-    PLAIN: {HEADS: HEAD_REASON},
-    TIMM: {HEADS: HEAD_REASON, r"attn_pool\..*": "pooling of the classifier"},
-    ENCODER: {},
-}
+SEVERAL = "\n"  # between the names of tensors that were joined into one
 
 
 class Conversion(NamedTuple):
     """Tensors under timm's names (as stored, not yet float32), and what was done to get there."""
 
-    dialect: str
+    layout: layouts.Layout
     tensors: "Tensors"
     renamed: dict[str, str]  # old -> new, prefixes included
     dropped: dict[str, str]  # key -> why
 
 
-def recognise_dialect(selection: Selection) -> str:
-    """Return the dialect of a network's tensors, from their names and shapes and the checkpoint's key."""
-    tensors = selection.tensors
-    names = set(tensors)
-    if "storage_tokens" in names or "rope_embed.periods" in names:
-        return DINOV3
-    if {"reg_token", "blocks.0.gamma_1"} <= names and "pos_embed" not in names:
-        return DINOV3  # in timm's naming
-    if any(re.fullmatch(r"blocks\.(\d+\.)+ls1\.gamma", name) for name in names):
-        own_naming = bool({"mask_token", "register_tokens"} & names)
-        return DINOV2 if own_naming or _grid(tensors) == DINOV2_GRID else PLAIN
-    if any(name.startswith("decoder_") for name in names):
-        return MAE
-    if selection.key == "visionfm_state_dict":
-        return FINETUNED
-    if selection.key in ("teacher", "student"):
-        return VISIONFM
-    if selection.key == "model" and "blocks.23.norm1.weight" in names and _width(tensors) == 1024:
-        return MAE  # RETFound's encoder without the decoder
-    return PLAIN
+def recognise(selection: Selection) -> Match:
+    """Return the layout of a network's tensors and its prefix; raises DataError unless exactly one can be used."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in selection.tensors.items()}
+    found = layouts.find(shapes, selection.key)
+    where = f"entry {selection.key!r}" if selection.key else None
+    if not found:
+        raise DataError(
+            "the weights are in no known layout",
+            expected="a vision transformer in one of the layouts that `visionfm encoders` lists",
+            found=f"{_some(shapes)}; {layouts.nearest(shapes)}",
+            where=where,
+            do="give timm's name of the network (`timm`) where timm's converter knows the file, or rename its tensors",
+        )
+    usable = [match for match in found if match.layout.refusal is None]
+    if not usable:
+        layout = found[0].layout
+        raise DataError(
+            f"the weights are those of {layout.title}, which cannot be an encoder here",
+            expected="a vision transformer for single images, with a norm after its last block",
+            found=layout.refusal,
+            where=where,
+            do="choose another encoder: `visionfm encoders` lists them",
+        )
+    if len(usable) > 1:
+        names = [match.prefix.removesuffix(".") for match in usable]
+        raise DataError(
+            "the weights file holds several networks, and which one is meant is not guessed",
+            expected="one network, or a `key` for the encoder",
+            found=", ".join(f"{name} ({match.layout.title})" for name, match in zip(names, usable, strict=True)),
+            where=where,
+            do=f"set the encoder's `key`, such as {names[0]}",
+        )
+    return usable[0]
 
 
-def _width(tensors: Mapping[str, "torch.Tensor"]) -> int | None:
-    kernel = tensors.get("patch_embed.proj.weight")
-    return None if kernel is None else int(kernel.shape[0])
+def _some(shapes: Mapping[str, object]) -> str:
+    return ", ".join(list(shapes)[:4]) + (f" and {len(shapes) - 4} more" if len(shapes) > 4 else "")
 
 
-def _grid(tensors: Mapping[str, "torch.Tensor"]) -> int | None:
-    positions = tensors.get("pos_embed")
-    if positions is None or positions.ndim != 3:
-        return None
-    return grid_side(positions.shape[1], 1) or grid_side(positions.shape[1], 0)
-
-
-def convert(selection: Selection, dialect: str, *, keep_qkv_bias: bool = False) -> Conversion:
+def convert(selection: Selection, match: Match, *, keep_qkv_bias: bool = False) -> Conversion:
     """Return the tensors under timm's names; raises DataError where the network cannot be one of timm's.
 
     `keep_qkv_bias` keeps DINOv3's biases even where all are zero (timm has both kinds of each model).
     """
-    work = Translation(selection)
-    work.drop(DROPPED[dialect])
+    work, (layout, prefix) = Translation(selection), match
+    for name in [name for name in work.tensors if not name.startswith(prefix)]:
+        work.take(name, dropped=f"beside the encoder, whose names begin with {prefix}")
+    work.rename(lambda name: _renamed(name.removeprefix(prefix), layout))
+    work.drop(layout.dropped)
     if "fc_norm.weight" in work.tensors and "norm.weight" not in work.tensors:
         raise DataError(
             "the weights were fine-tuned with mean pooling and have no norm for their tokens",
@@ -101,15 +88,15 @@ def convert(selection: Selection, dialect: str, *, keep_qkv_bias: bool = False) 
             where=f"entry {selection.key!r}" if selection.key else None,
             do="use the pretrained file these weights were fine-tuned from; an untrained norm is not put in its place",
         )
-    if dialect == DINOV2:
-        with_registers = "register_tokens" in work.tensors
-        work.rename(_dinov2_name)
-        if with_registers:
-            _join_positions(work)
-    if dialect == DINOV3:
-        work.rename(_dinov3_name)
-        _split_qkv_bias(work, keep_qkv_bias)
-    return work.done(dialect)
+    for rule in layout.rules:
+        RULES[rule](work, keep_qkv_bias)
+    return work.done(layout)
+
+
+def _renamed(name: str, layout: layouts.Layout) -> str:
+    for pattern, new in layout.renames:
+        name = re.sub(pattern, new, name)
+    return name
 
 
 class Translation:
@@ -130,10 +117,12 @@ class Translation:
 
     def take(self, name: str, *, dropped: str | None = None, becomes: str | None = None) -> "torch.Tensor":
         """Remove and return a tensor, noting why it is dropped or what it becomes."""
-        if dropped is not None:
-            self.dropped[self.origin[name]] = dropped
-        if becomes is not None:
-            self.changed[self.origin[name]] = becomes
+        for origin in self.origin[name].split(SEVERAL):
+            if dropped is not None:
+                self.dropped[origin] = dropped
+                self.changed.pop(origin, None)
+            if becomes is not None:
+                self.changed[origin] = becomes
         return self.tensors.pop(name)
 
     def rename(self, new_name: Callable[[str], str]) -> None:
@@ -148,44 +137,29 @@ class Translation:
             tensors[new], origin[new] = tensor, self.origin[name]
         self.tensors, self.origin = tensors, origin
 
-    def done(self, dialect: str) -> Conversion:
+    def done(self, layout: layouts.Layout) -> Conversion:
         """Return the result with all that was renamed and dropped on the way."""
-        renamed = {self.origin[name]: name for name in self.tensors if self.origin.get(name, name) != name}
+        alone = {name: self.origin.get(name, name) for name in self.tensors}
+        renamed = {old: name for name, old in alone.items() if old != name and SEVERAL not in old}
         return Conversion(
-            dialect, self.tensors, dict(sorted({**renamed, **self.changed}.items())), dict(sorted(self.dropped.items()))
+            layout, self.tensors, dict(sorted({**renamed, **self.changed}.items())), dict(sorted(self.dropped.items()))
         )
 
 
-def _dinov2_name(name: str) -> str:
-    name = _unchunked(name)
-    name = {"register_tokens": "reg_token"}.get(name, name)
-    return name.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
+# --- rules: what names alone do not do ------------------------------------------------------------------------------
 
 
-def _dinov3_name(name: str) -> str:
-    name = _unchunked(name)
-    name = {"storage_tokens": "reg_token"}.get(name, name)
-    name = re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", name)
-    for old, new in (("w12", "fc1"), ("w1", "fc1_g"), ("w2", "fc1_x"), ("w3", "fc2")):
-        name = name.replace(f".mlp.{old}.", f".mlp.{new}.")
-    return name
-
-
-def _unchunked(name: str) -> str:
-    """Return the name of a block's tensor without the chunk that sharded training puts it in."""
-    return re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name)
-
-
-def _join_positions(work: Translation) -> None:
+def _join_positions(work: Translation, _keep: bool) -> None:
     """Add the CLS token's position to the token, as timm does where registers stand between CLS and patches."""
-    if {"cls_token", "pos_embed"} <= work.tensors.keys():
+    registers = work.origin.get("reg_token", "").endswith("register_tokens")
+    if registers and {"cls_token", "pos_embed"} <= work.tensors.keys():
         positions = work.take("pos_embed", becomes="pos_embed (patches), cls_token (its first, added)")
         work.tensors["cls_token"] = work.tensors["cls_token"].float() + positions[:, :1].float()
         work.tensors["pos_embed"] = positions[:, 1:]
 
 
 def _split_qkv_bias(work: Translation, keep: bool) -> None:
-    """Give q and v their biases by timm's names; that of k shifts a whole row of attention alike and has no effect.
+    """Give q and v their biases by timm's names; timm's networks have none for k, where DINOv3 has zeros.
 
     DINOv3 multiplies its biases by a mask; where nothing remains in any block, timm's model without them is meant.
     """
@@ -195,7 +169,15 @@ def _split_qkv_bias(work: Translation, keep: bool) -> None:
         if f"{name}_mask" in work.tensors:
             bias = bias * work.take(f"{name}_mask", dropped="applied to the bias").float()
         biases[name] = bias.chunk(3)
-    empty = not any(bool(part.any()) for q, _, v in biases.values() for part in (q, v))
+    of_k = [name for name, (_, k, _) in biases.items() if bool(k.any())]
+    if of_k:
+        raise DataError(
+            "the weights have a bias for the keys of attention, which such a network has not",
+            expected="zeros, or a mask (bias_mask) that makes them zeros",
+            found=f"other values in the middle third of {work.origin[of_k[0]]}",
+            do="use the file as its owner gives it out",
+        )
+    empty = not any(bool(part.any()) for parts in biases.values() for part in parts)
     for name, (q, _, v) in biases.items():
         if empty and not keep:
             work.take(name, dropped="zero in all blocks")
@@ -203,3 +185,75 @@ def _split_qkv_bias(work: Translation, keep: bool) -> None:
         stem = name.removesuffix("qkv.bias")
         work.take(name, becomes=f"{stem}q_bias, {stem}v_bias")
         work.tensors[f"{stem}q_bias"], work.tensors[f"{stem}v_bias"] = q, v
+
+
+def _join_qkv(work: Translation, _keep: bool) -> None:
+    """Put the rows of q, k and v under each other; where k alone has no bias, it is zero."""
+    import torch
+
+    for name in list(work.tensors):
+        found = re.fullmatch(r"(blocks\.\d+\.attn\.)(q|query)\.(weight|bias)", name)
+        if not found:
+            continue
+        stem, q, kind = found.groups()
+        parts = [f"{stem}{part}.{kind}" for part in (("q", "k", "v") if q == "q" else ("query", "key", "value"))]
+        there = [part in work.tensors for part in parts]
+        if not (all(there) or (kind == "bias" and there == [True, False, True])):
+            continue  # the comparison with the architecture will name them
+        joined = f"{stem}qkv.{kind}"
+        origins = [work.origin[part] for part in parts if part in work.tensors]
+        rows = [
+            work.take(part, becomes=f"{joined} (rows of {letter})") if part in work.tensors else None
+            for part, letter in zip(parts, "qkv", strict=True)
+        ]
+        zeros = torch.zeros_like(rows[0])  # type: ignore[arg-type]
+        work.tensors[joined] = torch.cat([zeros if part is None else part for part in rows])
+        work.origin[joined] = SEVERAL.join(origins)
+
+
+def _shape_positions(work: Translation, _keep: bool) -> None:
+    """Give CLS token and positions the leading axes that timm's have."""
+    for name in ("cls_token", "pos_embed"):
+        tensor = work.tensors.get(name)
+        if tensor is not None and tensor.ndim < 3:
+            work.tensors[name] = tensor.reshape(1, -1, tensor.shape[-1])
+            work.changed[work.origin[name]] = f"{name} (as 1 x {work.tensors[name].shape[1]} x {tensor.shape[-1]})"
+
+
+def _name_gated_mlp(work: Translation, _keep: bool) -> None:
+    """Name the layers of an MLP with a gate (SwiGLU) or without."""
+    gated = any(".mlp.gate_proj." in name for name in work.tensors)
+    up = ".mlp.fc1_x." if gated else ".mlp.fc1."
+    new = {".mlp.gate_proj.": ".mlp.fc1_g.", ".mlp.up_proj.": up, ".mlp.down_proj.": ".mlp.fc2."}
+
+    def renamed(name: str) -> str:
+        for old, timms in new.items():
+            name = name.replace(old, timms)
+        return name
+
+    work.rename(renamed)
+
+
+def _merge_adapters(work: Translation, _keep: bool) -> None:
+    """Add adapters of q and v (LoRA, factors a then b, no scaling) to the weights they stand beside."""
+    for name in [name for name in work.tensors if re.fullmatch(r"blocks\.\d+\.attn\.qkv\.weight", name)]:
+        stem, weight = name.removesuffix("weight"), work.tensors[name].float().clone()
+        width = weight.shape[0] // 3
+        for letter, rows in (("q", slice(0, width)), ("v", slice(2 * width, None))):
+            pair = [f"{stem}linear_{factor}_{letter}.weight" for factor in "ab"]
+            if not all(factor in work.tensors for factor in pair):
+                continue  # the comparison with the architecture will name what is there alone
+            a, b = (work.take(factor, becomes=f"{name} (added to its rows of {letter})").float() for factor in pair)
+            weight[rows] += b @ a
+        work.tensors[name] = weight
+        work.changed[work.origin[name]] = f"{name} (adapters added)"
+
+
+RULES: dict[str, Callable[[Translation, bool], None]] = {
+    "join_positions": _join_positions,
+    "split_qkv_bias": _split_qkv_bias,
+    "join_qkv": _join_qkv,
+    "shape_positions": _shape_positions,
+    "name_gated_mlp": _name_gated_mlp,
+    "merge_adapters": _merge_adapters,
+}

@@ -119,7 +119,7 @@ def _untrained(settings: ImportSettings) -> Imported:
     """Return a network with timm's own initialisation, drawn from the seed alone."""
     import torch
 
-    from visionfm.encoders import architectures, dialects, statistics
+    from visionfm.encoders import architectures, layouts, statistics
 
     name = settings.arch or _arch_of(settings.timm)
     if name is None:
@@ -128,7 +128,7 @@ def _untrained(settings: ImportSettings) -> Imported:
             expected="arch: a timm architecture",
             do="set the encoder's `arch`",
         )
-    mean, std = statistics.resolve(settings, dialects.RANDOM, {})
+    mean, std = statistics.resolve(settings, layouts.RANDOM, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = architectures.build(name, image_size=settings.image_size, empty=False)
@@ -137,9 +137,9 @@ def _untrained(settings: ImportSettings) -> Imported:
     source = {
         "name": RANDOM,
         "sha256": None,
-        "dialect": dialects.RANDOM,
+        "dialect": layouts.RANDOM.name,
         "key": None,
-        "licence": statistics.LICENCES[dialects.RANDOM],
+        "licence": layouts.RANDOM.licence,
     }
     return Imported(tensors, _metadata(settings, architecture, mean, std, source, {}, {}))
 
@@ -152,7 +152,7 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
     """Return the encoder in a weights file, or in timm's own weights (`weights` None)."""
     import torch
 
-    from visionfm.encoders import architectures, dialects, statistics, timm_weights
+    from visionfm.encoders import architectures, dialects, layouts, statistics, timm_weights
     from visionfm.encoders.checkpoints import check_types, read_checkpoint, select
 
     known: dict[str, Any] = {}
@@ -166,25 +166,32 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
         artifacts.read_metadata(path)
         known = {**_known_of_own(checkpoint.metadata), **{key: value for key, value in known.items() if value}}
         name = name or checkpoint.metadata["arch"]
-        conversion = dialects.convert(selection, dialects.ENCODER)
+        conversion = dialects.convert(selection, layouts.Match(layouts.ENCODER, ""))
     elif settings.timm is not None:
         conversion = timm_weights.convert(selection, _arch_of(settings.timm) or "")
     else:
-        dialect = dialects.recognise_dialect(selection)
-        conversion = dialects.convert(selection, dialect, keep_qkv_bias=bool(name and name.endswith("_qkvb")))
+        match = dialects.recognise(selection)
+        conversion = dialects.convert(selection, match, keep_qkv_bias=bool(name and name.endswith("_qkvb")))
+        if name is None and match.layout.arch is not None:
+            raise DataError(
+                f"the tensors of {match.layout.title} do not show the whole architecture",
+                expected="timm's name of it",
+                where=path,
+                do=f"give {match.layout.arch}",
+            )
     shapes = architectures.shapes_of(conversion.tensors)
     architecture = architectures.recognise(shapes) if name is None else architectures.check_fit(name, shapes, path.name)
     if rounded := check_types(selection, conversion.dropped):
         log.warning("%d tensors of float64 are rounded to float32, such as %s", len(rounded), rounded[0])
     _check_rotary(selection.tensors, architecture)
     _check_modality(checkpoint.content, settings)
-    mean, std = statistics.resolve(settings, conversion.dialect, known)
+    mean, std = statistics.resolve(settings, conversion.layout, known)
     source = {
         "name": settings.timm if weights is None else path.name,
         "sha256": sha256_of(path),
-        "dialect": conversion.dialect,
+        "dialect": conversion.layout.name,
         "key": selection.key,
-        "licence": statistics.licence(conversion.dialect, selection.key, settings.modality, known),
+        "licence": statistics.licence(conversion.layout, selection.key, settings.modality, known),
     }
     tensors = {key: tensor.detach().to(torch.float32).contiguous() for key, tensor in conversion.tensors.items()}
     metadata = _metadata(settings, architecture, mean, std, source, conversion.renamed, conversion.dropped)

@@ -7,35 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.config.base import Statistics
-from visionfm.encoders import dialects
+from visionfm.encoders.layouts import Layout
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ConfigError, DataError
 from visionfm.modalities import ANY, IMAGENET_MEAN, IMAGENET_STD, MODALITIES, RGB, canonical
 
 UNKNOWN = "unknown"
-LICENCES = {  # of the published weights written in a dialect; docs/weights.md says whose they are
-    dialects.VISIONFM: "CC BY-NC 4.0",
-    dialects.FINETUNED: "CC BY-NC 4.0",
-    dialects.MAE: "CC BY-NC 4.0",
-    dialects.DINOV2: "Apache-2.0",
-    dialects.DINOV3: "DINOv3 License",
-    dialects.RANDOM: "none (untrained)",
-}
-TRAINED_ON_IMAGENET_STATISTICS = (dialects.MAE, dialects.DINOV2, dialects.DINOV3)
+CLIP: tuple[RGB, RGB] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF: tuple[RGB, RGB] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def licence(dialect: str, key: str | None, modality: str, known: Mapping[str, Any]) -> str:
-    """Return the licence of weights: the file's or timm's own word, else that of the published ones in this dialect."""
+def licence(layout: Layout, key: str | None, modality: str, known: Mapping[str, Any]) -> str:
+    """Return the licence of weights: the file's or timm's own word, else that of the published ones in this layout."""
     if known.get("licence"):
         return str(known["licence"])
-    if dialect == dialects.DINOV2 and key is not None:
+    if layout.name == "dinov2" and key is not None:
         return f"{UNKNOWN} (CC BY-NC 4.0 if RETFound's)"
-    if dialect == dialects.VISIONFM and modality == ANY:
+    if layout.name == "visionfm" and modality == ANY:
         return UNKNOWN
-    return LICENCES.get(dialect, UNKNOWN)
+    return layout.licence
 
 
-def resolve(settings: ImportSettings, dialect: str, known: Mapping[str, Any]) -> tuple[RGB, RGB]:
+def resolve(settings: ImportSettings, layout: Layout, known: Mapping[str, Any]) -> tuple[RGB, RGB]:
     """Return mean and std, RGB in [0, 1]; `known` is what the file or timm says itself (`mean`, `std`)."""
     choice = settings.statistics
     if isinstance(choice, Statistics):
@@ -46,15 +39,16 @@ def resolve(settings: ImportSettings, dialect: str, known: Mapping[str, Any]) ->
         return _of_modality(settings)
     if known.get("mean") and known.get("std"):
         return _checked(known["mean"], known["std"])
-    if dialect in TRAINED_ON_IMAGENET_STATISTICS:
-        return IMAGENET_MEAN, IMAGENET_STD
-    if dialect in (dialects.VISIONFM, dialects.FINETUNED, dialects.RANDOM):
+    if layout.statistics == "modality":
         return _of_modality(settings)
+    if layout.statistics != "said":
+        return {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "clip": CLIP, "half": HALF}[layout.statistics]
     raise DataError(
         "the weights file does not show which input normalisation it was trained with",
         expected="a VisionFM, RETFound, DINOv2 or DINOv3 file, or a timm name",
-        found="a vision transformer of unknown origin",
-        do="set the encoder's `statistics`: modality, imagenet, or its own {mean: [3 values], std: [3 values]}",
+        found=layout.title,
+        do="set the encoder's `statistics` (--statistics): modality, imagenet, or its own mean and std, such as "
+        "{mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]} (--statistics 0.5,0.5,0.5/0.5,0.5,0.5)",
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionfm.encoders import architectures, dialects
+from visionfm.encoders import architectures, dialects, layouts
 from visionfm.encoders.checkpoints import Selection
 from visionfm.encoders.positions import grid_side
 from visionfm.errors import DataError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 WEIGHT_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+OPEN = ("plain", "clip", "hf-clip", "hf-siglip")  # layouts that timm's converter is asked about where they do not fit
 log = logging.getLogger("visionfm")
 
 
@@ -73,57 +74,138 @@ def download(name: str) -> Path:
 
 def convert(selection: Selection, name: str) -> dialects.Conversion:
     """Return a network's tensors under the names of the timm model `name` (without tag)."""
-    dialect = dialects.recognise_dialect(selection)
-    if dialect != dialects.PLAIN:
-        return dialects.convert(selection, dialect, keep_qkv_bias=name.endswith("_qkvb"))
-    model = architectures.build(name, image_size=_stored_size(selection, name))
-    direct = dialects.convert(selection, dialects.TIMM)
-    if direct.tensors.keys() <= model.state_dict().keys():
-        return direct
-    return _by_timm(selection, model)
+    shapes = architectures.shapes_of(selection.tensors)
+    found = layouts.find(shapes, selection.key)
+    match = found[0] if len(found) == 1 else None
+    own = [match for match in found if match.layout.name not in OPEN and match.layout.refusal is None]
+    if own:
+        match = dialects.recognise(selection)
+        return dialects.convert(selection, match, keep_qkv_bias=name.endswith("_qkvb"))
+    model = architectures.build(name, image_size=None)
+    if match is not None and match.layout.refusal is None:
+        layout = layouts.TIMM if match.layout.name == "plain" else match.layout
+        direct = dialects.convert(selection, layouts.Match(layout, match.prefix))
+        if direct.tensors.keys() <= model.state_dict().keys():
+            return direct
+    return _by_timm(selection, name)
 
 
-def _stored_size(selection: Selection, name: str) -> int:
-    """Return a size at which timm's converter has nothing to resize: that is done once, when an encoder is loaded."""
-    sizes = [
-        tensor.shape[1] for key, tensor in selection.tensors.items() if key.endswith("pos_embed") and tensor.ndim == 3
-    ]
-    patch = int(architectures.build(name, image_size=None).patch_embed.patch_size[0])  # type: ignore[union-attr,index]
-    sides = [side for count in sizes for prefix in (0, 1) if (side := grid_side(count, prefix))]
-    return patch * (sides[0] if sides else 16)
+def _by_timm(selection: Selection, name: str) -> dialects.Conversion:
+    """Return what timm's converter makes of the tensors; it is given a model in which it has nothing to resize.
+
+    Positions are resized once, when an encoder is loaded. Whatever the converter computes (and does not just rename,
+    reshape or cut) is reported, and a patch embedding or positions that it computed are an error.
+    """
+    model = architectures.build(name, image_size=None)
+    patch = int(model.patch_embed.patch_size[0])  # type: ignore[union-attr,index]
+    prefixes = {0, architectures.position_prefix(model)}
+    for side in [*_sides(selection, int(model.embed_dim), prefixes), 16]:  # type: ignore[arg-type]
+        model = architectures.build(name, image_size=patch * side)
+        tensors = _converted(selection, model)
+        origin = _origins(selection, tensors)
+        if all(origin.get(key, [key]) for key in ("pos_embed", "patch_embed.proj.weight")):
+            break
+    else:
+        raise DataError(
+            f"the weights do not have the patches or positions of {name}",
+            expected=f"patches of {patch} px, and positions of a square image",
+            found="others, which timm's converter would resize",
+            do="name the model that the weights are of (`timm`)",
+        )
+    work = dialects.Translation(selection)
+    for pattern, reason in layouts.TIMM.dropped.items():
+        for key in [key for key in tensors if re.fullmatch(pattern, key)]:
+            del tensors[key]
+            for old in origin[key]:
+                work.dropped[work.origin[old]] = reason
+    renamed: dict[str, str] = {}
+    for key in tensors:
+        for old in origin[key]:
+            same = selection.tensors[old].shape == tensors[key].shape
+            before = work.origin[old]
+            renamed[before] = ", ".join(filter(None, [renamed.get(before), key])) + (
+                "" if same else " (in another shape)"
+            )
+    computed = sorted(key for key in tensors if not origin[key])
+    used = {old for key in tensors for old in origin[key]}
+    for key in selection.tensors.keys() - used:
+        if not computed:
+            work.dropped.setdefault(work.origin[key], "left out by timm's converter")
+        elif work.origin[key] not in work.dropped:
+            renamed[work.origin[key]] = (
+                f"left out, or used for {', '.join(computed[:4])}, which timm's converter computed"
+            )
+    if computed:
+        log.warning("computed by timm's converter from other tensors: %s", ", ".join(computed[:8]))
+    changed = {old: new for old, new in renamed.items() if old != new}
+    return dialects.Conversion(layouts.TIMM, tensors, dict(sorted(changed.items())), dict(sorted(work.dropped.items())))
 
 
-def _by_timm(selection: Selection, model: "nn.Module") -> dialects.Conversion:
+def _sides(selection: Selection, width: int, prefixes: set[int]) -> list[int]:
+    """Return the sides of the square grids that tensors which may be positions (T, D) are of."""
+    found = []
+    for key, tensor in selection.tensors.items():
+        shape = tuple(tensor.shape)
+        if "pos" in key and len(shape) in (2, 3) and shape[-1] == width and shape[:-2] in ((), (1,)):
+            found += [side for prefix in sorted(prefixes, reverse=True) if (side := grid_side(shape[-2], prefix))]
+    return list(dict.fromkeys(found))
+
+
+def _converted(selection: Selection, model: "nn.Module") -> dict[str, Any]:
     filter_fn, options = _converter(selection, model)
-    sources = {id(tensor): key for key, tensor in selection.tensors.items()}
     with contextlib.redirect_stdout(io.StringIO()) as said:
         try:
             tensors = filter_fn(dict(selection.tensors), model, **options)
-        except (KeyError, ValueError, RuntimeError, AttributeError, IndexError, TypeError) as error:
+        except Exception as error:  # it is made for whole files of one origin, and asserts little
             raise DataError(
                 "timm's converter does not understand the weights",
                 expected=f"a checkpoint of {type(model).__name__} in one of the namings timm knows",
-                found=f"{type(error).__name__}: {error}",
+                found=f"{type(error).__name__}: {error}; "
+                + layouts.nearest(architectures.shapes_of(selection.tensors)),
                 do="convert the file to timm's naming",
             ) from error
     if said.getvalue():
         log.debug("timm: %s", said.getvalue().strip())
-    origin = {key: sources.get(id(tensor)) for key, tensor in tensors.items()}
-    work = dialects.Translation(selection)
-    renamed = {work.origin[old]: new for new, old in origin.items() if old is not None and work.origin[old] != new}
-    used = {old for old in origin.values() if old is not None}
-    computed = sorted(key for key, old in origin.items() if old is None)
-    dropped = dict(selection.dropped)
-    for key in selection.tensors.keys() - used:
-        dropped[work.origin[key]] = "left out or merged by timm's converter"
-    for pattern, reason in dialects.DROPPED[dialects.TIMM].items():
-        for key in [key for key in tensors if re.fullmatch(pattern, key)]:
-            del tensors[key]
-            dropped[work.origin.get(origin[key] or "", key)] = reason
-    renamed = {old: new for old, new in renamed.items() if old not in dropped}
-    if computed:
-        log.info("computed by timm's converter: %s", ", ".join(computed[:8]))
-    return dialects.Conversion(dialects.TIMM, tensors, dict(sorted(renamed.items())), dict(sorted(dropped.items())))
+    return dict(tensors)
+
+
+def _origins(selection: Selection, tensors: dict[str, Any]) -> dict[str, list[str]]:
+    """Return for each tensor those of the file that it is, in the same or another shape, whole, cut or put together.
+
+    Views are known by where their numbers lie; copies must hold the numbers of tensors of the file, in order.
+    """
+    import torch
+
+    places = {name: _place(tensor) for name, tensor in selection.tensors.items()}
+    found: dict[str, list[str]] = {key: [] for key in tensors}
+    for key, tensor in tensors.items():
+        start, end = _place(tensor)
+        found[key] = [name for name, (first, last) in places.items() if first <= start and end <= last][:1]
+    taken = {name for names in found.values() for name in names}
+    rest = {name: tensor for name, tensor in selection.tensors.items() if name not in taken}
+    for key in [key for key, names in found.items() if not names]:
+        stem = key.rpartition(".")[2]
+        parts = [name for name in rest if name.rpartition(".")[2] == stem]
+        for count in (1, 2, 3):
+            for at in range(len(parts) - count + 1):
+                chosen = parts[at : at + count]
+                if sum(rest[name].numel() for name in chosen) != tensors[key].numel():
+                    continue
+                joined = torch.cat([rest[name].reshape(-1) for name in chosen]).to(tensors[key].dtype)
+                if torch.equal(joined, tensors[key].reshape(-1)):
+                    found[key] = chosen
+                    break
+            if found[key]:
+                break
+    return found
+
+
+def _place(tensor: Any) -> tuple[int, int]:
+    """Return where a tensor's numbers begin and end in memory."""
+    if not tensor.numel():
+        return (-1, -2)
+    last = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 def _converter(selection: Selection, model: "nn.Module") -> tuple[Callable[..., dict[str, Any]], dict[str, Any]]:

@@ -29,15 +29,16 @@ SURFACE = {
     "fuse": "--audit --labels --log --out --settings --train-out",
     "train": "--encoders --features --log --out --roots --settings --train --training-out",
     "finetune": "--encoder --encoder-out --log --out --root --settings --train --training-out",
-    "predict": "--classes --decoder --encoder --encoders --features --images --log --masks-out --out"
-    " --probabilities-out --roots --samples --settings",
+    "predict": "--arch --classes --decoder --encoder --encoders --features --images --interpolation --key --log"
+    " --masks-out --modality --out --probabilities-out --roots --samples --settings --statistics --timm",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
     "report": "--figures-dir --log --metrics-out --out --settings",
     "export": "--features --log --out",
     "check": "--log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",
-    "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --key --log --max-megapixels --modality"
-    " --out --precision --size --skip-bad-images --views --workers IMAGES",
+    "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --interpolation --key --log"
+    " --max-megapixels --modality --out --precision --size --skip-bad-images --statistics --timm --views --workers"
+    " IMAGES",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
     "publish": "--log --out CHECKPOINT",

@@ -5,6 +5,7 @@ each by its own (`scheme: mix`), is read like any other.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,6 +132,7 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
 def facts_of(path: str | Path, metadata: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> EncoderFile:
     """Return the facts of an encoder whose metadata and tensors' shapes were read already."""
     _check_schema(metadata, path)
+    _check_sense(metadata, shapes, path)
     return EncoderFile(Path(path), metadata, int(shapes[anatomy.WIDTH_OF][0]), anatomy.depth_of(shapes))
 
 
@@ -138,6 +140,33 @@ def _check_schema(metadata: Mapping[str, str], path: str | Path) -> None:
     found = metadata.get("schema")
     if found != SCHEMA:
         raise ArtifactError("not an encoder", expected=SCHEMA, found=found, where=path, do="run `visionfm import`")
+
+
+def _check_sense(metadata: Mapping[str, str], shapes: Mapping[str, Sequence[int]], path: str | Path) -> None:
+    """Raise ArtifactError unless metadata and tensors are an encoder's: a checksum proves no sense."""
+    wanted = ("arch", "modality", "interpolation", "patch", "image_size", "source")
+    try:
+        sizes = [int(metadata[name]) for name in ("patch", "image_size")]
+        pairs = statistics_of(metadata).values()
+        sensible = (
+            all(type(metadata[name]) is str for name in wanted)
+            and isinstance(json.loads(metadata["source"]), dict)
+            and min(sizes) > 0
+            and all(len(triple) == 3 and all(map(math.isfinite, triple)) for pair in pairs for triple in pair)
+            and all(min(pair.std) > 0 for pair in pairs)
+            and len(shapes[anatomy.WIDTH_OF]) == 1
+        )
+        found = "values that cannot be"
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        sensible, found = False, f"{type(error).__name__}: {error}"
+    if not sensible:
+        raise ArtifactError(
+            f"{Path(path).name} holds no encoder that can be used",
+            expected=f"metadata {', '.join(wanted)} and statistics, and the tensor {anatomy.WIDTH_OF}",
+            found=found,
+            where=path,
+            do="import the weights again",
+        )
 
 
 def statistics_of(metadata: Mapping[str, str]) -> dict[str, InputStatistics]:

@@ -26,12 +26,12 @@ def resize_positions(positions_1TD: "torch.Tensor", prefix: int, side: int) -> "
     """
     import torch
 
-    stored = grid_side(positions_1TD.shape[1], prefix)
+    stored = grid_side(positions_1TD.shape[1], prefix) if positions_1TD.ndim == 3 else None
     if stored is None:
         raise DataError(
             "the position embedding is of no square image",
             expected=f"{prefix} + a square number of tokens",
-            found=positions_1TD.shape[1],
+            found=tuple(positions_1TD.shape),
         )
     if stored == side:
         return positions_1TD

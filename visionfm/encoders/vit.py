@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from visionfm import artifacts
-from visionfm.encoders import anatomy, architectures
+from visionfm.config.base import Statistics
+from visionfm.encoders import anatomy, architectures, given
 from visionfm.encoders.file import EncoderFile, InputStatistics, dense_blocks, facts_of
 from visionfm.encoders.sizes import check_size
 from visionfm.errors import DataError
@@ -151,20 +152,40 @@ class Encoder(nn.Module):
 
 
 def load_encoder(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     image_size: int | None = None,
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
     modality: str | None = None,
+    timm: str | None = None,
+    key: str | None = None,
+    arch: str | None = None,
+    statistics: str | Statistics | None = None,
+    interpolation: Literal["bilinear", "bicubic"] | None = None,
 ) -> Encoder:
     """Return the encoder of an `encoder.safetensors`, for square images of `image_size` px (None: as it was imported).
 
-    `modality` is needed where the encoder was trained on several, each normalised by its own statistics.
+    `path` may also be a weights file in any layout that `import` knows, or None with timm's name of weights (`timm`);
+    `modality`, `key`, `arch`, `statistics` and `interpolation` then say what a config would. `modality` is needed for
+    those, and where an encoder was trained on several modalities, each normalised by its own statistics.
 
-    Absolute position embeddings are resized by the published load-time rule. Raises ArtifactError for a damaged file
-    and DataError for a size that does not divide by the patch.
+    Absolute position embeddings are resized by the published load-time rule. Raises ArtifactError for a damaged
+    encoder, DataError for weights that cannot be used and for a size that does not divide by the patch, UsageError
+    where too little is said.
     """
+    path = None if path is None else Path(path)
+    said = (timm, key, arch, statistics, interpolation)
+    ours = path is not None and (given.is_encoder(path) or (path.suffix == ".safetensors" and not path.exists()))
+    if path is not None and ours and all(word is None for word in said):
+        return _encoder(path, image_size, device, precision, modality)
+    with given.encoder_file(given.Given(path, modality, timm, key, arch, statistics, interpolation)) as encoder:
+        return _encoder(encoder, image_size, device, precision, modality)
+
+
+def _encoder(
+    path: Path, image_size: int | None, device: str | torch.device, precision: Precision, modality: str | None
+) -> Encoder:
     file, network, size = _loaded(path, image_size)
     statistics = file.statistics(modality)
     seen = modality if file.is_mix and modality is not None else file.modality

@@ -9,15 +9,13 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from visionfm import artifacts
 from visionfm.data.layouts.folders import files_below
-from visionfm.encoders.settings import ImportSettings
-from visionfm.errors import ArtifactError, DataError, Problems, UsageError
+from visionfm.encoders import given
+from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features import export
 from visionfm.features.cache import read_cache
 from visionfm.features.extract import IndexedImage, Source, extract, what_matters
@@ -25,10 +23,9 @@ from visionfm.features.settings import ExtractSettings
 from visionfm.images.reading import ALLOWED_SUFFIXES, inspect
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS
-from visionfm.modalities import ANY, canonical
+from visionfm.modalities import canonical
 from visionfm.runtime.progress import track
 
-ENCODER_SCHEMA = "visionfm/encoder/1"
 log = logging.getLogger("visionfm")
 
 
@@ -36,12 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     default = ExtractSettings()
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="a folder, or image files")
-    parser.add_argument(
-        "--encoder", type=Path, required=True, metavar="FILE", help="encoder.safetensors or a checkpoint"
-    )
-    parser.add_argument("--modality", help="what the images show, such as OCT; needed with a checkpoint")
-    parser.add_argument("--key", help="which entry of the checkpoint holds the weights, where there are several")
-    parser.add_argument("--arch", help="timm's name of the architecture, where the weights leave it open")
+    parser.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors or a checkpoint")
+    given.add_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="features.h5 or features.parquet")
     parser.add_argument("--size", type=int, metavar="PX", help="side of the square input (default: the encoder's)")
     parser.add_argument("--views", nargs="+", choices=VIEWS, default=default.views, help="flips (default: identity)")
@@ -62,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError("unknown kind of output", expected="a name ending in .h5 or .parquet", found=args.out.name)
     root, paths = list_paths(args.images)
     images = _usable(root, paths, args)
-    with _encoder(args) as encoder:
+    with given.encoder_file(given.from_arguments(args)) as encoder:
         metadata = artifacts.read_metadata(encoder)
         settings = ExtractSettings(
             size=args.size or int(metadata["image_size"]),
@@ -114,37 +107,6 @@ def _usable(root: Path, paths: Sequence[str], args: argparse.Namespace) -> list[
     if not images:
         raise DataError("no usable image", expected="at least one", found="none", where=root)
     return images
-
-
-@contextmanager
-def _encoder(args: argparse.Namespace) -> Iterator[Path]:
-    """Give an `encoder.safetensors`: the one named, or one made of the checkpoint named."""
-    path: Path = args.encoder
-    modality = canonical(args.modality) if args.modality not in (None, ANY) else args.modality
-    if _is_encoder(path):
-        own = artifacts.read_metadata(path)["modality"]
-        if modality not in (None, own) and own != ANY:
-            raise UsageError(
-                "the encoder is for another modality", expected=own, found=modality, where=path, do="name its encoder"
-            )
-        yield path
-        return
-    if modality is None:
-        raise UsageError("a checkpoint does not say what its images show", expected="--modality", where=path)
-    from visionfm.encoders.importing import import_encoder
-
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = Path(folder) / "encoder.safetensors"
-        wanted = ImportSettings(modality=modality, weights=str(path), key=args.key, arch=args.arch)
-        import_encoder(wanted, encoder)
-        yield encoder
-
-
-def _is_encoder(path: Path) -> bool:
-    try:
-        return artifacts.read_metadata(path, verify=False)["schema"] == ENCODER_SCHEMA
-    except ArtifactError:
-        return False  # whatever else it is, `import` knows or says what is wrong
 
 
 def _embed(images: list[IndexedImage], source: Source, settings: ExtractSettings, out: Path) -> None:

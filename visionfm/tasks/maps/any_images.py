@@ -12,6 +12,7 @@ from pathlib import Path
 from visionfm import artifacts
 from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.data.layouts.folders import files_below
+from visionfm.encoders import given
 from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.settings import TokenReading
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what only dense tasks read and write."""
     parser.add_argument("--images", type=Path, metavar="DIR", help="dense tasks: a folder of images, without samples")
     parser.add_argument("--encoder", type=Path, metavar="FILE", help="dense tasks: the encoder of --images")
+    given.add_arguments(parser)
     parser.add_argument(
         "--masks-out", type=Path, metavar="FILE", help="segmentation: masks.zip, and a folder beside it"
     )
@@ -46,14 +48,14 @@ def main(args: argparse.Namespace) -> None:
     if args.images is None:
         files = DenseFiles(args.features or [], args.encoders, args.roots)
         samples, digest = read_dense_samples(args.samples), artifacts.payload_digest(args.samples)
-    else:
-        if args.encoder is None:
-            raise UsageError("--images needs an encoder", expected="--encoder encoder.safetensors")
-        files = DenseFiles([], [f"{IMAGES}={args.encoder}"], [f"{IMAGES}={args.images}"])
-        settings = _of_folder(settings, args.decoder, args.encoder)
+        predict_dense(args.decoder, samples, digest, files, outputs, settings)
+        return
+    with given.encoder_file(given.from_arguments(args)) as encoder:
+        files = DenseFiles([], [f"{IMAGES}={encoder}"], [f"{IMAGES}={args.images}"])
+        settings = _of_folder(settings, args.decoder, encoder)
         samples = samples_of_folder(args.images, settings)
         digest = hashlib.sha256(json.dumps([[s.path, s.image_id] for s in samples]).encode()).hexdigest()
-    predict_dense(args.decoder, samples, digest, files, outputs, settings)
+        predict_dense(args.decoder, samples, digest, files, outputs, settings)
 
 
 def _of_folder(settings: DensePredictSettings, decoder: Path, encoder: Path) -> DensePredictSettings:

@@ -42,6 +42,12 @@ def fake_siglip(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     return _create_vision_transformer("fake_siglip", pretrained=pretrained, **{**options, **kwargs})
 
 
+@register_model
+def fake_clip(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    options = {**SMALL, "patch_size": 16, "pre_norm": True}
+    return _create_vision_transformer("fake_clip", pretrained=pretrained, **{**options, **kwargs})
+
+
 DINOV3: dict[str, Any] = {
     **SMALL,
     "patch_size": 16,

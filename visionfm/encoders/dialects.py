@@ -156,6 +156,7 @@ def _join_positions(work: Translation, _keep: bool) -> None:
         positions = work.take("pos_embed", becomes="pos_embed (patches), cls_token (its first, added)")
         work.tensors["cls_token"] = work.tensors["cls_token"].float() + positions[:, :1].float()
         work.tensors["pos_embed"] = positions[:, 1:]
+        work.changed[work.origin["cls_token"]] = "cls_token (its position added)"
 
 
 def _split_qkv_bias(work: Translation, keep: bool) -> None:

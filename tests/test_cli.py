@@ -39,6 +39,7 @@ SURFACE = {
     "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --interpolation --key --log"
     " --max-megapixels --modality --out --precision --size --skip-bad-images --statistics --timm --views --workers"
     " IMAGES",
+    "encoders": "--log",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
     "publish": "--log --out CHECKPOINT",

@@ -39,6 +39,7 @@ COMMANDS = {
     "check": ("visionfm.commands.check", "check a config: every error at once"),
     "synth": ("visionfm.synthetic", "draw synthetic eyes in the published layouts"),
     "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
+    "encoders": ("visionfm.commands.encoders", "list the layouts of weights that can be used, and where to get them"),
     "launch": ("visionfm.commands.launch", "start a stage on several GPUs or nodes (the workflow does)"),
     "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),
     "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),

@@ -1,4 +1,4 @@
-"""Every layout gives the network it was made from, to the last bit; what was done to each tensor of the file is told."""
+"""Every layout gives the network it was made from, to the last bit; what becomes of each tensor is told."""
 
 import json
 from collections.abc import Callable

@@ -10,7 +10,7 @@ VERSIONS = {
     "audit": 3,
     "checksum": 1,
     "measure": 1,
-    "import": 1,
+    "import": 2,
     "pack": 1,
     "pretrain": 1,
     "extract": 1,

@@ -154,7 +154,7 @@ def _only(checkpoint: Checkpoint, networks: Mapping[str, Any]) -> str:
         raise DataError(
             "no vision transformer was found in the weights file",
             expected="the tensors of a network that sees images, alone or under an entry of the file",
-            found=_told(checkpoint.content),
+            found=told(checkpoint.content),
             where=checkpoint.path,
             do="docs/weights.md lists what can be imported",
         )
@@ -167,7 +167,7 @@ def _only(checkpoint: Checkpoint, networks: Mapping[str, Any]) -> str:
     )
 
 
-def _told(content: Mapping[str, Any]) -> str:
+def told(content: Mapping[str, Any]) -> str:
     """Return what a file's entries are, for people."""
     told = []
     for name, value in list(content.items())[:8]:

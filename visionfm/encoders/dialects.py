@@ -88,8 +88,17 @@ def convert(selection: Selection, match: Match, *, keep_qkv_bias: bool = False) 
             where=f"entry {selection.key!r}" if selection.key else None,
             do="use the pretrained file these weights were fine-tuned from; an untrained norm is not put in its place",
         )
-    for rule in layout.rules:
-        RULES[rule](work, keep_qkv_bias)
+    try:
+        for rule in layout.rules:
+            RULES[rule](work, keep_qkv_bias)
+    except (RuntimeError, IndexError, ValueError) as error:  # of shapes or types that no such file has
+        raise DataError(
+            f"the tensors do not fit together as those of {layout.title}",
+            expected="the shapes and types that its owner gives them",
+            found=str(error).splitlines()[0],
+            where=f"entry {selection.key!r}" if selection.key else None,
+            do="get the file again from its owner and compare its sha256",
+        ) from error
     return work.done(layout)
 
 

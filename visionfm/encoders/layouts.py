@@ -125,7 +125,6 @@ LAYOUTS: tuple[Layout, ...] = (
         signs=("pos_embed_spatial", "pos_embed_temporal"),
         licence="BSD-2-Clause (code)",
         modality="OCT volumes",
-        where="`ZucksLiu/OCTCubeM` on GitHub",
         refusal="OCTCube reads volumes of 60 slices: its patches are 3-D, and no 2-D use of them is published",
     ),
     Layout(

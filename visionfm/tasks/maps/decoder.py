@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from visionfm import artifacts
-from visionfm.encoders.checkpoints import read_checkpoint
+from visionfm.encoders.checkpoints import read_checkpoint, told
 from visionfm.errors import ArtifactError, DataError
 from visionfm.tasks.landmarks.fit import Landmarks
 from visionfm.tasks.maps.heads import HEADS, UNETR_PATCH_PX, head_of_file
@@ -24,6 +24,10 @@ from visionfm.tasks.vectors.decoder import fill
 SCHEMA = "visionfm/dense-decoder/1"
 LEVELS = 4
 PUBLISHED_WIDTH = 0.0  # of a landmark's target: one pixel
+KERNELS = {  # those that sizes are read from
+    "unetr": ("cls.weight", "d1.deconv.weight"),
+    "linear": ("conv_seg.weight",),
+}
 DenseKind = Segmentation | Landmarks
 
 
@@ -104,11 +108,13 @@ def load_published(path: Path, settings: DensePredictSettings) -> tuple[DenseSpe
         if isinstance(value, torch.Tensor)
     }
     head = head_of_file(set(tensors))
+    if head is not None and any(tensors[name].ndim != 4 for name in KERNELS[head]):
+        head = None
     if head is None:
         raise DataError(
             f"{path.name} is no published decoder of masks or points",
             expected="tensors d1.*, s1.*, c1.*, cls.* (UNETR) or conv_seg.* (linear)",
-            found=", ".join(sorted(tensors)[:6]) or "no tensors",
+            found=", ".join(sorted(tensors)[:6]) or told(content),
             where=path,
             do="name a decoder written by train_seg_decoder or train_landmark_decoder",
         )

@@ -67,7 +67,9 @@ def _settings(decoder: Path, classes: list[str] | None) -> PredictSettings:
     from visionfm.tasks.vectors.decoder import published_tensors
 
     found = [value for name, value in published_tensors(decoder).items() if name == "classifier.6.weight"]
-    count = len(found[0]) if found else len(classes or ["positive"])  # of another head: load_decoder says what it is
+    count = (
+        len(found[0]) if found and found[0].ndim else len(classes or ["positive"])
+    )  # of another head: load_decoder says what it is
     names = classes or (["positive"] if count == 1 else [str(index) for index in range(count)])
     wanted = 1 if len(names) <= 2 and count == 1 else count
     if len(names) not in ({1, 2} if wanted == 1 else {count}):

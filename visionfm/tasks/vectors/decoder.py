@@ -6,6 +6,7 @@ outputs.
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from visionfm import artifacts
-from visionfm.encoders.checkpoints import read_checkpoint
+from visionfm.encoders.checkpoints import read_checkpoint, told
 from visionfm.errors import ArtifactError, DataError
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.kind import Kind
@@ -133,14 +134,15 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
     if settings.kind == "progression":
         return _load_forecast(path, tensors, settings)
     heads = {"RegHead": "classifier.3", "ClsHead": "classifier.6"}
-    layers = [int(name.split(".")[1]) for name in tensors if name.startswith("classifier.")]
+    layers = [int(found[1]) for name in tensors if (found := re.match(r"classifier\.(\d+)\.", name))]
     last = f"classifier.{max(layers, default=0)}"
     expected = "RegHead" if settings.kind == "regression" else "ClsHead"
-    if heads[expected] != last or f"{last}.weight" not in tensors or "channel_bn.weight" not in tensors:
+    axes = {name: tensors[name].ndim for name in (f"{last}.weight", "channel_bn.weight") if name in tensors}
+    if heads[expected] != last or axes != {f"{last}.weight": 2, "channel_bn.weight": 1}:
         raise DataError(
             f"{path.name} is no published decoder of kind {settings.kind}",
             expected=f"channel_bn.* and classifier.* up to {heads[expected]} ({expected})",
-            found=", ".join(sorted(tensors)[:6]) or "no tensors",
+            found=", ".join(sorted(tensors)[:6]) or told(read_checkpoint(path).content),
             where=path,
             do="name a decoder written by train_cls_decoder, train_cls_multi_decoder, "
             "train_metric_reg_multi_decoder or fine-tuning",
@@ -164,12 +166,13 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
 def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> Loaded:
     """Published system, 6.6: `fc_1.*` and `pe`, the table of encoded intervals, which must equal that computed here."""
     table = tensors.pop("pe", np.zeros((0, 1, 1), np.float32))
-    width = tensors["fc_1.weight"].shape[-1] if "fc_1.weight" in tensors else 0
-    if set(tensors) != {"fc_1.weight", "fc_1.bias"} or len(tensors["fc_1.weight"]) != 1 or table.shape[2] != width:
+    shape = tensors["fc_1.weight"].shape if "fc_1.weight" in tensors else ()
+    width = shape[-1] if len(shape) == 2 else 0
+    if set(tensors) != {"fc_1.weight", "fc_1.bias"} or shape != (1, width) or table.shape[1:] != (1, width):
         raise DataError(
             f"{path.name} is no published decoder of kind progression",
             expected="fc_1.weight, fc_1.bias and pe (ForecastHead)",
-            found=", ".join(sorted(tensors)[:6]) or "no tensors",
+            found=", ".join(sorted(tensors)[:6]) or told(read_checkpoint(path).content),
             where=path,
             do="name a decoder written by train_forecasting_decoder, and `head: published`",
         )

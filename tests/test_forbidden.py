@@ -25,6 +25,8 @@ UNSAFE = {
     "no pixel limit": r"MAX_IMAGE_PIXELS\s*=\s*None",
     "an unfinished part": r"\bTODO\b|\bFIXME\b|raise NotImplementedError",
 }
+# Reads pickles as data, in a process of its own: nothing that one names is imported (tests/encoders/test_pickles.py).
+ALLOWED = {"visionfm/encoders/pickle_reader.py:": "a pickle is read or written"}
 RERUN_TRAPS = {
     "update()": r"\bupdate\(",
     "ancient()": r"\bancient\(",
@@ -50,7 +52,8 @@ def test_there_is_something_to_search() -> None:
 
 @pytest.mark.parametrize("what", UNSAFE)
 def test_the_package_never_does_what_is_unsafe(what: str) -> None:
-    assert found(UNSAFE[what], [*PACKAGE, *WORKFLOW]) == []
+    allowed = [place for place, of in ALLOWED.items() if of == what]
+    assert [line for line in found(UNSAFE[what], [*PACKAGE, *WORKFLOW]) if not line.startswith(tuple(allowed))] == []
 
 
 def test_no_error_is_caught_without_a_name_or_passed_over() -> None:

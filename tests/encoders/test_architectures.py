@@ -103,3 +103,14 @@ def test_loading_misfitting_tensors_is_a_data_error() -> None:
     del state["norm.weight"]
     with pytest.raises(DataError, match=r"norm\.weight"):
         architectures.load("fake_plain", state, image_size=64, patch=16)
+
+
+def test_a_network_with_copied_blocks_is_the_deeper_one_and_one_with_fewer_lacks_some() -> None:
+    state = tensors("fake_dinov2")
+    deeper = {**state, **{f"blocks.4.{name[9:]}": t for name, t in state.items() if name.startswith("blocks.3.")}}
+    shapes = architectures.shapes_of(deeper)
+    fitted = architectures.check_fit("fake_dinov2", shapes, "w.pth")
+    assert len(architectures.load(fitted.name, deeper, image_size=56, patch=14).blocks) == 5
+    shorter = {name: shape for name, shape in shapes.items() if not name.startswith(("blocks.3.", "blocks.4."))}
+    with pytest.raises(DataError, match=r"blocks\.3\.norm1\.weight is missing"):
+        architectures.check_fit("fake_dinov2", shorter, "w.pth")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from world.encoder_fakes import GRID
 
 from visionfm import load_encoder
-from world.encoder_fakes import GRID
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 transformers = pytest.importorskip("transformers")

@@ -6,6 +6,7 @@ show, are those of the published model family. Only columnar vision transformers
 
 import difflib
 import functools
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+log = logging.getLogger("visionfm")
 Shapes = Mapping[str, tuple[int, ...]]
 
 # (width, depth) -> families; inside a family only the patch size differs, and the first name stands for sizes that timm
@@ -157,7 +159,7 @@ def patch_of(shapes: Shapes) -> int:
 def recognise(shapes: Shapes) -> Architecture:
     """Return the one known architecture that has exactly these tensors."""
     patch, registers = patch_of(shapes), anatomy.registers_of(shapes)
-    width, depth = shapes["patch_embed.proj.weight"][0], anatomy.depth_of(shapes)
+    width, depth = shapes["patch_embed.proj.weight"][0], _depth(shapes)
     families = FAMILIES.get((width, depth), ())
     misfits = {family: misfit(family[0], shapes, depth) for family in families}
     fitting = [family for family in families if not misfits[family]]
@@ -184,6 +186,16 @@ def recognise(shapes: Shapes) -> Architecture:
         found=found,
         do="name the timm architecture: the encoder's `arch`",
     )
+
+
+def _depth(shapes: Shapes) -> int:
+    """Return how many blocks there are; never more than tensors, whatever numbers stand in a file's names."""
+    return min(anatomy.depth_of(shapes), len(shapes))
+
+
+@functools.lru_cache(maxsize=64)
+def _depth_of(name: str) -> int:
+    return len(anatomy.blocks(build(name, image_size=None)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -214,10 +226,25 @@ def misfit(name: str, shapes: Shapes, depth: int | None = None) -> list[str]:
     return sorted(problems)
 
 
+def stored_size(architecture: Architecture, shapes: Shapes) -> int | None:
+    """Return the image size in px that the weights' absolute positions are stored for; None where there are none."""
+    if len(shapes.get("pos_embed", ())) != 3:
+        return None
+    _, prefix = _wanted(architecture.name, architecture.patch, architecture.registers, None)
+    side = grid_side(shapes["pos_embed"][1], prefix)
+    return None if side is None else side * architecture.patch
+
+
 def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
-    """Return `name` with the weights' patch and registers, or one DataError with every tensor that misfits."""
+    """Return `name` with the weights' patch and registers, or one DataError with every tensor that misfits.
+
+    More blocks of the same kind than `name` has are a deeper network (BE-DINORET); fewer are a file that lacks some.
+    """
     problems = Problems(DataError, f"the weights do not fit {name} ({where})")
-    for problem in misfit(name, shapes):
+    deeper = _depth(shapes) > _depth_of(name)
+    if deeper:
+        log.info("%s has %d blocks, these weights %d: all are used", name, _depth_of(name), _depth(shapes))
+    for problem in misfit(name, shapes, _depth(shapes) if deeper else None):
         problems.add(problem)
     problems.raise_if_any(
         do="name the architecture the weights are of (`arch`), or another `key`; nothing is filled in or left out"
@@ -227,12 +254,13 @@ def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
 
 def load(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int, patch: int) -> "nn.Module":
     """Return the network with these weights, its positions resized to `image_size`; raises DataError on any misfit."""
-    registers = anatomy.registers_of(shapes_of(tensors))
-    network = build(name, image_size=image_size, patch=patch, registers=registers)
+    shapes = shapes_of(tensors)
+    registers, depth = anatomy.registers_of(shapes), _depth(shapes)
+    network = build(name, image_size=image_size, patch=patch, registers=registers, depth=depth)
     if any(
         buffer.is_meta for buffer in network.buffers()
     ):  # what the file does not hold (rotary frequencies) has to be computed
-        network = build(name, image_size=image_size, patch=patch, registers=registers, empty=False)
+        network = build(name, image_size=image_size, patch=patch, registers=registers, depth=depth, empty=False)
     tensors = dict(tensors)
     if "pos_embed" in tensors:
         prefix = anatomy.position_prefix(network)

@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from visionfm import artifacts
 from visionfm.config.base import Statistics
-from visionfm.encoders.importing import SCHEMA, import_encoder
+from visionfm.encoders.checksum import check_present
+from visionfm.encoders.file import SCHEMA
+from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ArtifactError, UsageError
 from visionfm.modalities import ANY, canonical
@@ -93,6 +95,8 @@ def import_settings(given: Given) -> ImportSettings | None:
     path = given.path
     if path is None and given.timm is None:
         raise UsageError("no encoder is given", expected="--encoder FILE, or --timm NAME", do="name one of them")
+    if path is not None:
+        check_present(path)
     modality = canonical(given.modality) if given.modality not in (None, ANY) else given.modality
     said = {name: getattr(given, name) for name in WORDS if getattr(given, name) is not None}
     if path is not None and is_encoder(path):

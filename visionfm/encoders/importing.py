@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from visionfm import artifacts
 from visionfm.config.base import Statistics
 from visionfm.encoders.checksum import check_present, sha256_of
+from visionfm.encoders.file import SCHEMA
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ArtifactError, DataError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = "visionfm/encoder/1"
 RANDOM = "random"
 log = logging.getLogger("visionfm")
 
@@ -181,6 +181,9 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
             )
     shapes = architectures.shapes_of(conversion.tensors)
     architecture = architectures.recognise(shapes) if name is None else architectures.check_fit(name, shapes, path.name)
+    stored = architectures.stored_size(architecture, shapes)
+    if stored not in (None, settings.image_size):
+        log.info("positions: stored for %d px, resized to %d px whenever it is loaded", stored, settings.image_size)
     if rounded := check_types(selection, conversion.dropped):
         log.warning("%d tensors of float64 are rounded to float32, such as %s", len(rounded), rounded[0])
     _check_rotary(selection.tensors, architecture)

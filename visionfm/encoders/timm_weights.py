@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionfm.encoders import architectures, dialects, layouts
+from visionfm.encoders import anatomy, architectures, dialects, layouts
 from visionfm.encoders.checkpoints import Selection
 from visionfm.encoders.positions import grid_side
 from visionfm.errors import DataError
@@ -98,7 +98,7 @@ def _by_timm(selection: Selection, name: str) -> dialects.Conversion:
     """
     model = architectures.build(name, image_size=None)
     patch = int(model.patch_embed.patch_size[0])  # type: ignore[union-attr,index]
-    prefixes = {0, architectures.position_prefix(model)}
+    prefixes = {0, anatomy.position_prefix(model)}
     for side in [*_sides(selection, int(model.embed_dim), prefixes), 16]:  # type: ignore[arg-type]
         model = architectures.build(name, image_size=patch * side)
         tensors = _converted(selection, model)

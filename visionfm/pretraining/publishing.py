@@ -46,8 +46,10 @@ def publish(checkpoint: Path, out: Path) -> None:
     import torch
 
     arrays, metadata = artifacts.read_tensors(checkpoint)
-    if metadata["schema"] != SCHEMA:
-        raise DataError("not a checkpoint of pretraining", expected=SCHEMA, found=metadata["schema"], where=checkpoint)
+    if metadata.get("schema") != SCHEMA:
+        raise DataError(
+            "not a checkpoint of pretraining", expected=SCHEMA, found=metadata.get("schema"), where=checkpoint
+        )
     progress, content = json.loads(metadata["progress"]), io.BytesIO()
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     file: dict[str, Any] = {

@@ -63,7 +63,15 @@ def _from_weights(settings: PretrainSettings) -> Start:
     prefix = anatomy.position_prefix(vits[0])
     tensors["pos_embed"] = resize_positions(tensors["pos_embed"], prefix, recipe.image_size // patch)
     for vit in vits:
-        vit.load_state_dict(tensors)
+        try:
+            vit.load_state_dict(tensors)
+        except RuntimeError as error:  # such as one with more blocks than its architecture's name says
+            raise DataError(
+                f"the weights are no plain {arch}, which a training can start from",
+                found="; ".join(line.strip() for line in str(error).splitlines()[1:3])[:300],
+                where=path or settings.timm,
+                do="start from another file",
+            ) from error
     pair = pair_of(vits, recipe)
     if path is None:
         return Start(pair, arch, licence, {})

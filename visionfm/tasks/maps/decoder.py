@@ -72,9 +72,9 @@ def kind_of(spec: DenseSpec) -> DenseKind:
 def read_spec(path: Path) -> DenseSpec:
     """Return the spec in a decoder's metadata."""
     metadata = artifacts.read_metadata(path)
-    if metadata["schema"] != SCHEMA:
+    if metadata.get("schema") != SCHEMA:
         raise ArtifactError(
-            f"{path.name} is no decoder of masks or points", expected=SCHEMA, found=metadata["schema"], where=path
+            f"{path.name} is no decoder of masks or points", expected=SCHEMA, found=metadata.get("schema"), where=path
         )
     names = ("modalities", "size", "patch", "width", "outputs", "target_width", "tile_overlap", "swaps")
     targets = {name: DenseTarget.model_validate(value) for name, value in json.loads(metadata["targets"]).items()}

@@ -107,8 +107,8 @@ def load_decoder(path: Path, settings: PredictSettings) -> Loaded:
 
 def _load_own(path: Path) -> Loaded:
     tensors, metadata = artifacts.read_tensors(path)
-    if metadata["schema"] != SCHEMA:
-        raise ArtifactError(f"{path.name} is no decoder", expected=SCHEMA, found=metadata["schema"], where=path)
+    if metadata.get("schema") != SCHEMA:
+        raise ArtifactError(f"{path.name} is no decoder", expected=SCHEMA, found=metadata.get("schema"), where=path)
     spec = Spec(
         kind=metadata["kind"],
         targets=targets_from_json(metadata.get("targets"), path),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from encoder_fakes import save, tensors
+from world.encoder_fakes import save, tensors
 
 from visionfm.encoders import pickles
 from visionfm.encoders.checkpoints import Selection, check_types, read_checkpoint, select

@@ -5,6 +5,7 @@ The files are drawn: layouts x wrappers x formats, whole and damaged. `cli.main`
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def without(state: Tensors) -> Tensors:
 DAMAGES: dict[str, Callable[[Tensors], Any]] = {
     "a tensor is missing": without,
     "a tensor too many": lambda state: {**state, f"{some(state, 2)}.surplus": drawn(3)},
+    "a block far away": lambda state: {**state, re.sub(r"\.\d+\.", ".999999999.", some(state, 2), count=1): drawn(3)},
     "another shape": changed(2, lambda tensor: drawn(5, 7)),
     "a number alone": changed(2, lambda tensor: torch.tensor(1.0)),
     "no values": changed(2, lambda tensor: torch.zeros(0, 64)),

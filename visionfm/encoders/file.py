@@ -132,7 +132,8 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
 def facts_of(path: str | Path, metadata: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> EncoderFile:
     """Return the facts of an encoder whose metadata and tensors' shapes were read already."""
     _check_schema(metadata, path)
-    _check_sense(metadata, shapes, path)
+    if len(shapes.get(anatomy.WIDTH_OF, ())) != 1:
+        raise _senseless(path, f"no tensor {anatomy.WIDTH_OF} of one axis")
     return EncoderFile(Path(path), metadata, int(shapes[anatomy.WIDTH_OF][0]), anatomy.depth_of(shapes))
 
 
@@ -142,31 +143,32 @@ def _check_schema(metadata: Mapping[str, str], path: str | Path) -> None:
         raise ArtifactError("not an encoder", expected=SCHEMA, found=found, where=path, do="run `visionfm import`")
 
 
-def _check_sense(metadata: Mapping[str, str], shapes: Mapping[str, Sequence[int]], path: str | Path) -> None:
-    """Raise ArtifactError unless metadata and tensors are an encoder's: a checksum proves no sense."""
-    wanted = ("arch", "modality", "interpolation", "patch", "image_size", "source")
+def check_sense(metadata: Mapping[str, str], path: str | Path) -> None:
+    """Raise ArtifactError unless the metadata are what `import` writes: a checksum proves no sense."""
     try:
         sizes = [int(metadata[name]) for name in ("patch", "image_size")]
         pairs = statistics_of(metadata).values()
         sensible = (
-            all(type(metadata[name]) is str for name in wanted)
+            all(type(metadata[name]) is str for name in ("arch", "modality", "interpolation"))
             and isinstance(json.loads(metadata["source"]), dict)
             and min(sizes) > 0
             and all(len(triple) == 3 and all(map(math.isfinite, triple)) for pair in pairs for triple in pair)
             and all(min(pair.std) > 0 for pair in pairs)
-            and len(shapes[anatomy.WIDTH_OF]) == 1
         )
-        found = "values that cannot be"
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        sensible, found = False, f"{type(error).__name__}: {error}"
+        raise _senseless(path, f"{type(error).__name__}: {error}") from error
     if not sensible:
-        raise ArtifactError(
-            f"{Path(path).name} holds no encoder that can be used",
-            expected=f"metadata {', '.join(wanted)} and statistics, and the tensor {anatomy.WIDTH_OF}",
-            found=found,
-            where=path,
-            do="import the weights again",
-        )
+        raise _senseless(path, "values that cannot be")
+
+
+def _senseless(path: str | Path, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"{Path(path).name} holds no encoder that can be used",
+        expected="tensors of an encoder, and arch, modality, interpolation, patch, image_size, source and statistics",
+        found=found,
+        where=path,
+        do="import the weights again",
+    )
 
 
 def statistics_of(metadata: Mapping[str, str]) -> dict[str, InputStatistics]:

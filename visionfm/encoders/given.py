@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from visionfm import artifacts
 from visionfm.config.base import Statistics
 from visionfm.encoders.checksum import check_present
-from visionfm.encoders.file import SCHEMA
+from visionfm.encoders.file import SCHEMA, check_sense
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ArtifactError, UsageError
@@ -101,6 +101,7 @@ def import_settings(given: Given) -> ImportSettings | None:
     said = {name: getattr(given, name) for name in WORDS if getattr(given, name) is not None}
     if path is not None and is_encoder(path):
         metadata = artifacts.read_metadata(path)
+        check_sense(metadata, path)
         own = str(metadata.get("modality"))
         if modality not in (None, own) and own != ANY:
             raise UsageError(

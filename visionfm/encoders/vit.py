@@ -16,7 +16,7 @@ from torch import nn
 from visionfm import artifacts
 from visionfm.config.base import Statistics
 from visionfm.encoders import anatomy, architectures, given
-from visionfm.encoders.file import EncoderFile, InputStatistics, dense_blocks, facts_of
+from visionfm.encoders.file import EncoderFile, InputStatistics, check_sense, dense_blocks, facts_of
 from visionfm.encoders.sizes import check_size
 from visionfm.errors import DataError
 
@@ -203,6 +203,7 @@ def load_network(path: str | Path, *, image_size: int | None = None) -> tuple[En
 def _loaded(path: str | Path, image_size: int | None) -> tuple[EncoderFile, nn.Module, int]:
     """Return the facts, the network as it was loaded, and the side of its input in px."""
     arrays, metadata = artifacts.read_tensors(path)
+    check_sense(metadata, path)
     file = facts_of(path, metadata, {name: array.shape for name, array in arrays.items()})
     size = image_size or file.image_size
     check_size(size, file.patch, file.arch)

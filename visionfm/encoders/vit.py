@@ -203,8 +203,8 @@ def load_network(path: str | Path, *, image_size: int | None = None) -> tuple[En
 def _loaded(path: str | Path, image_size: int | None) -> tuple[EncoderFile, nn.Module, int]:
     """Return the facts, the network as it was loaded, and the side of its input in px."""
     arrays, metadata = artifacts.read_tensors(path)
-    check_sense(metadata, path)
     file = facts_of(path, metadata, {name: array.shape for name, array in arrays.items()})
+    check_sense(metadata, path)
     size = image_size or file.image_size
     check_size(size, file.patch, file.arch)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -1,0 +1,443 @@
+"""95 % intervals of all metrics, for people with several eyes and images: `interval` chooses the method by metric.
+
+Invariant: the subject is the unit. What fewer than five subjects could show has no interval but a reason, and no
+interval has zero width: where all are alike, an exact limit stands or none. Coverage is measured in bench/coverage.py.
+
+Methods:
+- AUROC: Obuchowski's variance for clustered data (Biometrics 1997, 53:567), limits on the logit scale, Student's t.
+- Proportions and F1: Wilson's interval with the effective sample size of the clusters (Korn and Graubard, Survey
+  Methodology 1998, 24:193); Clopper and Pearson's over subjects where all or none are right.
+- Means over images: Student's t on the linearised variance between subjects (Cochran, Sampling Techniques, 3rd ed.,
+  eq. 11.12), corrected for skewness (Hall, JRSS B 1992, 54:221); also limits on the log or logit scale, the wider side
+  of both counts, for each misses the long tail in another way.
+- Others: the same with the jackknife over subjects (Efron and Stein, Ann Stat 1981, 9:586). It covers where BCa does
+  not (bench/RESULTS.md), and needs no draws.
+- Means of metrics (macro, balanced accuracy): MOVER, which joins the members' own limits (Zou and Donner, Stat Med
+  2008, 27:1693), with the correlation that the subjects show.
+
+Shape legend: N samples, S subjects, J leave-outs (the whole sample stands first), G groups of subjects.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from visionfm.metrics.bootstrap import CHUNK_BYTES, FEWEST_SUBJECTS, LEVEL
+from visionfm.metrics.weighted import Floats, Mask
+
+# More subjects are left out in as many groups: the variance is then known to 5 %, and the cost does not grow.
+MOST_GROUPS = 200
+
+TAIL = (1 - LEVEL) / 2
+NORMAL = float(special.ndtri(1 - TAIL))
+ROUNDING = 1e-24  # a variance below this is none
+NOTHING: Floats = np.zeros(0)
+ALIKE = "all subjects are alike, which says nothing of how far others differ"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Both limits and the method's name, or why there are none.
+
+    `influence_S`: how far each subject (in the order of np.unique) moves the estimate; the sum of squares is its
+    variance. Empty where it is not known.
+    """
+
+    low: float | None
+    high: float | None
+    method: str | None
+    reason: str | None
+    value: float = float("nan")
+    influence_S: Floats = field(default_factory=lambda: NOTHING, repr=False, compare=False)
+
+
+# --- what a metric was computed from ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """AUROC: `truth_N` 0 or 1, NaN where unknown; `score_N` any number, higher for the condition."""
+
+    truth_N: Floats
+    score_N: Floats
+
+
+@dataclass(frozen=True)
+class Share:
+    """A proportion: `hit_N` among `of_N`. F1 too: the true calls among all that are positive or called so.
+
+    `needs`: groups of which at least five subjects must be there besides, by their name.
+    """
+
+    hit_N: Mask
+    of_N: Mask
+    needs: Mapping[str, Mask] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over images of `value_N`, NaN where unknown. RMSE: the mean of the squared errors."""
+
+    value_N: Floats
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Any other: `values_J` under the weights of `left_out`, and groups of which five subjects must be there."""
+
+    values_J: Floats
+    needs: Mapping[str, Mask]
+
+
+@dataclass(frozen=True)
+class Members:
+    """The plain mean of other metrics (over the same `subject_N`), by their names."""
+
+    members: Mapping[str, Interval]
+
+
+Evidence = Ranking | Share | Mean | LeftOut | Members
+
+
+# --- scales -----------------------------------------------------------------------------------------------------------
+
+
+class Scale(NamedTuple):
+    """Where a metric lies, and a scale without bounds on which its errors are more even.
+
+    `skewed`: limits of the value itself, corrected for skewness, count as well.
+    """
+
+    lowest: float
+    highest: float
+    name: str
+    there: Callable[[float], float]
+    back: Callable[[float], float]
+    slope: Callable[[float], float]  # of `there`
+    skewed: bool
+
+
+SHARE = Scale(0.0, 1.0, "logit", special.logit, special.expit, lambda x: 1 / (x * (1 - x)), skewed=True)
+ERROR = Scale(0.0, np.inf, "log", np.log, np.exp, lambda x: 1 / x, skewed=True)
+CORRELATION = Scale(-1.0, 1.0, "Fisher z", np.arctanh, np.tanh, lambda x: 1 / (1 - x**2), skewed=False)
+EXPLAINED = Scale(
+    -np.inf, 1.0, "log(1 - x)", lambda x: -np.log(1 - x), lambda u: 1 - np.exp(-u), lambda x: 1 / (1 - x), skewed=False
+)
+SCALES = {
+    **dict.fromkeys(("mae", "rmse", "mre", "mre_mm", "hd95", "hd95_mm"), ERROR),
+    **dict.fromkeys(("quadratic_kappa", "pearson"), CORRELATION),
+    "r2": EXPLAINED,
+}  # all others are shares of 1
+WHOSE = {
+    "sensitivity": "with the condition",
+    "specificity": "without the condition",
+    "ppv": "called positive",
+    "npv": "called negative",
+}
+
+
+def scale_of(metric: str) -> Scale:
+    """Return where a metric lies: errors in their unit above 0, correlations, R2; any other between 0 and 1."""
+    return SCALES.get(metric, SHARE)
+
+
+# --- the one function -------------------------------------------------------------------------------------------------
+
+
+def interval(metric: str, evidence: Evidence, subject_N: NDArray[Any]) -> Interval:
+    """Return the 95 % interval of a metric by the method that suits it, or the reason why there is none.
+
+    `subject_N` are the ids of all samples of the evidence; who is one person has one id.
+    """
+    subjects_S, subject_N = np.unique(np.asarray(subject_N, dtype=np.str_), return_inverse=True)
+    count = len(subjects_S)
+    match evidence:
+        case Ranking():
+            return _auroc(evidence, subject_N, count)
+        case Share():
+            found = _share(evidence, WHOSE.get(metric, "with a known answer"), subject_N, count)
+            return _of_jaccard(found) if metric == "f1" else found
+        case Mean():
+            return _mean(metric, evidence.value_N, subject_N, count)
+        case LeftOut():
+            return _jackknife(metric, evidence, subject_N, count)
+        case Members():
+            return _mean_of(evidence.members, scale_of(metric))
+
+
+def _none(reason: str, value: float = float("nan"), influence_S: Floats = NOTHING) -> Interval:
+    return Interval(None, None, None, f"no interval: {reason}", value, influence_S)
+
+
+def _few(name: str, found: int) -> str:
+    return f"fewer than five subjects {name}: {found}"
+
+
+def _given(
+    low: float, high: float, method: str, scale: Scale, value: float = float("nan"), influence_S: Floats = NOTHING
+) -> Interval:
+    """Return the limits, cut to what is possible; none where they say nothing or claim certainty."""
+    low, high = max(scale.lowest, min(low, value)), min(scale.highest, max(high, value))
+    if not low < high:
+        return _none(ALIKE, value, influence_S)
+    return Interval(float(low), float(high), method, None, value, influence_S)
+
+
+def welch(first: int, second: int) -> float:
+    """Return the degrees of freedom of a difference of two groups of so many subjects that vary alike."""
+    return (1 / first + 1 / second) ** 2 / (1 / first**2 / (first - 1) + 1 / second**2 / (second - 1))
+
+
+def t_quantile(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's t."""
+    return float(special.stdtrit(freedom, 1 - TAIL))
+
+
+# --- AUROC ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placements:
+    """AUROC and each subject's sums of deviations: of its positives (X) and of its negatives (Y)."""
+
+    value: float
+    positive_S: Floats  # sum over the subject's positives of (share of negatives below - AUROC), over all positives
+    negative_S: Floats
+    with_condition: int  # subjects
+    without_condition: int
+
+    def variance(self) -> float:
+        """Return Obuchowski's variance of the AUROC (1997, eq. 3 to 5), never negative."""
+        return clustered_variance(self.positive_S, self.negative_S, self.with_condition, self.without_condition)
+
+
+def clustered_variance(positive_S: Floats, negative_S: Floats, positives: int, negatives: int) -> float:
+    """Return Obuchowski's variance of a sum of deviations of positives and negatives, of so many subjects each."""
+    count = len(positive_S)
+    return max(
+        0.0,
+        positives / (positives - 1) * float(positive_S @ positive_S)
+        + negatives / (negatives - 1) * float(negative_S @ negative_S)
+        + 2 * count / (count - 1) * float(positive_S @ negative_S),
+    )
+
+
+def placements(truth_N: Floats, score_N: Floats, subject_N: NDArray[np.intp], count: int) -> Placements | str:
+    """Return AUROC and its subjects' deviations in O(N log N), ties count half; or why there is no interval."""
+    positive_N, negative_N = truth_N == 1, truth_N == 0
+    persons = [len(np.unique(subject_N[mask_N])) for mask_N in (positive_N, negative_N)]
+    for name, found in zip(("with the condition", "without the condition"), persons, strict=True):
+        if found < FEWEST_SUBJECTS:
+            return _few(name, found)
+    above_P, below_M = score_N[positive_N], score_N[negative_N]
+    placed_P, placed_M = _share_below(above_P, below_M), 1 - _share_below(below_M, above_P)
+    value = float(placed_P.mean())
+    return Placements(
+        value,
+        np.bincount(subject_N[positive_N], placed_P - value, count) / len(placed_P),
+        np.bincount(subject_N[negative_N], placed_M - value, count) / len(placed_M),
+        *persons,
+    )
+
+
+def _share_below(score_A: Floats, others_B: Floats) -> Floats:
+    """Return for each score the share of the others below it, those equal counted half."""
+    ordered = np.sort(others_B)
+    found = np.searchsorted(ordered, score_A, "left") + np.searchsorted(ordered, score_A, "right")
+    return np.asarray(found / (2 * len(others_B)), np.float64)
+
+
+def _auroc(evidence: Ranking, subject_N: NDArray[np.intp], count: int) -> Interval:
+    found = placements(evidence.truth_N, evidence.score_N, subject_N, count)
+    if isinstance(found, str):
+        return _none(found)
+    variance, value = found.variance(), found.value
+    fewer = min(found.with_condition, found.without_condition)
+    influence_S = found.positive_S + found.negative_S
+    if value in (0, 1):  # no pair is (or all are) in the wrong order: as if each of the rarer subjects were one trial
+        low, high = clopper_pearson(fewer * value, fewer)
+        return _given(low, high, "Clopper-Pearson over subjects", SHARE, value, influence_S)
+    if variance < ROUNDING:
+        return _none(ALIKE, value)
+    reach = t_quantile(fewer - 1) * np.sqrt(variance) * SHARE.slope(value)
+    place = SHARE.there(value)
+    return _given(
+        SHARE.back(place - reach), SHARE.back(place + reach), "Obuchowski, logit, t", SHARE, value, influence_S
+    )
+
+
+# --- proportions ------------------------------------------------------------------------------------------------------
+
+
+def clopper_pearson(hits: float, count: float) -> tuple[float, float]:
+    """Return the exact limits of a proportion (Biometrika 1934, 26:404); the counts may be fractions."""
+    low = float(special.betaincinv(hits, count - hits + 1, TAIL)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, count - hits, 1 - TAIL)) if hits < count else 1.0
+    return low, high
+
+
+def wilson(share: float, count: float, quantile: float = NORMAL) -> tuple[float, float]:
+    """Return Wilson's limits (JASA 1927, 22:209); `count` may be an effective number."""
+    square = quantile**2 / count
+    middle = (share + square / 2) / (1 + square)
+    reach = float(np.sqrt(square * share * (1 - share) + square**2 / 4)) / (1 + square)
+    return middle - reach, middle + reach
+
+
+def _share(evidence: Share, whose: str, subject_N: NDArray[np.intp], count: int) -> Interval:
+    of_S = np.bincount(subject_N, evidence.of_N, count)
+    hit_S = np.bincount(subject_N, evidence.hit_N & evidence.of_N, count)
+    clusters, total = int((of_S > 0).sum()), float(of_S.sum())
+    value = float(hit_S.sum() / total) if total else float("nan")
+    for name, found in ((whose, clusters), *_persons(evidence.needs, subject_N)):
+        if found < FEWEST_SUBJECTS:
+            return _none(_few(name, found), value)
+    influence_S = (hit_S - value * of_S) / total * np.sqrt(clusters / (clusters - 1))
+    if value in (0, 1):
+        low, high = clopper_pearson(clusters * value, clusters)
+        return _given(low, high, "Clopper-Pearson over subjects", SHARE, value, influence_S)
+    variance = float(influence_S @ influence_S)
+    effective = min(total, value * (1 - value) / variance) if variance > 0 else total
+    # A single image needs no estimate of how alike a person's images are: t in as far as persons have several.
+    several = float(of_S[of_S > 1].sum() / total)
+    low, high = wilson(value, effective, (1 - several) * NORMAL + several * t_quantile(clusters - 1))
+    return _given(low, high, "Wilson, effective sample size, t", SHARE, value, influence_S)
+
+
+def _of_jaccard(found: Interval) -> Interval:
+    """Return the interval of F1 from that of the share of true calls in all that is positive or called so."""
+    value = 2 * found.value / (1 + found.value)
+    if found.low is None or found.high is None:
+        return Interval(None, None, None, found.reason, value)
+    low, high = (2 * limit / (1 + limit) for limit in (found.low, found.high))
+    return Interval(low, high, found.method, None, value, found.influence_S * 2 / (1 + found.value) ** 2)
+
+
+def _persons(needs: Mapping[str, Mask], subject_N: NDArray[np.intp]) -> Iterator[tuple[str, int]]:
+    for name, mask_N in needs.items():
+        yield name, len(np.unique(subject_N[mask_N]))
+
+
+# --- means over images ------------------------------------------------------------------------------------------------
+
+
+def _mean(metric: str, value_N: Floats, subject_N: NDArray[np.intp], count: int) -> Interval:
+    known_N = ~np.isnan(value_N)
+    known, subject = value_N[known_N], subject_N[known_N]
+    persons = len(np.unique(subject))
+    if persons < FEWEST_SUBJECTS:
+        return _none(_few("with a known value", persons))
+    scale = scale_of(metric)
+    if scale is SHARE and np.isin(known, (0, 1)).all():
+        return _share(Share(np.nan_to_num(value_N) == 1, known_N), "with a known value", subject_N, count)
+    value = float(known.mean())
+    influence_S = np.bincount(subject, known - value, count) / len(known) * np.sqrt(persons / (persons - 1))
+    found = _by_influence(value, influence_S, persons, persons - 1, "t over subjects", scale)
+    return _root(found) if metric == "rmse" else found
+
+
+def _root(found: Interval) -> Interval:
+    """Return the interval of RMSE from that of the mean squared error."""
+    value = float(np.sqrt(found.value))
+    if found.low is None or found.high is None:
+        return Interval(None, None, None, found.reason, value)
+    low, high = float(np.sqrt(found.low)), float(np.sqrt(found.high))
+    return Interval(low, high, found.method, None, value, found.influence_S / (2 * value))
+
+
+def _by_influence(value: float, influence_S: Floats, count: int, freedom: float, method: str, scale: Scale) -> Interval:
+    """Return the limits on the scale from the influences of `count` subjects; Hall's, where they are wider."""
+    if not scale.lowest <= value <= scale.highest:
+        raise ValueError(f"a value of {value} cannot be: expected {scale.lowest} to {scale.highest}; name its scale")
+    error = float(np.sqrt(influence_S @ influence_S))
+    if error**2 <= ROUNDING * max(1.0, value**2):
+        return _none(ALIKE, value)
+    if value in (scale.lowest, scale.highest):
+        return _none("the value is the best or the worst possible, so that its spread cannot be seen", value)
+    quantile = t_quantile(freedom)
+    place, reach = scale.there(value), quantile * error * scale.slope(value)
+    low, high, method = scale.back(place - reach), scale.back(place + reach), f"{method}, {scale.name}"
+    if scale.skewed:
+        # The third moment in units of the second, with Fisher's correction for few subjects.
+        skewness = float((influence_S**3).sum() / error**3) * count * np.sqrt(count - 1) / (count - 2)
+        low = min(low, value - error * _unskewed(quantile, skewness, count))
+        high = max(high, value - error * _unskewed(-quantile, skewness, count))
+        method += " and skewness"
+    return _given(low, high, method, scale, value, influence_S)
+
+
+def _unskewed(quantile: float, skewness: float, count: int) -> float:
+    """Return the inverse of Hall's cubic transformation of a studentised mean, which takes its skewness out."""
+    third, sixth = skewness / (3 * np.sqrt(count)), skewness / (6 * np.sqrt(count))
+    if abs(third) < 1e-9:
+        return quantile
+    return float((np.cbrt(1 + 3 * third * (quantile - sixth)) - 1) / third)
+
+
+# --- any other metric -------------------------------------------------------------------------------------------------
+
+
+def left_out(subject_N: NDArray[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Floats]:
+    """Yield weights_JN in chunks: the very first row is the sample itself, then each leaves out a group of subjects.
+
+    Up to 200 subjects each is a group of its own; more are dealt evenly, in an order that depends on their ids' order
+    alone, so that the same subjects give the same groups for all models.
+    """
+    subjects_S, subject_N = np.unique(np.asarray(subject_N, dtype=np.str_), return_inverse=True)
+    yield np.ones((1, len(subject_N)))
+    if len(subjects_S) == 0:
+        return
+    group_N = groups_of(len(subjects_S))[subject_N]
+    rows = max(1, chunk_bytes // (8 * len(subject_N)))
+    groups = min(len(subjects_S), MOST_GROUPS)
+    for first in range(0, groups, rows):
+        yield (group_N != np.arange(first, min(first + rows, groups))[:, None]).astype(np.float64)
+
+
+def groups_of(count: int) -> NDArray[np.intp]:
+    """Return each subject's group: sizes differ by one at most; a fixed shuffle, for neighbouring ids may be alike."""
+    group_S = np.arange(count) % MOST_GROUPS
+    return group_S if count <= MOST_GROUPS else np.random.default_rng(0).permutation(group_S)
+
+
+def _jackknife(metric: str, evidence: LeftOut, subject_N: NDArray[np.intp], count: int) -> Interval:
+    value, left_J = float(evidence.values_J[0]), evidence.values_J[1:]
+    if np.isnan(value):
+        return _none("the metric does not exist")
+    persons = {"with a known answer": count, **dict(_persons(evidence.needs, subject_N))}
+    for name, found in persons.items():
+        if found < FEWEST_SUBJECTS:
+            return _none(_few(name, found), value)
+    if np.isnan(left_J).any():
+        return _none("the metric does not exist without some of the subjects", value)
+    groups = len(left_J)
+    influence_G = np.sqrt((groups - 1) / groups) * (left_J.mean() - left_J)
+    parts = [persons[name] for name in evidence.needs]
+    freedom = min(welch(*parts) if len(parts) == 2 else min([*parts, count]) - 1, groups - 1)
+    return _by_influence(value, influence_G, groups, freedom, "jackknife over subjects, t", scale_of(metric))
+
+
+# --- means of metrics -------------------------------------------------------------------------------------------------
+
+
+def _mean_of(members: Mapping[str, Interval], scale: Scale) -> Interval:
+    without = [f"{name} ({found.reason})" for name, found in members.items() if found.low is None]
+    values = np.array([found.value for found in members.values()])
+    value = float(values.mean()) if len(values) else float("nan")
+    if without or not members:
+        return _none(", ".join(without).replace("no interval: ", "") or "no member has a value", value)
+    low_K, high_K = (np.array([getattr(found, side) for found in members.values()]) for side in ("low", "high"))
+    influence_KS = np.stack([found.influence_S for found in members.values()])
+    covariance_KK = influence_KS @ influence_KS.T
+    error_K = np.sqrt(np.diag(covariance_KK))
+    scale_KK = np.outer(error_K, error_K)
+    correlation_KK = np.divide(covariance_KK, scale_KK, out=np.eye(len(values)), where=scale_KK > 0)
+    np.fill_diagonal(correlation_KK, 1.0)
+    below_K, above_K = values - low_K, high_K - values
+    low = value - float(np.sqrt(max(0.0, below_K @ correlation_KK @ below_K))) / len(values)
+    high = value + float(np.sqrt(max(0.0, above_K @ correlation_KK @ above_K))) / len(values)
+    return _given(low, high, "MOVER of the members' limits", scale, value, influence_KS.mean(axis=0))

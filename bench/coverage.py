@@ -17,10 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
+from visionfm.metrics.binary import Binary
 from visionfm.metrics.intervals import Interval, LeftOut, Mean, Members, Ranking, Share, interval, left_out
 from visionfm.metrics.kaplan_meier import free_of_event
 from visionfm.metrics.kaplan_meier_limits import limits
-from visionfm.metrics.weighted import Binary, Multiclass, Regression
+from visionfm.metrics.multiclass import Multiclass
+from visionfm.metrics.regression import Regression
 
 DRAWS = 500
 POPULATION = 1_000_000

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from visionfm.metrics.bootstrap import CHUNK_BYTES, FEWEST_SUBJECTS, LEVEL
+from visionfm.metrics.catalogue import METRICS
 from visionfm.metrics.weighted import Floats, Mask
 
 # More subjects are left out in as many groups: the variance is then known to 5 %, and the cost does not grow.
@@ -127,11 +128,7 @@ CORRELATION = Scale(-1.0, 1.0, "Fisher z", np.arctanh, np.tanh, lambda x: 1 / (1
 EXPLAINED = Scale(
     -np.inf, 1.0, "log(1 - x)", lambda x: -np.log(1 - x), lambda u: 1 - np.exp(-u), lambda x: 1 / (1 - x), skewed=False
 )
-SCALES = {
-    **dict.fromkeys(("mae", "rmse", "mre", "mre_mm", "hd95", "hd95_mm"), ERROR),
-    **dict.fromkeys(("quadratic_kappa", "pearson"), CORRELATION),
-    "r2": EXPLAINED,
-}  # all others are shares of 1
+SCALES = {"quadratic_kappa": CORRELATION, "pearson": CORRELATION, "r2": EXPLAINED}
 WHOSE = {
     "sensitivity": "with the condition",
     "specificity": "without the condition",
@@ -141,8 +138,10 @@ WHOSE = {
 
 
 def scale_of(metric: str) -> Scale:
-    """Return where a metric lies: errors in their unit above 0, correlations, R2; any other between 0 and 1."""
-    return SCALES.get(metric, SHARE)
+    """Return where a metric lies: correlations, R2, errors in their own unit (in the catalogue), else shares of 1."""
+    if metric in SCALES:
+        return SCALES[metric]
+    return ERROR if metric in METRICS and not METRICS[metric].bounded else SHARE
 
 
 # --- the one function -------------------------------------------------------------------------------------------------

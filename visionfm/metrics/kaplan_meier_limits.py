@@ -1,6 +1,7 @@
 """Limits of a Kaplan-Meier curve that stay honest where few events, or none, are seen.
 
-Invariant: never a limit of zero width. A group of twelve without an event has the exact upper limit of 0 of 12 (0.265).
+Invariant: no interval of zero width after time 0. Twelve people without an event: their risk has the exact
+upper limit of 0 of 12, 0.265.
 Shape legend: N samples, U different times, T times asked for, S subjects.
 """
 
@@ -13,9 +14,6 @@ from scipy import special
 from visionfm.metrics.bootstrap import FEWEST_SUBJECTS
 from visionfm.metrics.intervals import TAIL, t_quantile
 from visionfm.metrics.weighted import Floats, Mask
-
-# With fewer subjects that had the event (or fewer left without), normal theory of log(-log S) covers too little.
-FEWEST_EVENTS = 5
 
 
 class Limits(NamedTuple):
@@ -30,7 +28,7 @@ def limits(time_N: Floats, event_N: Mask, subject_N: NDArray[np.object_], at_T: 
     """Return limits on the scale log(-log S), exact ones where fewer than five subjects had the event or stay free.
 
     `time_N` are finite; several samples of a subject (eyes) are not independent: the variance is that of the subjects'
-    sums (Lin and Wei 1989), and the exact limits count each sample as less than one. All are NaN for fewer than five
+    sums (Lin and Wei 1989), and the exact limits count a subject's samples as one. All are NaN for fewer than five
     subjects. The exact ones: beta products (Fay, Brittain and Proschan, Biostatistics 2013, 14:723) by their moments;
     without censoring they are Clopper and Pearson's.
     """
@@ -40,34 +38,35 @@ def limits(time_N: Floats, event_N: Mask, subject_N: NDArray[np.object_], at_T: 
     if len(subjects_S) < FEWEST_SUBJECTS:
         return Limits(low_T, high_T, exact_T)
     times_U, place_N = np.unique(time_N, return_inverse=True)
-    all_U, events_U = np.bincount(place_N).astype(np.float64), np.bincount(place_N, event_N.astype(np.float64))
+    all_U: Floats = np.bincount(place_N).astype(np.float64)
+    events_U: Floats = np.bincount(place_N, event_N).astype(np.float64)
     at_risk_U = np.cumsum(all_U[::-1])[::-1]
     free_U = np.cumprod(1 - events_U / at_risk_U)
+    sizes_S = np.bincount(owner_N)
+    size = float((sizes_S**2).sum() / sizes_S.sum())  # how many samples count as one: as if a subject's were all alike
     for place, time in enumerate(at_T):
-        steps = int(np.searchsorted(times_U, time, side="right"))
-        left = float(at_risk_U[steps]) if steps < len(times_U) else 0.0
-        free = float(free_U[steps - 1]) if steps else 1.0
-        if left == 0 and free > 0 and time > times_U[-1]:
+        if time <= 0:
+            low_T[place] = high_T[place] = 1.0  # by definition
             continue
-        gone_N = event_N & (time_N <= time)
-        persons = min(len(np.unique(owner_N[gone_N])), len(np.unique(owner_N[time_N > time])))
-        influence_N = _influence(place_N, event_N, at_risk_U[:steps], events_U[:steps])
-        exact_T[place] = persons < FEWEST_EVENTS
+        steps = int(np.searchsorted(times_U, time, side="right"))
+        free = float(free_U[steps - 1]) if steps else 1.0
+        if free > 0 and time > times_U[-1]:
+            continue
+        gone_N, left_N = event_N & (time_N <= time), (time_N > time) | ((time_N == time) & ~event_N)
+        left = float(left_N.sum())
+        persons = min(len(np.unique(owner_N[gone_N])), len(np.unique(owner_N[left_N])))
+        exact_T[place] = persons < FEWEST_SUBJECTS
         if exact_T[place]:
-            size = _samples_for_one(influence_N, owner_N, persons)
             low_T[place], high_T[place] = _beta_product(at_risk_U[:steps] / size, events_U[:steps] / size, left / size)
         else:
+            influence_N = _influence(place_N, event_N, at_risk_U[:steps], events_U[:steps])
             low_T[place], high_T[place] = _log_log(free, influence_N, owner_N)
     return Limits(low_T, high_T, exact_T)
 
 
 def _influence(place_N: NDArray[np.intp], event_N: Mask, at_risk_U: Floats, events_U: Floats) -> Floats:
     """Return how far each sample moves the cumulated hazard, -log S."""
-    if not len(at_risk_U):
-        return np.zeros(len(place_N))
-    stay_U = np.maximum(
-        at_risk_U - events_U, 0.5
-    )  # whose last step ends at 0 has no -log S; the limits are exact there
+    stay_U = at_risk_U - events_U  # above 0, for some are left
     passed_U = np.cumsum(events_U / (at_risk_U * stay_U))
     inside_N = place_N < len(at_risk_U)
     last_N = np.minimum(place_N, len(at_risk_U) - 1)
@@ -82,19 +81,6 @@ def _log_log(free: float, influence_N: Floats, subject_N: NDArray[np.intp]) -> t
     hazard = -np.log(free)
     reach = t_quantile(count - 1) * error / hazard
     return float(np.exp(-hazard * np.exp(reach))), float(np.exp(-hazard * np.exp(-reach)))
-
-
-def _samples_for_one(influence_N: Floats, subject_N: NDArray[np.intp], persons: int) -> float:
-    """Return how many samples count as one: at least 1, at most as if all of a subject were alike.
-
-    The latter too where fewer than five subjects tell how alike theirs are.
-    """
-    sizes_S = np.bincount(subject_N).astype(np.float64)
-    most = float((sizes_S**2).sum() / sizes_S.sum())
-    if persons < FEWEST_SUBJECTS:
-        return most
-    sum_S = np.bincount(subject_N, influence_N)
-    return float(np.clip((sum_S @ sum_S) / (influence_N @ influence_N), 1.0, most))
 
 
 def _beta_product(at_risk_U: Floats, events_U: Floats, left: float) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """Coverage of 95 % intervals: simulated people with several eyes and images, over metric, people, prevalence and value.
 
-Prints a table: how often an interval is given, and how often it holds the true value, by `visionfm.metrics.intervals`
-and by the percentile bootstrap over subjects that stood before. Wanted: 0.93 to 0.97 with at least 20 people and five
-with and without the condition, never below 0.90 where an interval is given. One process, some ten minutes.
+Prints tables: how often an interval holds the true value by the percentile bootstrap over subjects that stood before,
+and by `visionfm.metrics.intervals`; in brackets, in which share of the test sets there is one. Wanted: 0.93 to 0.97
+with at least 20 people and five with and without the condition, never below 0.90. One process, some five minutes.
 
     python -m bench.coverage --repeats 2000 --old 400
 """
@@ -26,6 +26,7 @@ from visionfm.metrics.regression import Regression
 
 DRAWS = 500
 POPULATION = 1_000_000
+UNEQUAL = 6  # so many images at most: everybody has another number of them
 ALIKE = 0.6  # correlation between the images of one person
 
 
@@ -44,6 +45,21 @@ class Cell(NamedTuple):
     people: int
     images: int
     setting: dict[str, float | str]
+
+
+class Found(NamedTuple):
+    """Coverage by the bootstrap and now, of those given, and in which share of the test sets there is an interval."""
+
+    before: float
+    now: float
+    given: float
+
+    def text(self) -> str:
+        """Return both, and the share given where it is not all."""
+        if self.given < 0.05:
+            return ""
+        few = f" ({100 * self.given:.0f} %)" if self.given < 0.995 else ""
+        return f"{self.before:.2f}, {self.now:.3f}{few}".replace("nan", "-")
 
 
 def normal(rng: np.random.Generator, people: int, images: int) -> np.ndarray:
@@ -148,7 +164,7 @@ def mean(rng: np.random.Generator, subject_N: np.ndarray, shape: tuple[int, int]
     else:
         failed_N = (normal(rng, *shape) > ndtri(0.92)) if of == "dice, 8 % failures" else np.zeros(len(normal_N), bool)
         value_N = np.where(failed_N, 0.1, ndtr(1.3 + 0.7 * normal_N))
-    sizes = rng.integers(1, shape[1] + 1, shape[0]) if shape[0] < POPULATION and shape[1] == 6 else None  # unequal
+    sizes = rng.integers(1, shape[1] + 1, shape[0]) if shape[0] < POPULATION and shape[1] == UNEQUAL else None
     if sizes is not None:
         value_N = np.where(np.arange(shape[1]) < sizes[:, None], value_N.reshape(shape), np.nan).ravel()
     known_N = ~np.isnan(value_N)
@@ -211,8 +227,8 @@ def grid() -> Iterator[Cell]:
         yield Cell(risk_group, people, images, {"risk": risk, "censored": censored})
 
 
-def coverage(cell: Cell, repeats: int, old: int) -> list[str]:
-    """Return the cell's rows of the table."""
+def coverage(cell: Cell, repeats: int, old: int) -> dict[str, Found]:
+    """Return what was found of each metric of a cell."""
     name = repr((cell.world.__name__, cell.people, cell.images, cell.setting))
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     one = np.arange(POPULATION)
@@ -224,8 +240,6 @@ def coverage(cell: Cell, repeats: int, old: int) -> list[str]:
     drawn_DN = np.random.default_rng(1).multinomial(cell.people, np.full(cell.people, 1 / cell.people), DRAWS)
     drawn_DN = drawn_DN.astype(np.float64)[:, place_N]
     count = {metric: np.zeros((2, 2)) for metric in true}  # by old and new: given, covered
-    width: dict[str, list[list[float]]] = {metric: [[], []] for metric in true}
-    sides = {metric: np.zeros(2) for metric in true}  # the true value below, above
     tried = 0
     for repeat in range(repeats):
         sample = cell.world(rng, place_N, (cell.people, cell.images), **cell.setting)
@@ -238,42 +252,48 @@ def coverage(cell: Cell, repeats: int, old: int) -> list[str]:
             new = found[metric]
             if new.low is not None:
                 count[metric][1] += 1, new.low <= true[metric] <= new.high
-                sides[metric] += true[metric] < new.low, true[metric] > new.high
-                width[metric][1].append(new.high - new.low)
             if metric in before:
                 defined = before[metric][~np.isnan(before[metric])]
                 if len(defined) > 0.95 * DRAWS and np.ptp(defined) > 0:
                     low, high = np.quantile(defined, [0.025, 0.975])
                     count[metric][0] += 1, low <= true[metric] <= high
-                    width[metric][0].append(high - low)
-    rows = []
-    for metric in found:
-        (given_old, held_old), (given, held) = count[metric]
-        if given < 0.05 * tried:
-            continue
-        setting = ", ".join(f"{name} {value}" for name, value in cell.setting.items() if name != "of")
-        cells = (metric, setting, cell.people, f"1 to {cell.images}" if cell.images == 6 else cell.images,
-                 f"{true[metric]:.3f}", f"{held_old / given_old:.3f}" if given_old else "-", f"{held / given:.3f}",
-                 f"{sides[metric][0] / given:.3f}, {sides[metric][1] / given:.3f}", f"{given / tried:.2f}",
-                 f"{np.median(width[metric][1]) / np.median(width[metric][0]):.2f}" if given_old else "-")  # fmt: skip
-        rows.append("| " + " | ".join(map(str, cells)) + " |")
-    return rows
+    return {
+        metric: Found(*(held / given if given else np.nan for given, held in counted), counted[1][0] / tried)
+        for metric, counted in count.items()
+        if metric in found
+    }
+
+
+def tables(cells: dict[str, list[tuple[Cell, dict[str, Found]]]]) -> Iterator[str]:
+    """Yield a table of each world: a row per cell, a column per metric."""
+    for of_world in cells.values():
+        metrics = list(dict.fromkeys(metric for _, found in of_world for metric in found))
+        yield "| people, images each, setting | " + " | ".join(metrics) + " |\n" + "|---" * (len(metrics) + 1) + "|"
+        rows: dict[str, dict[str, Found]] = {}
+        for cell, found in of_world:
+            setting = [f"{name} {value}" for name, value in cell.setting.items() if name != "of"]
+            images = "1 to 6" if cell.images == UNEQUAL else str(cell.images)
+            rows.setdefault(", ".join([str(cell.people), images, *setting]), {}).update(found)
+        for name, row in rows.items():
+            shown = [row[metric].text() if metric in row else "" for metric in metrics]
+            yield "| " + " | ".join([name, *shown]) + " |"
+        yield ""
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables, and what misses the goal."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--repeats", type=int, default=2000, help="test sets of each cell")
     arguments.add_argument("--old", type=int, default=400, help="of these, how many get the bootstrap too")
     arguments.add_argument("--world", help="only the cells of this world")
     given = arguments.parse_args()
     started = time.process_time()
-    columns = ("metric", "setting", "people", "images each", "true", "percentile bootstrap", "now",
-               "truth below, above", "given", "width, now / before")  # fmt: skip
-    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    cells: dict[str, list[tuple[Cell, dict[str, Found]]]] = {}
     for cell in grid():
-        if given.world in (None, cell.world.__name__):
-            print("\n".join(coverage(cell, given.repeats, given.old)), flush=True)
+        world = cell.world.__name__
+        if given.world in (None, world):
+            cells.setdefault(world, []).append((cell, coverage(cell, given.repeats, given.old)))
+    print("\n".join(tables(cells)))
     print(f"{time.process_time() - started:.0f} s of CPU", file=sys.stderr)
 
 

@@ -1,0 +1,86 @@
+"""Type I error and power of comparisons of two models on the same people, whose eyes correlate at 0.7.
+
+Prints, for each metric, in which share of simulated test sets p is below 0.05: of two models that are equal by design
+(wanted: 0.04 to 0.06) and of one that is better. AUROC by DeLong's test for clustered data, others by the jackknife
+and the bootstrap of `visionfm.metrics.comparison`. One process, some minutes.
+
+    python -m bench.comparison --repeats 2000
+"""
+
+import argparse
+import sys
+import time
+
+import numpy as np
+from scipy.special import expit, ndtri
+
+from visionfm.metrics import comparison
+from visionfm.metrics.binary import Binary
+from visionfm.metrics.intervals import left_out
+
+DRAWS = 400
+ALIKE = 0.7  # correlation between the eyes of one person; half of the variance of both models' errors is shared
+METRICS = ("average_precision", "f1", "sensitivity", "specificity", "balanced_accuracy", "brier")
+CELLS = (  # people, eyes, prevalence, AUROC of the first and second model
+    (60, 1, 0.3, 0.80, 0.80), (30, 2, 0.5, 0.80, 0.80), (50, 2, 0.3, 0.80, 0.80), (100, 2, 0.3, 0.80, 0.80),
+    (200, 2, 0.1, 0.80, 0.80), (200, 2, 0.3, 0.90, 0.90), (100, 2, 0.3, 0.85, 0.75), (200, 2, 0.1, 0.85, 0.75),
+    (200, 2, 0.3, 0.90, 0.85),
+)  # fmt: skip
+
+
+def normal(rng: np.random.Generator, people: int, eyes: int) -> np.ndarray:
+    """Return standard normal numbers, person by person, which correlate within a person."""
+    shared = rng.normal(size=(people, 1))
+    return (np.sqrt(ALIKE) * shared + np.sqrt(1 - ALIKE) * rng.normal(size=(people, eyes))).ravel()
+
+
+def found(people: int, eyes: int, prevalence: float, aurocs: tuple[float, float], repeats: int) -> dict[str, float]:
+    """Return the share of p values below 0.05 by metric and method, of those that there are."""
+    rng = np.random.default_rng([people, eyes, round(1000 * prevalence), *(round(1000 * one) for one in aurocs)])
+    place_N = np.repeat(np.arange(people), eyes)
+    subject_N = np.char.zfill(place_N.astype(str), 5).astype(object)
+    left_JN = np.concatenate(list(left_out(subject_N)))
+    drawn_DN = np.random.default_rng(0).multinomial(people, np.full(people, 1 / people), DRAWS).astype(float)
+    weights = np.concatenate([left_JN, drawn_DN[:, place_N]])
+    p: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        truth_N = (normal(rng, people, eyes) > ndtri(1 - prevalence)).astype(float)
+        shared_N = normal(rng, people, eyes)
+        scores, values = [], []
+        for auroc in aurocs:
+            apart = np.sqrt(2) * ndtri(auroc)
+            score_N = apart * truth_N + (shared_N + normal(rng, people, eyes)) / np.sqrt(2)
+            scores.append(score_N)
+            values.append(Binary(truth_N, expit(score_N - apart / 2), {None: score_N > apart / 2})(weights))
+        results = {"auroc, DeLong": comparison.auroc(truth_N, *scores, subject_N)}
+        for metric in METRICS:
+            first, second = (next(one[key] for key in one if key[0] == metric) for one in values)
+            left = slice(0, len(left_JN))
+            draws = np.r_[0, len(left_JN) : len(weights)]
+            results[f"{metric}, jackknife"] = comparison.jackknife(first[left], second[left], people)
+            results[f"{metric}, bootstrap"] = comparison.bootstrap(first[draws], second[draws], people)
+        for name, result in results.items():
+            if result.p is not None:
+                p.setdefault(name, []).append(result.p)
+    return {name: float(np.mean(np.array(all_p) < 0.05)) for name, all_p in p.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--repeats", type=int, default=2000, help="test sets of each column")
+    repeats = arguments.parse_args().repeats
+    started = time.process_time()
+    columns = [found(people, eyes, prevalence, (one, other), repeats) for people, eyes, prevalence, one, other in CELLS]
+    heads = [
+        f"{people} people, {eyes} each, {prevalence:g}: {one:.2f}, {other:.2f}"
+        for people, eyes, prevalence, one, other in CELLS
+    ]
+    print("| " + " | ".join(["p below 0.05", *heads]) + " |\n" + "|---" * (len(heads) + 1) + "|")
+    for name in columns[0]:
+        print("| " + " | ".join([name, *(f"{column[name]:.3f}" for column in columns)]) + " |")
+    print(f"{time.process_time() - started:.0f} s of CPU", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

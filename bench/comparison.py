@@ -2,7 +2,7 @@
 
 Prints, for each metric, in which share of simulated test sets p is below 0.05: of two models that are equal by design
 (wanted: 0.04 to 0.06) and of one that is better. AUROC by DeLong's test for clustered data, others by the jackknife
-and the bootstrap of `visionfm.metrics.comparison`. One process, some minutes.
+and by the bootstrap of `visionfm.metrics.comparison`. One process, some minutes.
 
     python -m bench.comparison --repeats 2000
 """
@@ -71,14 +71,18 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=2000, help="test sets of each column")
     repeats = arguments.parse_args().repeats
     started = time.process_time()
-    columns = [found(people, eyes, prevalence, (one, other), repeats) for people, eyes, prevalence, one, other in CELLS]
-    heads = [
-        f"{people} people, {eyes} each, {prevalence:g}: {one:.2f}, {other:.2f}"
-        for people, eyes, prevalence, one, other in CELLS
-    ]
-    print("| " + " | ".join(["p below 0.05", *heads]) + " |\n" + "|---" * (len(heads) + 1) + "|")
-    for name in columns[0]:
-        print("| " + " | ".join([name, *(f"{column[name]:.3f}" for column in columns)]) + " |")
+    print(
+        "| people, eyes, prevalence, AUROCs | auroc | "
+        + " | ".join(METRICS)
+        + " |\n"
+        + "|---" * (len(METRICS) + 2)
+        + "|"
+    )
+    for people, eyes, prevalence, *aurocs in CELLS:
+        shares = found(people, eyes, prevalence, (aurocs[0], aurocs[1]), repeats)
+        both = [f"{shares[f'{name}, jackknife']:.3f}, {shares[f'{name}, bootstrap']:.3f}" for name in METRICS]
+        name = f"{people}, {eyes}, {prevalence:g}, {aurocs[0]:.2f} and {aurocs[1]:.2f}"
+        print("| " + " | ".join([name, f"{shares['auroc, DeLong']:.3f}", *both]) + " |", flush=True)
     print(f"{time.process_time() - started:.0f} s of CPU", file=sys.stderr)
 
 

@@ -16,7 +16,7 @@ from scipy.special import expit, ndtri
 
 from visionfm.metrics import comparison
 from visionfm.metrics.binary import Binary
-from visionfm.metrics.intervals import left_out
+from visionfm.metrics.jackknife import left_out
 
 DRAWS = 400
 ALIKE = 0.7  # correlation between the eyes of one person; half of the variance of both models' errors is shared

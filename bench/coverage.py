@@ -18,7 +18,9 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from visionfm.metrics.binary import Binary
-from visionfm.metrics.intervals import Interval, LeftOut, Mean, Members, Ranking, Share, interval, left_out
+from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Share
+from visionfm.metrics.intervals import interval
+from visionfm.metrics.jackknife import left_out
 from visionfm.metrics.kaplan_meier import free_of_event
 from visionfm.metrics.kaplan_meier_limits import limits
 from visionfm.metrics.multiclass import Multiclass

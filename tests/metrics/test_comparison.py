@@ -5,7 +5,9 @@ import pytest
 from scipy import stats
 
 from visionfm.metrics import comparison
-from visionfm.metrics.intervals import Interval, Ranking, interval, left_out
+from visionfm.metrics.evidence import Interval, Ranking
+from visionfm.metrics.intervals import interval
+from visionfm.metrics.jackknife import left_out
 
 
 def people(count, eyes=1):

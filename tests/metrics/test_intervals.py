@@ -6,19 +6,11 @@ from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
 from visionfm.metrics.binary import Binary
-from visionfm.metrics.intervals import (
-    Interval,
-    LeftOut,
-    Mean,
-    Members,
-    Ranking,
-    Share,
-    interval,
-    left_out,
-    placements,
-    scale_of,
-    t_quantile,
-)
+from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Share
+from visionfm.metrics.intervals import interval, t_quantile
+from visionfm.metrics.jackknife import left_out
+from visionfm.metrics.placements import placements
+from visionfm.metrics.scales import scale_of
 
 
 def people(count, eyes=1):

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, MOST_UNDEFINED
-from visionfm.metrics.intervals import NORMAL, Interval, clustered_variance, placements, t_quantile, welch
+from visionfm.metrics.evidence import Interval
+from visionfm.metrics.intervals import NORMAL, t_quantile, welch
+from visionfm.metrics.placements import clustered_variance, placements
 from visionfm.metrics.weighted import Floats, Mask
 
 EXACT_SUBJECTS = 12
@@ -79,7 +81,7 @@ def bootstrap(first_D: Floats, second_D: Floats, n_subjects: int) -> Difference:
 
 
 def jackknife(first_J: Floats, second_J: Floats, n_subjects: int) -> Difference:
-    """Compare a metric of two models by its values under the weights of `intervals.left_out`: no draws, no seed."""
+    """Compare a metric of two models by its values under the weights of `jackknife.left_out`: no draws, no seed."""
     difference_J = first_J - second_J
     left_J = difference_J[1:][~np.isnan(difference_J[1:])]
     if reason := _too_little(difference_J, len(left_J), n_subjects):

@@ -18,20 +18,18 @@ Methods:
 Shape legend: N samples, S subjects, J leave-outs (the whole sample stands first), G groups of subjects.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from visionfm.metrics.bootstrap import CHUNK_BYTES, FEWEST_SUBJECTS, LEVEL
-from visionfm.metrics.catalogue import METRICS
+from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, LEVEL
+from visionfm.metrics.evidence import NOTHING, Evidence, Interval, LeftOut, Mean, Members, Ranking, Share
+from visionfm.metrics.placements import placements
+from visionfm.metrics.scales import SHARE, Scale, scale_of
 from visionfm.metrics.weighted import Floats, Mask
-
-# More subjects are left out in as many groups: the variance is then known to 5 %, and the cost does not grow.
-MOST_GROUPS = 200
 
 # A few values of a long tail show less skewness than it has: so much more is taken out. Chosen in bench/coverage.py.
 UNSEEN_SKEWNESS = 1.15
@@ -39,112 +37,13 @@ UNSEEN_SKEWNESS = 1.15
 TAIL = (1 - LEVEL) / 2
 NORMAL = float(special.ndtri(1 - TAIL))
 ROUNDING = 1e-24  # a variance below this is none
-NOTHING: Floats = np.zeros(0)
 ALIKE = "all subjects are alike, which says nothing of how far others differ"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Both limits and the method's name, or why there are none.
-
-    `influence_S`: how far each subject (in the order of np.unique) moves the estimate; the sum of squares is its
-    variance. Empty where it is not known.
-    """
-
-    low: float | None
-    high: float | None
-    method: str | None
-    reason: str | None
-    value: float = float("nan")
-    influence_S: Floats = field(default_factory=lambda: NOTHING, repr=False, compare=False)
-
-
-# --- what a metric was computed from ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """AUROC: `truth_N` 0 or 1, NaN where unknown; `score_N` any number, higher for the condition."""
-
-    truth_N: Floats
-    score_N: Floats
-
-
-@dataclass(frozen=True)
-class Share:
-    """A proportion: `hit_N` among `of_N`. F1 too: the true calls among all that are positive or called so.
-
-    `needs`: groups of which at least five subjects must be there besides, by their name.
-    """
-
-    hit_N: Mask
-    of_N: Mask
-    needs: Mapping[str, Mask] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over images of `value_N`, NaN where unknown. RMSE: the mean of the squared errors."""
-
-    value_N: Floats
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Any other: `values_J` under the weights of `left_out`, and groups of which five subjects must be there."""
-
-    values_J: Floats
-    needs: Mapping[str, Mask]
-
-
-@dataclass(frozen=True)
-class Members:
-    """The plain mean of other metrics (over the same `subject_N`), by their names."""
-
-    members: Mapping[str, Interval]
-
-
-Evidence = Ranking | Share | Mean | LeftOut | Members
-
-
-# --- scales -----------------------------------------------------------------------------------------------------------
-
-
-class Scale(NamedTuple):
-    """Where a metric lies, and a scale without bounds on which its errors are more even.
-
-    `skewed`: limits of the value itself, corrected for skewness, count as well.
-    """
-
-    lowest: float
-    highest: float
-    name: str
-    there: Callable[[float], float]
-    back: Callable[[float], float]
-    slope: Callable[[float], float]  # of `there`
-    skewed: bool
-
-
-SHARE = Scale(0.0, 1.0, "logit", special.logit, special.expit, lambda x: 1 / (x * (1 - x)), skewed=True)
-ERROR = Scale(0.0, np.inf, "log", np.log, np.exp, lambda x: 1 / x, skewed=True)
-CORRELATION = Scale(-1.0, 1.0, "Fisher z", np.arctanh, np.tanh, lambda x: 1 / (1 - x**2), skewed=False)
-EXPLAINED = Scale(
-    -np.inf, 1.0, "log(1 - x)", lambda x: -np.log(1 - x), lambda u: 1 - np.exp(-u), lambda x: 1 / (1 - x), skewed=False
-)
-SCALES = {"quadratic_kappa": CORRELATION, "pearson": CORRELATION, "r2": EXPLAINED}
 WHOSE = {
     "sensitivity": "with the condition",
     "specificity": "without the condition",
     "ppv": "called positive",
     "npv": "called negative",
 }
-
-
-def scale_of(metric: str) -> Scale:
-    """Return where a metric lies: correlations, R2, errors in their own unit (in the catalogue), else shares of 1."""
-    if metric in SCALES:
-        return SCALES[metric]
-    return ERROR if metric in METRICS and not METRICS[metric].bounded else SHARE
 
 
 # --- the one function -------------------------------------------------------------------------------------------------
@@ -200,57 +99,6 @@ def t_quantile(freedom: float) -> float:
 
 
 # --- AUROC ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Placements:
-    """AUROC and each subject's sums of deviations: of its positives (X) and of its negatives (Y)."""
-
-    value: float
-    positive_S: Floats  # sum over the subject's positives of (share of negatives below - AUROC), over all positives
-    negative_S: Floats
-    with_condition: int  # subjects
-    without_condition: int
-
-    def variance(self) -> float:
-        """Return Obuchowski's variance of the AUROC (1997, eq. 3 to 5), never negative."""
-        return clustered_variance(self.positive_S, self.negative_S, self.with_condition, self.without_condition)
-
-
-def clustered_variance(positive_S: Floats, negative_S: Floats, positives: int, negatives: int) -> float:
-    """Return Obuchowski's variance of a sum of deviations of positives and negatives, of so many subjects each."""
-    count = len(positive_S)
-    return max(
-        0.0,
-        positives / (positives - 1) * float(positive_S @ positive_S)
-        + negatives / (negatives - 1) * float(negative_S @ negative_S)
-        + 2 * count / (count - 1) * float(positive_S @ negative_S),
-    )
-
-
-def placements(truth_N: Floats, score_N: Floats, subject_N: NDArray[np.intp], count: int) -> Placements | str:
-    """Return AUROC and its subjects' deviations in O(N log N), ties count half; or why there is no interval."""
-    positive_N, negative_N = truth_N == 1, truth_N == 0
-    persons = [len(np.unique(subject_N[mask_N])) for mask_N in (positive_N, negative_N)]
-    for name, found in zip(("with the condition", "without the condition"), persons, strict=True):
-        if found < FEWEST_SUBJECTS:
-            return _few(name, found)
-    above_P, below_M = score_N[positive_N], score_N[negative_N]
-    placed_P, placed_M = _share_below(above_P, below_M), 1 - _share_below(below_M, above_P)
-    value = float(placed_P.mean())
-    return Placements(
-        value,
-        np.bincount(subject_N[positive_N], placed_P - value, count) / len(placed_P),
-        np.bincount(subject_N[negative_N], placed_M - value, count) / len(placed_M),
-        *persons,
-    )
-
-
-def _share_below(score_A: Floats, others_B: Floats) -> Floats:
-    """Return for each score the share of the others below it, those equal counted half."""
-    ordered = np.sort(others_B)
-    found = np.searchsorted(ordered, score_A, "left") + np.searchsorted(ordered, score_A, "right")
-    return np.asarray(found / (2 * len(others_B)), np.float64)
 
 
 def _auroc(evidence: Ranking, subject_N: NDArray[np.intp], count: int) -> Interval:
@@ -382,29 +230,6 @@ def _unskewed(quantile: float, skewness: float, count: int) -> float:
 
 
 # --- any other metric -------------------------------------------------------------------------------------------------
-
-
-def left_out(subject_N: NDArray[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Floats]:
-    """Yield weights_JN in chunks: the very first row is the sample itself, then each leaves out a group of subjects.
-
-    Up to 200 subjects each is a group of its own; more are dealt evenly, in an order that depends on their ids' order
-    alone, so that the same subjects give the same groups for all models.
-    """
-    subjects_S, subject_N = np.unique(np.asarray(subject_N, dtype=np.str_), return_inverse=True)
-    yield np.ones((1, len(subject_N)))
-    if len(subjects_S) == 0:
-        return
-    group_N = groups_of(len(subjects_S))[subject_N]
-    rows = max(1, chunk_bytes // (8 * len(subject_N)))
-    groups = min(len(subjects_S), MOST_GROUPS)
-    for first in range(0, groups, rows):
-        yield (group_N != np.arange(first, min(first + rows, groups))[:, None]).astype(np.float64)
-
-
-def groups_of(count: int) -> NDArray[np.intp]:
-    """Return each subject's group: sizes differ by one at most; a fixed shuffle, for neighbouring ids may be alike."""
-    group_S = np.arange(count) % MOST_GROUPS
-    return group_S if count <= MOST_GROUPS else np.random.default_rng(0).permutation(group_S)
 
 
 def _jackknife(metric: str, evidence: LeftOut, subject_N: NDArray[np.intp], count: int) -> Interval:

@@ -382,3 +382,10 @@ def test_a_frame_of_a_file_that_an_encoder_saw_is_a_leak(results: Path) -> None:
     seen, tested = row(70, "train", image="bytes:0"), row(71, "test", image="bytes:5")
     with pytest.raises(DataError, match="pretrained on this image"):
         run({"d": [*clean(), tested], "p": [seen]}, pretraining={"e": ["p"]})
+
+
+def test_images_that_use_little_of_their_range_are_noted_once_for_a_dataset(results: Path) -> None:
+    rows = [{**row(number, "train"), "note": "nearly black: 0 to 9" if number else None} for number in range(4)]
+    (finding,) = run({"d": rows})
+    assert (finding["check"], finding["severity"], finding["path"]) == ("range", "note", "0001.png")
+    assert finding["detail"].startswith("3 of 4 images of d use little of their range (0001.png is nearly black: ")

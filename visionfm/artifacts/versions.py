@@ -5,7 +5,7 @@ else unless the results differ.
 """
 
 VERSIONS = {
-    "index": 2,
+    "index": 3,
     "label": 2,
     "audit": 3,
     "checksum": 1,
@@ -20,6 +20,6 @@ VERSIONS = {
     "finetune": 2,
     "predict": 2,
     "evaluate": 3,
-    "report": 6,
+    "report": 7,
     "export": 1,
 }

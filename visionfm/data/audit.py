@@ -21,7 +21,7 @@ from visionfm.data import spelling
 from visionfm.data.layouts.rows import comparable
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems, UsageError
-from visionfm.images.identity import file_id
+from visionfm.images.identity import file_id, file_path
 
 SCHEMA = "visionfm/audit/1"
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
@@ -59,7 +59,7 @@ class Image(NamedTuple):
     def person(self) -> tuple[str, str] | None:
         """Return cohort and id of its subject; None where subjects are not known and the image stands for itself."""
         cohort, _, subject = self.subject_id.partition("/")
-        return None if self.subject_id == f"{self.dataset}/{self.path}" else (cohort, subject)
+        return None if self.subject_id == f"{self.dataset}/{file_path(self.path, self.image_id)}" else (cohort, subject)
 
     @property
     def file_id(self) -> str:
@@ -109,6 +109,7 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
     seen = {encoder: Seen.of(names, listed, known) for encoder, names in settings.pretraining.items()}
     findings = [
         *_unreadable(task_images, settings),
+        *_little_range(task_images),
         *_spelled_twice([image for name in sorted(known) for image in known[name]], settings.exact),
         *_in_two_splits(labelled, "subject", "subject_id"),
         *_in_two_splits(labelled, "bytes", "file_id"),
@@ -153,6 +154,17 @@ def _unreadable(listed: dict[str, list[dict[str, str]]], settings: AuditSettings
         for row in rows:
             if row["status"] != "ok":
                 yield Finding("unreadable", severity, dataset, row["path"], None, None, None, None, row["status"])
+
+
+def _little_range(listed: dict[str, list[dict[str, str]]]) -> Iterator[Finding]:
+    """Yield how many images of a dataset use little of their range, with the first of them."""
+    for dataset, rows in listed.items():
+        noted = [row for row in rows if row.get("note")]
+        if noted:
+            first = noted[0]
+            detail = f"{len(noted)} of {len(rows)} images of {dataset} use little of their range"
+            detail += f" ({first['path']} is {first['note']})"
+            yield Finding("range", "note", dataset, first["path"], None, None, None, None, detail)
 
 
 def _in_two_splits(labelled: list[Image], check: str, attribute: str) -> Iterator[Finding]:

@@ -68,6 +68,9 @@ class Dataset(Strict):
     frame: Natural | None = Field(
         None, description="which frame of animated or multi-page images; otherwise they are errors"
     )
+    bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        None, description="how many bits 16-bit grey images use: 12 for a camera's twelve in the lowest bits"
+    )
     bad_images: Literal["fail", "skip"] = Field("fail", description="skip leaves unreadable images out and lists them")
     max_megapixels: float = Field(200, gt=0, description="larger images are refused from their header")
     watch: Literal["files", "folders", "none"] = Field(

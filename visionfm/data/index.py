@@ -84,6 +84,11 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
     bad = [row for row in rows.values() if row["status"] != "ok"]
     for row in bad[:20]:
         log.warning("unreadable: %s: %s", row["path"], row["status"])
+    noted = [row for row in rows.values() if row["note"] is not None]
+    for row in noted[:20]:
+        log.warning("range: %s: %s", row["path"], row["note"])
+    if len(noted) > 20:
+        log.warning("range: %d further images use little of their range; see `note` in %s", len(noted) - 20, out)
     log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), len(rows) - len(fresh), len(bad), out)
 
 
@@ -156,6 +161,7 @@ def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
         "bytes": entry.bytes,
         "mtime_ns": entry.mtime_ns,
         "status": facts.status,
+        "note": facts.note,
     }
 
 
@@ -172,7 +178,7 @@ def _table(rows: dict[str, Row]) -> Any:
     }
     names = (
         *("path", "image_id", "modality", "width", "height", "mode", "frames", "orientation"),
-        *("bytes", "mtime_ns", "status"),
+        *("bytes", "mtime_ns", "status", "note"),
     )
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
     return pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=schema)

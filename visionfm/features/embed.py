@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float16", "float32"], default=default.dtype, help="of the stored numbers")
     parser.add_argument("--exact", action="store_true", help="decode large JPEGs at full size")
     parser.add_argument("--frame", type=int, help="which image of files that hold several")
+    parser.add_argument("--bits", type=int, help="that 16-bit pixels use, where a camera has fewer")
     parser.add_argument("--max-megapixels", type=float, default=default.max_megapixels, help="refuse larger images")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out what cannot be read, and list it")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default=default.device)
@@ -62,7 +63,8 @@ def main(args: argparse.Namespace) -> None:
             interpolation="bicubic" if metadata["interpolation"] == "bicubic" else "bilinear",
             exact_decode=args.exact,
             modality=canonical(args.modality) if "statistics" in metadata and args.modality else None,
-            **{name: getattr(args, name) for name in ("views", "precision", "dtype", "frame", "max_megapixels")},
+            **dict(Reading.of(args)),
+            **{name: getattr(args, name) for name in ("views", "precision", "dtype")},
             **{name: getattr(args, name) for name in ("device", "batch_size", "workers")},
         )
         source = Source(root, encoder, metadata["payload_sha256"])

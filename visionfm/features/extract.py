@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
 def what_matters(settings: ExtractSettings) -> dict[str, Any]:
     """Return the settings that a row depends on; machine, batch size and limits are not among them."""
     chosen = settings.model_dump(include={"size", "interpolation", "exact_decode", "precision", "dtype", "frame"})
-    own = {} if settings.modality is None else {"modality": settings.modality}
+    own = {name: value for name in ("modality", "bits") if (value := getattr(settings, name)) is not None}
     return {**chosen, **own, "views": _views(settings)}
 
 
@@ -105,12 +105,15 @@ def extract(
     Under torchrun every process calls this; the first one writes.
     """
     views = _views(settings)
-    transform = transform_name(settings.size, settings.interpolation, settings.exact_decode)
-    frame = "" if settings.frame is None else f"-frame{settings.frame}"
+    transform = transform_name(settings.size, settings.interpolation, settings.exact_decode) + settings.suffix
     encoder = read_encoder_file(source.encoder_path)
     blocks, seen_as = encoder.vector_blocks, encoder.seen_as(settings.modality)
     identity = RowIdentity(
-        source.encoder_sha256, transform + frame + seen_as, json.dumps(blocks), settings.precision, settings.dtype
+        source.encoder_sha256,
+        transform + seen_as,
+        json.dumps(blocks),
+        settings.precision,
+        settings.dtype,
     )
     parts = PartFiles(out, identity)
     bank = RowBank((image.image_id for image in images), views, settings.dtype, len(blocks), encoder.width)

@@ -69,8 +69,7 @@ def size_gb(images: int, views: int, shape_LPD: tuple[int, int, int], dtype: str
 
 def identity_of(facts: EncoderFile, size: int, reading: TokenReading) -> RowIdentity:
     """Return what a row of tokens depends on beside the image's bytes and the view."""
-    frame = "" if reading.frame is None else f"-frame{reading.frame}"
-    transform = transform_name(size, reading.interpolation, reading.exact_decode) + frame
+    transform = transform_name(size, reading.interpolation, reading.exact_decode) + reading.suffix
     transform += facts.seen_as(reading.modality)
     return RowIdentity(facts.sha256, transform, json.dumps(facts.token_blocks), reading.precision, reading.dtype)
 

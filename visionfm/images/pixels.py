@@ -18,20 +18,32 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC, _EXIF_ORIENTATION = 258, 262, 274
 
 def unsupported(image: Image.Image) -> str | None:
     """Return None when the image's mode can be converted, else what it is."""
-    if image.mode in _FLAT_MODES | _ALPHA_MODES or _is_16_bit_grey(image):
+    if image.mode in _FLAT_MODES | _ALPHA_MODES or is_16_bit_grey(image):
         return None
     meaning = {"F": "floating-point", "I": "32-bit or signed integer"}
     return f"{meaning.get(image.mode, image.mode)} pixels"
 
 
-def _is_16_bit_grey(image: Image.Image) -> bool:
+def too_bright(image: Image.Image, bits: int | None) -> str | None:
+    """Return the brightest pixel of a 16-bit image where it does not fit in `bits`, else None."""
+    if bits is None or not is_16_bit_grey(image):
+        return None
+    brightest = int(np.asarray(image).max())
+    return None if brightest < 2**bits else f"a pixel of {brightest}, over {2**bits - 1}"
+
+
+def is_16_bit_grey(image: Image.Image) -> bool:
+    """Tell whether a pixel is one grey value of sixteen bits."""
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")  # I: an older Pillow's PNG
 
 
-def to_rgb(image: Image.Image) -> Pixels:
-    """Return uint8 (H, W, 3) in [0, 255] of a loaded image for which `unsupported` returned None."""
-    if _is_16_bit_grey(image):
-        return np.repeat(_grey_16_to_8(image)[:, :, None], 3, axis=2)
+def to_rgb(image: Image.Image, bits: int | None = None) -> Pixels:
+    """Return uint8 (H, W, 3) in [0, 255] of a loaded image for which `unsupported` returned None.
+
+    `bits` says how many of 16 bits grey pixels use, for which `too_bright` returned None.
+    """
+    if is_16_bit_grey(image):
+        return np.repeat(_grey_16_to_8(image, bits)[:, :, None], 3, axis=2)
     if image.mode in _ALPHA_MODES or image.has_transparency_data:
         if image.mode == "La":
             image = image.convert("LA")
@@ -41,14 +53,14 @@ def to_rgb(image: Image.Image) -> Pixels:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _grey_16_to_8(image: Image.Image) -> Pixels:
-    """Scale the full range of 12 or 16 bits to [0, 255], rounding; Pillow's own conversion clips at 255."""
+def _grey_16_to_8(image: Image.Image, given: int | None) -> Pixels:
+    """Scale the full range of `given`, 12 or 16 bits to [0, 255], rounding; Pillow's own conversion clips at 255."""
     grey_HW = np.asarray(image).astype(np.uint32)
     bits, inverted = 16, False
     if isinstance(image, TiffImageFile):
         bits = int(image.tag_v2.get(_TIFF_BITS, (16,))[0])
         inverted = image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0  # white is zero, which Pillow leaves as it is
-    full = 2**bits - 1
+    full = 2 ** (given or bits) - 1
     transparent = image.info.get("transparency")
     scaled_HW: Pixels = ((np.minimum(grey_HW, full) * 255 + full // 2) // full).astype(np.uint8)
     if isinstance(transparent, int):

@@ -19,6 +19,7 @@ from visionfm.images.containers import CONTAINERS, Container, container_of
 from visionfm.images.containers.container import Header, Opened, Refused
 from visionfm.images.containers.foreign import DICOM, name_of_foreign
 from visionfm.images.containers.pillow import PillowImage
+from visionfm.images.exposure import remark
 from visionfm.images.identity import file_id, file_path
 from visionfm.images.pixels import Pixels
 from visionfm.images.settings import Reading
@@ -42,6 +43,7 @@ REASONS = {  # reason: (expected, what to do)
     "no_frame": ("a file that has the frame asked for", "correct `frame` of the dataset"),
     "truncated": ("a whole file", "copy the file again from its source"),
     "unreadable": ("a valid image file", "copy the file again from its source, or convert it"),
+    "too_bright": ("16-bit pixels within `bits`", "correct `bits` of the dataset"),
     "unsupported_mode": ("8- or 16-bit grey, RGB, CMYK or palette pixels", "convert it to 8- or 16-bit PNG"),
 }
 
@@ -51,7 +53,8 @@ class ImageFacts(NamedTuple):
 
     `image_id` is the sha256 of the bytes in hex, empty where they could not be read; `width` and `height` are pixels
     after the EXIF rotation (as the header has them for a refused image, 0 where unknown); `mode` is Pillow's, before
-    conversion; `frames` counts images in the file; `orientation` is the EXIF rotation, which 1 is none of.
+    conversion; `frames` counts images in the file; `orientation` is the EXIF rotation, which 1 is none of; `note` says
+    where a readable image uses little of its range.
     """
 
     image_id: str
@@ -62,6 +65,7 @@ class ImageFacts(NamedTuple):
     bytes: int
     status: str
     orientation: int = 1
+    note: str | None = None
 
 
 class Stored(NamedTuple):
@@ -85,6 +89,8 @@ def inspect(path: Path, reading: Reading) -> ImageFacts:
         # The smallest scale: entropy decoding, where damage shows, is complete all the same, at a quarter of the time.
         width, height, turn = image.load(shrink_to_px=1)
         facts = facts._replace(width=width, height=height, orientation=turn)
+        sixteen_bits = facts.mode.startswith("I")
+        facts = facts._replace(note=remark(image.rgb(reading.bits), sixteen_bits=sixteen_bits))
     except Refused as refused:
         return facts._replace(status=str(refused))
     return facts
@@ -93,15 +99,16 @@ def inspect(path: Path, reading: Reading) -> ImageFacts:
 def decode(data: bytes, reading: Reading, *, target_px: int | None, exact: bool, where: object) -> Pixels:
     """Decode an image file's bytes to uint8 (H, W, 3) RGB in [0, 255], EXIF orientation applied.
 
-    16-bit grey is scaled over its full range; alpha is composited on black. With `target_px` and not `exact`, a much
-    larger JPEG is decoded at a reduced scale whose sides stay at least SHRINK_MARGIN * target_px.
+    16-bit grey is scaled over its full range, or that of the reading's `bits`; alpha is composited on black. With
+    `target_px` and not `exact`, a much larger JPEG is decoded at a reduced scale whose sides stay at least
+    SHRINK_MARGIN * target_px.
     Raises DataError, which names `where`, for anything that cannot be used.
     """
     try:
         image = _open(data)[0]
         _choose(image, reading)
         image.load(None if exact or target_px is None else int(np.ceil(target_px * SHRINK_MARGIN)))
-        return image.rgb()
+        return image.rgb(reading.bits)
     except Refused as refused:
         raise _unusable(refused, where) from refused
 

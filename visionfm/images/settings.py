@@ -14,6 +14,13 @@ class Reading(Settings):
 
     frame: int | None = None  # which image of files that hold several; None: a file is one image
     max_megapixels: float = 200
+    bits: int | None = None  # of 16-bit pixels that hold fewer, in their lowest bits; None: all, or what a TIFF says
+
+    @property
+    def suffix(self) -> str:
+        """Return what distinguishes these pixels in the names of transforms; empty for files read as they are."""
+        frame = "" if self.frame is None else f"-frame{self.frame}"
+        return frame + ("" if self.bits is None else f"-bits{self.bits}")
 
     @classmethod
     def of(cls, block: Any) -> Self:
@@ -23,7 +30,7 @@ class Reading(Settings):
     def for_image(self, image_id: str) -> "Reading":
         """Return how one image is read: an id that names a frame of its file means that one."""
         frame = frame_of(image_id)
-        return self if frame is None else Reading(frame=frame, max_megapixels=self.max_megapixels)
+        return self if frame is None else Reading(frame=frame, max_megapixels=self.max_megapixels, bits=self.bits)
 
 
 class DatasetReading(Reading):

@@ -59,8 +59,8 @@ class Opened(ABC):
         """Decode the chosen frame to its last byte, where possible at a scale with sides of at least `shrink_to_px`."""
 
     @abstractmethod
-    def rgb(self) -> Pixels:
-        """Return the loaded frame, uint8 (H, W, 3) in [0, 255], upright."""
+    def rgb(self, bits: int | None = None) -> Pixels:
+        """Return the loaded frame, uint8 (H, W, 3) in [0, 255], upright; `bits` are what wider pixels use of theirs."""
 
 
 class Container(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from PIL import Image, ImageFile
 
 from visionfm.images.containers.container import Header, Opened, Refused, Upright
-from visionfm.images.pixels import Pixels, orientation, oriented, to_rgb, unsupported
+from visionfm.images.pixels import Pixels, orientation, oriented, to_rgb, too_bright, unsupported
 
 _PILLOWS_OWN_LIMIT = Image.MAX_IMAGE_PIXELS or 0  # as it is while no thread has lifted it
 _pillow_limit = threading.Lock()
@@ -56,10 +56,12 @@ class PillowImage(Opened):
             raise Refused("unsupported_mode", f"{self.name}, {what}")
         return upright
 
-    def rgb(self) -> Pixels:
+    def rgb(self, bits: int | None = None) -> Pixels:
         """Return the pixels as 8-bit RGB, turned upright."""
         with self._blame():
-            return oriented(to_rgb(self.opened), orientation(self.opened))
+            if what := too_bright(self.opened, bits):
+                raise Refused("too_bright", f"{self.name}, {what}")
+            return oriented(to_rgb(self.opened, bits), orientation(self.opened))
 
     # --- what a format may do in its own way ------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ def allowed_reasons(rows: Any) -> list[str]:
 
 
 def doubts(rows: Any) -> list[str]:
-    """Return what may mean that people are not told apart, or not found again."""
-    return list(rows[rows["check"].isin(["shared_ids", "few_in_common"])]["detail"])
+    """Return what may mean that people are not told apart or not found again, or that pixels are not what was meant."""
+    return list(rows[rows["check"].isin(["shared_ids", "few_in_common", "range"])]["detail"])
 
 
 def audit_view(task: str, rows: Any) -> AuditView:

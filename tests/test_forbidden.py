@@ -70,11 +70,6 @@ def test_no_rule_leaves_stale_results_that_look_finished(what: str) -> None:
     assert found(RERUN_TRAPS[what], WORKFLOW) == []
 
 
-def test_no_module_is_longer_than_300_lines() -> None:
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE}
-    assert {path: length for path, length in lengths.items() if length > 300} == {}
-
-
 def test_no_file_names_a_folder_of_some_machine() -> None:
     assert found(MACHINE, [path for path in TEXTS if path != Path(__file__).resolve()]) == []
 

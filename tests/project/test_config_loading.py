@@ -199,7 +199,7 @@ tasks:
         "12: datasets.a.split.validation: input should be less than 1, found 2",
         "12: datasets.a.split.by: expected 'subject', 'eye' or 'image', found 'person'",
         "14: tasks.t.datasets.0: no dataset is named 'b'; known: a",
-        "14: tasks.t.targets.dr.type: expected 'binary', 'multiclass', 'multilabel' or 'value', found 'binry'"
+        "14: tasks.t.targets.dr.type: expected 'binary', 'multiclass' or 'multilabel', found 'binry'"
         "; did you mean 'binary'?",
         "14: tasks.t.seeds: list should have at least 1 item after validation, not 0, found a list",
         "14: tasks.t.targets.dr: no label of the task's datasets is named 'dr'; known: none",

@@ -87,17 +87,21 @@ def test_settings_carry_pixel_values_and_columns() -> None:
 @pytest.mark.parametrize(
     ("task", "keys", "problem"),
     [
-        ("vessels", {"targets": {"vessel": {}}}, "needs `classes`"),
+        ("vessels", {"targets": {"vessel": {}}}, "vessel.classes: missing"),
         ("vessels", {"targets": {"vessel": {"classes": {"no": 0, "yes": 300}}}}, "pixel values 0 to 255"),
-        ("vessels", {"targets": {"vessel": {"type": "binary"}}}, "have no `type`"),
-        ("vessels", {"unit": "eye", "fusion": "mean"}, "unit image"),
-        ("vessels", {"swaps": [["a", "b"]]}, "swaps belongs to landmarks"),
-        ("vessels", {"training": {"features": "cls"}}, "has no features"),
+        ("vessels", {"targets": {"vessel": {"type": "binary"}}}, "only classification and regression have `type`"),
+        ("vessels", {"unit": "eye", "fusion": "mean"}, "unit: expected 'image', found 'eye'"),
+        ("vessels", {"swaps": [["a", "b"]]}, "only landmarks has `swaps`"),
+        (
+            "vessels",
+            {"training": {"features": "cls"}},
+            "regression and progression have `features`",
+        ),
         ("points", {"swaps": [["disc", "cup"]]}, "swaps are pairs"),
-        ("points", {"tile_overlap": 0.5}, "belong to segmentation"),
-        ("points", {"targets": {"disc": {"classes": 2}}}, "has no classes"),
-        ("points", {"training": {"threshold": 0.4}}, "crop_px and threshold belong to segmentation"),
-        ("points", {"kind": "regression"}, "only segmentation and landmarks have image_size"),
+        ("points", {"tile_overlap": 0.5}, "only segmentation has `tile_overlap`"),
+        ("points", {"targets": {"disc": {"classes": 2}}}, "only classification and segmentation have `classes`"),
+        ("points", {"training": {"threshold": 0.4}}, "only segmentation has `threshold`"),
+        ("points", {"kind": "regression"}, "only segmentation and landmarks have `image_size`"),
     ],
 )
 def test_what_does_not_fit_a_dense_task_is_an_error(task: str, keys: dict[str, Any], problem: str) -> None:

@@ -62,10 +62,10 @@ def test_each_stage_is_told_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
-        ("tasks.by.head", None, "progression needs `head`: published, hazard, cox"),
-        ("tasks.by.head", "unetr", "progression needs `head`"),
+        ("tasks.by.head", None, "tasks.by.head: missing; expected 'published', 'hazard' or 'cox'"),
+        ("tasks.by.head", "unetr", "or 'cox', found 'unetr'; only segmentation and landmarks have it"),
         ("tasks.by.targets", {"a": {}, "b": {}}, "progression has one target"),
-        ("tasks.by.targets", {"a": {"type": "binary"}}, "progression has one target, without keys"),
+        ("tasks.by.targets", {"a": {"type": "binary"}}, "type: unknown key; only classification and regression"),
         ("tasks.by.survival", TIMES, "head published looks at one image"),
         ("tasks.by.datasets", ["asked", "other"], "no dataset is named 'other'"),
         ("tasks.when.training", {"recipe": "published"}, "belongs to head published"),
@@ -73,8 +73,8 @@ def test_each_stage_is_told_what_it_needs() -> None:
         ("tasks.when.survival", {**TIMES, "horizons": [100]}, "these are none: 100"),
         ("tasks.when.survival", {**TIMES, "intervals": [730, 365]}, "`intervals` must rise"),
         ("tasks.when.survival", {**TIMES, "intervals": [0, 730]}, "greater than 0"),
-        ("tasks.when.fusion", "mean", "progression is of images"),
-        ("tasks.when.unit", "visit", "progression is of images"),
+        ("tasks.when.fusion", "mean", "'pooled' or 'attention', found 'mean'; only classification and regression"),
+        ("tasks.when.unit", "visit", "expected 'image' or 'eye', found 'visit'; only classification and regression"),
         ("datasets.seen.columns.event", None, "needs both interval and event"),
         ("datasets.seen.columns.targets", {"event": "x"}, "choose another name"),
         ("datasets.asked.labels", ["event"], "leave `labels` away"),
@@ -95,7 +95,7 @@ def test_survival_belongs_to_progression_and_its_heads_to_no_other_kind() -> Non
         "targets": {"event": {"type": "binary"}},
     }
     assert parse_config(changed("tasks.c", classes)).tasks["c"].kind == "classification"  # an event is a label, too
-    with pytest.raises(ConfigError, match="only progression has survival"):
+    with pytest.raises(ConfigError, match="only progression has `survival`"):
         parse_config(changed("tasks.c", {**classes, "survival": TIMES}))
-    with pytest.raises(ConfigError, match="only segmentation and landmarks have head"):
+    with pytest.raises(ConfigError, match="only progression, segmentation and landmarks have `head`"):
         parse_config(changed("tasks.c", {**classes, "head": "cox"}))

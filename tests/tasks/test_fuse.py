@@ -61,7 +61,7 @@ def run(data: dict[str, list[Row]], **settings: Any) -> list[Row]:
     datasets = {name: modalities.get(name, "Fundus") for name in data}
     settings.setdefault("targets", DX)
     settings.setdefault("modalities", list(dict.fromkeys(datasets.values())))
-    fuse(labels, audit, OUT, TRAIN, FuseSettings(datasets=datasets, **settings))
+    fuse(labels, audit, OUT, TRAIN, FuseSettings(kind="classification", datasets=datasets, **settings))
     return samples()
 
 
@@ -272,7 +272,7 @@ def test_labels_that_do_not_fit_are_named_together(results: Path) -> None:
 
 
 def test_a_dataset_whose_labels_are_not_given_is_a_usage_error(results: Path) -> None:
-    settings = FuseSettings(datasets={"f": "Fundus"}, modalities=["Fundus"], targets=DX)
+    settings = FuseSettings(kind="classification", datasets={"f": "Fundus"}, modalities=["Fundus"], targets=DX)
     with pytest.raises(UsageError, match="--labels lacks datasets"):
         fuse({}, Path("results/audit.parquet"), OUT, TRAIN, settings)
 

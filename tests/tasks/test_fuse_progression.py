@@ -43,7 +43,7 @@ def run(rows: list[dict[str, Any]], head: str = "hazard", unit: str = "eye", **m
     datasets = {name: modalities[name] for name in labels}
     fusion = "pooled" if unit == "image" else "attention"
     same = {"datasets": datasets, "modalities": list(datasets.values()), "targets": WORSE, "unit": unit}
-    fuse(labels, audit, OUT, TRAIN, FuseSettings(**same, fusion=fusion, progression=head))
+    fuse(labels, audit, OUT, TRAIN, FuseSettings(kind="progression", **same, fusion=fusion, progression=head))
     return artifacts.read_table(OUT).to_pylist()
 
 

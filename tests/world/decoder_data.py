@@ -11,7 +11,8 @@ import pyarrow as pa
 from visionfm import artifacts
 from visionfm.config.recipe import read_recipe
 from visionfm.features import rows
-from visionfm.tasks.block import Task, Training
+from visionfm.tasks import KINDS
+from visionfm.tasks.block import Training
 from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
@@ -96,8 +97,8 @@ def kind_of(targets: Mapping[str, TargetSpec]) -> str:
 
 def recipe_file(kind: str, recipe: str, targets: Any, modalities: Sequence[str] = ("Fundus",), **keys: Any) -> Path:
     """The file that a config with such a task takes its recipe from."""
-    keys["training"] = Training(mode=keys.pop("mode", "frozen"))
-    return Task.model_construct(kind=kind, targets=targets, **keys).recipe_file(recipe, modalities)
+    keys["training"] = Training.model_construct(mode=keys.pop("mode", "frozen"))
+    return KINDS[kind].block.model_construct(targets=targets, **keys).recipe_file(recipe, modalities)
 
 
 def recipe_and_rest(model: Any, path: Path, changes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -11,7 +11,7 @@ from visionfm.config.base import ModalityName, Name, Natural, Positive, Resource
 from visionfm.data.block import Dataset
 from visionfm.images.settings import Resizing
 from visionfm.pretraining.block import Pretrain
-from visionfm.tasks.block import Task
+from visionfm.tasks import Task
 
 
 class Encoder(Strict):

@@ -16,8 +16,9 @@ from pydantic.fields import FieldInfo
 
 from visionfm.config.base import Scalar
 from visionfm.config.recipe import read_recipe, settable
+from visionfm.config.sections import RecipeTable
 from visionfm.project.config import Config
-from visionfm.project.document_sections import SECTIONS, RecipeTable
+from visionfm.project.document_sections import SECTIONS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CONSTRAINTS = ((Ge, "ge", ">="), (Gt, "gt", ">"), (Le, "le", "<="), (Lt, "lt", "<"))
@@ -37,8 +38,9 @@ def page() -> str:
         _table(Config),
     ]
     for section in SECTIONS:
-        parts += [f"## {section.model.__name__}", f"`{section.path}`. {section.text}", _table(section.model)]
-        parts.append(f"```yaml\n{section.example.strip()}\n```")
+        parts += [f"## {section.model.__name__}", f"`{section.path}`. {section.text}"]
+        parts += [_table(section.model)] if shown_keys(section.model) else []
+        parts += [f"```yaml\n{section.example.strip()}\n```"] if section.example else []
         parts += [part for table in section.recipes for part in (table.text, _recipes(table))]
     return "\n\n".join(parts) + "\n"
 
@@ -51,10 +53,17 @@ def json_schema() -> str:
 
 def _table(model: type[BaseModel]) -> str:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for name, field in model.model_fields.items():
+    for name, field in shown_keys(model).items():
         cells = (f"`{name}`", _kind(field.annotation, field.metadata), _default(field), field.description or "")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def shown_keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the keys that a section lists: all, but for those that a block only takes over from one shown before."""
+    bases = [section.model for section in SECTIONS if model is not section.model and issubclass(model, section.model)]
+    same = {name: repr(field) for base in bases for name, field in base.model_fields.items()}
+    return {name: field for name, field in model.model_fields.items() if same.get(name) != repr(field)}
 
 
 def _recipes(table: RecipeTable) -> str:
@@ -87,7 +96,7 @@ def _kind(kind: Any, metadata: list[Any]) -> str:
     """Return a type in words, with its bounds."""
     if hasattr(kind, "__metadata__"):
         inner, *own = get_args(kind)
-        return _kind(inner, [entry for info in own for entry in (info.metadata or [info])])
+        return _kind(inner, [entry for info in own for entry in (getattr(info, "metadata", None) or [info])])
     origin, inside = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         options = [option for option in inside if option is not types.NoneType]
@@ -103,6 +112,8 @@ def _kind(kind: Any, metadata: list[Any]) -> str:
         return f"{{{_kind(inside[0], [])}: {_kind(inside[1], [])}}}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    if kind is Any:
+        return "block of the kind"
     if kind is str:
         return "name" if any(getattr(entry, "pattern", None) for entry in metadata) else "text"
     bounds = [

@@ -3,51 +3,18 @@
 A test puts the examples together and checks that they are one valid config.
 """
 
-from pathlib import Path
-from typing import NamedTuple
-
-from pydantic import BaseModel
-
-from visionfm import tasks
 from visionfm.config.base import Resources, Statistics
-from visionfm.config.recipe import Recipe as AnyRecipe
+from visionfm.config.sections import RecipeTable, Section
 from visionfm.data.block import Dataset, Pack, Split
 from visionfm.data.layouts.columns import Columns, SubjectColumn, VisitColumn
 from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
-from visionfm.project import document_progression
 from visionfm.project.config import Encoder, ModalityBlock
-from visionfm.tasks.block import Task, Training
+from visionfm.tasks import KINDS
+from visionfm.tasks.block import TaskBlock, Training
 from visionfm.tasks.finetuning.block import Lora, Trainable
-from visionfm.tasks.finetuning.recipe import FinetuneRecipe
 from visionfm.tasks.maps.block import DenseCache
-from visionfm.tasks.maps.recipe import DenseRecipe
-from visionfm.tasks.target import Target
-from visionfm.tasks.vectors.recipe import SOUND, Recipe
-
-
-class RecipeTable(NamedTuple):
-    """Recipes of one family, by what stands above their column."""
-
-    text: str
-    model: type[AnyRecipe]
-    files: dict[str, Path]
-
-
-class Section(NamedTuple):
-    """A block of the page: `path` is how the config reaches it."""
-
-    model: type[BaseModel]
-    path: str
-    text: str
-    example: str
-    recipes: tuple[RecipeTable, ...] = ()
-
-
-TASKS = Path(tasks.__file__).parent
-FIXED = "What does not stand as code belongs to the recipe and cannot be set."
-
 
 SECTIONS = (
     Section(
@@ -247,137 +214,36 @@ modalities:
 """,
     ),
     Section(
-        Task,
+        TaskBlock,
         "tasks.NAME",
-        "A question, asked of one or several datasets with each of several models. A model is one line: "
-        "modality (or `any`) and the encoder that it has for it.",
+        "A question, asked of one or several datasets with each of several models. A model is one line: modality (or "
+        "`any`) and the encoder that it has for it. What follows here every kind of task has; `kind` decides which "
+        "further keys there are.",
         """
 models:
   visionfm: {Fundus: fundus, OCT: oct}
   dinov2: {any: dino}
   baseline: {Fundus: untrained}
   ultrasound: {any: dino}
-tasks:
-  diseases:
-    kind: classification
-    datasets: [screening]
-    models: [visionfm, dinov2, baseline]
-    targets: {diseases: {type: multilabel, classes: [dr, glaucoma]}}
-  dme:
-    kind: classification
-    datasets: [clinic, clinic_fundus]
-    models: [visionfm]
-    unit: eye
-    fusion: attention
-    max_days: 30
-    targets: {dme: {type: binary, aggregate: max}}
-    seeds: [0, 1, 2]
-  pressure:
-    kind: regression
-    datasets: [clinic]
-    models: [visionfm]
-    targets: {iop: {type: value, unit: mmHg}}
-  vessels:
-    kind: segmentation
-    datasets: [drive]
-    models: [visionfm]
-    image_size: 512
-    targets: {vessel: {classes: {background: 0, vessel: 255}}}
-  angle:
-    kind: landmarks
-    datasets: [angles]
-    models: [ultrasound]
-    targets: {spur_left: {}, spur_right: {}, apex: {}}
-    swaps: [[spur_left, spur_right]]
-""",
-    ),
-    Section(
-        DenseCache,
-        "tasks.NAME.dense_cache",
-        "How much the patch tokens of one dataset may take on disk; the largest budget of its tasks counts.",
-        """
-tasks:
-  places:
-    {kind: landmarks, datasets: [drive], models: [visionfm], targets: {disc: {}, fovea: {}}, dense_cache: {max_gb: 50}}
-""",
-    ),
-    Section(*document_progression.SECTION),
-    Section(
-        Target,
-        "tasks.NAME.targets.NAME",
-        "What is predicted from a label. Labels that mean the same class stand in one list.",
-        """
-tasks:
-  grades:
-    kind: classification
-    datasets: [graded]
-    models: [visionfm]
-    targets:
-      any_dr: {type: binary, column: dr_grade, classes: {none: dr0, any: [dr1, dr2, dr3, dr4]}, unknown: [-1]}
-      grade: {type: multiclass, column: dr_grade, classes: [dr0, dr1, dr2, dr3, dr4], ordered: true, weight: 0.5}
 """,
     ),
     Section(
         Training,
         "tasks.NAME.training",
-        "How decoders are trained. What is not set here is the recipe's own.",
-        """
-tasks:
-  grades:
-    training: {recipe: sound, features: both, epochs: 200, lr: 1e-3, class_weighting: balanced}
-""",
-        (
-            RecipeTable(
-                f"Classification and regression on frozen features; `published` depends on the task. {FIXED}",
-                Recipe,
-                {
-                    "sound": SOUND,
-                    "published, one target of one modality": TASKS / "classification/recipes/published_single.yaml",
-                    "published, several": TASKS / "classification/recipes/published_multi.yaml",
-                    "published, regression": TASKS / "regression/recipes/published.yaml",
-                },
-            ),
-            RecipeTable(
-                "Progression; `sound` depends on the head.",
-                Recipe,
-                {
-                    "sound, head published": TASKS / "progression/recipes/forecast.yaml",
-                    "sound, head hazard": TASKS / "progression/recipes/hazard.yaml",
-                    "sound, head cox": TASKS / "progression/recipes/cox.yaml",
-                    "published": TASKS / "progression/recipes/published.yaml",
-                },
-            ),
-            RecipeTable(
-                "Segmentation and landmarks.",
-                DenseRecipe,
-                {
-                    f"{name}, {kind}": TASKS / kind / f"recipes/{name}.yaml"
-                    for kind in ("segmentation", "landmarks")
-                    for name in ("sound", "published")
-                },
-            ),
-            RecipeTable(
-                "Fine-tuning; a regression has no `label_smoothing`, and in `published` its own head (RegHead).",
-                FinetuneRecipe,
-                {name: TASKS / f"finetuning/recipes/{name}.yaml" for name in ("modern", "published")},
-            ),
-        ),
+        "How decoders are trained. The hyper-parameters that follow under each kind are the recipe's own where they "
+        "are not set.",
+    ),
+    *(section for kind in KINDS.values() for section in kind.sections),
+    Section(
+        DenseCache,
+        "tasks.NAME.dense_cache",
+        "Of segmentation and landmarks: how much the patch tokens of one dataset may take on disk; the largest budget "
+        "of its tasks counts.",
     ),
     Section(
         Trainable,
         "tasks.NAME.training.trainable",
-        "With `mode: finetune` the encoder is trained too, on the images: all of it, its last blocks, or adapters "
-        "beside its attention. The encoder that comes out, `results/tasks/TASK/MODEL/RUN/encoder.safetensors`, can be "
-        "named as `weights` of another encoder.",
-        """
-tasks:
-  tuned:
-    kind: classification
-    datasets: [graded]
-    models: [visionfm]
-    targets: {grade: {type: multiclass, column: dr_grade, classes: [dr0, dr1, dr2, dr3, dr4]}}
-    training: {mode: finetune, epochs: 30, trainable: {last: 4}, mixup: 0.2, ema: 0.999, precision: bf16}
-""",
+        "With `mode: finetune`: the encoder's last blocks, or adapters beside its attention.",
     ),
     Section(
         Lora,

@@ -19,6 +19,7 @@ KINDS = {
     "list_type": "a list",
     "dict_type": "a block of keys",
     "model_type": "a block of keys",
+    "model_attributes_type": "a block of keys",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
@@ -39,9 +40,15 @@ class _Found:
         self.location: Location = ()
         self.choices: list[tuple[Location, str]] = []
         self.known: list[str] = []  # keys of the block around it
+        self.choices_of_key: list[str] = []  # the values that it can have, where there are few
+        self.unions: list[tuple[str, Location, list[Any]]] = []  # tag's key, where, the models that it chooses among
         kind: Any = Config
         for part in (part for part in error["loc"] if part != "[key]"):
             options = _options(kind)
+            if tag := _tag_key(options):
+                self.unions.append((tag, self.location, options))
+                kind = next((option for option in options if part in _tags(option, tag)), None)
+                continue
             if len(options) > 1:
                 self.choices.append((self.location, str(part)))
                 kind = next((option for option in options if _is_branch(option, str(part))), None)
@@ -50,6 +57,14 @@ class _Found:
             self.known = sorted(kind.model_fields) if _is_model(kind) else []
             kind = _inside(kind, part)
             self.location = (*self.location, part)
+        if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            options = _options(kind)
+            tag = _tag_key(options)
+            self.unions.append((tag, self.location, options))
+            self.location = (*self.location, tag)
+            self.choices_of_key = [name for option in options for name in _tags(option, tag)]
+        elif get_origin(kind) is Literal:
+            self.choices_of_key = [str(name) for name in get_args(kind)]
 
 
 def _described(found: Iterable[_Found], raw: Mapping[str, Any], level: int) -> Iterator[tuple[Location, str]]:
@@ -72,19 +87,60 @@ def _sentence(found: _Found) -> str:
     error = found.error
     kind = error["type"]
     if kind == "extra_forbidden":
+        if owners := _owners(found):
+            return f"unknown key; only {owners} `{found.location[-1]}`"
         near = difflib.get_close_matches(str(found.location[-1]), found.known, n=1, cutoff=0.5)
         return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(found.known)}"
-    if kind == "missing":
-        return "missing"
+    if kind in ("missing", "union_tag_not_found"):
+        return f"missing; {_expected(found.choices_of_key)}" if found.choices_of_key else "missing"
+    if kind == "union_tag_invalid":
+        tag = found.unions[-1][0]
+        return _one_of(found.choices_of_key, _block_value(error, tag))
     if kind == "string_pattern_mismatch":
         return f"expected a name of small letters, digits and _ that begins with a letter, found {error['input']!r}"
     if kind == "literal_error":
-        return _none_of([found], error["input"])
+        said = _none_of([found], error["input"])
+        owners = _owners(found, error["input"])
+        return f"{said.split('; did you mean')[0]}; only {owners} it" if owners else said
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind in KINDS:
         return f"expected {KINDS[kind]}, found {_shown(error['input'])}"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, found {_shown(error['input'])}"
+
+
+def _owners(found: _Found, value: object = None) -> str:
+    """Return, as `NAMES have`, which other blocks of a choice have a key (or a key that can have this value)."""
+    for tag, location, options in reversed(found.unions):
+        inside = found.location[len(location) :]
+        names = [name for option in options if _has(option, inside, value) for name in _tags(option, tag)]
+        if names:
+            names = names if tag == "kind" else [f"`{tag}: {name}`" for name in names]
+            listed = [", ".join(names[:-1]), names[-1]] if len(names) > 1 else names
+            return f"{' and '.join(listed)} {'have' if len(names) > 1 else 'has'}"
+    return ""
+
+
+def _has(kind: Any, location: Location, value: object) -> bool:
+    """Tell whether a location exists inside a type, and can have a value where one is asked for."""
+    if not location:
+        return value is None or any(value in get_args(o) for o in _options(kind) if get_origin(o) is Literal)
+    inside = [_inside(option, location[0]) for option in _options(kind)]
+    return any(_has(option, location[1:], value) for option in inside if option is not None)
+
+
+def _expected(names: Sequence[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return "expected " + " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def _one_of(names: Sequence[str], value: object) -> str:
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    return f"{_expected(names)}, found {_shown(value)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _block_value(error: Any, key: str) -> object:
+    return error["input"].get(key) if isinstance(error["input"], Mapping) else error["input"]
 
 
 def _none_of(branches: Sequence[_Found], value: object) -> str:
@@ -117,6 +173,19 @@ def _value(raw: Any, location: Location) -> Any:
 
 def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _tag_key(options: Sequence[Any]) -> str:
+    """Return the key whose value chooses among blocks (`kind`, `mode`); empty for any other type."""
+    keys = [key for key in ("kind", "mode") if len(options) > 1 and all(_tags(option, key) for option in options)]
+    return keys[0] if keys else ""
+
+
+def _tags(option: Any, key: str) -> tuple[str, ...]:
+    """Return the values of the key that choose a block."""
+    if not _is_model(option) or key not in option.model_fields:
+        return ()
+    return get_args(option.model_fields[key].annotation)
 
 
 def _options(kind: Any) -> list[Any]:

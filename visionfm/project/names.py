@@ -6,8 +6,9 @@ A pure function of the config that reads no file, so that a dry-run tells the wh
 from visionfm.modalities import ANY
 from visionfm.project.config import Config
 from visionfm.project.references import modality_or_none
-from visionfm.tasks.maps.block import DENSE_KINDS, DENSE_SIZE_PX
-from visionfm.tasks.runs import all_runs, baseline_runs, read_run, seed_runs
+from visionfm.tasks import KINDS
+from visionfm.tasks.maps.block import MapTask
+from visionfm.tasks.runs import all_runs, read_run, seed_runs
 
 ROOT = "results"
 
@@ -53,26 +54,21 @@ class Names:
 
     def is_given(self, task: str) -> bool:
         """Tell whether a task's decoder is a file that the config names, so that nothing is trained."""
-        return self.config.tasks[task].decoder is not None
+        return self.config.tasks[task].given_decoder() is not None
 
     def is_dense(self, task: str) -> bool:
         """Tell whether a task predicts masks or points, from patch tokens."""
-        return self.config.tasks[task].kind in DENSE_KINDS
+        return KINDS[self.config.tasks[task].kind].family == "maps"
 
-    def dense_size(self, task: str) -> int:
-        """Return the side of a dense task's input in px."""
-        return self.config.tasks[task].image_size or DENSE_SIZE_PX
+    def map_task(self, task: str) -> MapTask:
+        """Return the block of a dense task."""
+        block = self.config.tasks[task]
+        assert isinstance(block, MapTask), f"{task} is on patch tokens: its rule was asked for"
+        return block
 
     def has_masks(self, task: str) -> bool:
         """Tell whether a task predicts masks."""
-        return self.config.tasks[task].kind == "segmentation"
-
-    def has_probabilities(self, task: str) -> bool:
-        """Tell whether a task writes probability maps: on request, else where a mask has two classes."""
-        block = self.config.tasks[task]
-        classes = [t.classes if isinstance(t.classes, int) else len(t.classes or ()) for t in block.targets.values()]
-        wanted = classes == [2] if block.probabilities is None else block.probabilities
-        return self.has_masks(task) and wanted
+        return self.config.tasks[task].has_masks
 
     def task_datasets(self, task: str) -> list[str]:
         """Return a task's datasets, the external ones last."""
@@ -99,8 +95,10 @@ class Names:
 
     def dense_caches(self, task: str, model: str) -> list[tuple[str, str, int]]:
         """Return (encoder, dataset, size) of all patch tokens that a dense task's model reads."""
-        size = self.dense_size(task) if self.is_dense(task) else None
-        return [(self.encoder_of(model, d), d, size) for d in self.task_datasets(task) if size is not None]
+        if not self.is_dense(task):
+            return []
+        size = self.map_task(task).image_size
+        return [(self.encoder_of(model, dataset), dataset, size) for dataset in self.task_datasets(task)]
 
     def dense_extractions(self) -> list[tuple[str, str, int]]:
         """Return all (encoder, dataset, size) whose patch tokens some task needs."""
@@ -163,7 +161,7 @@ class Names:
 
     def baseline_runs(self, task: str) -> list[str]:
         """Return the baselines that stand beside a task's own decoder."""
-        return baseline_runs(self.config.tasks[task])
+        return list(self.config.tasks[task].baseline_names())
 
     def is_tuned_run(self, task: str, run: str) -> bool:
         """Tell whether a run has an encoder of its own; baselines stand on the frozen one."""
@@ -263,7 +261,7 @@ class Names:
 
     def decoder(self, task: str, model: str, run: str) -> str:
         """Return a trained decoder, or the file that the task names."""
-        given = self.config.tasks[task].decoder
+        given = self.config.tasks[task].given_decoder()
         if given is not None:
             return given
         return f"{ROOT}/tasks/{task}/{model}/{run}/decoder.safetensors"

@@ -3,18 +3,18 @@
 Works on plain values that may be invalid elsewhere, so that these problems are reported together with the schema's.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from visionfm.config.nearest import unknown
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
-from visionfm.data.layouts import LAYOUTS, answers
+from visionfm.data.promises import block_of, label_names, list_of, taken_names
 from visionfm.errors import ConfigError
 from visionfm.modalities import ANY, MODALITIES, canonical
 from visionfm.project.references_finetuning import mixed_modalities, several_encoders
-from visionfm.project.references_progression import has_outcome, taken_names, without_outcome
-from visionfm.tasks.maps.block import DENSE_KINDS
+from visionfm.tasks import KINDS
+from visionfm.tasks.kind import RawDataset
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 # Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
@@ -22,7 +22,7 @@ Found = Iterator[tuple[tuple[str | int, ...], str]]
 
 def reference_problems(raw: Mapping[str, Any]) -> Found:
     """Yield (location, problem) for everything that does not fit between blocks."""
-    blocks = {name: _block(raw, name) for name in ("encoders", "models", "datasets", "modalities", "tasks")}
+    blocks = {name: block_of(raw, name) for name in ("encoders", "models", "datasets", "modalities", "tasks")}
     added = tuple(str(name) for name in blocks["modalities"])
     yield from _modality_names(blocks, added)
     yield from _datasets(blocks)
@@ -32,25 +32,8 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     yield from _given_decoders(blocks)
 
 
-def _block(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = raw.get(name)
-    return value if isinstance(value, Mapping) else {}
-
-
 def _entries(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((name, entry) for name, entry in block.items() if isinstance(entry, Mapping))
-
-
-def _unknown(name: object, known: Iterable[str], what: str) -> str | None:
-    names = [str(one) for one in known]
-    if not isinstance(name, str):
-        return None  # the schema's error
-    if name in names:
-        return None
-    spelled = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
-    hint = f"did you mean {spelled[near[0]]!r}?" if near else f"known: {', '.join(names) or 'none'}"
-    return f"no {what} is named {name!r}; {hint}"
 
 
 def modality_or_none(name: object, added: tuple[str, ...]) -> str | None:
@@ -94,24 +77,24 @@ def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, .
 def _modality_hint(name: object, added: tuple[str, ...]) -> str:
     if name == ANY:
         return "a dataset's modality cannot be `any`"
-    return _unknown(str(name), [*MODALITIES, *added], "modality") or "unknown modality"
+    return unknown(str(name), [*MODALITIES, *added], "modality") or "unknown modality"
 
 
 def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
     for name, dataset in _entries(blocks["datasets"]):
         here = ("datasets", name)
-        split = _block(dataset, "split")
+        split = block_of(dataset, "split")
         if split.get("like") is not None and (problem := _like(name, dataset, split["like"], blocks["datasets"])):
             yield (*here, "split", "like"), problem
-        labels = _labels(dataset)
+        labels = label_names(dataset)
         stratify = split.get("stratify")
-        if labels is not None and (problem := _unknown(stratify, sorted(labels), "label of the dataset")):
+        if labels is not None and (problem := unknown(stratify, sorted(labels), "label of the dataset")):
             yield (*here, "split", "stratify"), problem
         if isinstance(pattern := dataset.get("path_pattern"), str) and (problem := _pattern(pattern)):
             yield (*here, "path_pattern"), problem
         for label, problem in taken_names(dataset):
             yield (*here, "columns", "targets", label), problem
-        own = _list(dataset.get("labels"))
+        own = list_of(dataset.get("labels"))
         for index in _doubled(own):
             yield (*here, "labels", index), f"{own[index]} stands twice"
         for index, label in enumerate(own):
@@ -119,29 +102,29 @@ def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
                 yield (*here, "labels", index), f"{label} is a column of every dataset; choose another name"
         for problem in _dense_problems(dataset):
             yield here, problem
-        for label in _block(_block(dataset, "columns"), "targets"):
+        for label in block_of(block_of(dataset, "columns"), "targets"):
             if label in (*LABEL_COLUMNS, *DENSE_COLUMNS):
                 place = (*here, "columns", "targets", label)
                 yield place, f"{label} is a column of every dataset; choose another name for the target"
 
 
 def _dense_problems(dataset: Mapping[str, Any]) -> Iterator[str]:
-    named = _list(_block(dataset, "split").get("test_subjects"))
+    named = list_of(block_of(dataset, "split").get("test_subjects"))
     for index in _doubled(named):
         yield f"split.test_subjects: {named[index]} stands twice"
-    knows = dataset.get("path_pattern") or _block(dataset, "columns").get("subject")
+    knows = dataset.get("path_pattern") or block_of(dataset, "columns").get("subject")
     if named and not knows:
         yield "split.test_subjects needs subjects: give `columns: {subject: ...}` or `path_pattern`"
 
 
 def _like(name: str, dataset: Mapping[str, Any], like: object, datasets: Mapping[str, Any]) -> str | None:
     """Return what is wrong with taking over the splits of the dataset `like`."""
-    if problem := _unknown(like, datasets, "dataset"):
+    if problem := unknown(like, datasets, "dataset"):
         return problem
     leader = _entry(datasets, like)
     if dataset.get("cohort") is None or leader.get("cohort") != dataset.get("cohort"):
         return f"subjects are shared inside a cohort only: give {name} and {like} the same `cohort`"
-    if further := _block(leader, "split").get("like"):
+    if further := block_of(leader, "split").get("like"):
         return f"{like} itself takes its splits from {further}: name that one"
     return None
 
@@ -169,8 +152,8 @@ def _entry(block: Mapping[str, Any], name: object) -> Mapping[str, Any]:
 
 def _encoders(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, encoder in _entries(blocks["encoders"]):
-        for index, dataset in enumerate(_list(encoder.get("trained_on"))):
-            if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+        for index, dataset in enumerate(list_of(encoder.get("trained_on"))):
+            if problem := unknown(dataset, blocks["datasets"], "dataset"):
                 yield ("encoders", name, "trained_on", index), problem
         yield from _pretrain(name, encoder, blocks, added)
         without = ("modality",) if encoder.get("pretrain") else ("modality", "auto")
@@ -181,21 +164,21 @@ def _encoders(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -
 def _pretrain(
     name: str, encoder: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]
 ) -> Found:
-    block, place = _block(encoder, "pretrain"), ("encoders", name, "pretrain")
+    block, place = block_of(encoder, "pretrain"), ("encoders", name, "pretrain")
     trained, mix = modality_or_none(encoder.get("modality"), added), block.get("scheme") == "mix"
     if mix and trained not in (None, ANY):
         yield ("encoders", name, "modality"), "an encoder of `scheme: mix` is of several: say `modality: any`"
     if block and not mix and trained == ANY:
         yield ("encoders", name, "modality"), "name the modality it is trained on, or `scheme: mix` for several"
-    for index, dataset in enumerate(_list(block.get("datasets"))):
+    for index, dataset in enumerate(list_of(block.get("datasets"))):
         seen = modality_or_none(_entry(blocks["datasets"], dataset).get("modality"), added)
-        if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+        if problem := unknown(dataset, blocks["datasets"], "dataset"):
             yield (*place, "datasets", index), problem
-        elif index in _doubled(_list(block.get("datasets"))):
+        elif index in _doubled(list_of(block.get("datasets"))):
             yield (*place, "datasets", index), f"{dataset} stands twice"
         elif not mix and seen not in (None, trained) and trained not in (None, ANY):
             yield (*place, "datasets", index), f"{dataset} is of {seen}, the encoder of {trained}; or is it a mix?"
-    if problem := _unknown(_block(block, "knn").get("dataset"), blocks["datasets"], "dataset"):
+    if problem := unknown(block_of(block, "knn").get("dataset"), blocks["datasets"], "dataset"):
         yield (*place, "knn", "dataset"), problem
 
 
@@ -204,7 +187,7 @@ def _models(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> 
         if not model:
             yield ("models", name), "names no encoder"
         for modality, encoder in model.items():
-            if problem := _unknown(encoder, blocks["encoders"], "encoder"):
+            if problem := unknown(encoder, blocks["encoders"], "encoder"):
                 yield ("models", name, modality), problem
                 continue
             trained = modality_or_none(_entry(blocks["encoders"], encoder).get("modality"), added)
@@ -215,43 +198,20 @@ def _models(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> 
                 )
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _labels(dataset: Mapping[str, Any]) -> set[str] | None:
-    """Return the label columns that a dataset will have, None when its block is invalid."""
-    targets = _block({"columns": {}, **dataset}, "columns").get("targets", {})
-    labels = dataset.get("labels")
-    if answers(dataset.get("layout")) in ("masks", "points"):
-        return set()  # see `_dense_target`
-    if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
-        own = labels
-    elif labels is None:
-        layout = LAYOUTS.get(str(dataset.get("layout")))
-        own = [*layout.default_labels] if layout is not None and not targets else []
-    elif labels == "none":
-        return set()
-    else:
-        return None
-    own = [*own, "event"] if has_outcome(dataset) else own
-    return {*own, *targets} if isinstance(targets, Mapping) else None
-
-
 def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, task in _entries(blocks["tasks"]):
         for key in ("datasets", "external", "models", "seeds", "baselines", "train_fraction", "shots"):
-            values = _list(task.get(key))
+            values = list_of(task.get(key))
             for index in _doubled(values):
                 yield ("tasks", name, key, index), f"{values[index]} stands twice"
-        datasets = [(key, i, d) for key in ("datasets", "external") for i, d in enumerate(_list(task.get(key)))]
+        datasets = [(key, i, d) for key in ("datasets", "external") for i, d in enumerate(list_of(task.get(key)))]
         for key, index, dataset in datasets:
-            if problem := _unknown(dataset, blocks["datasets"], "dataset"):
+            if problem := unknown(dataset, blocks["datasets"], "dataset"):
                 yield ("tasks", name, key, index), problem
-            elif key == "external" and dataset in _list(task.get("datasets")):
+            elif key == "external" and dataset in list_of(task.get("datasets")):
                 yield ("tasks", name, key, index), f"{dataset} stands under `datasets` too: external data are test only"
-        for index, model in enumerate(_list(task.get("models"))):
-            if problem := _unknown(model, blocks["models"], "model"):
+        for index, model in enumerate(list_of(task.get("models"))):
+            if problem := unknown(model, blocks["models"], "model"):
                 yield ("tasks", name, "models", index), problem
                 continue
             encoders = {modality_or_none(key, added): one for key, one in _entry(blocks["models"], model).items()}
@@ -265,39 +225,12 @@ def _tasks(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> F
                 if known and needed is not None and needed not in known:
                     of = ", ".join(sorted(known))
                     yield place, f"{encoder} has statistics of {of}, none of {needed} (dataset {dataset})"
-        for key, index, dataset in datasets if task.get("kind") == "progression" else ():
-            if problem := without_outcome(dataset, _entry(blocks["datasets"], dataset)):
-                yield ("tasks", name, key, index), problem
-        yield from _targets(name, task, [_entry(blocks["datasets"], dataset) for _, _, dataset in datasets])
+        raw = [RawDataset((key, i), str(one), _entry(blocks["datasets"], one)) for key, i, one in datasets]
+        for target in block_of(task, "targets"):
+            if target in (*SAMPLE_COLUMNS, *DENSE_COLUMNS):
+                problem = f"{target} is a column of every task's samples; choose another name, and `column: {target}`"
+                yield ("tasks", name, "targets", target), problem
+        kind = KINDS.get(str(task.get("kind")))
+        for inside, problem in kind.problems(task, raw) if kind is not None else ():
+            yield ("tasks", name, *inside), problem
         yield from several_encoders(name, task, blocks, lambda modality: modality_or_none(modality, added))
-
-
-def _dense_target(kind: str, column: object, datasets: list[Mapping[str, Any]]) -> str | None:
-    """Return what is wrong with a mask or a point, given the task's datasets."""
-    if kind == "segmentation":
-        masked = [d for d in datasets if answers(d.get("layout")) == "masks" or _block(d, "columns").get("mask")]
-        given = [d for d in masked if d.get("labels") != "none"]
-        return None if given else "no dataset of the task has masks: layout segmentation, or `columns: {mask: ...}`"
-    points = [point for d in datasets for point in _block(d, "columns").get("points") or {}]
-    points += [point for d in datasets if answers(d.get("layout")) == "points" for point in _list(d.get("labels"))]
-    return _unknown(str(column), dict.fromkeys(points), "point of the task's datasets")
-
-
-def _targets(name: str, task: Mapping[str, Any], datasets: list[Mapping[str, Any]]) -> Found:
-    labels = [_labels(dataset) for dataset in datasets]
-    labelled = sorted(set().union(*(known or set() for known in labels)))
-    for target, block in _entries(_block(task, "targets")):
-        place = ("tasks", name, "targets", target)
-        if target in (*SAMPLE_COLUMNS, *DENSE_COLUMNS):
-            yield place, f"{target} is a column of every task's samples; choose another name, and `column: {target}`"
-        if task.get("kind") in DENSE_KINDS:
-            if problem := _dense_target(task["kind"], block.get("column") or target, datasets):
-                yield place, problem
-            continue
-        if task.get("kind") == "progression":
-            continue  # made from event and interval
-        multilabel = block.get("type") == "multilabel"
-        wanted = _list(block.get("classes")) if multilabel else [block.get("column") or target]
-        for column in wanted if None not in labels else []:
-            if problem := _unknown(str(column), labelled, "label of the task's datasets"):
-                yield place, problem

@@ -22,6 +22,7 @@ from visionfm.errors import UsageError
 from visionfm.metrics.bootstrap import interval
 from visionfm.metrics.catalogue import headline, unit_of
 from visionfm.runtime.progress import track
+from visionfm.tasks import kind_of
 from visionfm.tasks.prediction_arrays import ALL, Answers, Part, read_runs
 from visionfm.tasks.runs import OBSERVER, read_run
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
@@ -69,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
     settings = EvaluateSettings.model_validate_json(args.settings)
-    evaluate(args.predictions, args.out, settings, _archives(args) if settings.kind == "segmentation" else None)
+    has_masks = kind_of(settings.kind).block.has_masks
+    evaluate(args.predictions, args.out, settings, _archives(args) if has_masks else None)
 
 
 def _archives(args: argparse.Namespace) -> Archives:
@@ -106,10 +108,8 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings, arc
             runs, archives.roots, archives.image_metrics, made_by, digests, settings, archives.workers
         )
         rows = rows_of(masks.score(measured, settings), settings)
-    elif settings.kind == "landmarks":
-        from visionfm.tasks.landmarks import score as points
-
-        rows = rows_of(points.score(predictions, settings), settings)
+    elif kind_of(settings.kind).family == "maps":
+        rows = rows_of(kind_of(settings.kind).part("score").score(predictions, settings), settings)
     else:
         rows = metric_rows(read_runs(predictions, settings), settings)
     artifacts.write_table(out, table_of(rows), made_by, schema=SCHEMA)

@@ -23,7 +23,7 @@ from visionfm.runtime.processes import choose_device, this_process
 from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.slots import slots
-from visionfm.tasks.train import TRAINING_SCHEMA, kind_of, training_samples, training_table
+from visionfm.tasks.train import TRAINING_SCHEMA, objective_of, training_samples, training_table
 
 if TYPE_CHECKING:
     from visionfm.tasks.finetuning.training import Finetuning
@@ -112,7 +112,7 @@ def _fit(
     device = choose_device(settings.device, settings.gpu if settings.device == "cuda" else 0, process.local_rank)
     parts = {split: samples.take(samples.in_splits([split])) for split in ("train", "validation")}
     truth_NT = parts["train"].truth_NT
-    kind = kind_of(settings, recipe, truth_NT)
+    objective = objective_of(settings, recipe, truth_NT)
     with reproducible(settings.threads), stop_on_signal() as stop, joined(process, device):
         torch.manual_seed(derived_seed(settings.seed, "start"))
         encoder = load_encoder(encoder_path, modality=_only(settings.modalities))
@@ -128,7 +128,7 @@ def _fit(
         }
         weight_N = torch.from_numpy(_balanced(truth_NT[:, 0])) if recipe.class_balanced else None
         training = Finetuning(
-            network, data["train"], data["validation"], kind, recipe, settings.seed, weight_N, process, device,
+            network, data["train"], data["validation"], objective, recipe, settings.seed, weight_N, process, device,
             settings.workers,
         )  # fmt: skip
         file = StateFile(outputs.decoder, made_by)
@@ -136,7 +136,7 @@ def _fit(
             training.restore(state)
             log.info("finetune: goes on in epoch %d, after step %d", training.done + 1, training.step)
         elif recipe.probe_first:
-            start_from_probe(training, kind_of(settings, probe_recipe(recipe), truth_NT), stop)
+            start_from_probe(training, objective_of(settings, probe_recipe(recipe), truth_NT), stop)
         training.run(stop, file, settings.checkpoint_minutes)
     if process.rank:
         return
@@ -178,7 +178,7 @@ def _write_decoder(
     }
     statistics = tuple(value.cpu().numpy() for value in (training.network.mean_F, training.network.std_F))
     known = {modality: (statistics[0], statistics[1]) for modality in settings.modalities}
-    tensors = decoders.file_tensors(decoder.state_dict(), training.kind, known)
+    tensors = decoders.file_tensors(decoder.state_dict(), training.objective, known)
     artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
 
 

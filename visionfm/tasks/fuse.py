@@ -18,8 +18,9 @@ from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data import splits, visits
 from visionfm.errors import DataError, Problems, UsageError
+from visionfm.tasks import kind_of
 from visionfm.tasks.labels import Visits, absent_classes, encode, joined
-from visionfm.tasks.maps.samples import dense_fields, dense_samples, is_dense
+from visionfm.tasks.maps.samples import dense_fields, dense_samples
 from visionfm.tasks.progression import samples as progression
 from visionfm.tasks.settings import FuseSettings, TargetSpec
 
@@ -47,10 +48,11 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
         raise UsageError("--labels lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
     inputs = {f"labels/{name}": artifacts.payload_digest(paths[0]) for name, paths in labels.items()}
     inputs["audit"] = artifacts.payload_digest(audit)
-    made_by = artifacts.provenance("fuse", settings.model_dump(mode="json"), inputs)
+    # The kind itself is no part of the key: what of it matters to samples stands in the other settings.
+    made_by = artifacts.provenance("fuse", settings.model_dump(mode="json", exclude={"kind"}), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
         return
-    if is_dense(settings):
+    if _is_dense(settings):
         samples = dense_samples(labels, settings)
         _count_people(samples, samples)
     else:
@@ -71,6 +73,10 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
         "fuse: %d samples (train %d, validation %d, test %d); %s",
         *(len(samples), count["train"], count["validation"], count["test"], out),
     )
+
+
+def _is_dense(settings: FuseSettings) -> bool:
+    return kind_of(settings.kind).family == "maps"
 
 
 def _samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list[Row]:
@@ -273,9 +279,9 @@ def _table(samples: Sequence[Row], settings: FuseSettings) -> Any:
     image = pa.struct([(name, text) for name in ("modality", "dataset", "path", "image_id")])
     fields = [(name, text) for name in ("sample_id", "subject_id", "eye", "visit", "dataset", "split")]
     fields.append(("images", pa.list_(image)))
-    if is_dense(settings):
+    if _is_dense(settings):
         fields += dense_fields(settings)
-    for name, target in settings.targets.items() if not is_dense(settings) else ():
+    for name, target in settings.targets.items() if not _is_dense(settings) else ():
         fields.append((name, pa.list_(pa.float64()) if target.type == "multilabel" else pa.float64()))
     if settings.progression is not None:
         fields.append(("interval_days", pa.float64()))

@@ -18,8 +18,8 @@ from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FEATURES, FeatureStore
 from visionfm.images.transforms import VIEWS
+from visionfm.tasks import kind_in
 from visionfm.tasks.maps import any_images as dense_main
-from visionfm.tasks.maps.settings import is_dense
 from visionfm.tasks.maps.train import add_dense_arguments
 from visionfm.tasks.samples import Samples, read_samples
 from visionfm.tasks.settings import PredictSettings
@@ -58,7 +58,8 @@ def main(args: argparse.Namespace) -> None:
             )
         predict_images(args.decoder, by_dataset(args.features), args.out, args.classes)
         return
-    if is_dense(args.settings):
+    kind = kind_in(args.settings)
+    if kind is not None and kind.family == "maps":
         dense_main.main(args)
         return
     settings = PredictSettings.model_validate_json(args.settings)
@@ -164,7 +165,7 @@ def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
             keep_N = present_NS.any(dim=1).cpu().numpy()
             if not keep_N.any():
                 continue
-            by_view = [loaded.kind.predict(outputs_of(network, batches, present_NS, view)) for view in views]
+            by_view = [loaded.objective.predict(outputs_of(network, batches, present_NS, view)) for view in views]
             used_N = _modalities_used(samples, spec.fusion, spec.modalities, present_NS.cpu().numpy())
             for same in zip(*by_view, strict=True):
                 values_NK = np.mean([prediction.values for prediction in same], axis=0)
@@ -172,7 +173,7 @@ def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
                 columns = _columns(samples, same[0], values_NK, keep_N, {"subset": subset, "run": settings.run})
                 columns["modalities"] = pa.array(used_N[keep_N].tolist(), pa.string())
                 tables.append(
-                    pa.table(columns).select([*COLUMNS, *(["interval_days"] if spec.kind == "progression" else [])])
+                    pa.table(columns).select([*COLUMNS, *(["interval_days"] if "interval_days" in columns else [])])
                 )
     return pa.concat_tables(tables)
 
@@ -219,7 +220,6 @@ def _columns(
 
     text, number, count = pa.string(), pa.float64(), int(keep_N.sum())
     target = prediction.slot.target
-    is_value = target.type == "value"
     columns = {name: pa.array(values[keep_N].tolist(), text) for name, values in samples.ids.items()}
     constants = {**same, "target": prediction.slot.name, "class": prediction.class_name, "unit": target.unit}
     columns.update({name: pa.array([value] * count, text) for name, value in constants.items()})
@@ -227,10 +227,9 @@ def _columns(
     rows = values_NK[keep_N]
     if samples.interval_N is not None:
         columns["interval_days"] = pa.array(samples.interval_N[keep_N], number, from_pandas=True)
-    if target.type == "event":
-        columns["scores"] = pa.array(list(rows[:, 1:]), pa.list_(number))
-        columns["value"] = pa.array(rows[:, 0], number)
-        return columns
-    columns["scores"] = pa.nulls(count, pa.list_(number)) if is_value else pa.array(list(rows), pa.list_(number))
-    columns["value"] = pa.array(rows[:, 0], number) if is_value else pa.nulls(count, number)
+    scores = rows[:, prediction.numbers :]
+    columns["scores"] = (
+        pa.array(list(scores), pa.list_(number)) if scores.shape[1] else pa.nulls(count, pa.list_(number))
+    )
+    columns["value"] = pa.array(rows[:, 0], number) if prediction.numbers else pa.nulls(count, number)
     return columns

@@ -9,7 +9,7 @@ from visionfm.figures.section import Section
 from visionfm.figures.svg import Panel
 from visionfm.images.settings import Reading
 from visionfm.metrics.written import text_of
-from visionfm.tasks.block import Task
+from visionfm.tasks.block import TaskBlock
 
 WHOLE = ("all", "", "macro")
 MODES = {"frozen": "Decoders on frozen features", "finetune": "Encoders fine-tuned with their decoders"}
@@ -31,7 +31,7 @@ class TaskModel:
 
     task: str
     model: str
-    block: Task
+    block: TaskBlock
     targets: Mapping[str, Mapping[str, Any]]
     runs: list[str]
     baselines: list[str]
@@ -60,10 +60,10 @@ class KindOfReport(Protocol):
     def sections(self, result: TaskModel) -> list[Section]:
         """Return what only this kind shows of one model."""
 
-    def trained_by(self, task: Task) -> str:
+    def trained_by(self, task: TaskBlock) -> str:
         """Return how decoders were trained, as the start of a sentence."""
 
-    def sentences(self, task: Task) -> list[str]:
+    def sentences(self, task: TaskBlock) -> list[str]:
         """Return what only this kind says of a task."""
 
 
@@ -82,11 +82,11 @@ def no_sections(result: TaskModel) -> list[Section]:
     return []
 
 
-def recipe(task: Task) -> str:
+def recipe(task: TaskBlock) -> str:
     """Return how decoders were trained: frozen or fine-tuned, and by which recipe."""
-    return f"{MODES[task.training.mode]}, recipe {task.training.recipe_name}"
+    return f"{MODES[task.training.mode]}, recipe {task.training.recipe}"
 
 
-def no_sentences(task: Task) -> list[str]:
+def no_sentences(task: TaskBlock) -> list[str]:
     """Return nothing that only one kind says."""
     return []

@@ -8,9 +8,9 @@ is called `mean`, `mean-frac0p1`, ...
 import re
 from typing import NamedTuple
 
-from visionfm.tasks.block import Task
+from visionfm.tasks.block import TaskBlock
+from visionfm.tasks.classification import BASELINES
 
-BASELINES = ("knn", "logreg")
 OBSERVER = "observer2"  # a second observer's masks, measured as a run of its own
 GIVEN = "given"  # the run of a task whose decoder the config names
 
@@ -46,27 +46,21 @@ def read_run(name: str) -> Run:
     )
 
 
-def seed_runs(task: Task) -> list[str]:
+def seed_runs(task: TaskBlock) -> list[str]:
     """Return the runs of a task's own decoder on all training data, one per seed; or the one that was given."""
-    if task.decoder is not None:
+    if task.given_decoder() is not None:
         return [GIVEN]
     return [f"seed{seed}" for seed in task.seeds]
 
 
-def baseline_runs(task: Task) -> list[str]:
-    """Return the baselines of a task: of classification alone, both unless it names others."""
-    if task.kind != "classification" or task.decoder is not None:
-        return []
-    return list(BASELINES if task.baselines is None else task.baselines)
-
-
-def part_runs(task: Task) -> list[str]:
+def part_runs(task: TaskBlock) -> list[str]:
     """Return the runs on a part of the training data; a fraction of 1 is the run of the seed itself."""
-    fractions = [f"frac{fraction:g}".replace(".", "p") for fraction in task.train_fraction if fraction != 1]
-    parts = [*fractions, *(f"shots{shots}" for shots in task.shots)]
+    fractions, shots = task.parts_of_data()
+    names = [f"frac{fraction:g}".replace(".", "p") for fraction in fractions if fraction != 1]
+    parts = [*names, *(f"shots{count}" for count in shots)]
     return [f"{run}-{part}" for run in seed_runs(task) for part in parts]
 
 
-def all_runs(task: Task) -> list[str]:
+def all_runs(task: TaskBlock) -> list[str]:
     """Return all runs of a task, those that the report shows first in front."""
-    return [*seed_runs(task), *baseline_runs(task), *part_runs(task)]
+    return [*seed_runs(task), *task.baseline_names(), *part_runs(task)]

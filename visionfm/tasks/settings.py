@@ -30,6 +30,7 @@ class LabelledTarget(Settings):
 class FuseSettings(Settings):
     """Of `fuse`."""
 
+    kind: str
     datasets: dict[str, str]  # dataset -> modality
     external: list[str] = []
     modalities: list[str]
@@ -37,7 +38,7 @@ class FuseSettings(Settings):
     unit: Literal["image", "eye", "visit", "subject"] = "image"
     max_days: int | None = None
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
-    progression: Literal["published", "hazard", "cox"] | None = None  # the head of a task of that kind
+    progression: str | None = None  # the head of a task of that kind
     natural_visits: list[str] = []  # datasets whose visits are ordered by the numbers in their names
     trains: bool = True  # False: a given decoder is scored, so that no training sample is needed
 
@@ -50,7 +51,7 @@ class TargetSpec(Settings):
     ordered: bool = False
     weight: float = 1.0
     unit: str | None = None
-    form: Literal["hazard", "cox"] | None = None
+    form: str | None = None  # how its outputs code it, where not as its type says
     intervals: list[float] = []
     horizons: list[float] = []
 
@@ -58,15 +59,15 @@ class TargetSpec(Settings):
 class FittingSettings(Settings):
     """What `train` and `finetune` have in common; None is, of the two that choose a part of the training data, all."""
 
-    kind: Literal["classification", "regression", "progression"]
+    kind: str
     targets: dict[str, TargetSpec]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     baseline: Literal["knn", "logreg"] | None = None  # None: the recipe's head
     train_fraction: float | None = None
     shots: int | None = None
-    head: Literal["published", "hazard", "cox"] | None = None
-    visits: int = 1
+    head: str | None = None  # of kinds that have several
+    visits: int | None = None  # of an eye, that it looks at together; None: a sample is of one visit
     seed: int = 0
     recipe_name: str
     device: Literal["cpu", "cuda"] = "cpu"
@@ -85,7 +86,7 @@ class PredictSettings(Settings):
     task: str
     model: str
     run: str
-    kind: Literal["classification", "regression", "progression"]
+    kind: str
     targets: dict[str, TargetSpec]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
@@ -101,7 +102,7 @@ class EvaluateSettings(Settings):
     model: str
     head: str
     fusion: str
-    kind: Literal["classification", "regression", "segmentation", "landmarks", "progression"]
+    kind: str
     targets: dict[str, TargetSpec]
     tubular: list[str] = []  # masks of vessels: measured by their centre lines too
     success_px: list[float] = []

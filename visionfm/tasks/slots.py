@@ -6,11 +6,16 @@ Shapes: N samples, K outputs (binary 1, multiclass and multilabel one per class,
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from visionfm.errors import ArtifactError
 from visionfm.tasks.settings import TargetSpec
+
+# How many outputs a target has whose form codes it otherwise than its type says.
+OUTPUTS: dict[str | None, Callable[[TargetSpec], int]] = {
+    "hazard": lambda target: len(target.intervals),
+}
 
 
 class Slot(NamedTuple):
@@ -28,7 +33,8 @@ def slots(targets: Mapping[str, TargetSpec]) -> list[Slot]:
     output = label = 0
     for name, target in targets.items():
         outputs = len(target.classes) if target.type in ("multiclass", "multilabel") else 1
-        outputs = len(target.intervals) if target.form == "hazard" else outputs
+        if target.form in OUTPUTS:
+            outputs = OUTPUTS[target.form](target)
         labels = len(target.classes) if target.type == "multilabel" else 1 + (target.type == "event")
         found.append(Slot(name, target, slice(output, output + outputs), slice(label, label + labels)))
         output, label = output + outputs, label + labels

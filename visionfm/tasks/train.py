@@ -17,8 +17,8 @@ from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
 from visionfm.images.transforms import VIEWS
-from visionfm.tasks.classification import is_single
-from visionfm.tasks.maps.settings import DenseTrainSettings, is_dense
+from visionfm.tasks import kind_in, kind_of
+from visionfm.tasks.maps.settings import DenseTrainSettings
 from visionfm.tasks.maps.train import DenseFiles, add_dense_arguments, train_dense
 from visionfm.tasks.samples import Samples, read_samples
 from visionfm.tasks.settings import FittingSettings, TrainSettings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from visionfm.tasks.finetuning.training import Finetuning
     from visionfm.tasks.loop import Loop
     from visionfm.tasks.vectors.decoder import Spec
+    from visionfm.tasks.vectors.objective import Objective
     from visionfm.tasks.vectors.training import Batches
 
 TRAINING_SCHEMA = "visionfm/training/1"
@@ -49,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
-    if is_dense(args.settings):
+    kind = kind_in(args.settings)
+    if kind is not None and kind.family == "maps":
         dense = DenseTrainSettings.model_validate_json(args.settings)
         files = DenseFiles(args.features, args.encoders, args.roots)
         train_dense(args.train, files, args.out, args.training_out, dense)
@@ -117,7 +119,7 @@ def _fusion(settings: TrainSettings, samples: Samples) -> tuple[str, int]:
     """
     if settings.baseline and settings.fusion != "pooled":
         return "concat", 1
-    if settings.kind != "progression" or settings.fusion == "pooled":
+    if settings.visits is None:
         return settings.fusion, 1
     return streams_of.VISITS, min(settings.visits, 1 + int(streams_of.visit_of_images(samples).max()))
 
@@ -146,7 +148,6 @@ def _fit(
 
     from visionfm.runtime.interruption import stop_on_signal
     from visionfm.runtime.randomness import derived_seed
-    from visionfm.tasks.progression.fit import Cox
     from visionfm.tasks.resume import StateFile
     from visionfm.tasks.vectors import decoder as decoders
     from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
@@ -188,22 +189,25 @@ def _fit(
     if settings.baseline:
         _fit_baseline(settings, spec, batches, known, (out, training_out), made_by, extra, sizes)
         return
-    kind = kind_of(settings, recipe, truth_NT)
+    objective = objective_of(settings, recipe, truth_NT)
     with reproducible(recipe.threads), stop_on_signal() as stop:
         torch.manual_seed(derived_seed(settings.seed, "start"))
         network = decoders.Decoder(spec).to(settings.device)
-        training = Training(network, batches["train"], batches["validation"], kind, recipe, settings.seed)
+        training = Training(network, batches["train"], batches["validation"], objective, recipe, settings.seed)
         file = StateFile(out, made_by)
         if (state := file.load(settings.device)) is not None:
             training.restore(state)
             log.info("train: goes on after epoch %d", state.epochs)
         training.run(stop, file, settings.checkpoint_minutes)
-        if isinstance(kind, Cox):
+
+        def outputs() -> torch.Tensor:
             network.load_state_dict(training.best)
-            kind.fit(outputs_of(network, batches["train"]), batches["train"].truth_NT)
+            return outputs_of(network, batches["train"])
+
+        objective.finish(outputs, batches["train"].truth_NT)
     extra["best_epoch"] = str(training.best_epoch)
     artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
-    tensors = decoders.file_tensors(training.best, kind, known)
+    tensors = decoders.file_tensors(training.best, objective, known)
     artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
     file.remove()
     row = training.history[training.best_epoch - 1]
@@ -214,17 +218,10 @@ def _fit(
     )
 
 
-def kind_of(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Any) -> Any:
+def objective_of(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Any) -> "Objective":
     """Return the targets' losses and predictions, as the labels of the training samples make them."""
-    from visionfm.tasks.classification.fit import Classification
-    from visionfm.tasks.progression import fit as progression
-    from visionfm.tasks.regression.fit import Regression, fit_targets
-
-    if settings.kind == "progression":
-        return progression.make(settings.head or "", settings.targets, recipe, truth_NT)
-    if settings.kind == "regression":
-        return Regression(settings.targets, recipe, *fit_targets(recipe, truth_NT, list(settings.targets)))
-    return Classification(settings.targets, recipe, truth_NT, is_single(settings.targets.values(), settings.modalities))
+    made: Objective = kind_of(settings.kind).fit().make(settings, recipe, truth_NT)
+    return made
 
 
 def check_device(device: str) -> None:
@@ -257,13 +254,13 @@ def _fit_baseline(
         network = decoders.Decoder(spec).eval()
         balanced = settings.recipe.class_weighting == "balanced"
         rows = baselines.fit(settings.baseline or "", network, batches["train"], batches["validation"], balanced)
-    kind = kind_of(settings, settings.recipe, batches["train"].truth_NT.double().numpy())
+    objective = objective_of(settings, settings.recipe, batches["train"].truth_NT.double().numpy())
     text, number = pa.string(), pa.float64()
     types = {"target": text, "class": text, "parameter": text, "value": number, "validation_loss": number}
     types |= {"best": pa.bool_()}
     columns = {name: pa.array([row[name] for row in rows], type_) for name, type_ in types.items()}
     artifacts.write_table(outs[1], pa.table(columns | _sizes(sizes, len(rows))), made_by, schema=TRAINING_SCHEMA)
-    tensors = decoders.file_tensors(network.state_dict(), kind, known)
+    tensors = decoders.file_tensors(network.state_dict(), objective, known)
     artifacts.write_tensors(outs[0], tensors, made_by, schema=decoders.SCHEMA, extra=extra)
     chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
     log.info(

@@ -50,7 +50,8 @@ def run(data: dict[str, list[Row]], targets: dict[str, LabelledTarget], **settin
     audit = Path("results/tasks/t/audit.parquet")
     artifacts.write_table(audit, pa.table({"check": ["none"]}), artifacts.provenance("audit", {}, {}), schema="x")
     datasets = dict.fromkeys(data, "Fundus")
-    settings = {"datasets": datasets, "modalities": ["Fundus"], "targets": targets, **settings}
+    kind = {"mask": "segmentation", "point": "landmarks"}[next(iter(targets.values())).type]
+    settings = {"kind": kind, "datasets": datasets, "modalities": ["Fundus"], "targets": targets, **settings}
     fuse(labels, audit, OUT, TRAIN, FuseSettings(**settings))
     read: list[Row] = artifacts.read_table(OUT).to_pylist()
     return read

@@ -4,8 +4,7 @@ from visionfm.data.settings import AuditSettings, AuditTarget, IndexSettings, La
 from visionfm.images.settings import Reading
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import mask_values
-from visionfm.project.plan.targets import label_targets
-from visionfm.tasks.block import Task
+from visionfm.tasks.block import TaskBlock
 
 
 class DataPlan:
@@ -50,13 +49,12 @@ class DataPlan:
             allow_leakage={name: reason for name, reason in reasons.items() if reason is not None},
             pretraining=self.names.pretraining_by_encoder(task),
             bad_images={name: self.config.datasets[name].bad_images for name in names},
-            # An image may well have progressed by one day, and not by an earlier one: no contradiction.
-            targets=[] if block.kind == "progression" else _audited(block),
+            targets=_audited(block),
             exact=[name for name in names if self.config.datasets[name].columns.normalise == "exact"],
         )
 
 
-def _audited(task: Task) -> list[AuditTarget]:
+def _audited(task: TaskBlock) -> list[AuditTarget]:
     """Return what identical images must agree in: a class is contradicted by another class alone."""
     found = {
         (column, name): AuditTarget(
@@ -64,7 +62,7 @@ def _audited(task: Task) -> list[AuditTarget]:
             classes=target.values if target.type in ("binary", "multiclass") else [],
             unknown=target.unknown,
         )
-        for name, target in label_targets(task).items()
+        for name, target in task.audited_targets().items()
         for column in target.columns()
     }
     return [found[key] for key in sorted(found)]

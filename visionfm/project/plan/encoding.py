@@ -5,8 +5,9 @@ from visionfm.encoders.settings import ImportSettings
 from visionfm.features.settings import DenseSettings, ExtractSettings
 from visionfm.images.settings import DatasetReading
 from visionfm.project.names import Names
-from visionfm.project.plan.maps import ALL_VIEWS, read_views, reading
+from visionfm.project.plan.maps import reading
 from visionfm.project.plan.pretraining import added_statistics
+from visionfm.tasks.maps.block import ALL_VIEWS
 
 
 class EncodingPlan:
@@ -42,7 +43,7 @@ class EncodingPlan:
         views = any(dataset in t.datasets or (dataset in t.external and t.tta == "flips") for t in tasks)
         return ExtractSettings(
             size=block.image_size,
-            views=ALL_VIEWS if views else ["identity"],
+            views=list(ALL_VIEWS) if views else ["identity"],
             **dict(block.resizing()),
             precision=block.precision,
             dtype=block.cache,
@@ -63,15 +64,15 @@ class EncodingPlan:
             for name, model in self.names.task_models()
             if (encoder, dataset, size) in self.names.dense_caches(name, model)
         ]
-        tasks = [self.config.tasks[name] for name in dict.fromkeys(readers)]
-        views = {view for task in tasks for view in read_views(task, dataset in task.datasets)}
+        tasks = [self.names.map_task(name) for name in dict.fromkeys(readers)]
+        views = {view for task in tasks for view in task.views(dataset in task.datasets)}
         return DenseSettings(
             **reading(self.names, encoder, dataset).model_dump(),
             size=size,
             views=[view for view in ALL_VIEWS if view in views],
             bad_images=self.config.datasets[dataset].bad_images,
             max_gb=max(task.dense_cache.max_gb for task in tasks),
-            never=all(task.tile_overlap is not None for task in tasks),
+            never=all(task.overlap() is not None for task in tasks),
             device=block.device,
             gpu=block.resources.gpu or 0,
             workers=block.workers,

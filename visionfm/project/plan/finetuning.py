@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from visionfm.config.recipe import given_keys
 from visionfm.features.settings import ExtractSettings
 from visionfm.images.settings import Reading
 from visionfm.project.names import Names
-from visionfm.project.plan.maps import ALL_VIEWS
-from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe
 from visionfm.tasks.finetuning.settings import FinetuneSettings
+from visionfm.tasks.maps.block import ALL_VIEWS
+from visionfm.tasks.vectors.block import LabelledTask
 
-THREADS = 2
+THREADS, WORKERS = 2, 2
 
 
 class FinetuningPlan:
@@ -24,27 +23,30 @@ class FinetuningPlan:
 
     def train_settings(self, task: str, model: str, same: Mapping[str, Any]) -> FinetuneSettings:
         """Return the settings of `finetune`, the recipe spelled out; `same` is what training has in any mode."""
-        block = self.config.tasks[task]
-        training = block.training
+        block, training = self._block(task), self.config.tasks[task].training
         encoder = self.config.encoders[self.names.finetuned_from(task, model)]
-        path = block.recipe_file(training.recipe_name, self.names.task_modalities(task))
         return FinetuneSettings(
             **same,
-            recipe=finetune_recipe(path, given_keys(training, FinetuneRecipe)),
+            recipe=block.finetuning(),
             datasets={name: Reading.of(self.config.datasets[name]) for name in block.datasets},
             exact_decode=encoder.decode == "exact",
             threads=training.resources.threads or THREADS,
             gpu=self.gpu(task),
-            workers=2 if training.workers is None else training.workers,
+            workers=WORKERS if (workers := getattr(training, "workers", None)) is None else workers,
         )
+
+    def _block(self, task: str) -> LabelledTask:
+        block = self.config.tasks[task]
+        assert isinstance(block, LabelledTask), f"{task} is fine-tuned: its rule was asked for"
+        return block
 
     def extract_settings(self, task: str, same: ExtractSettings) -> ExtractSettings:
         """Return the settings of `extract` with a fine-tuned encoder: one view, unrounded, where training computed."""
-        block = self.config.tasks[task]
+        block = self._block(task)
         return same.model_copy(
             update={
-                "views": ALL_VIEWS if block.tta == "flips" else ["identity"],
-                "precision": block.training.precision or "fp32",
+                "views": list(ALL_VIEWS) if block.tta == "flips" else ["identity"],
+                "precision": block.finetuning().precision,
                 "dtype": "float32",
                 "device": "cuda" if block.training.device == "cuda" else "cpu",
                 "gpu": min(1, self.gpu(task)),

@@ -8,8 +8,7 @@ from visionfm.project.config import Config
 from visionfm.project.names import Names
 from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.finetuning import FinetuningPlan
-from visionfm.project.plan.maps import MapsPlan, tubular_targets
-from visionfm.project.plan.targets import label_targets, target_specs
+from visionfm.project.plan.maps import MapsPlan
 from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 from visionfm.tasks.runs import GIVEN, read_run
@@ -35,18 +34,18 @@ class TaskPlan:
             datasets={name: self.names.modality(name) for name in self.names.task_datasets(task)},
             external=block.external,
             modalities=self.names.task_modalities(task),
-            targets=label_targets(block),
+            kind=block.kind,
+            targets=block.labels(),
             unit=block.unit,
-            max_days=block.max_days,
             fusion=block.fusion,
-            progression=block.head if block.kind == "progression" else None,
             natural_visits=[name for name in self.names.task_datasets(task) if _natural_visits(self.config, name)],
             trains=not self.names.is_given(task),
+            **block.fuse_keys(),
         )
 
     def targets(self, task: str) -> dict[str, TargetSpec]:
         """Return a task's targets as decoders and metrics see them."""
-        return target_specs(self.config.tasks[task])
+        return self.config.tasks[task].specs()
 
     def train_settings(self, task: str, model: str, run: str) -> TrainSettings | DenseTrainSettings:
         """Return the settings of `train` for one run."""
@@ -62,7 +61,7 @@ class TaskPlan:
         given = given_keys(block.training, Recipe)
         if about.baseline:
             given = {name: given[name] for name in ("features", "class_weighting") if name in given}
-        name = "sound" if block.training.mode == "finetune" else block.training.recipe_name
+        name = "sound" if block.training.mode == "finetune" else block.training.recipe
         recipe = read_recipe(Recipe, block.recipe_file(name, self.names.task_modalities(task)), given)
         return TrainSettings(**self._fitting(task, run, name), recipe=recipe)
 
@@ -79,13 +78,13 @@ class TaskPlan:
             "shots": about.shots,
             "seed": about.seed or 0,
             "recipe_name": recipe_name,
-            **({"head": block.head, "visits": block.survival.visits} if block.kind == "progression" else {}),
+            **block.train_keys(),
             **({} if about.baseline else block.training.model_dump(include={"device", "checkpoint_minutes"})),
         }
 
     def finetune_settings(self, task: str, model: str, run: str) -> FinetuneSettings:
         """Return the settings of `finetune` for one run."""
-        same = self._fitting(task, run, self.config.tasks[task].training.recipe_name)
+        same = self._fitting(task, run, self.config.tasks[task].training.recipe)
         return self.finetuning.train_settings(task, model, same)
 
     def run_extract_settings(self, task: str, model: str, dataset: str) -> ExtractSettings:
@@ -113,16 +112,14 @@ class TaskPlan:
     def evaluate_settings(self, task: str, model: str) -> EvaluateSettings:
         """Return the settings of `evaluate`."""
         block = self.config.tasks[task]
-        head = (block.head if block.kind == "progression" else None) or block.training.recipe_name
         return EvaluateSettings(
             task=task,
             model=model,
-            head=GIVEN if self.names.is_given(task) else head,
+            head=GIVEN if self.names.is_given(task) else block.head_name(),
             fusion=block.fusion,
             kind=block.kind,
             targets=self.targets(task),
-            tubular=tubular_targets(block),
-            **({"success_px": block.success_px, "success_mm": block.success_mm} if block.kind == "landmarks" else {}),
+            **block.evaluate_keys(),
         )
 
 

@@ -196,10 +196,8 @@ def _examples(plan: Plan, tables: DatasetTables) -> list[Example]:
         name
         for task, block in plan.config.tasks.items()
         if tables.name in plan.task_datasets(task)
-        for target, spec in block.targets.items()
-        for name in (
-            spec.classes if isinstance(spec.classes, list) and spec.type == "multilabel" else [spec.column or target]
-        )
+        for target in block.labels().values()
+        for name in target.columns()
     ]
     wanted = list(dict.fromkeys(str(name) for name in asked if str(name) in columns)) or columns
     flags = [name for name in wanted if _is_flag(tables.labels[name])]

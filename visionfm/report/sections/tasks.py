@@ -9,7 +9,7 @@ from visionfm.report.sections.audit import AuditView, audit_view
 from visionfm.report.sections.models import ModelView, kind_of_report, model_view
 from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count, listed
 from visionfm.runtime.progress import track
-from visionfm.tasks.block import Task
+from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.results import TaskModel
 from visionfm.tasks.target_types import TYPES, answers, counts
 
@@ -47,14 +47,14 @@ def sections(results: Results) -> list[Section]:
     return [Section(template, view, f"Task {view.name}", f"task-{view.name}") for view in views]
 
 
-def _task_sentences(results: Results, task: str, block: Task) -> list[str]:
+def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:
     kind = kind_of_report(block.kind)
     found = [
         f"{block.kind.capitalize()} on {listed(block.datasets or block.external)} "
         f"({listed(results.plan.task_modalities(task))}); a sample is one {block.unit}, so n counts {block.unit}s.",
         f"Fusion {block.fusion}: {FUSIONS[block.fusion]}.",
-        f"The decoder was given: {block.decoder}. Nothing was trained here."
-        if block.decoder is not None
+        f"The decoder was given: {block.given_decoder()}. Nothing was trained here."
+        if block.given_decoder() is not None
         else f"{kind.trained_by(block)}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
     ]
     found += kind.sentences(block)

@@ -6,7 +6,8 @@ after one multiclass.
 Shapes: B batch, N samples, K outputs, T label columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,14 @@ import torch
 from torch.nn import functional
 
 from visionfm.errors import DataError
-from visionfm.tasks.kind import Prediction
-from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.classification import is_single
+from visionfm.tasks.settings import FittingSettings, TargetSpec
 from visionfm.tasks.slots import Slot, slots
-from visionfm.tasks.vectors.recipe import HeadRecipe
+from visionfm.tasks.vectors.objective import Prediction
+from visionfm.tasks.vectors.recipe import HeadRecipe, sound
 
 Floats = npt.NDArray[np.float64]
+PUBLISHED_HEAD = "ClsHead"
 
 
 class Classification:
@@ -128,6 +131,9 @@ class Classification:
             )
         return np.array([np.mean(scores)])
 
+    def finish(self, outputs: Callable[[], torch.Tensor], truth_NT: torch.Tensor) -> None:
+        """Take nothing more from the training samples."""
+
     def predict(self, outputs_NK: torch.Tensor) -> list[Prediction]:
         """Return probabilities: (N, 1) a binary decision, (N, classes) a multiclass target."""
         found = []
@@ -140,6 +146,18 @@ class Classification:
             for at, name in enumerate(names):
                 found.append(Prediction(slot, name, slot.labels.start + at, logits_NK[:, [at]].sigmoid().numpy()))
         return found
+
+
+def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Classification:
+    """Return the objective of a training, whose labels are `truth_NT`."""
+    single = is_single(settings.targets.values(), settings.modalities)
+    return Classification(settings.targets, recipe, truth_NT, single)
+
+
+def restored(targets: Mapping[str, TargetSpec], constants: Mapping[str, npt.NDArray[Any]]) -> Classification:
+    """Return the objective of a decoder's file, as predictions need it."""
+    unknown = np.full((1, sum(len(target.classes) or 1 for target in targets.values())), np.nan)
+    return Classification(targets, sound(), unknown, single=False)
 
 
 def f1(truth_N: npt.NDArray[np.bool_], chosen_N: npt.NDArray[np.bool_]) -> float:

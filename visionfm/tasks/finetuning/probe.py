@@ -13,7 +13,7 @@ import torch
 
 from visionfm.runtime.interruption import StopFlag
 from visionfm.tasks.finetuning.training import Finetuning
-from visionfm.tasks.kind import Kind
+from visionfm.tasks.vectors.objective import Objective
 from visionfm.tasks.vectors.recipe import HeadRecipe, Recipe, sound
 from visionfm.tasks.vectors.training import Batches, Training
 
@@ -33,7 +33,7 @@ def probe_recipe(run_recipe: HeadRecipe) -> Recipe:
     return sound().model_copy(update=same)
 
 
-def start_from_probe(run: Finetuning, kind: Kind, stop: StopFlag) -> None:
+def start_from_probe(run: Finetuning, objective: Objective, stop: StopFlag) -> None:
     """Train the head alone and take it as the run's first candidate; every process ends with the same."""
     train_NVF = run.features(run.train, range(len(run.train.images)), MIRRORED)
     validation_NVF = run.features(run.validation, range(len(run.validation.images)))
@@ -43,7 +43,7 @@ def start_from_probe(run: Finetuning, kind: Kind, stop: StopFlag) -> None:
         for x_NVF, data in ((train_NVF, run.train), (validation_NVF, run.validation))
     )
     decoder = copy.deepcopy(run.network.decoder).to("cpu")
-    probe = Training(decoder, train, validation, kind, probe_recipe(run.recipe), run.seed)
+    probe = Training(decoder, train, validation, objective, probe_recipe(run.recipe), run.seed)
     probe.run(stop)
     run.network.decoder.load_state_dict(probe.best)
     run.begin(probe.history[probe.best_epoch - 1])

@@ -17,6 +17,8 @@ from visionfm.config.recipe import Fixed, read_recipe
 from visionfm.tasks.finetuning.block import Lora, Share, Trainable
 from visionfm.tasks.vectors.recipe import HeadRecipe
 
+RECIPES = Path(__file__).resolve().parent / "recipes"
+
 
 class FinetuneRecipe(HeadRecipe):
     """How an encoder and its head are trained together."""

@@ -23,11 +23,11 @@ from visionfm.tasks.finetuning.mixing import mix
 from visionfm.tasks.finetuning.network import Tensors, TunedNetwork, optimizer_of
 from visionfm.tasks.finetuning.processes import gathered, shared, summed
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
-from visionfm.tasks.kind import Kind
 from visionfm.tasks.loop import check_finite
 from visionfm.tasks.resume import State, StateFile
 from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.feature_arrays import CONSTANT_STD
+from visionfm.tasks.vectors.objective import Objective
 
 EVALUATION_BATCH = 32
 CALIBRATED = 512  # training images that the features' statistics are taken over after an epoch
@@ -50,7 +50,7 @@ class Finetuning:
         network: TunedNetwork,
         train: Data,
         validation: Data,
-        kind: Kind,
+        objective: Objective,
         recipe: FinetuneRecipe,
         seed: int,
         weight_N: torch.Tensor | None,
@@ -59,7 +59,7 @@ class Finetuning:
         workers: int,
     ) -> None:
         """`weight_N` are the chances of training samples where classes are balanced. Raises DataError for too few."""
-        self.network, self.train, self.validation, self.kind = network, train, validation, kind
+        self.network, self.train, self.validation, self.objective = network, train, validation, objective
         self.recipe, self.seed, self.weight_N = recipe, seed, weight_N
         self.process, self.device, self.workers = process, device, workers
         compiled = torch.compile(network) if recipe.compile else network
@@ -170,8 +170,8 @@ class Finetuning:
         mixed_B3SS, share = mix(images_B3SS, self.recipe.mixup, self.recipe.cutmix, seed)
         torch.manual_seed(seed)  # of dropout and stochastic depth
         outputs_BK = self.forward(mixed_B3SS)
-        loss = self.kind.loss(outputs_BK, truth_BT)
-        return loss if share == 1 else share * loss + (1 - share) * self.kind.loss(outputs_BK, truth_BT.flip(0))
+        loss = self.objective.loss(outputs_BK, truth_BT)
+        return loss if share == 1 else share * loss + (1 - share) * self.objective.loss(outputs_BK, truth_BT.flip(0))
 
     def _average(self, steps: int) -> None:
         if not self.average:
@@ -193,7 +193,7 @@ class Finetuning:
             self.network.take(shown)
         if self.recipe.standardise:
             self.calibrate()
-        validation_loss, score = self.kind.score(self.outputs(), self.validation.truth_NT)
+        validation_loss, score = self.objective.score(self.outputs(), self.validation.truth_NT)
         best = _copy(self.network.moving())
         if self.average:
             self.network.take(own)
@@ -214,7 +214,7 @@ class Finetuning:
 
     def begin(self, row: dict[str, Any]) -> None:
         """Take the network as it is, its head trained alone, as the first that may be the best; `row` says how."""
-        validation_loss, score = self.kind.score(self.outputs(), self.validation.truth_NT)
+        validation_loss, score = self.objective.score(self.outputs(), self.validation.truth_NT)
         check_finite(validation_loss, "validation", "the head alone, on frozen features")
         scored = {"epoch": 0, "validation_loss": validation_loss, "selection": score, "best": True}
         self.history.append({**row, **scored})

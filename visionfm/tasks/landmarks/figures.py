@@ -19,7 +19,7 @@ trained_by, sentences = recipe, no_sentences
 
 def panels(result: TaskModel) -> list[Panel]:
     """Return the figures of all points together."""
-    return points(result.tested(), list(result.targets), result.block.success_px)
+    return points(result.tested(), list(result.targets), result.block.evaluate_keys()["success_px"])
 
 
 def points(rows: Any, names: Sequence[str], within_px: Sequence[float]) -> list[Panel]:

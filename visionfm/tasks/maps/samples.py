@@ -20,11 +20,6 @@ SPLITS = ("train", "validation", "test")
 log = logging.getLogger("visionfm")
 
 
-def is_dense(settings: FuseSettings) -> bool:
-    """Tell whether the task's targets are a mask or points."""
-    return any(target.type in ("mask", "point") for target in settings.targets.values())
-
-
 def dense_samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list[Row]:
     """Return the samples of a task, by sample_id; DataError, all problems at once, for labels that do not fit it."""
     problems = Problems(DataError, "samples of the task")

@@ -1,23 +1,12 @@
 """The settings of dense tasks: their cache of patch tokens, their training, their predictions."""
 
-import json
 from typing import Literal
 
 from pydantic import Field
 
 from visionfm.config.settings import Settings
 from visionfm.features.settings import TokenReading
-from visionfm.tasks.maps.block import DENSE_KINDS
 from visionfm.tasks.maps.recipe import DenseRecipe
-
-
-def is_dense(settings: str) -> bool:
-    """Tell whether the JSON of a stage's settings is of a dense task; what is no JSON is left to the stage."""
-    try:
-        content = json.loads(settings)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and content.get("kind") in DENSE_KINDS
 
 
 class DenseTarget(Settings):
@@ -32,7 +21,7 @@ class DenseTarget(Settings):
 class DenseTrainSettings(Settings):
     """Of `train`, for dense tasks."""
 
-    kind: Literal["segmentation", "landmarks"]
+    kind: str
     targets: dict[str, DenseTarget]
     modalities: list[str]
     datasets: dict[str, TokenReading]
@@ -56,7 +45,7 @@ class DensePredictSettings(Settings):
     task: str = ""
     model: str = ""
     run: str = ""
-    kind: Literal["segmentation", "landmarks"]
+    kind: str
     targets: dict[str, DenseTarget] = Field({})
     modalities: list[str] = Field([])
     datasets: dict[str, TokenReading] = Field({})

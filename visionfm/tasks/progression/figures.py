@@ -8,8 +8,9 @@ from visionfm.figures.section import Section
 from visionfm.figures.svg import Panel
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import NO_VALUE, interval, missing, number
-from visionfm.tasks.block import Task
+from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import areas, classification
+from visionfm.tasks.progression import ProgressionTask
 from visionfm.tasks.progression.curves import NAMES, Followed, calibration, followed, kaplan_meier, risk_groups
 from visionfm.tasks.results import TaskModel
 
@@ -31,13 +32,14 @@ def sections(result: TaskModel) -> list[Section]:
     return [] if view is None else [Section("tasks/progression/section.html.j2", view)]
 
 
-def trained_by(task: Task) -> str:
+def trained_by(task: TaskBlock) -> str:
     """Return the head, which decides the recipe."""
-    return f"Head {task.head}"
+    return f"Head {task.head_name()}"
 
 
-def sentences(task: Task) -> list[str]:
+def sentences(task: TaskBlock) -> list[str]:
     """Return what only a task of this kind says."""
+    assert isinstance(task, ProgressionTask)
     found = []
     if task.unit == "eye" and task.survival.visits > 1:
         found.append(f"A sample is the baseline visit and up to {task.survival.visits - 1} before it.")

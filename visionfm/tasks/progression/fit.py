@@ -6,7 +6,7 @@ that the eye was free of it before (discrete-time survival; Gensheimer and Naras
 Shapes: B batch, N samples, E intervals; labels are (event, days) in `hazard` and `cox`, the event alone in `published`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from torch.nn import functional
 
 from visionfm.errors import DataError
 from visionfm.tasks.classification.fit import f1
-from visionfm.tasks.kind import Kind, Prediction
-from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.settings import FittingSettings, TargetSpec
 from visionfm.tasks.slots import Slot, slots
-from visionfm.tasks.vectors.recipe import HeadRecipe
+from visionfm.tasks.vectors.objective import Objective, Prediction
+from visionfm.tasks.vectors.recipe import HeadRecipe, sound
 
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[np.float32]]
+PUBLISHED_HEAD = "ForecastHead"
 POSITIVE_WEIGHT = 10.0  # published system, 6.6
 PAIRS = 4_000_000  # entries of a matrix of samples at risk held at a time
 LOG_HAZARD, CENTRE, HAZARD = "baseline.logit", "baseline.centre", "baseline.cumulative_hazard"
@@ -51,6 +52,9 @@ class Published:
         if self.recipe.selection == "loss":
             return loss, -loss
         return loss, f1(truth_NT[:, 0].cpu().numpy() > 0, outputs_NK[:, 0].cpu().numpy() > 0)
+
+    def finish(self, outputs: Callable[[], torch.Tensor], truth_NT: torch.Tensor) -> None:
+        """Take nothing more from the training samples."""
 
     def predict(self, outputs_NK: torch.Tensor) -> list[Prediction]:
         """Return the probabilities (N, 1)."""
@@ -84,6 +88,9 @@ class Hazard:
         """Return the loss, and minus the loss."""
         loss = float(self.loss(outputs_NK, truth_NT))
         return loss, -loss
+
+    def finish(self, outputs: Callable[[], torch.Tensor], truth_NT: torch.Tensor) -> None:
+        """Take nothing more from the training samples."""
 
     def predict(self, outputs_NK: torch.Tensor) -> list[Prediction]:
         """Return (N, 1 + E): the risk, then the probability of the event by the end of each interval."""
@@ -121,9 +128,9 @@ class Cox:
         loss = float(self.loss(outputs_NK, truth_NT, float(truth_NT[:, 0].mean())))
         return loss, -loss
 
-    def fit(self, outputs_NK: torch.Tensor, truth_NT: torch.Tensor) -> None:
+    def finish(self, outputs: Callable[[], torch.Tensor], truth_NT: torch.Tensor) -> None:
         """Take centre and baseline hazard from the training samples' outputs."""
-        risk_N = outputs_NK[:, 0].double().cpu().numpy()
+        risk_N = outputs()[:, 0].double().cpu().numpy()
         event_N, days_N = truth_NT.double().cpu().numpy().T
         self.centre = float(np.float32(risk_N.mean()))
         self.hazard_E = breslow(risk_N - self.centre, event_N, days_N, self.edges_E)
@@ -140,7 +147,7 @@ def _prediction(slot: Slot, by_NE: Floats, risk_N: Floats | None, edges_E: Float
     if risk_N is None:
         before_NE = np.concatenate([np.zeros((len(by_NE), 1)), by_NE[:, :-1]], axis=1)
         risk_N = ((by_NE + before_NE) / 2 * np.diff(edges_E, prepend=0)).sum(axis=1) / edges_E[-1]
-    return Prediction(slot, None, 0, np.concatenate([risk_N[:, None], by_NE], axis=1))
+    return Prediction(slot, None, 0, np.concatenate([risk_N[:, None], by_NE], axis=1), numbers=1)
 
 
 # --- likelihoods ----------------------------------------------------------------------------------------------------
@@ -207,25 +214,24 @@ def check_follow_up(days_N: Floats, edges_E: Floats) -> None:
         )
 
 
-def make(
-    head: str, targets: Mapping[str, TargetSpec], recipe: HeadRecipe, truth_NT: Floats
-) -> Published | Hazard | Cox:
-    """Return the kind of a head for these training labels."""
-    if head == "published":
+def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Published | Hazard | Cox:
+    """Return the objective of a head for these training labels."""
+    targets = settings.targets
+    if settings.head == "published":
         return Published(targets, recipe)
     (slot,) = slots(targets)
     edges_E = np.array(slot.target.intervals)
     event_N, days_N = truth_NT.T
     check_follow_up(days_N, edges_E)
-    if head == "cox":
+    if settings.head == "cox":
         return Cox(targets, float(event_N.mean()))
     return Hazard(targets, life_table(event_N, days_N, edges_E))
 
 
-def restored(targets: Mapping[str, TargetSpec], recipe: HeadRecipe, constants: Mapping[str, npt.NDArray[Any]]) -> Kind:
-    """Return the kind of a decoder's file, as predictions need it."""
+def restored(targets: Mapping[str, TargetSpec], constants: Mapping[str, npt.NDArray[Any]]) -> Objective:
+    """Return the objective of a decoder's file, as predictions need it."""
     if LOG_HAZARD in constants:
         return Hazard(targets, constants[LOG_HAZARD].astype(np.float64))
     if HAZARD in constants:
         return Cox(targets, 1.0, float(constants[CENTRE][0]), constants[HAZARD].astype(np.float64))
-    return Published(targets, recipe)
+    return Published(targets, sound())

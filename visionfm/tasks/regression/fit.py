@@ -5,7 +5,8 @@ raw in the published recipe. Predictions are in the targets' own units.
 Shapes: B batch, N samples, K outputs = T targets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,13 @@ import torch
 from torch.nn import functional
 
 from visionfm.errors import DataError
-from visionfm.tasks.kind import Prediction
-from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.settings import FittingSettings, TargetSpec
 from visionfm.tasks.slots import slots
-from visionfm.tasks.vectors.recipe import HeadRecipe
+from visionfm.tasks.vectors.objective import Prediction
+from visionfm.tasks.vectors.recipe import HeadRecipe, sound
 
 Floats = npt.NDArray[np.float64]
+PUBLISHED_HEAD = "RegHead"
 
 
 class Regression:
@@ -72,10 +74,24 @@ class Regression:
         values: Floats = outputs_NK.double().cpu().numpy() * self.std_T + self.mean_T
         return values
 
+    def finish(self, outputs: Callable[[], torch.Tensor], truth_NT: torch.Tensor) -> None:
+        """Take nothing more from the training samples."""
+
     def predict(self, outputs_NK: torch.Tensor) -> list[Prediction]:
         """Return values (N, 1) in the targets' units."""
         values_NK = self._values(outputs_NK)
-        return [Prediction(slot, None, slot.labels.start, values_NK[:, slot.outputs]) for slot in self.slots]
+        return [Prediction(slot, None, slot.labels.start, values_NK[:, slot.outputs], numbers=1) for slot in self.slots]
+
+
+def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Regression:
+    """Return the objective of a training, whose labels are `truth_NT`."""
+    return Regression(settings.targets, recipe, *fit_targets(recipe, truth_NT, list(settings.targets)))
+
+
+def restored(targets: Mapping[str, TargetSpec], constants: Mapping[str, npt.NDArray[Any]]) -> Regression:
+    """Return the objective of a decoder's file, as predictions need it; a published one has raw targets."""
+    mean_T, std_T = constants["targets.mean"].astype(np.float64), constants["targets.std"].astype(np.float64)
+    return Regression(targets, sound(), mean_T, std_T, np.ones(len(mean_T)))
 
 
 def fit_targets(recipe: HeadRecipe, truth_NT: Floats, names: list[str]) -> tuple[Floats, Floats, Floats]:

@@ -19,16 +19,13 @@ from torch import nn
 from visionfm import artifacts
 from visionfm.encoders.checkpoints import read_checkpoint, told
 from visionfm.errors import ArtifactError, DataError
-from visionfm.tasks.classification.fit import Classification
-from visionfm.tasks.kind import Kind
-from visionfm.tasks.progression import fit as progression
-from visionfm.tasks.regression.fit import Regression
+from visionfm.tasks import kind_of
 from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.slots import count_outputs, targets_from_json, targets_to_json
 from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
 from visionfm.tasks.vectors.heads import HEADS, ForecastHead, sinusoid
-from visionfm.tasks.vectors.recipe import sound
+from visionfm.tasks.vectors.objective import Objective
 
 SCHEMA = "visionfm/decoder/1"
 Tensors = dict[str, npt.NDArray[Any]]
@@ -87,17 +84,17 @@ class Loaded:
 
     spec: Spec
     network: Decoder
-    kind: Kind
+    objective: Objective
     standardisation: Statistics
 
 
-def file_tensors(network_state: dict[str, torch.Tensor], kind: Kind, standardisation: Statistics) -> Tensors:
+def file_tensors(network_state: dict[str, torch.Tensor], objective: Objective, standardisation: Statistics) -> Tensors:
     """Return what decoder.safetensors holds."""
     tensors = {name.removeprefix("head."): value.cpu().numpy() for name, value in network_state.items()}
     for modality, (mean_F, std_F) in standardisation.items():
         tensors[f"standardisation.{modality}.mean"] = mean_F
         tensors[f"standardisation.{modality}.std"] = std_F
-    return {**tensors, **kind.constants()}
+    return {**tensors, **objective.constants()}
 
 
 def load_decoder(path: Path, settings: PredictSettings) -> Loaded:
@@ -125,18 +122,20 @@ def _load_own(path: Path) -> Loaded:
         if f"standardisation.{name}.mean" in tensors
     }
     constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("targets.", "baseline."))}
-    return Loaded(spec, _network(spec, tensors, path), _kind(spec, constants), standardisation)
+    return Loaded(spec, _network(spec, tensors, path), _objective(spec, constants), standardisation)
 
 
 def _load_published(path: Path, settings: PredictSettings) -> Loaded:
     """Published system, 2.4, 2.5: a dict with the head's state dict, or that itself; names may start with `module.`."""
     tensors = published_tensors(path)
-    if settings.kind == "progression":
+    expected = kind_of(settings.kind).fit().PUBLISHED_HEAD
+    if expected is None:
+        raise DataError(f"{settings.kind} has no published decoders", found=path.name, do="name a decoder.safetensors")
+    if expected == "ForecastHead":
         return _load_forecast(path, tensors, settings)
     heads = {"RegHead": "classifier.3", "ClsHead": "classifier.6"}
     layers = [int(found[1]) for name in tensors if (found := re.match(r"classifier\.(\d+)\.", name))]
     last = f"classifier.{max(layers, default=0)}"
-    expected = "RegHead" if settings.kind == "regression" else "ClsHead"
     axes = {name: tensors[name].ndim for name in (f"{last}.weight", "channel_bn.weight") if name in tensors}
     if heads[expected] != last or axes != {f"{last}.weight": 2, "channel_bn.weight": 1}:
         raise DataError(
@@ -160,7 +159,7 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
     spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", expected, None, [width])
     constants = {"targets.mean": np.zeros(wanted), "targets.std": np.ones(wanted)}
     identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
-    return Loaded(spec, _network(spec, tensors, path), _kind(spec, constants), identity)
+    return Loaded(spec, _network(spec, tensors, path), _objective(spec, constants), identity)
 
 
 def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> Loaded:
@@ -186,7 +185,7 @@ def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> L
         )
     spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", "ForecastHead", None, [width])
     identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
-    return Loaded(spec, _network(spec, tensors, path), _kind(spec, {}), identity)
+    return Loaded(spec, _network(spec, tensors, path), _objective(spec, {}), identity)
 
 
 def published_tensors(path: Path) -> Tensors:
@@ -222,12 +221,7 @@ def fill(network: nn.Module, state: dict[str, torch.Tensor], head: str, path: Pa
     network.eval()
 
 
-def _kind(spec: Spec, constants: Tensors) -> Kind:
-    """Return the kind as predictions need it: what concerns losses alone is left at its defaults."""
-    if spec.kind == "progression":
-        return progression.restored(spec.targets, sound(), constants)
-    if spec.kind == "regression":
-        mean_T, std_T = constants["targets.mean"].astype(np.float64), constants["targets.std"].astype(np.float64)
-        return Regression(spec.targets, sound(), mean_T, std_T, np.ones(len(mean_T)))
-    unknown = np.full((1, sum(len(target.classes) or 1 for target in spec.targets.values())), np.nan)
-    return Classification(spec.targets, sound(), unknown, single=False)
+def _objective(spec: Spec, constants: Tensors) -> Objective:
+    """Return the objective as predictions need it: what concerns losses alone is left at its defaults."""
+    restored: Objective = kind_of(spec.kind).fit().restored(spec.targets, constants)
+    return restored

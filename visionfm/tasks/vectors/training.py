@@ -18,10 +18,10 @@ from torch import nn
 from visionfm.errors import DataError
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.randomness import derived_seed
-from visionfm.tasks.kind import Kind
 from visionfm.tasks.loop import Loop, check_finite
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
+from visionfm.tasks.vectors.objective import Objective
 from visionfm.tasks.vectors.recipe import Recipe
 
 EVALUATION_BATCH = 4096
@@ -124,11 +124,11 @@ class Training(Loop):
     recipe: Recipe
 
     def __init__(
-        self, network: Decoder, train: Batches, validation: Batches, kind: Kind, recipe: Recipe, seed: int
+        self, network: Decoder, train: Batches, validation: Batches, objective: Objective, recipe: Recipe, seed: int
     ) -> None:
         """All on one device; raises DataError where BatchNorm would meet a single sample."""
         super().__init__()
-        self.network, self.train, self.validation, self.kind = network, train, validation, kind
+        self.network, self.train, self.validation, self.objective = network, train, validation, objective
         self.recipe, self.seed = recipe, seed
         self.batch_size = recipe.batch(len(train))
         self.inputs = max(features_RVF.shape[2] for features_RVF in train.streams)
@@ -158,7 +158,7 @@ class Training(Loop):
                 return False
             self.optimizer.zero_grad()
             features, present_BS, times_BX, truth_BT = batch
-            loss = self.kind.loss(self.network(features, present_BS, times_BX), truth_BT)
+            loss = self.objective.loss(self.network(features, present_BS, times_BX), truth_BT)
             value = loss.item()
             check_finite(value, "training", f"epoch {epoch + 1}, step {step + 1}")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -188,7 +188,7 @@ class Training(Loop):
             yield train.features(at_B, view_NS[at_B]), present_NS[at_B], train.times(at_B), train.truth_NT[at_B]
 
     def _validate(self) -> tuple[float, float]:
-        return self.kind.score(outputs_of(self.network, self.validation), self.validation.truth_NT)
+        return self.objective.score(outputs_of(self.network, self.validation), self.validation.truth_NT)
 
 
 def drop_modalities(

@@ -147,7 +147,7 @@ class DenseRun:
     def _masks(self) -> None:
         """Answer with the truth, moved to the right by more and more pixels, upright."""
         plan, rows = self.plan, []
-        target = plan.tasks.maps.targets("vessels")["vessel"]
+        target = plan.map_task("vessels").dense_targets()["vessel"]
         made_by = artifacts.provenance("predict", {}, {})
         masks, maps = plan.masks("vessels", "tiny", "seed0")
         targets = {"targets": json.dumps({"vessel": target.model_dump(mode="json")})}

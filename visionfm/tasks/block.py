@@ -3,6 +3,7 @@
 Each kind adds its own keys in its folder; whatever differs between kinds is a method here that a kind overrides.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -32,7 +33,7 @@ class Frozen(Training):
     )
 
 
-class TaskBlock(Strict):
+class TaskBlock(Strict, ABC):
     """Decoders for one question, on one or several datasets, for each of several models."""
 
     kind: str = Field(description="what the targets are; it decides which further keys there are")
@@ -53,9 +54,9 @@ class TaskBlock(Strict):
 
     # --- targets ----------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def labels(self) -> dict[str, LabelledTarget]:
         """Return the targets as `fuse` reads them from labels."""
-        raise NotImplementedError
 
     def specs(self) -> dict[str, TargetSpec]:
         """Return the targets as decoders and metrics see them."""
@@ -72,9 +73,9 @@ class TaskBlock(Strict):
 
     # --- decoders ---------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def recipe_file(self, name: str, modalities: Collection[str]) -> Path:
         """Return the file of a recipe's values, for images of these modalities."""
-        raise NotImplementedError
 
     def given_decoder(self) -> str | None:
         """Return the decoder that the config names, so that nothing is trained."""

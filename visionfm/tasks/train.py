@@ -119,7 +119,7 @@ def _fusion(settings: TrainSettings, samples: Samples) -> tuple[str, int]:
     """
     if settings.baseline and settings.fusion != "pooled":
         return "concat", 1
-    if settings.visits is None:
+    if settings.visits is None or settings.fusion == "pooled":
         return settings.fusion, 1
     return streams_of.VISITS, min(settings.visits, 1 + int(streams_of.visit_of_images(samples).max()))
 

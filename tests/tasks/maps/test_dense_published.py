@@ -19,7 +19,8 @@ from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import write_dense
 from visionfm.features.tokens import identity_of
-from visionfm.tasks.maps.decoder import kind_of, load_published
+from visionfm.tasks import kind_of
+from visionfm.tasks.maps.decoder import load_published
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 
 CLASSES = DenseTarget(column="mask", classes=["none", "one", "two"], values=[[0], [7], [255]])
@@ -146,4 +147,4 @@ def test_another_decoder_or_other_classes_are_refused(tmp_path: Path, golden: di
     )
 
     with pytest.raises(DataError, match="outputs do not fit the classes"):
-        kind_of(spec)
+        kind_of(spec.kind).fit().restored(spec)

@@ -4,20 +4,33 @@ A heat map is a spatial softmax; a point is read out with sub-pixel precision as
 Shapes: B batch, K points, H/W px, S px of the square input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from visionfm.data.columns import DenseSample
+from visionfm.errors import DataError
+from visionfm.tasks.landmarks import LandmarksTask
 from visionfm.tasks.maps.examples import Example
 from visionfm.tasks.maps.losses import point_loss
+from visionfm.tasks.maps.recipe import DenseRecipe
+from visionfm.tasks.maps.settings import DenseTarget, DenseTrainSettings
 
+if TYPE_CHECKING:
+    from visionfm.tasks.maps.decoder import DenseSpec
+
+TRUTH, SCORE = "a point", "error in px"
 LEAST_RADIUS_PX, WIDTHS = 2, 2.5  # the centroid's window reaches this many target widths from the peak
 ROUNDS = 3
 
 
 class Landmarks:
     """Losses, selection scores and read-out of points."""
+
+    flips, has_crops = LandmarksTask.flips, False
 
     def __init__(self, points: int, width_px: float) -> None:
         """`points` is K, `width_px` the standard deviation of a target, 0 for one pixel."""
@@ -43,6 +56,10 @@ class Landmarks:
         """Return heat maps (B, K, H, W), each of sum 1."""
         return logits_BKHW.float().flatten(2).softmax(dim=2).view(logits_BKHW.shape)
 
+    def best_threshold(self, pairs: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]) -> float | None:
+        """Return None: a point is read out without a threshold."""
+        return None
+
     def read(self, p_KHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return points (K, 2) as x, y in px, and how much of each heat map lies in its point's window, 0 to 1."""
         height, width = p_KHW.shape[1:]
@@ -62,3 +79,35 @@ class Landmarks:
             points.append((x, y))
             shares.append(share)
         return torch.tensor(points, device=p_KHW.device), torch.tensor(shares)
+
+
+def make(train: Sequence[Example], recipe: DenseRecipe, settings: DenseTrainSettings) -> Landmarks:
+    """Return the objective of a training."""
+    return Landmarks(len(settings.targets), recipe.target_width)
+
+
+def restored(spec: "DenseSpec") -> Landmarks:
+    """Return the objective of a decoder's file, as predictions need it."""
+    return Landmarks(spec.outputs, spec.target_width)
+
+
+def check_outputs(path: Path, outputs: int, targets: Mapping[str, DenseTarget]) -> None:
+    """Raise DataError unless a published decoder has an output for each point."""
+    if outputs != len(targets):
+        raise DataError(
+            "the decoder's outputs do not fit the points",
+            expected=f"{len(targets)} outputs: {', '.join(targets)}",
+            found=outputs,
+            where=path,
+            do="list the points in the order of the decoder's outputs",
+        )
+
+
+def truth_of(sample: DenseSample, targets: Mapping[str, DenseTarget]) -> list[tuple[float, float] | None]:
+    """Return what training uses of a sample's truth, as JSON has it: the task's points."""
+    return [sample.points.get(name) for name in targets]
+
+
+def has_truth(sample: DenseSample, targets: Mapping[str, DenseTarget]) -> bool:
+    """Tell whether a sample has a point of the task."""
+    return any(point is not None for point in truth_of(sample, targets))

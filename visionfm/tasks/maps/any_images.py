@@ -17,6 +17,7 @@ from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.settings import TokenReading
 from visionfm.images.reading import inspect
+from visionfm.tasks import kind_of
 from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
 from visionfm.tasks.maps.settings import DensePredictSettings
 from visionfm.tasks.maps.train import DenseFiles
@@ -40,10 +41,11 @@ def main(args: argparse.Namespace) -> None:
     settings = DensePredictSettings.model_validate_json(args.settings)
     if (args.samples is None) == (args.images is None):
         raise UsageError("give what is to be predicted", expected="either --samples FILE or --images DIR")
-    if settings.kind == "segmentation" and args.masks_out is None:
-        raise UsageError("segmentation writes masks", expected="--masks-out FILE.zip")
-    if settings.kind == "landmarks" and (args.masks_out or args.probabilities_out):
-        raise UsageError("landmarks are no masks", found="--masks-out or --probabilities-out", do="leave them out")
+    has_masks = kind_of(settings.kind).block.has_masks
+    if has_masks and args.masks_out is None:
+        raise UsageError(f"{settings.kind} writes masks", expected="--masks-out FILE.zip")
+    if not has_masks and (args.masks_out or args.probabilities_out):
+        raise UsageError(f"{settings.kind} are no masks", found="--masks-out or --probabilities-out", do="drop it")
     outputs = Outputs(args.out, args.masks_out, args.probabilities_out)
     if args.images is None:
         files = DenseFiles(args.features or [], args.encoders, args.roots)

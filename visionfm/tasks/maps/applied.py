@@ -16,14 +16,14 @@ from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.images.transforms import VIEWS
-from visionfm.tasks.landmarks.fit import Landmarks
-from visionfm.tasks.maps.decoder import DenseSpec, kind_of, load_own, load_published
+from visionfm.tasks import kind_of
+from visionfm.tasks.maps.decoder import DenseSpec, load_own, load_published
 from visionfm.tasks.maps.examples import read_image, swap_order
+from visionfm.tasks.maps.objective import MapObjective
 from visionfm.tasks.maps.settings import DensePredictSettings
 from visionfm.tasks.maps.tiles import tiled_logits, unflipped
 from visionfm.tasks.maps.tokens import TokenSource, Wanted
 from visionfm.tasks.maps.training import DenseInput
-from visionfm.tasks.segmentation.fit import Segmentation
 from visionfm.tasks.train import check_device
 
 
@@ -39,9 +39,7 @@ class Applied:
         loaded = load_own(decoder) if decoder.suffix == ".safetensors" else load_published(decoder, settings)
         self.spec: DenseSpec = loaded[0]
         self.network = loaded[1].to(settings.device)
-        kind = kind_of(self.spec)
-        self.landmarks = kind if isinstance(kind, Landmarks) else Landmarks(self.spec.outputs, 0)
-        self._segmentation = kind if isinstance(kind, Segmentation) else None
+        self.objective: MapObjective = kind_of(self.spec.kind).fit().restored(self.spec)
         readings = {name: settings.datasets.get(name, TokenReading()) for name in encoders}
         self.source = TokenSource(encoders, readings, self.spec.size, settings.device, store)
         if self.source.shape != (self.spec.patch, self.spec.width):
@@ -56,17 +54,11 @@ class Applied:
         self.order = swap_order(self.spec.targets, self.spec.swaps)
 
     @property
-    def segmentation(self) -> Segmentation:
-        """The kind that reads masks."""
-        assert self._segmentation is not None, "asked for masks of points"
-        return self._segmentation
-
-    @property
     def views(self) -> tuple[str, ...]:
         """The views whose outputs are averaged."""
         if self.settings.tta == "none":
             return VIEWS[:1]
-        return VIEWS if self.spec.kind == "segmentation" else VIEWS[:2]
+        return self.objective.flips
 
     def logits(self, wanted: Sequence[Wanted]) -> torch.Tensor:
         """Return logits_BKSS."""
@@ -92,7 +84,7 @@ class Applied:
                 logits = unflipped(self.logits([Wanted(sample.dataset, sample.path, view, image_HWC)]), view)
             else:
                 logits = tiled_logits(self.logits, sample.dataset, image_HWC, self.spec.size, overlap, view)
-            found = self.segmentation.probabilities(logits)
+            found = self.objective.probabilities(logits)
             total = found if total is None else total + found
         assert total is not None
         size = (sample.height, sample.width)
@@ -111,8 +103,8 @@ class Applied:
             logits = unflipped(self.logits([Wanted(sample.dataset, sample.path, view, image_HWC)]), view)
             if "h" in view and view != VIEWS[0]:
                 logits = logits[:, self.order]
-            found = self.landmarks.probabilities(logits)
+            found = self.objective.probabilities(logits)
             total = found if total is None else total + found
         assert total is not None
-        points_K2, share_K = self.landmarks.read((total / len(self.views))[0])
+        points_K2, share_K = self.objective.read((total / len(self.views))[0])
         return points_K2.double().cpu().numpy(), share_K.double().cpu().numpy()

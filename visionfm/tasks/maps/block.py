@@ -1,5 +1,6 @@
 """What the blocks of tasks on patch tokens (masks, points) have in common."""
 
+from abc import abstractmethod
 from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -35,13 +36,13 @@ class MapTask(TaskBlock):
 
     flips: ClassVar[tuple[str, ...]] = ALL_VIEWS  # the views of an image that mean the same
 
+    @abstractmethod
     def dense_targets(self) -> dict[str, DenseTarget]:
         """Return the mask or points."""
-        raise NotImplementedError
 
+    @abstractmethod
     def recipe_file(self, name: str, modalities: Collection[str]) -> Path:
         """Return the file of a recipe's values."""
-        raise NotImplementedError
 
     def recipe(self) -> DenseRecipe:
         """Return the recipe with what the block sets."""

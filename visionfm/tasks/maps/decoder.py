@@ -15,10 +15,9 @@ from torch import nn
 from visionfm import artifacts
 from visionfm.encoders.checkpoints import read_checkpoint, told
 from visionfm.errors import ArtifactError, DataError
-from visionfm.tasks.landmarks.fit import Landmarks
+from visionfm.tasks import kind_of
 from visionfm.tasks.maps.heads import HEADS, UNETR_PATCH_PX, head_of_file
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
-from visionfm.tasks.segmentation.fit import Segmentation
 from visionfm.tasks.vectors.decoder import fill
 
 SCHEMA = "visionfm/dense-decoder/1"
@@ -28,7 +27,6 @@ KERNELS = {  # those that sizes are read from
     "unetr": ("cls.weight", "d1.deconv.weight"),
     "linear": ("conv_seg.weight",),
 }
-DenseKind = Segmentation | Landmarks
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,6 @@ def network_of(spec: DenseSpec) -> nn.Module:
     """Return the head of a spec, random weights from torch's global generator."""
     head: nn.Module = HEADS[spec.head](spec.width, spec.outputs, spec.patch)
     return head.to(memory_format=torch.channels_last) if spec.head == "light" else head
-
-
-def kind_of(spec: DenseSpec) -> DenseKind:
-    """Return the kind as predictions need it."""
-    if spec.kind == "landmarks":
-        return Landmarks(spec.outputs, spec.target_width)
-    return Segmentation(next(iter(spec.targets.values())), outputs=spec.outputs, threshold=spec.threshold)
 
 
 def read_spec(path: Path) -> DenseSpec:
@@ -120,15 +111,8 @@ def load_published(path: Path, settings: DensePredictSettings) -> tuple[DenseSpe
         )
     last = tensors["cls.weight" if head == "unetr" else "conv_seg.weight"]
     width = tensors["d1.deconv.weight"].shape[0] if head == "unetr" else last.shape[1] // LEVELS
-    outputs, points = len(last), len(settings.targets)
-    if settings.kind == "landmarks" and outputs != points:
-        raise DataError(
-            "the decoder's outputs do not fit the points",
-            expected=f"{points} outputs: {', '.join(settings.targets)}",
-            found=outputs,
-            where=path,
-            do="list the points in the order of the decoder's outputs",
-        )
+    outputs = len(last)
+    kind_of(settings.kind).fit().check_outputs(path, outputs, settings.targets)
     spec = DenseSpec(
         kind=settings.kind,
         targets=settings.targets,

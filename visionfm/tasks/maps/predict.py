@@ -9,10 +9,10 @@ Shapes: K outputs, S px of the square input, H/W px of the original.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
@@ -20,15 +20,11 @@ from visionfm.data.columns import DenseSample
 from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
-from visionfm.images.geometry import resize_points
-from visionfm.images.masks import encode_mask
 from visionfm.runtime.progress import track
-from visionfm.tasks.maps.archive import encode_map, map_names, mask_names
+from visionfm.tasks import kind_of
+from visionfm.tasks.maps.archive import mask_names
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 from visionfm.tasks.maps.train import DenseFiles, token_inputs
-
-if TYPE_CHECKING:
-    from visionfm.tasks.maps.applied import Applied
 
 SCHEMA, MASKS, PROBABILITIES = "visionfm/dense-predictions/1", "visionfm/masks/1", "visionfm/probabilities/1"
 log = logging.getLogger("visionfm")
@@ -44,6 +40,21 @@ class Outputs(NamedTuple):
     def all(self) -> list[Path]:
         """Return those that are asked for."""
         return [path for path in self if path is not None]
+
+
+class Image(NamedTuple):
+    """An image to predict: the name that its mask has in an archive, and the folder that it lies in."""
+
+    sample: DenseSample
+    name: str
+    root: Path
+
+
+class Archives(NamedTuple):
+    """Open archives of masks and of probability maps; None where there are none."""
+
+    masks: artifact_archive.ArchiveWriter | None
+    maps: artifact_archive.ArchiveWriter | None
 
 
 def predict_dense(
@@ -109,6 +120,7 @@ def _predict(
     if store is not None:
         store.check((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
     applied = Applied(decoder, {name: files.encoders[name] for name in datasets}, store, settings)
+    predicted = kind_of(settings.kind).part("predicted")
     extra = {
         "targets": json.dumps({name: target.model_dump(mode="json") for name, target in settings.targets.items()}),
         "task": settings.task,
@@ -116,67 +128,24 @@ def _predict(
         "kind": settings.kind,
     }
     with reproducible(settings.threads), ExitStack() as stack:
-        shown = track(samples, total=len(samples), what="predict")
-        if settings.kind == "landmarks":
-            rows = [row for sample in shown for row in _points(applied, sample, files, settings)]
-        else:
-            assert outputs.masks is not None
-            masks = stack.enter_context(
-                artifact_archive.writing(outputs.masks, made_by, schema=MASKS, extra={"targets": extra["targets"]})
-            )
-            maps = None
-            if outputs.probabilities is not None:
-                # In the pipeline this archive is always there, and empty where no maps are asked for.
-                maps = stack.enter_context(
-                    artifact_archive.writing(outputs.probabilities, made_by, schema=PROBABILITIES)
-                )
-            names = mask_names(samples)
-            rows = [_mask(applied, sample, names[sample.sample_id], masks, maps, files, settings) for sample in shown]
-    artifacts.write_table(outputs.table, _table(rows, settings), made_by, schema=SCHEMA, extra=extra)
+
+        def archive(path: Path | None, schema: str, more: dict[str, str] | None = None) -> Any:
+            if path is None:
+                return None
+            return stack.enter_context(artifact_archive.writing(path, made_by, schema=schema, extra=more))
+
+        # In the pipeline the archive of maps is always there, and empty where none are asked for.
+        archives = Archives(
+            archive(outputs.masks, MASKS, {"targets": extra["targets"]}), archive(outputs.probabilities, PROBABILITIES)
+        )
+        names = mask_names(samples)
+        rows = []
+        for sample in track(samples, total=len(samples), what="predict"):
+            image = Image(sample, names[sample.sample_id], files.roots[sample.dataset])
+            same = _ids(sample, settings)
+            rows += [{**same, **row} for row in predicted.rows(applied, image, archives, settings)]
+    artifacts.write_table(outputs.table, _table(rows, predicted.COLUMNS), made_by, schema=SCHEMA, extra=extra)
     log.info("predict: %d images; %s", len(samples), outputs.table)
-
-
-# --- segmentation ---------------------------------------------------------------------------------------------------
-
-
-def _mask(
-    applied: "Applied",
-    sample: DenseSample,
-    name: str,
-    masks: artifact_archive.ArchiveWriter,
-    maps: artifact_archive.ArchiveWriter | None,
-    files: DenseFiles,
-    settings: DensePredictSettings,
-) -> dict[str, Any]:
-    root = files.roots[sample.dataset]
-    p_KHW = applied.probabilities(sample, root, reading_of(settings, sample.dataset))
-    classes_HW = applied.segmentation.classes(p_KHW).cpu().numpy()
-    ((target_name, target),) = settings.targets.items()
-    masks.add(name, encode_mask(classes_HW, target.values, orientation=sample.orientation))
-    if maps is not None and settings.probabilities:
-        classes = len(target.classes)
-        for index, map_name in map_names(name, classes).items():
-            # From the end: of two classes there may be the second's map alone.
-            maps.add(map_name, encode_map(p_KHW[index - classes].double().cpu().numpy()))
-    return {**_ids(sample, settings), "target": target_name, "mask": name} | {
-        column: getattr(sample, column) for column in OF_MASKS[1:]
-    }
-
-
-# --- landmarks ------------------------------------------------------------------------------------------------------
-
-
-def _points(
-    applied: "Applied", sample: DenseSample, files: DenseFiles, settings: DensePredictSettings
-) -> Iterator[dict[str, Any]]:
-    points_K2, score_K = applied.points(sample, files.roots[sample.dataset], reading_of(settings, sample.dataset))
-    size = (applied.spec.size, applied.spec.size)
-    points_K2 = resize_points(points_K2, size, (sample.width, sample.height))
-    for name, (x, y), score in zip(settings.targets, points_K2.tolist(), score_K.tolist(), strict=True):
-        truth = sample.points.get(name)
-        truth_x, truth_y = (None, None) if truth is None else truth
-        found = {"x": x, "y": y, "score": score, "truth_x": truth_x, "truth_y": truth_y}
-        yield {**_ids(sample, settings), "target": name, **found}
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -197,15 +166,13 @@ IDS = (
     *("sample_id", "subject_id", "dataset", "modalities", "split", "run", "target", "path", "image_id"),
     *("width", "height", "orientation", "mm_per_px"),
 )
-OF_MASKS = ("mask", "mask_path", "mask_id", "mask2_path", "mask2_id", "fov_path", "fov_id")
-OF_POINTS = ("x", "y", "score", "truth_x", "truth_y")
 
 
-def _table(rows: Sequence[dict[str, Any]], settings: DensePredictSettings) -> Any:
+def _table(rows: Sequence[dict[str, Any]], own: Mapping[str, str]) -> Any:
+    """Return the rows as a table; `own` are the kind's columns, Arrow's types by name."""
     import pyarrow as pa
 
-    numbers = {name: pa.float64() for name in ("mm_per_px", *OF_POINTS)}
-    types = {**numbers, **{name: pa.int32() for name in ("width", "height", "orientation")}}
-    names = [*IDS, *(OF_POINTS if settings.kind == "landmarks" else OF_MASKS)]
-    fields = [(name, types.get(name, pa.string())) for name in names]
+    types = {"mm_per_px": "float64", **dict.fromkeys(("width", "height", "orientation"), "int32"), **own}
+    names = [*IDS, *own]
+    fields = [(name, pa.type_for_alias(types.get(name, "string"))) for name in names]
     return pa.Table.from_pylist([{name: row[name] for name in names} for row in rows], schema=pa.schema(fields))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
@@ -22,7 +22,7 @@ from visionfm.errors import DataError, UsageError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.features.tokens import identity_of
-from visionfm.tasks.maps.recipe import DenseRecipe
+from visionfm.tasks import kind_of
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class DenseFiles:
 
 def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, settings: DenseTrainSettings) -> None:
     """Train one dense decoder; see the module."""
-    samples = [sample for sample in read_dense_samples(table) if _has_truth(sample, settings)]
+    has_truth = kind_of(settings.kind).fit().has_truth
+    samples = [sample for sample in read_dense_samples(table) if has_truth(sample, settings.targets)]
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
     _check_splits(samples, table, settings)
@@ -74,13 +75,12 @@ def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, s
 
 def _used(samples: Sequence[DenseSample], settings: DenseTrainSettings) -> str:
     """Return the digest of what training uses of its samples: a second observer's masks, say, are no part of it."""
+    truth_of = kind_of(settings.kind).fit().truth_of
     rows = [
         [
             *(sample.sample_id, sample.subject_id, sample.dataset, sample.split, sample.path, sample.image_id),
             *(sample.width, sample.height, sample.orientation),
-            sample.mask_id
-            if settings.kind == "segmentation"
-            else [sample.points.get(name) for name in settings.targets],
+            truth_of(sample, settings.targets),
         ]
         for sample in samples
     ]
@@ -98,14 +98,8 @@ def token_inputs(
     return found
 
 
-def _has_truth(sample: DenseSample, settings: DenseTrainSettings) -> bool:
-    if settings.kind == "segmentation":
-        return sample.mask_path is not None
-    return any(sample.points.get(name) is not None for name in settings.targets)
-
-
 def _check_splits(samples: Sequence[DenseSample], where: Path, settings: DenseTrainSettings) -> None:
-    what = "a mask" if settings.kind == "segmentation" else "a point"
+    what = kind_of(settings.kind).fit().TRUTH
     for split in ("train", "validation"):
         if not any(sample.split == split for sample in samples):
             raise DataError(
@@ -146,7 +140,7 @@ def _fit(
     source = TokenSource(encoders, settings.datasets, settings.size, settings.device, store)
     recipe = settings.recipe
     train = _examples(samples, "train", files, settings)
-    kind = _kind(train, recipe, settings)
+    objective = kind_of(settings.kind).fit().make(train, recipe, settings)
     patch, width = source.shape
     spec = decoders.DenseSpec(
         kind=settings.kind,
@@ -156,7 +150,7 @@ def _fit(
         size=settings.size,
         patch=patch,
         width=width,
-        outputs=kind.outputs,
+        outputs=objective.outputs,
         target_width=recipe.target_width,
         tile_overlap=settings.tile_overlap,
         swaps=settings.swaps,
@@ -169,7 +163,7 @@ def _fit(
             decoders.network_of(spec).to(settings.device),
             train,
             validation,
-            kind,
+            objective,
             recipe,
             source,
             settings.seed,
@@ -200,7 +194,7 @@ def _fit(
     log.info(
         "train: %s training and %s validation images, best epoch %d of %d, validation %s %.4g; encoded %d; %s",
         *(count["train"], count["validation"], training.best_epoch, len(training.history)),
-        *("Dice" if settings.kind == "segmentation" else "error in px", abs(row["selection"]), source.computed, out),
+        *(kind_of(settings.kind).fit().SCORE, abs(row["selection"]), source.computed, out),
     )
 
 
@@ -216,15 +210,3 @@ def _examples(
         for s in samples
         if s.split == split
     ]
-
-
-def _kind(train: "Sequence[Example]", recipe: DenseRecipe, settings: DenseTrainSettings) -> Any:
-    from visionfm.tasks.landmarks.fit import Landmarks
-    from visionfm.tasks.segmentation.fit import Segmentation, class_weights
-
-    if settings.kind == "landmarks":
-        return Landmarks(len(settings.targets), recipe.target_width)
-    target = next(iter(settings.targets.values()))
-    balanced = recipe.class_weighting == "balanced"
-    weight_C = class_weights(train, len(target.classes)) if balanced else None
-    return Segmentation(target, weight_C, over_batch=recipe.over_batch)

@@ -17,14 +17,12 @@ from visionfm.images.transforms import VIEWS, flip
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.progress import track
 from visionfm.runtime.randomness import derived_seed
-from visionfm.tasks.landmarks.fit import Landmarks
 from visionfm.tasks.loop import Loop, check_finite
-from visionfm.tasks.maps.decoder import DenseKind
 from visionfm.tasks.maps.examples import Example, augmented, cropped, flipped
+from visionfm.tasks.maps.objective import MapObjective
 from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.tiles import tiled_logits
 from visionfm.tasks.maps.tokens import TokenSource, Wanted
-from visionfm.tasks.segmentation.fit import best_threshold
 
 LEAST_STD = 1e-2  # of a pixel in [0, 1]
 
@@ -63,7 +61,7 @@ class DenseTraining(Loop):
         network: nn.Module,
         train: Sequence[Example],
         validate: Callable[["DenseTraining"], tuple[float, float]],
-        kind: DenseKind,
+        objective: MapObjective,
         recipe: DenseRecipe,
         source: TokenSource,
         seed: int,
@@ -73,7 +71,7 @@ class DenseTraining(Loop):
     ) -> None:
         """`order` says which point becomes which in a mirror image; `tile_px`: train on random crops of that side."""
         super().__init__()
-        self.network, self.train, self.kind, self.recipe = network, train, kind, recipe
+        self.network, self.train, self.objective, self.recipe = network, train, objective, recipe
         self.validate, self.input, self.seed, self.order = (
             validate,
             DenseInput(source, device, recipe.head),
@@ -89,7 +87,7 @@ class DenseTraining(Loop):
         """The flips that training picks among: of landmarks left and right alone, as published."""
         if self.recipe.augmentation == "none":
             return VIEWS[:1]
-        return VIEWS[:2] if isinstance(self.kind, Landmarks) else VIEWS
+        return self.objective.flips
 
     def logits(self, wanted: Sequence[Wanted]) -> torch.Tensor:
         """Return logits_BKSS of whole images, float32."""
@@ -119,7 +117,7 @@ class DenseTraining(Loop):
             wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
             self.optimizer.zero_grad()
             tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
-            loss = self.kind.loss(self._applied(tokens, images), truth)
+            loss = self.objective.loss(self._applied(tokens, images), truth)
             value = loss.item()
             check_finite(value, "training", f"epoch {epoch + 1}")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -139,7 +137,7 @@ class DenseTraining(Loop):
             path = example.sample.path if changed is example else None
             wanted.append(Wanted(example.sample.dataset, path, view, changed.image_HWC))
             moved.append(flipped(changed, view, self.order))
-        return wanted, self.kind.truth(moved)
+        return wanted, self.objective.truth(moved)
 
     def _cut(
         self, tokens_BLPD: torch.Tensor, images_BCSS: torch.Tensor, truth: torch.Tensor, rng: np.random.Generator
@@ -147,7 +145,7 @@ class DenseTraining(Loop):
         """Return random squares of whole patches, another in each image: more steps of less work."""
         patch, side = self.input.source.shape[0], math.isqrt(tokens_BLPD.shape[2])
         count = round(self.recipe.crop_px / patch)
-        if not 0 < count < side or isinstance(self.kind, Landmarks):
+        if not 0 < count < side or not self.objective.has_crops:
             return tokens_BLPD, images_BCSS, truth
         grid_BLGGD = tokens_BLPD.view(*tokens_BLPD.shape[:2], side, side, -1)
         parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -180,21 +178,25 @@ class Validation:
                 logits = training.logits([Wanted(dataset, path, VIEWS[0], example.image_HWC)])
             else:
                 logits = tiled_logits(training.logits, dataset, example.image_HWC, self.size, self.tile_overlap)
-            yield logits.to(training.device), training.kind.truth([example]).to(training.device)
+            yield logits.to(training.device), training.objective.truth([example]).to(training.device)
 
     def __call__(self, training: DenseTraining) -> tuple[float, float]:
         """Return the mean loss and the mean quality."""
-        return mean_scores([training.kind.score(logits, truth) for logits, truth in self._pairs(training)])
+        return mean_scores([training.objective.score(logits, truth) for logits, truth in self._pairs(training)])
 
     def threshold(self, training: DenseTraining) -> float:
         """Return the threshold of the recipe, or, where masks have one output, that of the best epoch's best Dice."""
-        kind, fixed = training.kind, training.recipe.threshold
-        if fixed is not None or isinstance(kind, Landmarks) or kind.outputs != 1:
-            return 0.5 if fixed is None else fixed
-        training.network.load_state_dict(training.best)
-        training.network.eval()
+        if training.recipe.threshold is not None:
+            return training.recipe.threshold
+
+        def pairs() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            training.network.load_state_dict(training.best)
+            training.network.eval()
+            yield from self._pairs(training)
+
         with torch.no_grad():
-            return best_threshold((kind.probabilities(one)[0, 0], truth[0]) for one, truth in self._pairs(training))
+            best = training.objective.best_threshold(pairs)
+        return 0.5 if best is None else best
 
 
 def mean_scores(rows: Sequence[tuple[float, float]]) -> tuple[float, float]:

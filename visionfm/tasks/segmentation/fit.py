@@ -3,22 +3,33 @@
 Shapes: B batch, K outputs, C classes, H/W px.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from visionfm.data.columns import DenseSample
 from visionfm.errors import DataError
 from visionfm.tasks.maps.examples import Example
 from visionfm.tasks.maps.losses import balanced_weights, dice_focal
-from visionfm.tasks.maps.settings import DenseTarget
+from visionfm.tasks.maps.recipe import DenseRecipe
+from visionfm.tasks.maps.settings import DenseTarget, DenseTrainSettings
+from visionfm.tasks.segmentation import SegmentationTask
 
+if TYPE_CHECKING:
+    from visionfm.tasks.maps.decoder import DenseSpec
+
+TRUTH, SCORE = "a mask", "Dice"
 THRESHOLDS = tuple(step / 20 for step in range(6, 17))  # 0.3 to 0.8
 
 
 class Segmentation:
     """Losses, selection scores and probabilities of a mask."""
+
+    flips, has_crops = SegmentationTask.flips, True
 
     def __init__(
         self,
@@ -57,7 +68,7 @@ class Segmentation:
     def score(self, logits_1KHW: torch.Tensor, truth_1HW: torch.Tensor) -> tuple[float, float]:
         """Return one image's loss and its mean Dice over the foreground classes, NaN where none occurs at all."""
         loss = float(self.loss(logits_1KHW, truth_1HW))
-        found_HW, truth_HW = self.classes(self.probabilities(logits_1KHW)[0]), truth_1HW[0]
+        found_HW, truth_HW = self.read(self.probabilities(logits_1KHW)[0]), truth_1HW[0]
         dice = []
         for index in range(1, len(self.target.classes)):
             dice.append(_dice(found_HW == index, truth_HW == index))
@@ -69,11 +80,44 @@ class Segmentation:
         logits_BKHW = logits_BKHW.float()
         return logits_BKHW.sigmoid() if self.outputs == 1 else logits_BKHW.softmax(dim=1)
 
-    def classes(self, p_KHW: torch.Tensor) -> torch.Tensor:
+    def best_threshold(self, pairs: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]) -> float | None:
+        """Return the threshold of the best mean Dice over logits and truths; None where masks have more outputs."""
+        if self.outputs != 1:
+            return None
+        return best_threshold((self.probabilities(logits)[0, 0], truth[0]) for logits, truth in pairs())
+
+    def read(self, p_KHW: torch.Tensor) -> torch.Tensor:
         """Return class indices (H, W), uint8: the most probable; of two classes the second above the threshold."""
         if self.outputs == 1:
             return (p_KHW[0] > self.threshold).to(torch.uint8)
         return p_KHW.argmax(dim=0).to(torch.uint8)
+
+
+def make(train: Sequence[Example], recipe: DenseRecipe, settings: DenseTrainSettings) -> Segmentation:
+    """Return the objective of a training."""
+    target = next(iter(settings.targets.values()))
+    balanced = recipe.class_weighting == "balanced"
+    weight_C = class_weights(train, len(target.classes)) if balanced else None
+    return Segmentation(target, weight_C, over_batch=recipe.over_batch)
+
+
+def restored(spec: "DenseSpec") -> Segmentation:
+    """Return the objective of a decoder's file, as predictions need it."""
+    return Segmentation(next(iter(spec.targets.values())), outputs=spec.outputs, threshold=spec.threshold)
+
+
+def check_outputs(path: Path, outputs: int, targets: Mapping[str, DenseTarget]) -> None:
+    """Leave it to `restored` to compare a published decoder's outputs with the classes."""
+
+
+def truth_of(sample: DenseSample, targets: Mapping[str, DenseTarget]) -> str | None:
+    """Return what training uses of a sample's truth, as JSON has it: not, say, a second observer's mask."""
+    return sample.mask_id
+
+
+def has_truth(sample: DenseSample, targets: Mapping[str, DenseTarget]) -> bool:
+    """Tell whether a sample has a mask."""
+    return sample.mask_path is not None
 
 
 def best_threshold(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:

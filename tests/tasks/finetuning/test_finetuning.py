@@ -289,8 +289,10 @@ def test_a_changed_image_is_an_error_that_names_it(project):
 
 
 def test_mixup_of_single_images_is_an_error_that_says_what_to_do(project):
-    with pytest.raises(DataError, match="two in each part"):
+    with pytest.raises(ValueError, match="batch_size: at least two samples"):  # `check` says it of the config
         project.run(mixup=0.8, batch_size=1)
+    with pytest.raises(DataError, match="two in each part"):  # fewer training samples than the batch
+        project.run(mixup=0.8, batch_size=64, accumulate=30)
 
 
 def test_a_last_batch_of_one_image_is_left_out_and_said(project, caplog):

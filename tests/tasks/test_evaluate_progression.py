@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -91,10 +92,11 @@ def test_events_in_all_and_one_risk_for_all_are_measured(results):
 # --- the report -----------------------------------------------------------------------------------------------------
 
 
-def result_of(table):
+def result_of(table, samples=None):
     frame = table.to_pandas()
     targets = {"worse": TARGET.model_dump(mode="json")}
-    nothing = {"samples": None, "metrics": None, "training": {}, "folders": {}, "samples_file": Path("none")}
+    samples = pd.DataFrame({"sample_id": frame.sample_id}) if samples is None else samples
+    nothing = {"samples": samples, "metrics": None, "training": {}, "folders": {}, "samples_file": Path("none")}
     own = {"targets": targets, "predictions": {"seed0": frame}, "runs": ["seed0"], "baselines": []}
     return TaskModel(task="t", model="m", block=None, **own, **nothing)
 
@@ -126,6 +128,13 @@ def test_page_has_groups_a_log_rank_test_and_two_figures():
         svg = plots.single(panel)
         assert svg == plots.single(panel) and "n = 80" in svg and "n = 80" in panel.alt + svg
     assert "80 samples" in drawn[1].alt
+
+
+def test_page_says_how_many_eyes_have_outcomes_at_several_visits():
+    samples = pd.DataFrame({"sample_id": ["a", "b", "c"], "visits_with_outcome": [1, 4, 2]})
+    (section,) = sections(result_of(rows(), samples))
+    assert "2 of 3 eyes (of all splits) have an outcome at several visits" in section.view.says[0]
+    assert "baseline" not in " ".join(sections(result_of(rows()))[0].view.says)
 
 
 def test_one_risk_group_and_no_event_are_said_not_tested():

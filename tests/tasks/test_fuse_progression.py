@@ -1,14 +1,17 @@
 """Samples of progression: images with outcomes, eyes at their baseline with the visits before it."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from test_fuse import OUT, TRAIN, labelled
 
 from visionfm import artifacts
 from visionfm.errors import DataError
+from visionfm.metrics.kaplan_meier import free_of_event
 from visionfm.tasks.fuse import fuse
 from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
@@ -52,15 +55,46 @@ def _empty(results: Path) -> None:
     """Work in an empty run."""
 
 
-def test_an_eye_is_its_last_visit_with_an_outcome_and_what_came_before() -> None:
-    history = [row(0, "2019-01-01", None, None), row(0, "2018-01-01", 0.0, 800.0), row(0, "2022-01-01", None, None)]
-    found = {sample["sample_id"]: sample for sample in run([*people(), *history])}
+def test_an_eye_is_its_first_visit_with_an_outcome_and_what_came_before(caplog: pytest.LogCaptureFixture) -> None:
+    history = [row(0, "2019-01-01", None, None), row(0, "2018-01-01", None, None), row(0, "2022-01-01", 1.0, 9.0)]
+    with caplog.at_level("INFO", "visionfm"):
+        found = {sample["sample_id"]: sample for sample in run([*people(), *history])}
     assert len(found) == 10
     eye = found["c/p0/R"]
     assert [image["path"][:13] for image in eye["images"]] == ["p0_2020-01-01", "p0_2019-01-01", "p0_2018-01-01"]
     assert eye["days_before"] == [0.0, 365.0, 730.0]
     assert (eye["worse"], eye["interval_days"], eye["visit"]) == (0.0, 100.0, "2020-01-01")
+    assert [found[f"c/p{n}/R"]["visits_with_outcome"] for n in range(3)] == [2, 1, 1]
+    assert "1 of 10 eyes have an outcome at several visits: the first of these is the baseline" in caplog.text
+    assert "1 images of visits after their eye's baseline are not used" in caplog.text
     assert all(sample["split"] != "test" for sample in artifacts.read_table(TRAIN).to_pylist())
+
+
+def test_an_outcome_of_a_later_visit_trains_nothing_anew() -> None:
+    run([*people(), row(0, "2022-01-01", None, None)])
+    before = artifacts.payload_digest(TRAIN)
+    run([*people(), row(0, "2022-01-01", 1.0, 9.0)])
+    assert artifacts.payload_digest(TRAIN) == before
+
+
+@pytest.mark.parametrize("regular", [True, False])
+def test_progression_of_the_samples_is_that_of_the_people(regular: bool) -> None:
+    """Every visit until the event or the end has its days to it: which visit is taken must not depend on the event."""
+    rng = np.random.default_rng(5)
+    ends, event_days = 1460.0, rng.exponential(1500, 60)
+    rows = []
+    for person in range(60):
+        gaps = np.full(8, 182) if regular else rng.integers(30, 700, 8)
+        until = min(event_days[person], ends)
+        for visit in (int(day) for day in np.cumsum([0, *gaps]) if day < until):
+            date = (datetime.date(2015, 1, 1) + datetime.timedelta(days=visit)).isoformat()
+            rows.append(row(person, date, float(event_days[person] <= ends), float(until - visit)))
+    found = run(rows)
+    assert len(found) == 60 and max(sample["visits_with_outcome"] for sample in found) > 2
+    time_N, event_N = (np.array([sample[name] for sample in found]) for name in ("interval_days", "worse"))
+    at_T = np.array([182.0, 365.0, 730.0, 1095.0])
+    free_T = free_of_event(time_N, event_N == 1, np.ones((1, 60)), at_T)[0]
+    assert 1 - free_T == pytest.approx([(event_days <= days).mean() for days in at_T])
 
 
 def test_modalities_of_one_visit_join_and_only_one_needs_the_outcome() -> None:

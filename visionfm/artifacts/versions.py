@@ -15,11 +15,11 @@ VERSIONS = {
     "pretrain": 1,
     "extract": 1,
     "dense": 1,
-    "fuse": 2,
+    "fuse": 3,
     "train": 2,
     "finetune": 2,
     "predict": 2,
     "evaluate": 3,
-    "report": 7,
+    "report": 8,
     "export": 1,
 }

@@ -15,7 +15,7 @@ DENSE_COLUMNS = (  # of both, where there are masks or points
 LABEL_COLUMNS = ("path", "image_id", "subject_id", "group_id", "eye", "visit", "split")
 SAMPLE_COLUMNS = (
     *("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images"),
-    *("interval_days", "days_before"),
+    *("interval_days", "days_before", "visits_with_outcome"),
 )
 SMALLEST_PACK_PX = 64
 if TYPE_CHECKING:

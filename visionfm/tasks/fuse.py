@@ -67,6 +67,9 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     }
     for path, wanted in ((out, ("train", "validation", "test")), (train_out, ("train", "validation"))):
         table = _table([sample for sample in samples if sample["split"] in wanted], settings)
+        if path == train_out and progression.VISITS_WITH_OUTCOME in table.column_names:
+            # So that an outcome of a later visit trains nothing anew.
+            table = table.drop_columns(progression.VISITS_WITH_OUTCOME)
         artifacts.write_table(path, table, made_by, schema=SCHEMA, extra=extra)
     count = Counter(sample["split"] for sample in samples)
     log.info(
@@ -285,7 +288,8 @@ def _table(samples: Sequence[Row], settings: FuseSettings) -> Any:
         fields.append((name, pa.list_(pa.float64()) if target.type == "multilabel" else pa.float64()))
     if settings.progression is not None:
         fields.append(("interval_days", pa.float64()))
-        fields += [("days_before", pa.list_(pa.float64()))] if settings.unit == "eye" else []
+        if settings.unit == "eye":
+            fields += [("days_before", pa.list_(pa.float64())), (progression.VISITS_WITH_OUTCOME, pa.int64())]
     names = [name for name, _ in fields]
     return pa.Table.from_pylist(
         [{name: sample[name] for name in names} for sample in samples], schema=pa.schema(fields)

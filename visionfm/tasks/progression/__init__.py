@@ -136,9 +136,11 @@ KIND = TaskKind(
             ProgressionTask,
             "tasks.NAME, kind: progression",
             "Its datasets say when an eye got worse: layout forecasting or a table with columns `interval` and "
-            "`event`. Of an eye (`unit: eye`) the last visit with an outcome is the baseline; visits before it join by "
-            "attention. A dataset of layout forecasting tells heads hazard and cox when progression was first seen; "
-            "where it was merely known on one day, head published is the right one.",
+            "`event`. Of an eye (`unit: eye`) the first visit with an outcome is the baseline; visits before it join "
+            "by attention, those after it are not used. So that a later visit is the baseline, leave the outcomes of "
+            "earlier ones empty, by a rule that does not look at the event. A dataset of layout forecasting tells "
+            "heads hazard and cox when progression was first seen; where it was merely known on one day, head "
+            "published is the right one.",
             """
 datasets:
   followed:

@@ -12,6 +12,7 @@ from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import areas, classification
 from visionfm.tasks.progression import ProgressionTask
 from visionfm.tasks.progression.curves import NAMES, Followed, calibration, followed, kaplan_meier, risk_groups
+from visionfm.tasks.progression.samples import VISITS_WITH_OUTCOME
 from visionfm.tasks.results import TaskModel
 
 
@@ -87,11 +88,24 @@ def _view(result: TaskModel, run: str) -> ProgressionView | None:
     validation, test = samples
     group_N = risk_groups(validation, test)
     says = [
+        *_baselines(result.samples),
         "Risk groups are cut at the thirds of the predicted risk of the validation samples: what became of the test "
         "samples plays no part.",
         log_rank_says(test, group_N),
     ]
     return ProgressionView(_groups(result, name, target, test, group_N), says)
+
+
+def _baselines(samples: Any) -> list[str]:
+    """Return how many eyes have an outcome at several visits, in words; nothing where a sample is an image."""
+    if VISITS_WITH_OUTCOME not in samples.columns:
+        return []
+    several = int((samples[VISITS_WITH_OUTCOME] > 1).sum())
+    return [
+        "The baseline of an eye is its first visit with an outcome. "
+        f"{several:,} of {len(samples):,} eyes (of all splits) have an outcome at several visits; the later ones are "
+        "not used."
+    ]
 
 
 def log_rank_says(test: Followed, group_N: Any) -> str:

@@ -1,8 +1,9 @@
 """Samples of progression: an image with its outcome, or an eye at its baseline with the visits before it.
 
-An eye's baseline is its last visit with a known outcome. Where an image has outcomes at several intervals (layout
-`forecasting`), head published takes each as a sample; hazard and cox need one: the first day on which progression was
-seen, else the last on which it was not.
+An eye's baseline is its first visit with a known outcome: the event plays no part in the choice. (The last one would
+lie just before the event, in every table that gives each visit its days to it.) Where an image has outcomes at
+several intervals (layout `forecasting`), head published takes each as a sample; hazard and cox need one: the first
+day on which progression was seen, else the last on which it was not.
 """
 
 import logging
@@ -14,6 +15,7 @@ from visionfm.data.visits import MEND, moments
 from visionfm.errors import DataError, Problems
 from visionfm.tasks.settings import FuseSettings
 
+VISITS_WITH_OUTCOME = "visits_with_outcome"  # how many an eye has; the first is its baseline
 TABLE_DAYS = 6500  # of the published table of encoded intervals
 Row = dict[str, Any]
 InTime = Callable[[Row], tuple[float, str, str]]
@@ -82,7 +84,7 @@ def of_eyes(rows: list[Row], settings: FuseSettings, in_time: InTime) -> list[Ro
         else:
             eyes[row["subject_id"], row["eye"]].append(row)
     problems.raise_if_any(do="give `eye` for these images (columns or path_pattern), or choose `unit: image`")
-    samples, later = [], 0
+    samples, later, several = [], 0, 0
     for key, members in sorted(eyes.items()):
         if not _known(members, target):
             continue
@@ -96,11 +98,19 @@ def of_eyes(rows: list[Row], settings: FuseSettings, in_time: InTime) -> list[Ro
         if len(seen) > 1 and isinstance(wrong := moments(seen), str):
             problems.add(f"{'/'.join(key)}: visits: {wrong}, found {' and '.join(map(repr, seen))}; {MEND}")
             continue
-        baseline = max(visit for visit, found in visits.items() if _known(found, target))
+        eligible = [visit for visit, found in visits.items() if _known(found, target)]
+        baseline = min(eligible)
+        several += len(eligible) > 1
         later += sum(len(found) for visit, found in visits.items() if visit > baseline)
         before = {visit: found for visit, found in visits.items() if visit <= baseline}
-        samples.append(_eye("/".join(key), before, baseline, settings, problems))
+        sample = _eye("/".join(key), before, baseline, settings, problems)
+        samples.append({**sample, VISITS_WITH_OUTCOME: len(eligible)})
     problems.raise_if_any(do="correct these rows")
+    if several:
+        log.warning(
+            "fuse: %d of %d eyes have an outcome at several visits: the first of these is the baseline",
+            *(several, len(samples)),
+        )
     if later:
         log.info("fuse: %d images of visits after their eye's baseline are not used", later)
     return samples

@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             watch_time_limit()
         if getattr(args, "settings", None) is not None:
             args.settings = _text(args.settings)
+        _check_outputs(args)
         _load(args.command).main(args)
     except VisionFMError as error:
         logging.getLogger("visionfm").error("error: %s", error)
@@ -108,6 +109,15 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
 
 def _load(name: str):  # type: ignore[no-untyped-def]
     return importlib.import_module({**STAGES, **COMMANDS}[name][0])
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse devices and FIFOs as outputs before the work begins."""
+    from visionfm.artifacts.files import check_target
+
+    for name, value in vars(args).items():
+        if isinstance(value, Path) and (name == "out" or name.endswith("_out")):
+            check_target(value)
 
 
 def _text(settings: str) -> str:

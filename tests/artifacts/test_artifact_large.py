@@ -13,7 +13,7 @@ from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
 from visionfm.artifacts import formats as artifact_formats
 from visionfm.artifacts import large as artifact_large
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import ArtifactError, DataError, UsageError
 
 MADE_BY = artifacts.provenance("extract", {}, {})
 NAMES = {"path": ["a.png", "b.png"]}
@@ -103,10 +103,59 @@ def test_a_damaged_archive_is_found(results: Path, at: int) -> None:
         artifact_archive.Archive(results / "masks.zip")
 
 
-def test_unpacked_files_mirror_the_archive(results: Path) -> None:
-    archive(results / "masks.zip", a=b"1", b=b"22")
-    artifact_archive.unpack(results / "masks.zip", results / "masks")
-    archive(results / "masks.zip", b=b"33")
-    artifact_archive.unpack(results / "masks.zip", results / "masks")
-    files = [path for path in (results / "masks").rglob("*") if path.is_file()]
-    assert [path.name for path in files] == ["b.png"] and files[0].read_bytes() == b"33"
+def below(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder but for the marker: relative path -> content."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != artifact_archive.MARKER]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_unpacked_files_follow_the_archive_and_files_of_others_stay(results: Path) -> None:
+    zipped, folder = results / "masks.zip", results / "masks"
+    archive(zipped, a=b"1", b=b"22")
+    artifact_archive.unpack(zipped, folder)
+    (folder / "mine.txt").write_bytes(b"note")
+    archive(zipped, b=b"33")
+    artifact_archive.unpack(zipped, folder)
+    assert below(folder) == {"eyes/b.png": b"33", "mine.txt": b"note"}
+    marker = (folder / artifact_archive.MARKER).read_bytes()
+    artifact_archive.unpack(zipped, results / "again")
+    assert (results / "again" / artifact_archive.MARKER).read_bytes() == marker, "as after a clean run"
+
+
+def test_a_folder_named_results_is_no_leave_to_fill_a_users_folder(results: Path) -> None:
+    zipped, folder = results / "photos.zip", results / "photos"
+    folder.mkdir(parents=True)
+    (folder / "1.png").write_bytes(b"a photograph")
+    with pytest.raises(UsageError, match="files of yours"):
+        artifact_archive.check_folder(zipped)
+    archive(zipped, a=b"1")
+    artifact_archive.check_folder(zipped)  # one of a run before there were markers
+
+
+def test_a_folder_of_a_user_is_refused_and_an_empty_or_unpacked_one_is_not(tmp_path: Path) -> None:
+    zipped, folder = tmp_path / "photos.zip", tmp_path / "photos"
+    artifact_archive.check_folder(zipped)
+    folder.mkdir()
+    artifact_archive.check_folder(zipped)
+    archive(zipped, a=b"1")
+    artifact_archive.unpack(zipped, folder)
+    artifact_archive.check_folder(zipped)
+    (folder / artifact_archive.MARKER).unlink()
+    with pytest.raises(UsageError, match="files of yours"):
+        artifact_archive.check_folder(zipped)
+    with pytest.raises(UsageError, match="zip"):
+        artifact_archive.check_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["../out.png", "eyes/../../out.png", "/tmp/out.png", "eyes//a.png", "link/a.png", "."])
+def test_a_sealed_archive_writes_nothing_outside_its_folder(results: Path, name: str) -> None:
+    zipped, folder = results / "masks.zip", results / "masks"
+    folder.mkdir(parents=True)
+    (folder / "link").symlink_to(results)
+    with artifact_archive.writing(zipped, MADE_BY, schema="masks/1") as writer:
+        writer.add("a.png", b"good")
+        writer.add(name, b"bad")
+    before = below(results)
+    with pytest.raises(ArtifactError, match="outside its folder"):
+        artifact_archive.unpack(zipped, folder)
+    assert below(results) == before, "nothing was written at all"

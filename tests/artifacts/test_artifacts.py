@@ -21,7 +21,7 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.artifacts import files as artifact_files
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import ArtifactError, DataError, UsageError
 
 MADE_BY = artifacts.provenance("index", {"a": 1}, {"images": "f" * 64}, seed=3)
 LATER = artifacts.provenance("index", {"a": 2}, {"images": "f" * 64}, seed=3)
@@ -588,9 +588,22 @@ def test_a_file_in_place_of_a_folder_is_a_data_error(results: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_swept_a_day_later(results: Path) -> None:
-    old, young = (results / f".a.parquet.{name}.tmp" for name in ("old", "young"))
-    for path in (old, young):
+    old, young = (results / f".a.parquet.{letter * 32}.tmp" for letter in "ab")
+    of_others = [results / ".notes.tmp", results / ".a.parquet.old.tmp", results / f".{'a' * 32}.tmp"]
+    for path in (old, young, *of_others):
         path.write_bytes(b"half")
-    os.utime(old, (0, 0))
+    for path in (old, *of_others):
+        os.utime(path, (0, 0))
     artifacts.publish(results / "b.json", b"{}")
     assert not old.exists() and young.exists()
+    assert all(path.read_bytes() == b"half" for path in of_others), "hidden files of a user stay"
+
+
+def test_a_fifo_or_a_device_is_no_output(tmp_path: Path) -> None:
+    fifo, link = tmp_path / "fifo.json", tmp_path / "link.json"
+    os.mkfifo(fifo)
+    link.symlink_to("/dev/null")
+    for path in (fifo, link, Path("/dev/null")):
+        with pytest.raises(UsageError, match="no place for a file"):
+            artifacts.publish(path, b"{}")
+    assert fifo.is_fifo() and link.is_symlink() and Path("/dev/null").is_char_device()

@@ -8,14 +8,15 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from visionfm import artifacts
-from visionfm.artifacts.files import publish_file, temporary_for
-from visionfm.errors import ArtifactError
+from visionfm.artifacts.files import kept_path, publish_file, temporary_for
+from visionfm.errors import ArtifactError, UsageError
 
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 READABLE = 0o644 << 16
+MARKER = ".visionfm-unpacked"  # in a folder that was unpacked: the names of its files, as JSON
 
 
 class ArchiveWriter:
@@ -76,21 +77,72 @@ class Archive:
             return file.read(name)
 
 
+def check_folder(archive: Path) -> None:
+    """Raise UsageError where the folder beside an archive to be written, its name without .zip, is not ours to fill."""
+    if archive.suffix != ".zip":
+        raise UsageError("masks are written as a zip archive", expected="--masks-out FILE.zip", found=archive)
+    folder, kept = archive.with_suffix(""), kept_path(archive)
+    ours = (folder / MARKER).is_file() or (kept is not None and kept.is_file())
+    if not ours and (folder.is_symlink() or folder.exists()) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{archive.name} would be unpacked into {folder.name}, which holds files of yours",
+            expected="no such folder, an empty one, or one that was unpacked before",
+            where=folder,
+            do="name another --masks-out",
+        )
+
+
 def unpack(path: str | Path, folder: Path) -> None:
-    """Make `folder` mirror a checked archive, for people to look at: files of other names in it are removed."""
+    """Write the files of a checked archive into `folder`, for people to look at, where they are not there already.
+
+    MARKER in it lists what was unpacked. What it lists and the archive no longer holds is removed, and nothing else.
+    ArtifactError for names that lead out of `folder`, before a file is written.
+    """
     archive = Archive(path)
+    before = _unpacked(folder)
+    for name in [*archive.names, *before]:
+        _check_name(name, folder, archive.path)
+    _mark(folder, {*archive.names, *before})
     with zipfile.ZipFile(archive.path) as file:
         for name in archive.names:
             target, data = folder / name, file.read(name)
             if not (target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data):
-                target.parent.mkdir(parents=True, exist_ok=True)
                 with temporary_for(target) as temporary:
                     temporary.write_bytes(data)
                     temporary.replace(target)
-    wanted = {folder / name for name in archive.names}
-    for found in sorted(folder.rglob("*"), reverse=True):
-        if found.is_dir():
-            if not any(found.iterdir()):
-                found.rmdir()
-        elif found not in wanted:
-            found.unlink()
+    for name in before - set(archive.names):
+        (folder / name).unlink(missing_ok=True)
+        for parent in (folder / name).parents:
+            if parent == folder or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+    _mark(folder, set(archive.names))
+
+
+def _unpacked(folder: Path) -> set[str]:
+    """Return the names that were unpacked into a folder before; none where it has no marker, or none of ours."""
+    try:
+        names = json.loads((folder / MARKER).read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return set()
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _mark(folder: Path, names: set[str]) -> None:
+    marker = folder / MARKER
+    with temporary_for(marker) as temporary:
+        temporary.write_text(json.dumps(sorted(names), indent=0) + "\n", encoding="ascii")
+        temporary.replace(marker)
+
+
+def _check_name(name: str, folder: Path, archive: Path) -> None:
+    parts = PurePosixPath(name).parts
+    inside = parts and name == "/".join(parts) and ".." not in parts and "\0" not in name
+    if not (inside and (folder / name).parent.resolve().is_relative_to(folder.resolve())):
+        raise ArtifactError(
+            f"{archive.name} holds a file that would lie outside its folder",
+            expected=f"names below {folder}",
+            found=ascii(name),
+            where=archive,
+            do="do not use this archive; run `visionfm predict` again",
+        )

@@ -2,12 +2,13 @@
 
 A file is written under a temporary name, synced and renamed; a hard link of it is kept at `results/.kept/<same
 path>`. Invariant: whenever a process or the machine stops, the old file or the whole new one is there. What a killed
-process leaves is a hidden `.*.tmp` file, swept a day later by the next write to its folder.
+process leaves is a hidden file with a name of ours, swept a day later by the next write to its folder.
 """
 
 import contextlib
 import errno
 import os
+import re
 import shutil
 import time
 import uuid
@@ -15,11 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from visionfm.errors import DataError
+from visionfm.errors import DataError, UsageError
 
 RESULTS, KEPT = "results", ".kept"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_S = 24 * 3600
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # what `_beside` makes, and few others would
 
 
 def kept_path(path: str | Path) -> Path | None:
@@ -53,6 +55,7 @@ def temporary_for(path: Path, needed: int = 0) -> Iterator[Path]:
 
     Errors of the file system inside the block become DataError; `needed` bytes must be free at its start.
     """
+    check_target(path)
     temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,17 @@ def temporary_for(path: Path, needed: int = 0) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         _explain(error, path, needed)
+
+
+def check_target(path: Path) -> None:
+    """Raise UsageError where an output's name is that of a device, a FIFO or a socket: a rename would replace it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(
+            f"{path} is no place for a file",
+            expected="a new file, or a regular one",
+            found="a device, a FIFO or a socket",
+            do="name another output",
+        )
 
 
 def publish_file(temporary: Path, path: Path) -> None:
@@ -80,6 +94,8 @@ def publish_file(temporary: Path, path: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     for abandoned in folder.glob(".*.tmp"):
+        if not TEMPORARY.fullmatch(abandoned.name):
+            continue  # a user's own
         with contextlib.suppress(FileNotFoundError):  # another process may sweep too
             if time.time() - abandoned.stat().st_mtime > ABANDONED_S:
                 abandoned.unlink()

@@ -206,9 +206,14 @@ def test_a_folder_of_images_is_predicted_as_the_task_predicts_them(project: Dens
     rows = project.predict(kind)
     flags = ["--decoder", project.run / "decoder.safetensors", "--images", project.root / "img"]
     flags += ["--encoder", project.encoder, "--out", project.folder / "found.parquet"]
-    if kind == "segmentation":
-        flags += ["--masks-out", project.folder / "found.zip"]
     settings = json.dumps({"kind": kind, "threads": 1})
+    if kind == "segmentation":
+        (project.folder / "mine").mkdir()
+        (project.folder / "mine/1.png").write_bytes(b"an annotation")
+        theirs = [*map(str, flags), "--masks-out", str(project.folder / "mine.zip")]
+        assert cli.main(["predict", *theirs, "--settings", settings]) == 2, "a user's folder is not unpacked into"
+        assert (project.folder / "mine/1.png").is_file() and not (project.folder / "found.parquet").exists()
+        flags += ["--masks-out", project.folder / "found.zip"]
     assert cli.main(["predict", *map(str, flags), "--settings", settings]) == 0
     found = artifacts.read_table(project.folder / "found.parquet").to_pylist()
     assert len(found) == 7 * (1 if kind == "segmentation" else 2), "every image of the folder"

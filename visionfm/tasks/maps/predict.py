@@ -66,6 +66,8 @@ def predict_dense(
     settings: DensePredictSettings,
 ) -> None:
     """Predict the samples of the settings' splits; see the module."""
+    if outputs.masks is not None:
+        artifact_archive.check_folder(outputs.masks)
     own = decoder.suffix == ".safetensors"
     if own:
         settings = _as_trained(decoder, settings)

@@ -45,6 +45,20 @@ def test_band_holds_the_estimate_and_is_wider_where_two_eyes_are_one_person():
     assert wrong.high_T[0] - wrong.low_T[0] < 0.85 * (twins.high_T[0] - twins.low_T[0])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_limits_hold_the_estimate_and_have_no_zero_width_wherever_there_is_one(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(6, 40)) * 2
+    _, time, event = cohort(count, seed)
+    event &= rng.random(count) < rng.random()
+    found = curve(time, event, people(count, 2), np.linspace(1, 1600, 100))
+    some_T = ~np.isnan(found.free_T)
+    assert some_T.any() and (np.isnan(found.low_T) == ~some_T).all()
+    assert (found.low_T[some_T] <= found.free_T[some_T] + 1e-12).all()
+    assert (found.free_T[some_T] <= found.high_T[some_T] + 1e-12).all()
+    assert (found.high_T[some_T] - found.low_T[some_T] > 0.01).all()
+
+
 def test_few_subjects_have_no_band():
     found = curve(np.array([1.0, 2, 3]), np.ones(3, bool), people(3), np.array([1.5]))
     assert found.free_T[0] == pytest.approx(2 / 3) and np.isnan(found.low_T[0])

@@ -137,6 +137,19 @@ def test_page_says_how_many_eyes_have_outcomes_at_several_visits():
     assert "baseline" not in " ".join(sections(result_of(rows()))[0].view.says)
 
 
+@pytest.mark.parametrize(
+    ("events", "shown", "limits"), [(0, "0.000", "0.000 to 0.265"), (1, "1.000", "0.735 to 1.000")]
+)
+def test_a_risk_group_of_twelve_without_or_with_all_events_has_exact_limits(events, shown, limits):
+    frame = rows(count=36, events=events, same_risk=True).to_pandas()[::2]  # one eye of each person
+    frame["interval_days"] = 250.0 if events else 1000.0
+    (section,) = sections(result_of(pa.Table.from_pandas(frame)))
+    group = section.view.groups.rows[0]
+    assert group[1].text == "12"
+    assert [(cell.text, cell.small) for cell in group[3:]] == [(shown, limits)] * 2
+    assert "exact ones" in section.view.groups.notes[0]
+
+
 def test_one_risk_group_and_no_event_are_said_not_tested():
     validation, test = parts(rows(same_risk=True))
     group_N = risk_groups(validation, test)

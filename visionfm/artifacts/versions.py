@@ -20,6 +20,6 @@ VERSIONS = {
     "finetune": 2,
     "predict": 2,
     "evaluate": 3,
-    "report": 8,
+    "report": 9,
     "export": 1,
 }

@@ -1,4 +1,4 @@
-"""Kaplan-Meier curves, with bands from a bootstrap over subjects, and the log-rank test of groups.
+"""Kaplan-Meier curves with their 95 % limits, and the log-rank test of groups.
 
 Shape legend: D draws, N samples, T times, G groups, S subjects.
 """
@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, LEVEL, subject_draws
+from visionfm.metrics.kaplan_meier_limits import limits
 from visionfm.metrics.weighted import Floats, Mask
-
-DRAWS, SEED = 1000, 0
 
 
 class Curve(NamedTuple):
@@ -20,6 +18,7 @@ class Curve(NamedTuple):
     free_T: Floats
     low_T: Floats
     high_T: Floats
+    exact_T: Mask  # limits are exact ones, for few had the event or few did not
 
 
 def free_of_event(time_N: Floats, event_N: Mask, weights_DN: Floats, at_T: Floats) -> Floats:
@@ -37,22 +36,10 @@ def free_of_event(time_N: Floats, event_N: Mask, weights_DN: Floats, at_T: Float
 
 
 def curve(time_N: Floats, event_N: Mask, subject_N: NDArray[np.object_], at_T: Floats) -> Curve:
-    """Return the estimate at some times and the middle 95 % of its redraws of subjects."""
-    draws = np.concatenate(
-        [
-            free_of_event(time_N, event_N, weights_DN, at_T)
-            for weights_DN in subject_draws(subject_N.tolist(), DRAWS, SEED)
-        ]
-    )
-    if len(set(subject_N)) < FEWEST_SUBJECTS:
-        nothing_T = np.full(len(at_T), np.nan)
-        return Curve(draws[0], nothing_T, nothing_T.copy())
-    bounds = np.full((2, len(at_T)), np.nan)
-    for place in range(len(at_T)):
-        defined = draws[1:, place][~np.isnan(draws[1:, place])]
-        if len(defined) > LEVEL * DRAWS and not np.isnan(draws[0, place]):
-            bounds[:, place] = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Curve(draws[0], bounds[0], bounds[1])
+    """Return the estimate at some times and its 95 % limits, which never have zero width after time 0."""
+    (free_T,) = free_of_event(time_N, event_N, np.ones((1, len(time_N))), at_T)
+    found = limits(time_N, event_N, subject_N, at_T)
+    return Curve(free_T, found.low_T, found.high_T, found.exact_T)
 
 
 class LogRank(NamedTuple):

@@ -123,9 +123,8 @@ def observed_by(test: Followed, column: int, days: float) -> tuple[list[Observed
     found, without = [], 0
     for members in np.array_split(order, count):
         part = test.take(members)
-        free, low, high = (
-            float(values[0]) for values in curve(part.time_N, part.event_N, part.subject_N, np.array([days]))
-        )
+        curved = curve(part.time_N, part.event_N, part.subject_N, np.array([days]))
+        free, low, high = (float(values[0]) for values in (curved.free_T, curved.low_T, curved.high_T))
         if np.isnan(free):
             without += 1
         else:

@@ -142,5 +142,9 @@ def _groups(result: TaskModel, name: str, target: Mapping[str, Any], test: Follo
             cells.append(Cell(text, interval(1 - float(high), 1 - float(low), "auroc"), numeric=True))
         rows.append(cells)
     columns = ["predicted risk", "n", "events", *(f"progressed by {days:g} days" for days in target["horizons"])]
-    notes = [f"{NO_VALUE} nobody of the group is followed so long. Shares are 1 - Kaplan-Meier, with 95 % intervals."]
+    notes = [
+        f"{NO_VALUE} nobody of the group is followed so long. Shares are 1 - Kaplan-Meier. Their 95 % intervals are "
+        "over subjects, on the scale log(-log); exact ones (beta product limits) where fewer than five subjects had "
+        "the event by then, or fewer than five are known to be free of it. Fewer than five subjects have no interval."
+    ]
     return Table(f"{result.task}, {result.model}: {name} by predicted risk", columns, rows, notes=notes)

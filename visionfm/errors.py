@@ -4,9 +4,15 @@ Every error names what was expected, what was found, where, and what to do; its 
 2 usage or config, 3 data, 4 damaged artefact, 75 stopped by a signal with the progress saved.
 """
 
+import errno
 from collections.abc import Iterator
 
 SHOWN_PROBLEMS = 20
+_PASSING = frozenset(
+    (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY)
+    + (errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOLCK)
+    + (errno.ENETDOWN, errno.ENETUNREACH, errno.ENOBUFS, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO)
+)
 
 
 class VisionFMError(Exception):
@@ -48,6 +54,10 @@ class DataError(VisionFMError):
     exit_code = 3
 
 
+class CannotReadNow(DataError):
+    """A file that the system did not give. Nothing is said against the file: nobody drops it or computes it anew."""
+
+
 class ArtifactError(VisionFMError):
     """An artefact that is damaged, of another schema, or does not belong to its neighbours."""
 
@@ -58,6 +68,22 @@ class Stopped(VisionFMError):
     """Ended by a signal after the progress was saved; the same command goes on from there."""
 
     exit_code = 75
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether an error is the system's own and may pass (memory, open files, disk, network), not the file's."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _PASSING)
+
+
+def cannot_read_now(where: object, error: BaseException) -> CannotReadNow:
+    """Return what to raise for an error of the system's at the file `where`."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return CannotReadNow(
+        "a file cannot be read now",
+        found=reason,
+        where=where,
+        do="look at the disk, the memory and the file's rights, then try again; the file may be whole",
+    )
 
 
 class Problems:

@@ -21,7 +21,8 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.artifacts import files as artifact_files
-from visionfm.errors import ArtifactError, DataError, UsageError
+from visionfm.artifacts import formats as artifact_formats
+from visionfm.errors import ArtifactError, CannotReadNow, DataError, UsageError
 
 MADE_BY = artifacts.provenance("index", {"a": 1}, {"images": "f" * 64}, seed=3)
 LATER = artifacts.provenance("index", {"a": 2}, {"images": "f" * 64}, seed=3)
@@ -323,6 +324,63 @@ def test_a_damaged_kept_copy_is_not_recalled(name: str, results: Path, caplog: p
     with caplog.at_level("WARNING", "visionfm"):
         assert not artifacts.recall(path, MADE_BY)
     assert not path.exists() and "damaged and will be made again" in caplog.text
+
+
+SYSTEM_ERRORS = [*(OSError(n, os.strerror(n)) for n in (errno.ENOMEM, errno.EMFILE, errno.EIO, errno.ESTALE))]
+
+
+@pytest.mark.parametrize("error", [*SYSTEM_ERRORS, MemoryError()], ids=str)
+@pytest.mark.parametrize("where", ["read_metadata", "read_table"])
+def test_an_error_of_the_system_is_no_damage_and_nothing_is_dropped(
+    error: Exception, where: str, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = results / "x.parquet"
+    table(path)
+    before = files(results)
+
+    def failing(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact_formats, where, failing)
+        acts: dict[str, list[Callable[[Path], object]]] = {
+            "read_metadata": [artifacts.read_metadata, lambda path: artifacts.recall(path, MADE_BY)],
+            "read_table": [artifacts.read_table],
+        }
+        for act in acts[where]:
+            with pytest.raises(CannotReadNow, match="try again") as said:
+                act(path)
+            assert "damaged" not in str(said.value) and "forget" not in str(said.value)
+    assert files(results) == before and artifacts.recall(path, MADE_BY)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_process_without_free_file_handles_does_not_call_an_artefact_damaged(name: str, results: Path) -> None:
+    import resource
+
+    path = results / name
+    WRITERS[name](path)
+    READERS[name](path)  # imports what it needs
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        for free in range(4):  # the check needs two, the parsers one or two
+            try:
+                READERS[name](path)
+            except CannotReadNow as error:
+                assert "Too many open files" in str(error)
+            else:
+                assert free > 0
+            os.close(taken.pop())
+    finally:
+        for handle in taken:
+            os.close(handle)
+        resource.setrlimit(resource.RLIMIT_NOFILE, hard)
 
 
 def test_a_damaged_kept_copy_does_not_hide_a_whole_artefact(results: Path) -> None:

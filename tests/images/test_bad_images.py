@@ -1,5 +1,6 @@
 """Each kind of file that cannot be used gets its reason: damage, bombs, foreign formats, several images in one file."""
 
+import errno
 import os
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from world.image_files import WHOLE, decode, encoded, huge, inspect, reason, several, tiff
 
-from visionfm.errors import DataError
+from visionfm.errors import CannotReadNow, DataError
 from visionfm.images import reading as images
 from visionfm.images.containers import CONTAINERS, gif_webp, jpeg_png_bmp, pillow
 from visionfm.images.containers import tiff as tiffs
@@ -72,6 +73,30 @@ def agree(data, folder):
             assert "0x" not in facts.status and str(folder) not in facts.status
             with pytest.raises(DataError):
                 decode(data, max_megapixels=1)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_an_error_of_the_system_says_nothing_of_the_image(number, tmp_path, monkeypatch):
+    file = tmp_path / "a.png"
+    file.write_bytes(WHOLE["PNG"])
+
+    def failing(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    for act in (lambda: images.inspect(file, Reading()), lambda: images.checked_bytes(tmp_path, "a.png", "0" * 64)):
+        with pytest.raises(CannotReadNow, match="try again") as said:
+            act()
+        assert "index" not in str(said.value)
+
+
+def test_a_decoder_without_memory_says_nothing_of_the_image(monkeypatch, tmp_path):
+    def failing(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(pillow.PillowImage, "decode", failing)
+    with pytest.raises(CannotReadNow, match="try again"):
+        inspect(WHOLE["PNG"], tmp_path)
 
 
 def test_an_error_names_expected_found_where_and_what_to_do():

@@ -6,6 +6,7 @@ this field zeroed).
 Invariant: a file below `results/` is absent or complete; readers check it before they believe it.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -19,7 +20,7 @@ from typing import Any
 from visionfm.artifacts import formats
 from visionfm.artifacts.files import kept_path, publish, put_back
 from visionfm.artifacts.versions import VERSIONS
-from visionfm.errors import ArtifactError
+from visionfm.errors import ArtifactError, cannot_read_now
 
 SEAL, UNSEALED = "file_sha256", "0" * 64
 SEAL_WITHIN = 200  # bytes between the field's name and its value, in any format
@@ -48,6 +49,8 @@ def provenance(
 
 def recall(path: str | Path, made_by: Provenance) -> bool:
     """Bring back the kept artefact at `path` if it has this key and is undamaged; say so in the log.
+
+    CannotReadNow where the system does not give one that may be whole: it is not computed again for that.
 
     Snakemake deletes a job's outputs before it reruns the job: this is what makes the rerun of an unchanged stage free.
     """
@@ -240,12 +243,21 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
-    if not path.is_file():
-        raise ArtifactError("an artefact is missing", where=path, do="run the stage that writes it")
     try:
+        if not path.is_file():
+            raise ArtifactError("an artefact is missing", where=path, do="run the stage that writes it")
         return read(path)
     except formats.UNREADABLE as error:
+        if _is_the_systems(error):
+            raise cannot_read_now(path, error) from error
         raise _damaged(path, f"it cannot be read: {error}") from error
+
+
+def _is_the_systems(error: Exception) -> bool:
+    """Tell the system's errors from the parsers': those of HDF5 and Parquet are OSErrors too, but bear no number."""
+    if isinstance(error, OSError):
+        return bool(error.errno) and error.errno != errno.EINVAL  # what a seek to nowhere gives
+    return isinstance(error, MemoryError)
 
 
 def _damaged(path: Path, why: str) -> ArtifactError:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import ArtifactError, DataError, cannot_read_now, is_passing
 from visionfm.images.masks import Classes, read_fov, read_mask
 
 SCHEMA = "visionfm/samples/1"
@@ -81,6 +81,8 @@ def checked_bytes(path: Path, digest: str | None, where: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(path, error) from error
         raise DataError("a mask cannot be read", found=error.strerror, where=where, do="restore the file") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise DataError(

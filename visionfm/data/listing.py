@@ -12,6 +12,7 @@ from pathlib import Path
 
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
+from visionfm.errors import cannot_read_now, is_passing
 from visionfm.images.reading import ALLOWED_SUFFIXES
 
 ARRAY_SUFFIXES = frozenset({".npy"})
@@ -64,7 +65,9 @@ def labels_fingerprint(
 def _content(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+    except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(path, error) from error
         return "missing"
 
 
@@ -72,7 +75,9 @@ def file_state(path: Path) -> str:
     """Return size, dates and inode of a file as text; `missing` where there is none."""
     try:
         stat = path.stat()
-    except OSError:
+    except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(path, error) from error
         return "missing"
     return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}/{stat.st_ino}"
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from visionfm.errors import DataError
+from visionfm.errors import DataError, cannot_read_now, is_passing
 from visionfm.images.containers import CONTAINERS, Container, container_of
 from visionfm.images.containers.container import Header, Opened, Refused
 from visionfm.images.containers.foreign import DICOM, name_of_foreign
@@ -77,7 +77,10 @@ class Stored(NamedTuple):
 
 
 def inspect(path: Path, reading: Reading) -> ImageFacts:
-    """Read one file once, hash it, decode it to its last byte; never raises for what the file is or holds."""
+    """Read one file once, hash it, decode it to its last byte; never raises for what the file is or holds.
+
+    CannotReadNow where the system does not give it, which says nothing of the file.
+    """
     facts = ImageFacts("", 0, 0, "", 0, 0, "ok")
     try:
         data = _read(path)
@@ -128,6 +131,8 @@ def checked_bytes(root: Path, path: str, image_id: str) -> bytes:
     try:
         content = file.read_bytes()
     except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(file, error) from error
         raise DataError(
             f"an image cannot be read: {error.strerror}",
             where=file,
@@ -173,12 +178,14 @@ def _read(path: Path) -> bytes:
         if info.st_size > MAX_FILE_BYTES:
             raise Refused("too_large", f"a file of {info.st_size} bytes, over {MAX_FILE_BYTES}")
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, MemoryError) as error:
+        if is_passing(error):
+            raise cannot_read_now(path, error) from error
         if path.is_symlink() and not path.exists():
             raise Refused("broken_link", "a link whose target is missing") from error
         if isinstance(error, FileNotFoundError):
             raise Refused("missing", "no such file") from error
-        raise Refused("no_access", os.strerror(error.errno or 0)) from error
+        raise Refused("no_access", os.strerror(getattr(error, "errno", 0) or 0)) from error
 
 
 def _open(data: bytes) -> tuple[Opened, Container]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.artifacts.files import put_back
-from visionfm.errors import ArtifactError
+from visionfm.errors import ArtifactError, cannot_read_now
 
 SCHEMA, DATA_SCHEMA = "visionfm/pack/1", "visionfm/pack-data/1"
 BUCKET_BYTES = 768 << 20  # of pixels; about a third of it in the file
@@ -101,9 +101,12 @@ def rows_of(path: Path) -> list[Row]:
 def read_content(folder: Path, row: Mapping[str, Any]) -> bytes:
     """Return an image's bytes as a data file holds them, checked."""
     path = folder / row["file"]
-    with path.open("rb") as handle:
-        handle.seek(row["at"])
-        content: bytes = handle.read(row["bytes"])
+    try:
+        with path.open("rb") as handle:
+            handle.seek(row["at"])
+            content: bytes = handle.read(row["bytes"])
+    except OSError as error:
+        raise cannot_read_now(path, error) from error
     if zlib.crc32(content) != row["crc32"]:
         raise ArtifactError(
             "a pack's data is damaged", where=path, do=f"`visionfm forget {path.parent}`, then run again"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from visionfm.errors import ArtifactError
+from visionfm.errors import ArtifactError, cannot_read_now, is_passing
 from visionfm.images.pixels import Pixels
 from visionfm.images.reading import read_checked
 from visionfm.pretraining.settings import ImageSetSettings
@@ -69,6 +69,8 @@ def _from_pack(item: Item, place: Place) -> Pixels:
             handle.seek(place.at)
             content = handle.read(place.bytes)
     except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(place.file, error) from error
         raise _damaged(place, error.strerror or str(error)) from error
     if len(content) != place.bytes or zlib.crc32(content) != place.crc32:
         raise _damaged(place, f"the bytes of {item.path} do not match their checksum")

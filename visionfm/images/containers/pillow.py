@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from PIL import Image, ImageFile
 
+from visionfm.errors import cannot_read_now
 from visionfm.images.containers.container import Header, Opened, Refused, Upright
 from visionfm.images.pixels import Pixels, orientation, oriented, to_rgb, too_bright, unsupported
 
@@ -87,6 +88,8 @@ class PillowImage(Opened):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise Refused("too_large", f"{self.name} over the decoder's own limit") from error
+        except MemoryError as error:
+            raise cannot_read_now(f"{self.name}, {len(self.data)} bytes", error) from error
         except Exception as error:  # Pillow's parsers raise nearly every built-in class on damaged files
             # Only the decoder's own texts are kept: errors that it wraps may quote the file's metadata, or an address.
             static = isinstance(error, OSError | SyntaxError) and str(error) != str(error.__cause__)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from visionfm.errors import VisionFMError
+from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table, counted
 from visionfm.images.settings import Reading
@@ -231,6 +231,8 @@ def thumbnail(root: Path, path: str, image_id: str, reading: Reading) -> str:
 
     try:
         pixels_HWC = read_checked(root, path, image_id, reading, target_px=2 * THUMBNAIL_PX)
+    except CannotReadNow:
+        raise  # a page that lacks a picture for that would stay without it
     except VisionFMError as error:
         log.warning("report: the picture of %s/%s is left out: %s", root, path, error.problem)
         return ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from visionfm.errors import VisionFMError
+from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures import svg as plots
 from visionfm.figures.section import Section
 from visionfm.figures.svg import PALETTE, Figure, Panel, legend_below
@@ -187,6 +187,8 @@ def _example(
     block = plan.config.datasets[dataset]
     try:
         image_HWC = read_checked(Path(block.root), path, image_id, Reading.of(block), target_px=size_px)
+    except CannotReadNow:
+        raise  # a page that lacks a picture for that would stay without it
     except VisionFMError as error:
         log.warning("report: the picture of %s/%s is left out: %s", block.root, path, error.problem)
         return None

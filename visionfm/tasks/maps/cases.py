@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm.data.columns import DenseSample, read_dense_samples
-from visionfm.errors import VisionFMError
+from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures.section import Section
 from visionfm.tasks.results import TaskModel
 
@@ -94,6 +94,8 @@ def cases(result: TaskModel, ranked: Sequence[tuple[str, str]], by: str, draw: D
         sample = samples[sample_id]
         try:
             panes = draw.panes(sample)
+        except CannotReadNow:
+            raise  # a page that lacks a picture for that would stay without it
         except (OSError, VisionFMError) as error:
             log.warning("report: the picture of %s is left out: %s", sample_id, str(error).splitlines()[0])
             panes = []

@@ -132,13 +132,32 @@ def test_a_class_absent_from_both_has_no_value_and_from_one_has_zero() -> None:
     truth[:4] = 1
     scores = mask_scores(truth, predicted, CLASSES, tubular=True)
     assert scores["one", "dice"] == scores["one", "iou"] == scores["one", "sensitivity"] == scores["one", "cldice"] == 0
-    assert math.isnan(scores["one", "precision"]) and math.isnan(scores["one", "hd95"])
+    assert scores["one", "precision"] == 0 and scores["one", "hd95"] == math.hypot(8, 8)
     assert all(math.isnan(scores["two", metric]) for metric in ("dice", "iou", "sensitivity", "precision", "hd95"))
     assert math.isnan(scores["two", "cldice"]) and scores["two", "specificity"] == 1
     assert scores[MACRO, "dice"] == 0  # of the one class that exists
     assert scores[WITH_BACKGROUND, "dice"] == pytest.approx((0 + 2 * 32 / 96) / 2)
-    assert math.isnan(hausdorff95(truth == 1, predicted == 1))
+    assert math.isnan(hausdorff95(truth == 2, predicted == 2))
+    assert math.isnan(mask_scores(truth, predicted, CLASSES)["two", "hd95"])
     assert math.isnan(pixel_auroc(np.zeros(4, bool), np.arange(4, dtype=np.uint16)))
+
+
+def test_a_missed_class_is_never_better_than_one_found_at_a_wrong_place_or_invented() -> None:
+    truth = np.zeros((200, 100), np.uint8)
+    truth[20:90, 20:90], truth[140:160, 40:60] = 1, 2
+    missed, wrong = truth.copy(), truth.copy()
+    missed[truth == 2] = wrong[truth == 2] = 0
+    wrong[100:120, 80:100] = 2
+    of_missed, of_wrong = (mask_scores(truth, said, CLASSES, mm_per_px=0.01) for said in (missed, wrong))
+    diagonal = math.hypot(200, 100)
+    assert of_missed["two", "hd95"] == diagonal and of_missed[MACRO, "hd95"] == diagonal / 2
+    assert of_missed["two", "hd95_mm"] == pytest.approx(diagonal / 100)
+    assert 0 < of_wrong["two", "hd95"] < diagonal and of_wrong[MACRO, "hd95"] < of_missed[MACRO, "hd95"]
+    assert of_missed["two", "precision"] == of_wrong["two", "precision"] == 0
+    assert of_missed[MACRO, "precision"] == of_wrong[MACRO, "precision"] == 0.5
+    invented = mask_scores(missed, truth, CLASSES)  # the class where the truth has none
+    assert invented["two", "hd95"] == diagonal and invented["two", "precision"] == 0
+    assert math.isnan(invented["two", "sensitivity"])
 
 
 def test_only_the_field_of_view_counts() -> None:

@@ -19,7 +19,7 @@ VERSIONS = {
     "train": 2,
     "finetune": 2,
     "predict": 2,
-    "evaluate": 3,
-    "report": 9,
+    "evaluate": 4,
+    "report": 10,
     "export": 1,
 }

@@ -26,7 +26,6 @@ class Metric(NamedTuple):
 
 
 ABSENT = "the class is absent from truth and prediction there"
-ONE_EMPTY = "the class is absent from truth or prediction there"
 UNKNOWN = "the point is unknown there"
 METRICS = {
     "auroc": Metric(
@@ -55,8 +54,8 @@ METRICS = {
     ),
     "precision": Metric(
         "Precision",
-        "Share of the positive calls that are right.",
-        left_out="the class is absent from the prediction there",
+        "Share of the positive calls that are right; 0 where a class is there and no call is made.",
+        left_out=ABSENT,
     ),
     "accuracy": Metric("Accuracy", "Share of all calls that are right; misleading where one class is frequent."),
     "balanced_accuracy": Metric(
@@ -141,17 +140,18 @@ METRICS = {
     "hd95": Metric(
         "HD95",
         "Hausdorff distance: 95 % of the border of each area lies within it of the other's, in px of the original "
-        "image. It does not exist where an area is empty.",
+        "image. Where one of the two areas is empty (a class that was missed, or found where it is not) it is the "
+        "image's diagonal; it does not exist where both are.",
         unit="px",
         lower_is_better=True,
-        left_out=ONE_EMPTY,
+        left_out=ABSENT,
     ),
     "hd95_mm": Metric(
         "HD95 in mm",
         "The same in mm.",
         unit="mm",
         lower_is_better=True,
-        left_out=f"{ONE_EMPTY}, or mm_per_px is not given",
+        left_out=f"{ABSENT}, or mm_per_px is not given",
     ),
     "cldice": Metric(
         "clDice",

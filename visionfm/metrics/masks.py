@@ -2,10 +2,12 @@
 
 Classes are scored one against the rest, inside the field of view where there is one. `macro` is the mean over the
 classes but the background (the first), `macro with background` over all, each over those that have a value. A class
-that is absent from truth and prediction has no value; one that is absent from one of them has Dice 0.
+that is absent from truth and prediction has no value. One that is missed, or found where it is not, counts as the worst
+there is: Dice and precision 0, HD95 the image's diagonal; so no mean rewards a model for not finding a class.
 Shapes: H/W px, upright; `probability` is of 16 bits, 65535 for 1.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -71,7 +73,7 @@ def overlap(true_HW: Mask, said_HW: Mask, pixels: int) -> dict[str, float]:
         "iou": _ratio(both, true + said - both),
         "sensitivity": _ratio(both, true),
         "specificity": _ratio(neither, pixels - true),
-        "precision": _ratio(both, said),
+        "precision": _ratio(both, said) if said or not true else 0.0,
     }
 
 
@@ -80,11 +82,16 @@ def _ratio(part: int, whole: int) -> float:
 
 
 def hausdorff95(true_HW: Mask, said_HW: Mask) -> float:
-    """Return the 95th percentile of the distances between the two borders in px, the larger of both directions."""
+    """Return the 95th percentile of the distances between the two borders in px, the larger of both directions.
+
+    The diagonal of the image where one of the two is empty, NaN where both are.
+    """
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
-    if not true_HW.any() or not said_HW.any():
+    if not true_HW.any() and not said_HW.any():
         return NAN
+    if not true_HW.any() or not said_HW.any():
+        return math.hypot(*true_HW.shape)
     either_HW = true_HW | said_HW
     rows, columns = np.flatnonzero(either_HW.any(axis=1)), np.flatnonzero(either_HW.any(axis=0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

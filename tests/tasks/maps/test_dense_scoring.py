@@ -114,7 +114,7 @@ def test_few_subjects_have_a_wide_interval_by_students_t_within_what_is_possible
 def test_images_without_a_value_are_counted_and_explained(results: Path) -> None:
     distance = find(over_images(masks()), "hd95", **{"class": "vessel"})
     assert (distance["value"], distance["n"], distance["unit"]) == (6.0, 11, "px")
-    assert distance["reason"] == "1 of 12 images left out: the class is absent from truth or prediction there"
+    assert distance["reason"] == "1 of 12 images left out: the class is absent from truth and prediction there"
 
 
 def test_the_second_observer_stands_beside_ours(results: Path) -> None:

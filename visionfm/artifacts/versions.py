@@ -20,6 +20,6 @@ VERSIONS = {
     "finetune": 2,
     "predict": 2,
     "evaluate": 4,
-    "report": 10,
+    "report": 11,
     "export": 1,
 }

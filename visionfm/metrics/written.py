@@ -31,6 +31,13 @@ def interval(low: Any, high: Any, metric: str = "") -> str:
     return "" if missing(low) or missing(high) else f"{number(low, metric)} to {number(high, metric)}"
 
 
+def percent(share: float) -> str:
+    """Return a share as a whole percent; 0% and 100% only where it is none and all: 299 of 300 is `>99%`."""
+    if 0 < share < 0.01:
+        return "<1%"
+    return ">99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
 def text_of(value: Any) -> str:
     """Return a cell of a text column; missing is empty."""
     return "" if missing(value) else str(value)

@@ -9,11 +9,10 @@ GENERAL = (
     (
         "95 % interval",
         "The range in brackets. The test subjects were drawn again 1000 times, with replacement; the interval holds "
-        "the middle 95 % of "
-        "the results. Whole subjects are drawn, so that two eyes of one person do not count as two independent "
-        "cases. Two models whose "
-        "intervals overlap widely are not told apart by these data. Where a mean over images rests on two to four "
-        "subjects, it is Student's t interval over subjects instead, and wide.",
+        "the middle 95 % of the results. Whole subjects are drawn, so that two eyes of one person do not count as two "
+        "independent cases. Overlap of two models' intervals does not say that the models are alike: both were tested "
+        "on the same subjects. Where a mean over images rests on two to four subjects, it is Student's t interval over "
+        "subjects instead, and wide. How the intervals of risk groups are made stands below their table.",
     ),
     (
         "n",

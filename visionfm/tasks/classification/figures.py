@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
-from visionfm.metrics.written import missing, text_of
+from visionfm.metrics.written import missing, percent, text_of
 from visionfm.tasks.results import TaskModel, no_sections, no_sentences, overall, recipe
 
 sections, trained_by, sentences = no_sections, recipe, no_sentences
@@ -227,7 +227,7 @@ def _matrix(
     with_share = len(rows) <= 6
     for row in range(len(rows)):
         for column in range(len(columns)):
-            text = f"{counts[row, column]}" + (f"\n{shares[row, column]:.0%}" if with_share else "")
+            text = f"{counts[row, column]}" + (f"\n{percent(shares[row, column])}" if with_share else "")
             axes.text(
                 column,
                 row,

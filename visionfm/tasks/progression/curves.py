@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, PALETTE, Panel, label, legend_below
+from visionfm.metrics.written import percent
 
 NAMES = ("low", "middle", "high")
 CURVE_POINTS = 200
@@ -93,7 +94,7 @@ def kaplan_meier(name: str, test: Followed, group_N: Any, times: Sequence[float]
         below.spines["left"].set_visible(False)
         legend_below(figure, handles, [*legend])
 
-    last = [f"{text}, {1 - found.free_T[-1]:.0%} by day {end:g}" if not np.isnan(found.free_T[-1]) else text
+    last = [f"{text}, {percent(1 - found.free_T[-1])} by day {end:g}" if not np.isnan(found.free_T[-1]) else text
             for text, found in zip(legend, curves.values(), strict=True)]  # fmt: skip
     alt = f"Kaplan-Meier curves of {name} by predicted risk, {count}. " + "; ".join(last) + f". {says}"
     return Panel("kaplan_meier", f"Kaplan-Meier by risk: {name}", alt, draw, len(legend) + 1)

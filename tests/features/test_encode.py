@@ -13,7 +13,7 @@ import pytest
 from world.small_project import Project, write_images
 
 from visionfm import artifacts
-from visionfm.errors import Stopped
+from visionfm.errors import DataError, Stopped
 from visionfm.features import encode
 
 NewProject = Callable[..., Project]
@@ -61,11 +61,41 @@ def test_a_signal_saves_what_is_done_and_the_next_run_goes_on_from_there(
     assert not list(project.folder.glob("results/.kept/**/*.parts"))
 
 
+@pytest.mark.parametrize("command", ["extract", "embed"])
+def test_a_killed_worker_ends_the_command_with_a_message(command: str, new_project: NewProject, tmp_path: Path) -> None:
+    project = new_project(60)
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_ENCODER)
+    given = ["embed", project.root, "--encoder", project.encoder, "--out", tmp_path / "x.h5", "--size", "32"]
+    given += ["--workers", "2", "--batch-size", "4"]
+    arguments = ["extract", *project.arguments(workers=2, batch_size=4)] if command == "extract" else given
+    log = tmp_path / "log"
+    process = subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments), "--log", str(log)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    deadline = time.monotonic() + 60
+    while not _workers(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.8)
+    os.kill(_workers(process.pid)[0], signal.SIGKILL)
+    try:
+        assert process.wait(timeout=30) == DataError.exit_code
+    finally:
+        process.kill()
+    assert "a process that decodes images was killed" in log.read_text()
+
+
 def _has_workers(pid: int) -> bool:
+    return bool(_workers(pid))
+
+
+def _workers(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     if not listed.exists():
         pytest.skip("needs /proc to see the worker processes")
-    return any("spawn_main" in Path(f"/proc/{child}/cmdline").read_text() for child in listed.read_text().split())
+    children = listed.read_text().split()
+    return [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def test_a_kill_loses_what_came_after_the_last_part(

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from visionfm.data.layouts.folders import Listed
 from visionfm.data.listing import list_images
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ArtifactError, DataError, Problems
+from visionfm.images.parallel import killed_worker
 from visionfm.images.reading import inspect
 from visionfm.runtime.progress import track
 
@@ -142,8 +144,11 @@ def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) 
     if jobs <= 1 or len(work) < 32:
         yield from map(_read_one, work)
         return
-    with ProcessPoolExecutor(min(jobs, os.cpu_count() or 1)) as pool:
-        yield from pool.map(_read_one, work, chunksize=8)
+    try:
+        with ProcessPoolExecutor(min(jobs, os.cpu_count() or 1)) as pool:
+            yield from pool.map(_read_one, work, chunksize=8)
+    except BrokenProcessPool as error:
+        raise killed_worker() from error
 
 
 def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:

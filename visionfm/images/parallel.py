@@ -1,7 +1,7 @@
 """Work on images in worker processes, results in order; imports no torch.
 
 Memory does not grow with the amount of work: only a few pieces are on their way. Workers ignore signals sent to the
-group (the parent decides) and end with it.
+group (the parent decides); they end with it, and when one of them was killed.
 """
 
 import multiprocessing
@@ -38,16 +38,39 @@ def worker_pool(workers: int) -> "Iterator[Pool | int]":
         yield 0
         return
     # Fresh interpreters: a forked copy of a process in which torch has started its threads may hang.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    context = multiprocessing.get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)  # the workers end when our end of it closes
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (theirs,))
     try:
         yield Pool(pool, workers)
     except BrokenProcessPool as error:
-        raise DataError(
-            "a process that decodes images was killed",
-            do="the machine may be out of memory: lower `workers`, then run the same command again",
-        ) from error
+        # The executor has sent the others SIGTERM, which they ignore, and waits for them.
+        ours.close()
+        raise killed_worker() from error
+    except BaseException:
+        if _is_broken(pool):
+            ours.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        ours.close()
+        theirs.close()
+
+
+def killed_worker() -> DataError:
+    """Return what to raise where the system has killed a worker process."""
+    return DataError(
+        "a process that decodes images was killed",
+        do="the machine may be out of memory: lower `workers`, then run the same command again",
+    )
+
+
+def _is_broken(pool: ProcessPoolExecutor) -> bool:
+    try:
+        pool.submit(int).cancel()
+    except BrokenProcessPool:
+        return True
+    return False
 
 
 def in_order(
@@ -95,13 +118,13 @@ def _stop_signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker() -> None:
+def _start_worker(pool: multiprocessing.connection.Connection) -> None:
     ignore_stop_signals()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_pool, args=(pool,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_with_pool(pool: multiprocessing.connection.Connection) -> None:
+    """End this process when the parent has closed its end, or has ended."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    multiprocessing.connection.wait([pool] if parent is None else [pool, parent.sentinel])
+    os._exit(1)

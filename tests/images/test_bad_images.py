@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from world.image_files import WHOLE, decode, encoded, huge, inspect, reason, several, tiff
+from world.image_files import WHOLE, decode, encoded, huge, inspect, picture, reason, several, tiff
 
 from visionfm.errors import CannotReadNow, DataError
 from visionfm.images import reading as images
@@ -44,6 +44,36 @@ def test_a_file_cut_anywhere_is_called_truncated(name, cut, tmp_path):
     else:
         with pytest.raises(DataError, match="truncated"):
             decode(data)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_half_copied_file_filled_with_zeros_is_refused_or_noted(name, kept, tmp_path):
+    noise = np.random.default_rng(3).integers(1, 256, (96, 128, 3), dtype=np.uint8)
+    options = {"progressive": {"progressive": True}, "TIFF-LZW": {"compression": "tiff_lzw"}}
+    options["TIFF-JPEG"] = {"compression": "jpeg"}
+    kind = "JPEG" if name == "progressive" else name.split("-")[0]
+    whole = encoded(Image.fromarray(noise), kind, **options.get(name, {}))
+    facts = inspect(whole, tmp_path)
+    assert facts.status == "ok" and facts.note is None
+    cut = int(kept * len(whole))
+    facts = inspect(whole[:cut] + bytes(len(whole) - cut), tmp_path)
+    if name in ("JPEG", "progressive", "PNG"):
+        assert reason(facts) == "truncated"
+    assert facts.status != "ok" or "cut short" in (facts.note or "")
+
+
+def test_every_chunk_of_a_png_is_checked_and_bytes_after_its_end_do_not_matter(tmp_path):
+    whole = encoded(picture(), "PNG", pnginfo=None, dpi=(72, 72))
+    assert inspect(whole + bytes(100), tmp_path).status == "ok"
+    for at in range(8 + 4 + 4 + 13 + 4, len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        assert inspect(bytes(damaged), tmp_path).status != "ok", at
+
+
+def test_a_jpeg_padded_with_zeros_after_its_end_is_whole(tmp_path):
+    assert inspect(WHOLE["JPEG"] + bytes(4096), tmp_path).status == "ok"
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -5,7 +5,7 @@ else unless the results differ.
 """
 
 VERSIONS = {
-    "index": 3,
+    "index": 4,
     "label": 2,
     "audit": 3,
     "checksum": 1,

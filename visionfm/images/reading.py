@@ -54,7 +54,7 @@ class ImageFacts(NamedTuple):
     `image_id` is the sha256 of the bytes in hex, empty where they could not be read; `width` and `height` are pixels
     after the EXIF rotation (as the header has them for a refused image, 0 where unknown); `mode` is Pillow's, before
     conversion; `frames` counts images in the file; `orientation` is the EXIF rotation, which 1 is none of; `note` says
-    where a readable image uses little of its range.
+    where a readable image uses little of its range, or its file ends in zeros.
     """
 
     image_id: str
@@ -93,7 +93,7 @@ def inspect(path: Path, reading: Reading) -> ImageFacts:
         width, height, turn = image.load(shrink_to_px=1)
         facts = facts._replace(width=width, height=height, orientation=turn)
         sixteen_bits = facts.mode.startswith("I")
-        facts = facts._replace(note=remark(image.rgb(reading.bits), sixteen_bits=sixteen_bits))
+        facts = facts._replace(note=remark(image.rgb(reading.bits), sixteen_bits=sixteen_bits) or image.note())
     except Refused as refused:
         return facts._replace(status=str(refused))
     return facts

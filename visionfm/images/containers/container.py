@@ -62,6 +62,10 @@ class Opened(ABC):
     def rgb(self, bits: int | None = None) -> Pixels:
         """Return the loaded frame, uint8 (H, W, 3) in [0, 255], upright; `bits` are what wider pixels use of theirs."""
 
+    def note(self) -> str | None:
+        """Return what is odd about a file that decodes all the same; None where nothing is."""
+        return None
+
 
 class Container(NamedTuple):
     """A file format: `suffixes` with the dot, in small letters; `lossy` formats blur the borders of masks."""

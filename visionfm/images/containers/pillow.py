@@ -17,6 +17,8 @@ from visionfm.images.containers.container import Header, Opened, Refused, Uprigh
 from visionfm.images.pixels import Pixels, orientation, oriented, to_rgb, too_bright, unsupported
 
 _PILLOWS_OWN_LIMIT = Image.MAX_IMAGE_PIXELS or 0  # as it is while no thread has lifted it
+ZEROS = 16  # bytes: so many at the end of a compressed file are no chance
+NOTED = 0.02  # of the file's bytes: as many zeros at its end are told
 _pillow_limit = threading.Lock()
 
 
@@ -78,6 +80,17 @@ class PillowImage(Opened):
     def ends_early(self) -> bool:
         """Say whether the file stops before its format says that it should; asked only after decoding has failed."""
         return False
+
+    def note(self) -> str | None:
+        """Tell of many zeros at the file's end: what a copy that was cut short leaves, and black pixels may be."""
+        zeros, size = self.zeros_at_end(), len(self.data)
+        if zeros < max(ZEROS, NOTED * size):
+            return None
+        return f"its last {zeros / size:.0%} are zeros: black pixels, or a copy that was cut short"
+
+    def zeros_at_end(self) -> int:
+        """Count the zero bytes at the file's end."""
+        return len(self.data) - len(self.data.rstrip(b"\0"))
 
     @contextmanager
     def _blame(self) -> Iterator[None]:

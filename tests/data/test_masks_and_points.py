@@ -1,5 +1,9 @@
 """Masks and points stand beside their images in labels.parquet; every mistake is named with its file, all at once."""
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,10 @@ from visionfm.data.block import Split
 from visionfm.data.index import index
 from visionfm.data.labels import label
 from visionfm.data.layouts.columns import Columns
+from visionfm.data.layouts.rows import text_lines
 from visionfm.data.listing import labels_fingerprint, list_images
 from visionfm.data.settings import IndexSettings, LabelSettings
-from visionfm.errors import DataError
+from visionfm.errors import DataError, Problems
 
 WH = (8, 6)
 
@@ -35,6 +40,20 @@ def mask(*values: int, shape: tuple[int, int] = WH[::-1]) -> np.ndarray:
     array = np.zeros(shape, np.uint8)
     array[0, : len(values)] = values
     return array
+
+
+@contextmanager
+def at_most_seconds(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def run(root: Path, dataset: str = "d", **keys: Any) -> list[dict[str, Any]]:
@@ -230,6 +249,33 @@ def test_named_subjects_are_tested_and_no_others(tmp_path: Path, results: Path) 
 
 
 # --- reruns ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["FIFO", "a link to a FIFO", "a link to a device"])
+def test_what_is_no_regular_file_among_masks_is_named_and_never_a_hang(
+    what: str, tmp_path: Path, results: Path
+) -> None:
+    tree(tmp_path / "data")
+    strange = tmp_path / "data/set/training/labels/1.png"
+    strange.unlink()
+    if what == "FIFO":
+        os.mkfifo(strange)
+    elif what == "a link to a FIFO":
+        os.mkfifo(tmp_path / "pipe")
+        strange.symlink_to(tmp_path / "pipe")
+    else:
+        strange.symlink_to("/dev/zero")
+    with at_most_seconds(20), pytest.raises(DataError, match=r"1\.png") as said:
+        run(tmp_path / "data", layout="segmentation")
+    assert "FIFO" in str(said.value) or "device" in str(said.value)
+
+
+def test_a_table_that_is_a_fifo_is_named_and_never_a_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    problems = Problems(DataError, "labels")
+    with at_most_seconds(20):
+        assert text_lines(tmp_path / "labels.csv", problems) == []
+    assert "no regular file" in next(iter(problems))
 
 
 def test_a_changed_mask_changes_fingerprint_and_labels_but_no_image(tmp_path: Path, results: Path) -> None:

@@ -113,11 +113,21 @@ def test_an_error_of_the_system_says_nothing_of_the_image(number, tmp_path, monk
     def failing(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr(images, "read_regular", failing)
     for act in (lambda: images.inspect(file, Reading()), lambda: images.checked_bytes(tmp_path, "a.png", "0" * 64)):
         with pytest.raises(CannotReadNow, match="try again") as said:
             act()
         assert "index" not in str(said.value)
+
+
+def test_an_image_that_became_a_fifo_or_a_file_of_the_kernel_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="FIFO"):
+        images.checked_bytes(tmp_path, "a.png", "0" * 64)
+    for path in ("/proc/kmsg", "/proc/self/mem"):
+        link = tmp_path / f"{Path(path).name}.png"
+        link.symlink_to(path)
+        assert images.inspect(link, Reading()).status != "ok"
 
 
 def test_a_decoder_without_memory_says_nothing_of_the_image(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS
 from visionfm.errors import ArtifactError, DataError, cannot_read_now, is_passing
 from visionfm.images.masks import Classes, read_fov, read_mask
+from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/samples/1"
 Point = tuple[float, float]
@@ -79,7 +80,7 @@ def checked_bytes(path: Path, digest: str | None, where: str) -> bytes:
     import hashlib
 
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         if is_passing(error):
             raise cannot_read_now(path, error) from error

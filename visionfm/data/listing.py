@@ -14,6 +14,7 @@ from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
 from visionfm.errors import cannot_read_now, is_passing
 from visionfm.images.reading import ALLOWED_SUFFIXES
+from visionfm.images.regular import read_regular
 
 ARRAY_SUFFIXES = frozenset({".npy"})
 
@@ -64,7 +65,7 @@ def labels_fingerprint(
 
 def _content(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(path)).hexdigest()
     except OSError as error:
         if is_passing(error):
             raise cannot_read_now(path, error) from error

@@ -12,10 +12,11 @@ from visionfm.data.layouts import answers
 from visionfm.data.layouts.rows import LabelRow
 from visionfm.data.listing import list_partners
 from visionfm.data.settings import LabelSettings
-from visionfm.errors import DataError, Problems
+from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
 from visionfm.images.geometry import inside, upright_point
 from visionfm.images.masks import inspect_mask
 from visionfm.images.points import read_points
+from visionfm.images.regular import read_regular
 
 MASKS = ("mask", "mask2", "fov")
 
@@ -44,7 +45,22 @@ def partner_digests(root: Path, settings: LabelSettings) -> dict[str, str]:
     if not has_partners(settings):
         return {}
     listed = list_partners(root, settings.layout, settings.images)
-    return {entry.path: hashlib.sha256((root / entry.path).read_bytes()).hexdigest() for entry in listed}
+    return {entry.path: hashlib.sha256(_bytes(root / entry.path)).hexdigest() for entry in listed}
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(path, error) from error
+        raise DataError(
+            "a mask or an array cannot be read",
+            expected="a regular file",
+            found=error.strerror,
+            where=path,
+            do="remove it from the dataset's folder, or correct its permissions",
+        ) from error
 
 
 def dense_columns(
@@ -99,7 +115,7 @@ class _Reader:
             return None
         image = self.images[row.path]
         try:
-            facts = inspect_mask((self.root / path).read_bytes(), image["orientation"], path)
+            facts = inspect_mask(_bytes(self.root / path), image["orientation"], path)
         except DataError as error:
             details = dict(error.details)
             self.problems.add(f"{path}: expected {details.get('expected')}, found {details.get('found')}")
@@ -125,7 +141,7 @@ class _Reader:
         given = row.points
         if row.array is not None:
             try:
-                given = read_points((self.root / row.array).read_bytes(), names, stored, row.array)
+                given = read_points(_bytes(self.root / row.array), names, stored, row.array)
             except DataError as error:
                 details = dict(error.details)
                 self.problems.add(f"{row.array}: expected {details.get('expected')}, found {details.get('found')}")

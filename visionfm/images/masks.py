@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from visionfm.errors import DataError
 from visionfm.images.pixels import oriented
 from visionfm.images.reading import stored_pixels
+from visionfm.images.regular import NotRegular, read_regular
 
 Classes = npt.NDArray[np.uint8]  # (H, W) class indices
 Values = npt.NDArray[np.uint16]  # (H, W) pixel values as stored
@@ -78,6 +79,13 @@ def _refused(found: str, where: str) -> DataError:
     return DataError("a mask cannot be used", expected="one channel of class indices", found=found, where=where, do=DO)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except NotRegular as error:
+        raise _refused(str(error.strerror), str(path)) from error
+
+
 def inspect_mask(data: bytes, orientation: int, where: str) -> MaskFacts:
     """Return what a mask file holds; DataError where it is none."""
     values_HW = mask_values(data, orientation, where)
@@ -92,7 +100,7 @@ def read_mask(
 
     Raises DataError for a file that is no mask, and for values outside the classes.
     """
-    data, where = (source.read_bytes(), str(source)) if isinstance(source, Path) else (source, where)
+    data, where = (_read(source), str(source)) if isinstance(source, Path) else (source, where)
     values_HW = mask_values(data, orientation, where)
     index_V = np.full(1 << 16, MOST_CLASSES, np.uint8)
     for index, of_class in enumerate(values):
@@ -111,7 +119,7 @@ def read_mask(
 
 def read_fov(source: Path | bytes, *, orientation: int = 1, where: str = "field of view") -> npt.NDArray[np.bool_]:
     """Return where the field of view is (H, W), upright: everywhere but at 0."""
-    data, where = (source.read_bytes(), str(source)) if isinstance(source, Path) else (source, where)
+    data, where = (_read(source), str(source)) if isinstance(source, Path) else (source, where)
     return mask_values(data, orientation, where) > 0
 
 

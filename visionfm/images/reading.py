@@ -5,9 +5,9 @@ what cannot be read rightly is refused by a reason from REASONS. Equal bytes giv
 profiles are not applied, and no metadata but the orientation is used. Shapes: H/W px, C = 3 (RGB).
 """
 
+import errno
 import hashlib
 import os
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from visionfm.images.containers.pillow import PillowImage
 from visionfm.images.exposure import remark
 from visionfm.images.identity import file_id, file_path
 from visionfm.images.pixels import Pixels
+from visionfm.images.regular import NotRegular, read_regular
 from visionfm.images.settings import Reading
 
 ALLOWED_SUFFIXES = frozenset(suffix for container in CONTAINERS for suffix in container.suffixes)
@@ -129,7 +130,7 @@ def checked_bytes(root: Path, path: str, image_id: str) -> bytes:
     """Return the bytes of the file that a table's row means; DataError where they are not those that were indexed."""
     file = root / file_path(path, image_id)
     try:
-        content = file.read_bytes()
+        content = read_regular(file)
     except OSError as error:
         if is_passing(error):
             raise cannot_read_now(file, error) from error
@@ -171,18 +172,16 @@ def _unusable(refused: Refused, where: object) -> DataError:
 def _read(path: Path) -> bytes:
     """Return a regular file's bytes; a FIFO or a device is never opened, as that could wait for ever."""
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
-            raise Refused("not_a_file", f"a {kinds.get(stat.S_IFMT(info.st_mode), 'device')}")
-        if info.st_size > MAX_FILE_BYTES:
-            raise Refused("too_large", f"a file of {info.st_size} bytes, over {MAX_FILE_BYTES}")
-        return path.read_bytes()
+        return read_regular(path, MAX_FILE_BYTES)
+    except NotRegular as error:
+        raise Refused("not_a_file", str(error.strerror)) from error
     except (OSError, MemoryError) as error:
         if is_passing(error):
             raise cannot_read_now(path, error) from error
         if path.is_symlink() and not path.exists():
             raise Refused("broken_link", "a link whose target is missing") from error
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise Refused("too_large", str(error.strerror)) from error
         if isinstance(error, FileNotFoundError):
             raise Refused("missing", "no such file") from error
         raise Refused("no_access", os.strerror(getattr(error, "errno", 0) or 0)) from error

@@ -18,6 +18,7 @@ from visionfm import artifacts
 from visionfm.config.base import Statistics
 from visionfm.errors import DataError, UsageError
 from visionfm.images.reading import decode
+from visionfm.images.regular import read_regular
 from visionfm.images.transforms import resize_square
 from visionfm.pretraining.block import Knn
 from visionfm.pretraining.networks import Backbone
@@ -119,7 +120,7 @@ def _features(backbone: Backbone, paths: list[str], labelled: Labelled) -> torch
 
 def _pixels(path: str, labelled: Labelled) -> Any:
     file = labelled.root / path
-    image = decode(file.read_bytes(), labelled.images, target_px=labelled.size_px, exact=False, where=file)
+    image = decode(read_regular(file), labelled.images, target_px=labelled.size_px, exact=False, where=file)
     return resize_square(image, labelled.size_px, "bilinear")
 
 

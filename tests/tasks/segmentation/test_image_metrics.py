@@ -12,6 +12,7 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.artifacts.archive import writing
+from visionfm.data import columns
 from visionfm.errors import DataError, UsageError
 from visionfm.images.masks import encode_mask
 from visionfm.metrics.masks import mask_scores
@@ -102,9 +103,9 @@ def test_one_more_run_measures_no_other_again_and_the_table_is_that_of_a_clean_r
     IMAGES.unlink()  # as the workflow does before it runs the stage again
     caplog.set_level(logging.INFO, "visionfm")
     with monkeypatch.context() as patch:
-        real = Path.read_bytes
+        real = columns.read_regular
         read: list[str] = []
-        patch.setattr(Path, "read_bytes", lambda path: read.append(str(path)) or real(path))
+        patch.setattr(columns, "read_regular", lambda path: read.append(str(path)) or real(path))
         measure(first, second)
         assert len([name for name in read if "truth" in name]) == COUNT - 1
     assert "seed0: 5 images measured before" in caplog.text

@@ -54,6 +54,9 @@ def number(text: str) -> float:
 
 def text_lines(file: Path, problems: Problems) -> list[str]:
     """Return the lines of a UTF-8 text, with or without BOM, LF or CRLF; blank ones at its end are left out."""
+    if file.exists() and not file.is_file():
+        problems.add(f"{file}: no regular file")
+        return []
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

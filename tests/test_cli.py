@@ -36,7 +36,7 @@ SURFACE = {
     "export": "--features --log --out",
     "check": "--log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",
-    "embed": "--arch --batch-size --device --dtype --encoder --exact --frame --interpolation --key --log"
+    "embed": "--arch --batch-size --bits --device --dtype --encoder --exact --frame --interpolation --key --log"
     " --max-megapixels --modality --out --precision --size --skip-bad-images --statistics --timm --views --workers"
     " IMAGES",
     "encoders": "--log",

@@ -236,7 +236,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(project: Project) -> 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     for asked in ({"device": "auto", "gpu": 1}, {"device": "cuda"}):
-        with pytest.raises(UsageError, match=r"(?s)no CUDA device.*device: cpu"):
+        with pytest.raises(UsageError, match=r"(?s)no GPU to compute on.*device: cpu"):
             project.extract(**asked)
     project.extract(device="auto", gpu=0)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from visionfm.figures import svg as plots
+from visionfm.figures import training
 from visionfm.tasks.classification import figures as panels
 from visionfm.tasks.regression import figures as panels_values
 
@@ -167,10 +168,10 @@ def test_many_points_are_thinned_and_the_axis_says_how_many_are_drawn():
 def test_training_marks_the_chosen_epoch_of_each_run():
     epochs = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [3.0, 2.0, 1.0], "validation_loss": [3.0, 1.0, 2.0]})
     epochs["best"] = epochs["epoch"] == 2
-    panel = panels_values.training({"seed0": epochs, "seed1": epochs})
+    panel = training.training({"seed0": epochs, "seed1": epochs})
     marks = [line for line in draw(panel).axes[0].get_lines() if line.get_marker() == "o"]
     assert [(float(mark.get_xdata()[0]), float(mark.get_ydata()[0])) for mark in marks] == [(2, 1), (2, 1)]
-    assert panels_values.training({"seed0": epochs.iloc[:0]}) is None
+    assert training.training({"seed0": epochs.iloc[:0]}) is None
 
 
 def test_no_two_of_the_first_28_lines_look_alike():

@@ -1,8 +1,8 @@
 """The settings of `extract` and `dense`: which images become which features."""
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from visionfm.images.settings import DatasetReading, EncoderReading
 
@@ -31,11 +31,7 @@ class TokenReading(EncoderReading):
     dtype: Literal["float16", "float32"] = "float16"
     modality: str | None = None  # of the images, for an encoder that normalises several, each by its own
 
-    @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say the modality only where it matters: other encoders' keys are without it."""
-        found: dict[str, Any] = handler(self)
-        return {name: value for name, value in found.items() if (name, value) != ("modality", None)}
+    left_out: ClassVar[tuple[str, ...]] = ("bits", "modality")
 
 
 class DenseSettings(TokenReading, DatasetReading):

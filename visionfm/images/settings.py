@@ -1,6 +1,8 @@
 """How image files become pixels, said once: every stage's settings that read images are made of these."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from visionfm.config.settings import Settings
 from visionfm.images.identity import frame_of
@@ -15,6 +17,13 @@ class Reading(Settings):
     frame: int | None = None  # which image of files that hold several; None: a file is one image
     max_megapixels: float = 200
     bits: int | None = None  # of 16-bit pixels that hold fewer, in their lowest bits; None: all, or what a TIFF says
+
+    left_out: ClassVar[tuple[str, ...]] = ("bits",)  # where they are None: artefacts without them keep their keys
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = plain(self)
+        return {name: value for name, value in values.items() if name not in self.left_out or value is not None}
 
     @property
     def suffix(self) -> str:

@@ -14,8 +14,7 @@ from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.kind import TaskKind
 
 KINDS: dict[str, TaskKind] = {
-    kind.name: kind
-    for kind in (classification.KIND, regression.KIND, progression.KIND, segmentation.KIND, landmarks.KIND)
+    room.KIND.name: room.KIND for room in (classification, regression, progression, segmentation, landmarks)
 }
 if TYPE_CHECKING:
     Task = TaskBlock

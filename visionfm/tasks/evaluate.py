@@ -11,6 +11,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ from visionfm.tasks import kind_of
 from visionfm.tasks.prediction_arrays import ALL, Answers, Part, read_runs
 from visionfm.tasks.runs import OBSERVER, read_run
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
-from visionfm.tasks.target_types import TYPES
-from visionfm.tasks.vectors.score import Line, score, thresholds
+from visionfm.tasks.target_types import type_of
+from visionfm.tasks.vectors.score import Line, score
 
 SCHEMA = "visionfm/metrics/1"
 COLUMNS = {
@@ -149,6 +150,7 @@ def rows_of(scored: dict[str, dict[Key, Line]], settings: EvaluateSettings) -> l
 
 def _score_run(run: str, answers: Mapping[str, Answers], settings: EvaluateSettings) -> dict[Key, Line]:
     pooled = settings.fusion == "pooled"
+    scoring = import_module(kind_of(settings.kind).scoring)
     work = [(name, part, rows) for name in settings.targets for part, rows in answers[name].parts(pooled)]
     found: dict[Key, Line] = {}
     seen: dict[tuple[str, str, bytes], list[Line]] = {}
@@ -156,19 +158,20 @@ def _score_run(run: str, answers: Mapping[str, Answers], settings: EvaluateSetti
         of_target, target = answers[name], settings.targets[name]
         same = (name, part.subset, rows.tobytes())  # a task with one dataset: by dataset is over all
         if same not in seen:
-            chosen = _thresholds(of_target, target, part.subset)
+            chosen = _thresholds(of_target, target, part.subset, scoring.thresholds)
             seen[same] = score(
                 target, of_target.truth_NK[rows], of_target.score_NK[rows], of_target.subject_N[rows], chosen,
-                draws=settings.draws, seed=settings.seed,
+                draws=settings.draws, seed=settings.seed, scorers_of=scoring.scorers,
             )  # fmt: skip
         found |= {(name, part, line.label, line.metric, line.point): line for line in seen[same]}
     return found
 
 
-def _thresholds(answers: Answers, target: TargetSpec, subset: str) -> list[float | str]:
+def _thresholds(answers: Answers, target: TargetSpec, subset: str, of: Any) -> list[float | str]:
     """Return thresholds from all validation samples with this subset of modalities: the same for every dataset."""
     rows = (answers.split_N == "validation") & (answers.subset_N == subset)
-    return thresholds(target, answers.truth_NK[rows], answers.score_NK[rows])
+    found: list[float | str] = of(target, answers.truth_NK[rows], answers.score_NK[rows])
+    return found
 
 
 # --- several runs ---------------------------------------------------------------------------------------------------
@@ -258,7 +261,7 @@ def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
         where = name if label is None else f"{name}, {label}"
         log.warning("evaluate: %s: %s has no %s in test: %s", rows[0]["run"], where, ", ".join(metrics), reason)
     for name, target in settings.targets.items():
-        label = "macro" if TYPES[target.type].over_classes else None
+        label = "macro" if type_of(target.type, target.form).over_classes else None
         shown = (name, label, headline(settings.kind, target.type))
         for row in test:
             if (row["target"], row["class"], row["metric"]) != shown or row["value"] is None:

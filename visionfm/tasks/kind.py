@@ -7,9 +7,13 @@ How to add a kind, say `ordinal`, on feature vectors:
    `TaskBlock` differs; then `KIND = TaskKind(...)` with the sections of docs/config.md. It is imported wherever a
    config is read: neither torch nor pandas.
 2. `tasks/ordinal/fit.py`, imported inside stages only: `make` and `restored` return an `Objective` (losses, selection,
-   predictions; see vectors/objective.py), `PUBLISHED_HEAD` is None.
-3. One name in `KINDS`. Where a target has another number of outputs than its type says, give its spec a `form`, and
-   `OUTPUTS` in slots.py a line for it. A metric's entry stands in metrics/catalogue.py. `make docs` writes its section.
+   predictions; see vectors/objective.py), `PUBLISHED_HEAD` is None. Where its decoder is no head of vectors/heads.py:
+   `HEADS`, by the name that its recipes say; where its baselines are others: `BASELINE_HEADS` and `Logistic`.
+3. `tasks/ordinal/figures.py`: what the report shows (`KindOfReport` in results.py). Where its questions are others than
+   its target's type has: a module of `thresholds` and `scorers` (see vectors/score.py), named in `KIND` as `scoring`.
+4. One name in `KINDS`, and in metrics/catalogue.py its headline. Where a target differs from its type, give its spec a
+   `form`: `OUTPUTS` in slots.py has a line for another number of outputs, `TYPES` in target_types.py for other words
+   and another headline. A metric's entry stands in metrics/catalogue.py. `make docs` writes its section.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +44,7 @@ class TaskKind(NamedTuple):
     problems: Callable[[Raw, Sequence[RawDataset]], Iterator[tuple[Location, str]]]
     """What does not fit between a task of this kind and its datasets: places inside the task, and what is wrong."""
     sections: tuple[Section, ...]  # of docs/config.md
+    scoring: str = "visionfm.tasks.vectors.score"  # of vectors: the module of `thresholds` and `scorers`
 
     def fit(self) -> Any:
         """Return the kind's heavy module `fit` (losses, predictions), imported now."""

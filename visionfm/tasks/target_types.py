@@ -26,6 +26,11 @@ TYPES = {
 }
 
 
+def type_of(target_type: str, form: str | None = None) -> TargetType:
+    """Return what a type of target asks for; a form that has a line of its own comes first."""
+    return TYPES.get(form or "", TYPES[target_type])
+
+
 def answers(target: Target) -> str:
     """Return what an answer can be: classes, a unit, or intervals of time."""
     if target["type"] == "value":

@@ -168,7 +168,8 @@ def _fit(
     truth_NT = samples.truth_NT[splits["train"]]
     known = streams_of.statistics(first, identity=not (recipe.standardise or settings.baseline), scale=recipe.scale)
     widths = [stream.features_RVF.shape[2] for stream in first]
-    head = BASELINE_HEADS[settings.baseline] if settings.baseline else recipe.head
+    of_baselines = getattr(kind_of(settings.kind).fit(), "BASELINE_HEADS", BASELINE_HEADS)
+    head = of_baselines[settings.baseline] if settings.baseline else recipe.head
     modalities = settings.modalities
     spec = decoders.Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)

@@ -16,7 +16,7 @@ from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_o
 from visionfm.report.words import count
 from visionfm.tasks.results import TaskModel, overall
 from visionfm.tasks.runs import part_runs, read_run
-from visionfm.tasks.target_types import TYPES
+from visionfm.tasks.target_types import type_of
 
 SERIES = {"fraction": "a fraction of the subjects", "shots": "so many samples per class"}
 
@@ -72,7 +72,8 @@ def efficiency_view(result: TaskModel) -> EfficiencyView | None:
 def _points(result: TaskModel, target: str, metric: str) -> list[Point]:
     rows = overall(result.metrics)
     rows = rows[(rows["metric"] == metric) & (rows["split"] == "test") & (rows["target"] == target)]
-    if TYPES[result.targets[target]["type"]].over_classes:
+    spec = result.targets[target]
+    if type_of(spec["type"], spec.get("form")).over_classes:
         rows = rows[rows["class"] == "macro"]
     by_run = {row["run"]: row for row in rows.to_dict("records")}
     heads = [run for run in result.training if read_run(run).baseline is None]

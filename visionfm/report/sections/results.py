@@ -12,7 +12,7 @@ from visionfm.report.data import Results
 from visionfm.report.tables import means
 from visionfm.report.words import listed
 from visionfm.tasks.results import TaskModel, overall
-from visionfm.tasks.target_types import TYPES
+from visionfm.tasks.target_types import type_of
 
 
 class Headline(NamedTuple):
@@ -88,7 +88,7 @@ def headlines(result: TaskModel, tested_on: str) -> list[Headline]:
     for target, spec in result.targets.items():
         metric = headline(result.block.kind, spec["type"])
         of_target = test[(test["target"] == target) & (test["metric"] == metric)]
-        of_type = TYPES[spec["type"]]
+        of_type = type_of(spec["type"], spec.get("form"))
         over_classes = of_type.over_classes
         if over_classes:
             of_target = of_target[of_target["class"] == "macro"]

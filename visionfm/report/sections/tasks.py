@@ -11,7 +11,7 @@ from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count, listed
 from visionfm.runtime.progress import track
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.results import TaskModel
-from visionfm.tasks.target_types import TYPES, answers, counts
+from visionfm.tasks.target_types import answers, counts, type_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _targets(results: Results, task: str) -> Table:
         rows.append(
             [
                 Cell(name),
-                Cell(TYPES[target.type].asks + ordered),
+                Cell(type_of(target.type, target.form).asks + ordered),
                 Cell(answers(target.model_dump())),
                 Cell(f"{target.weight:g}", numeric=True),
             ]

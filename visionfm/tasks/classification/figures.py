@@ -89,10 +89,10 @@ def classification(
     if not any(len(scored.truth_N) for scored in classes):
         return []
     panels = [
-        _curves("roc", name, classes, areas or {}),
-        _curves("precision_recall", name, classes, areas or {}),
+        curves("roc", name, classes, areas or {}),
+        curves("precision_recall", name, classes, areas or {}),
         _confusion_by_class(name, classes) if target["type"] == "multilabel" else _confusion(rows, name, target),
-        _calibration(name, classes),
+        calibration(name, classes),
     ]
     return panels
 
@@ -107,7 +107,8 @@ def _thin(*arrays: Any) -> list[Any]:
     return [array[keep] for array in arrays]
 
 
-def _curves(kind: str, target: str, classes: Sequence[Scored], areas: Mapping[tuple[str, str], str]) -> Panel:
+def curves(kind: str, target: str, classes: Sequence[Scored], areas: Mapping[tuple[str, str], str]) -> Panel:
+    """Return a panel of `kind` roc or precision_recall, a line per class."""
     roc = kind == "roc"
     metric = "auroc" if roc else "average_precision"
     legend = []
@@ -176,7 +177,7 @@ def _confusion(rows: Any, name: str, target: Mapping[str, Any]) -> Panel:
         "confusion",
         title,
         alt,
-        lambda figure: _matrix(
+        lambda figure: matrix(
             figure, title, counts_KK, shares_KK, classes, classes, f"predicted: {rule}\n(n = {len(known)})", "true"
         ),
     )
@@ -205,12 +206,12 @@ def _confusion_by_class(name: str, classes: Sequence[Scored]) -> Panel:
         "confusion",
         title,
         alt,
-        lambda figure: _matrix(figure, title, counts_K4, shares_K4, rows, columns, "at probability 0.5", ""),
+        lambda figure: matrix(figure, title, counts_K4, shares_K4, rows, columns, "at probability 0.5", ""),
         max(0, len(rows) - 6),
     )
 
 
-def _matrix(
+def matrix(
     figure: Any,
     title: str,
     counts: Any,
@@ -220,6 +221,7 @@ def _matrix(
     below: str,
     left: str,
 ) -> None:
+    """Draw counts and their shares, true classes in `rows`, calls in `columns`."""
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
     axes.grid(False)
@@ -264,7 +266,8 @@ def reliability(truth_N: Any, score_N: Any) -> tuple[Any, Any, Any]:
     return mean, observed, counts
 
 
-def _calibration(name: str, classes: Sequence[Scored]) -> Panel:
+def calibration(name: str, classes: Sequence[Scored]) -> Panel:
+    """Return a panel of observed fractions by predicted probability, a line per class."""
     import numpy as np
 
     answered = [scored for scored in classes if len(scored.truth_N)]

@@ -8,13 +8,14 @@ modalities joined side by side; both become a decoder like any other. Shapes: N 
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from visionfm.errors import DataError
+from visionfm.tasks import kind_of
 from visionfm.tasks.slots import Slot, slots
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.training import Batches
@@ -44,6 +45,19 @@ class Part(NamedTuple):
         return self.slot.name + (f" {self.class_name}" if self.class_name else "")
 
 
+class Baseline(Protocol):
+    """What is fitted to the training samples of one part; a kind's `fit` may have its own `Logistic`."""
+
+    def __init__(self, part: Part, features_NF: Any, validation_NF: Any, balanced: bool) -> None:
+        """`balanced`: rare classes weigh more."""
+
+    def __call__(self, value: float) -> Scores:
+        """Return the probabilities on validation with this value of its parameter, and what `put` takes."""
+
+    def put(self, head: Any, made: Any) -> None:
+        """Write what was chosen into the head."""
+
+
 def fit(baseline: str, network: Decoder, train: Batches, validation: Batches, balanced: bool) -> list[dict[str, Any]]:
     """Fit the network's head to the training features; return a row for each value that was tried."""
     from threadpoolctl import threadpool_limits
@@ -52,17 +66,19 @@ def fit(baseline: str, network: Decoder, train: Batches, validation: Batches, ba
     rows: list[dict[str, Any]] = []
     # The last bits of a sum can depend on the number of threads.
     with threadpool_limits(limits=1):
+        logistic: type[Baseline] = getattr(kind_of(network.spec.kind).fit(), "Logistic", Logistic)
         for part in _parts(network, train, validation):
-            try_one: Callable[[float], Scores]
+            try_one: Baseline
             if baseline == "logreg":
-                try_one = _Logistic(part, features_NF, validation_NF, balanced)
+                try_one = logistic(part, features_NF, validation_NF, balanced)
                 values: Sequence[float] = C_GRID
             else:
-                try_one = _Neighbours(part, features_NF, validation_NF)
+                try_one = _Neighbours(part, features_NF, validation_NF, balanced)
                 values = [k for k in K_GRID if k <= int((~np.isnan(part.truth_N)).sum())]
             made, of_part = _choose(part, try_one, values, PARAMETERS[baseline])
             rows += of_part
-            _put(network, baseline, part, made)
+            with torch.no_grad():
+                try_one.put(network.head, made)
     if baseline == "knn":
         head: Any = network.head
         head.remember(torch.from_numpy(features_NF), _one_hot(network, train))
@@ -122,10 +138,11 @@ def _choose(
     return made[best], rows
 
 
-class _Logistic:
+class Logistic:
     """Logistic regressions of rising C, each started from the one before."""
 
     def __init__(self, part: Part, features_NF: Any, validation_NF: Any, balanced: bool) -> None:
+        """Fit on the training samples of `part` that are known."""
         from sklearn.linear_model import LogisticRegression
 
         known_N = ~np.isnan(part.truth_N)
@@ -134,9 +151,10 @@ class _Logistic:
         self.model = LogisticRegression(
             max_iter=ITERATIONS, warm_start=True, class_weight="balanced" if balanced else None
         )
-        self.name = part.name
+        self.part = part
 
     def __call__(self, value: float) -> Scores:
+        """Fit with C = `value`."""
         from sklearn.exceptions import ConvergenceWarning
 
         with warnings.catch_warnings(record=True) as caught:
@@ -144,17 +162,28 @@ class _Logistic:
             self.model.set_params(C=value).fit(self.features_NF, self.truth_N)
         if caught:
             log.warning(
-                "train: %s: logistic regression with C = %g stopped after %d steps", self.name, value, ITERATIONS
+                "train: %s: logistic regression with C = %g stopped after %d steps", self.part.name, value, ITERATIONS
             )
         scores_NC = self.model.predict_proba(self.validation_NF)
         return scores_NC, (self.model.coef_.copy(), self.model.intercept_.copy())
+
+    def put(self, head: Any, made: Any) -> None:
+        """Write coefficients and intercepts into the head."""
+        coef_CF, intercept_C = made
+        at = self.part.outputs
+        if self.part.slot.target.type == "multiclass" and self.part.classes == 2:
+            at = slice(at.start + 1, at.stop)  # the first class's output stays 0
+        head.linear.weight[at] = torch.from_numpy(coef_CF).float()
+        head.linear.bias[at] = torch.from_numpy(intercept_C).float()
 
 
 class _Neighbours:
     """Votes of the k most similar training samples."""
 
-    def __init__(self, part: Part, features_NF: Any, validation_NF: Any) -> None:
+    def __init__(self, part: Part, features_NF: Any, validation_NF: Any, balanced: bool) -> None:
         from visionfm.tasks.vectors.heads import most_similar, smoothed
+
+        self.part = part
 
         known_N = ~np.isnan(part.truth_N)
         truth_N = part.truth_N[known_N].astype(int)
@@ -168,21 +197,9 @@ class _Neighbours:
         near_NMC = self.hot_NC[self.nearest_NM[:, : int(value)]]
         return self.smoothed(near_NMC, self.hot_NC.mean(0)).double().numpy(), int(value)
 
-
-def _put(network: Decoder, baseline: str, part: Part, made: Any) -> None:
-    """Write what was chosen for a part into the head."""
-    head: Any = network.head
-    with torch.no_grad():
-        if baseline == "knn":
-            head.k_K[part.outputs] = made
-            head.odds_K[part.outputs] = part.slot.target.type != "multiclass"
-            return
-        coef_CF, intercept_C = made
-        at = part.outputs
-        if part.slot.target.type == "multiclass" and part.classes == 2:
-            at = slice(at.start + 1, at.stop)  # the first class's output stays 0
-        head.linear.weight[at] = torch.from_numpy(coef_CF).float()
-        head.linear.bias[at] = torch.from_numpy(intercept_C).float()
+    def put(self, head: Any, made: Any) -> None:
+        head.k_K[self.part.outputs] = made
+        head.odds_K[self.part.outputs] = self.part.slot.target.type != "multiclass"
 
 
 def _one_hot(network: Decoder, train: Batches) -> torch.Tensor:

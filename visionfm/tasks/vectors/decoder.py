@@ -61,7 +61,12 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.fusion = FUSIONS[spec.fusion](spec.widths)
-        self.head = HEADS[spec.head](self.fusion.width, count_outputs(spec.targets))
+        own = getattr(kind_of(spec.kind).fit(), "HEADS", {})
+        self.head = (
+            own[spec.head](self.fusion.width, spec.targets)
+            if spec.head in own
+            else HEADS[spec.head](self.fusion.width, count_outputs(spec.targets))
+        )
 
     def forward(
         self, streams: list[torch.Tensor], present_BS: torch.Tensor, times_BX: torch.Tensor | None = None

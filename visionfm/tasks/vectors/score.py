@@ -4,7 +4,7 @@ Invariant: a metric without a value has a reason; classes left out of a macro me
 Shape legend: D draws (the sample's own value stands first), N samples, K classes or columns, C classes, S subjects.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from visionfm.metrics.regression import Regression
 from visionfm.metrics.survival import AtTime, Whole
 from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks.settings import TargetSpec
+from visionfm.tasks.target_types import type_of
 
 Threshold = float | str  # a number, or why there is none
 HALF, VALIDATION = "0.5", "validation"
+Scorers = Callable[[TargetSpec, Floats, Floats, Sequence[Threshold]], Mapping[str | None, Any]]
 
 
 @dataclass(frozen=True)
@@ -54,49 +56,52 @@ def score(
     chosen_K: Sequence[Threshold],
     draws: int,
     seed: int,
+    scorers_of: Scorers | None = None,
 ) -> list[Line]:
     """Return all metrics of these samples.
 
     Binary and multilabel questions are called at 0.5 and at `chosen_K`; the classes of a multiclass target, one against
-    the rest, by the most probable class, which is no operating point. Samples in which nothing is known are left out.
+    the rest, by the most probable class, which is no operating point. A kind may ask otherwise (`scorers_of`). Samples
+    in which nothing is known are left out.
     """
     known_N = ~np.isnan(truth_NK).all(axis=1)
     truth_NK, score_NK, subject_N = truth_NK[known_N], score_NK[known_N], subject_N[known_N]
-    scorers = _scorers(target, truth_NK, score_NK, chosen_K)
+    by_label = (scorers_of or scorers)(target, truth_NK, score_NK, chosen_K)
     values: dict[tuple[str | None, str, str | None], list[Floats]] = {}
     present: dict[str | None, list[Mask]] = {}
     for weights_DN in subject_draws(subject_N.tolist(), draws, seed):
-        for label, scorer in scorers.items():
+        for label, scorer in by_label.items():
             for (metric, point), values_D in scorer(weights_DN).items():
                 values.setdefault((label, metric, point), []).append(values_D)
             if isinstance(scorer, Binary):
                 present.setdefault(label, []).append(scorer.present(weights_DN))
     at: dict[str | None, Mapping[str, Threshold]] = {
-        label: {HALF: 0.5, VALIDATION: chosen} for label, chosen in zip(scorers, chosen_K, strict=False)
+        label: {HALF: 0.5, VALIDATION: chosen} for label, chosen in zip(by_label, chosen_K, strict=False)
     }
     lines = [
-        _line(label, scorers[label], metric, point, np.concatenate(chunks), subject_N, at.get(label, {}))
+        _line(label, by_label[label], metric, point, np.concatenate(chunks), subject_N, at.get(label, {}))
         for (label, metric, point), chunks in values.items()
     ]
-    if target.type in ("multiclass", "multilabel"):
+    if type_of(target.type, target.form).over_classes:
         lines += _macro(lines, {label: np.concatenate(chunks) for label, chunks in present.items()}, subject_N)
     return lines
 
 
-def _scorers(
+def scorers(
     target: TargetSpec, truth_NK: Floats, score_NK: Floats, chosen_K: Sequence[Threshold]
 ) -> dict[str | None, Any]:
+    """Return label -> what measures these samples; those that `chosen_K` is of come first."""
     if target.type == "value":
         return {None: Regression(truth_NK[:, 0], score_NK[:, 0])}
     if target.type == "event":
         return _survival(target, truth_NK, score_NK)
     if target.type == "multiclass":
         truth_N, called_N = truth_NK[:, 0], score_NK.argmax(axis=1)
-        scorers: dict[str | None, Any] = {}
+        found: dict[str | None, Any] = {}
         for k, label in enumerate(target.classes):
             truth_k_N = np.where(np.isnan(truth_N), np.nan, truth_N == k)
-            scorers[label] = Binary(truth_k_N, score_NK[:, k], {None: called_N == k})
-        return scorers | {None: Multiclass(truth_N, called_N, len(target.classes), target.ordered)}
+            found[label] = Binary(truth_k_N, score_NK[:, k], {None: called_N == k})
+        return found | {None: Multiclass(truth_N, called_N, len(target.classes), target.ordered)}
     labels: Sequence[str | None] = target.classes if target.type == "multilabel" else [None]
     return {
         label: Binary(
@@ -112,11 +117,11 @@ def _survival(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> dict[st
     """Return the scorers of (event, days) against (risk, probability by the end of each interval)."""
     event_N, days_N = truth_NK.T
     times_K = np.array(target.intervals)
-    scorers: dict[str | None, Any] = {None: Whole(event_N, days_N, score_NK[:, 0], score_NK[:, 1:], times_K)}
+    found: dict[str | None, Any] = {None: Whole(event_N, days_N, score_NK[:, 0], score_NK[:, 1:], times_K)}
     for days in target.horizons:
         risk_by_N = score_NK[:, 1 + target.intervals.index(days)]
-        scorers[f"{days:g} days"] = AtTime(event_N, days_N, risk_by_N, days)
-    return scorers
+        found[f"{days:g} days"] = AtTime(event_N, days_N, risk_by_N, days)
+    return found
 
 
 def _line(

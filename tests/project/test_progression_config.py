@@ -73,8 +73,8 @@ def test_each_stage_is_told_what_it_needs() -> None:
         ("tasks.when.survival", {**TIMES, "horizons": [100]}, "these are none: 100"),
         ("tasks.when.survival", {**TIMES, "intervals": [730, 365]}, "`intervals` must rise"),
         ("tasks.when.survival", {**TIMES, "intervals": [0, 730]}, "greater than 0"),
-        ("tasks.when.fusion", "mean", "'pooled' or 'attention', found 'mean'; only classification and regression"),
-        ("tasks.when.unit", "visit", "expected 'image' or 'eye', found 'visit'; only classification and regression"),
+        ("tasks.when.fusion", "mean", "'pooled' or 'attention', found 'mean'; only classification, regression"),
+        ("tasks.when.unit", "visit", "expected 'image' or 'eye', found 'visit'; only classification, regression"),
         ("datasets.seen.columns.event", None, "needs both interval and event"),
         ("datasets.seen.columns.targets", {"event": "x"}, "choose another name"),
         ("datasets.asked.labels", ["event"], "leave `labels` away"),
@@ -97,5 +97,5 @@ def test_survival_belongs_to_progression_and_its_heads_to_no_other_kind() -> Non
     assert parse_config(changed("tasks.c", classes)).tasks["c"].kind == "classification"  # an event is a label, too
     with pytest.raises(ConfigError, match="only progression has `survival`"):
         parse_config(changed("tasks.c", {**classes, "survival": TIMES}))
-    with pytest.raises(ConfigError, match="only progression, segmentation and landmarks have `head`"):
+    with pytest.raises(ConfigError, match="only ordinal, progression, segmentation and landmarks have `head`"):
         parse_config(changed("tasks.c", {**classes, "head": "cox"}))

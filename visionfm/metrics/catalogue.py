@@ -66,6 +66,7 @@ METRICS = {
         "Agreement of ordered grades beyond chance; a miss by two grades counts four times a miss by one. 1 is "
         "perfect, 0 is chance.",
         guessing=0.0,
+        headline_of=("ordinal",),
     ),
     "brier": Metric(
         "Brier score",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 from visionfm.errors import UsageError
-from visionfm.tasks import classification, landmarks, progression, regression, segmentation
+from visionfm.tasks import classification, landmarks, ordinal, progression, regression, segmentation
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.kind import TaskKind
 
 KINDS: dict[str, TaskKind] = {
-    room.KIND.name: room.KIND for room in (classification, regression, progression, segmentation, landmarks)
+    room.KIND.name: room.KIND for room in (classification, regression, ordinal, progression, segmentation, landmarks)
 }
 if TYPE_CHECKING:
     Task = TaskBlock

@@ -23,6 +23,7 @@ TYPES = {
     "event": TargetType("when it happens, as far as eyes were followed", positives="events", at_times=True),
     "mask": TargetType("a class for each pixel", over_classes=True),
     "point": TargetType("a place in the image"),
+    "grades": TargetType("one of several grades"),
 }
 
 

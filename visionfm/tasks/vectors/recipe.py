@@ -22,7 +22,9 @@ STEPS_PER_EPOCH = 20
 class HeadRecipe(AnyRecipe):
     """How a head is built and trained, on a frozen encoder or with it."""
 
-    head: Fixed[Literal["linear", "ClsHead", "RegHead", "ForecastHead"]] = Field(description="the network")
+    head: Fixed[Literal["linear", "ClsHead", "RegHead", "ForecastHead", "cumulative", "corn"]] = Field(
+        description="the network"
+    )
     features: Literal["cls", "patch_mean", "both"] = Field(description="which features of the encoder")
     standardise: Fixed[bool] = Field(
         description="features by modality and, in regression, targets; both on the training rows"
@@ -66,7 +68,7 @@ class Recipe(HeadRecipe):
     @property
     def threads(self) -> int:
         """The number of CPU threads, always the same: a small head is slowed down by a second one."""
-        return 1 if self.head in ("linear", "ForecastHead") else 2
+        return 2 if self.head in ("ClsHead", "RegHead") else 1
 
     def learning_rate(self, epoch: int, batch_size: int, inputs: int) -> float:
         """Return the learning rate of an epoch, counted from 0 (cosine: to 0 at the end, no warm-up).

@@ -14,6 +14,7 @@ from visionfm import artifacts
 from visionfm.encoders.file import EncoderFile, read_encoder_file
 from visionfm.encoders.sizes import check_size
 from visionfm.features.extract import IndexedImage, read_index
+from visionfm.features.extract import add_arguments as add_arguments
 from visionfm.features.rows import RowIdentity
 from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.features.token_cache import Tokens, in_order, write_dense
@@ -23,14 +24,6 @@ from visionfm.runtime.interruption import stop_on_signal
 
 GB = 1e9
 log = logging.getLogger("visionfm")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's files."""
-    parser.add_argument("--images", type=Path, required=True, metavar="FILE", help="images.parquet of the dataset")
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder that its paths start from")
-    parser.add_argument("--encoder", type=Path, required=True, metavar="FILE", help="encoder.safetensors")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the cache to write (.h5)")
 
 
 def main(args: argparse.Namespace) -> None:

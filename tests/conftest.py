@@ -12,6 +12,8 @@ import pytest
 import zygote
 from PIL import Image
 
+from visionfm.runtime.devices import GIVEN
+
 pytest_plugins = ["world.fabricated"]
 
 SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
@@ -61,3 +63,10 @@ def draw() -> Callable[..., Path]:
         return path
 
     return draw
+
+
+@pytest.fixture(autouse=True)
+def _no_gpus_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stage notes of the GPUs that it was given ends with the test."""
+    monkeypatch.setenv(GIVEN, "")
+    monkeypatch.delenv(GIVEN)

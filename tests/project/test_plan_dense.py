@@ -95,11 +95,15 @@ def test_settings_carry_pixel_values_and_columns() -> None:
         (
             "vessels",
             {"training": {"features": "cls"}},
-            "regression and progression have `features`",
+            "regression, ordinal and progression have `features`",
         ),
         ("points", {"swaps": [["disc", "cup"]]}, "swaps are pairs"),
         ("points", {"tile_overlap": 0.5}, "only segmentation has `tile_overlap`"),
-        ("points", {"targets": {"disc": {"classes": 2}}}, "only classification and segmentation have `classes`"),
+        (
+            "points",
+            {"targets": {"disc": {"classes": 2}}},
+            "only classification, ordinal and segmentation have `classes`",
+        ),
         ("points", {"training": {"threshold": 0.4}}, "only segmentation has `threshold`"),
         ("points", {"kind": "regression"}, "only segmentation and landmarks have `image_size`"),
     ],

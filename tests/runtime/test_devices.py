@@ -11,7 +11,7 @@ import pytest
 from visionfm.errors import UsageError
 from visionfm.runtime import devices
 
-CLAIM = "import os, sys, time; from visionfm import devices; devices.claim(int(sys.argv[1]))"
+CLAIM = "import os, sys, time; from visionfm.runtime import devices; devices.claim(int(sys.argv[1]))"
 SHOW = f"{CLAIM}; print(os.environ.get('CUDA_VISIBLE_DEVICES', ''), flush=True); time.sleep(float(sys.argv[2]))"
 BECOME = f"{CLAIM}; os.execvp('sh', ['sh', '-c', 'echo $CUDA_VISIBLE_DEVICES; sleep ' + sys.argv[2]])"
 

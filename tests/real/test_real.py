@@ -5,6 +5,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -72,15 +73,26 @@ def test_a_second_run_does_nothing(run: Path) -> None:
     assert "Nothing to be done" in snakemake(run, "-n").stdout + snakemake(run, "-n").stderr
 
 
-def test_every_pair_of_identical_images_with_different_labels_is_reported(run: Path, shared: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "classes"),
+    [
+        ("dr_grade", lambda row: row["dr_grade"]),
+        (
+            "any_dr",
+            lambda row: (float(row["dr_grade"]) > 0, row["dme_risk"]),
+        ),  # two grades of one class are no conflict
+    ],
+)
+def test_every_pair_of_identical_images_in_different_classes_is_reported(
+    run: Path, task: str, classes: Callable[[dict], object]
+) -> None:
     labels = artifacts.read_table(run / "results/datasets/idrid/labels.parquet").to_pylist()
     expected = {
         (one["path"], other["path"])
         for one, other in combinations(labels, 2)
-        if one["image_id"] == other["image_id"]
-        and (one["dr_grade"], one["dme_risk"]) != (other["dr_grade"], other["dme_risk"])
+        if one["image_id"] == other["image_id"] and classes(one) != classes(other)
     }
-    findings = artifacts.read_table(run / "results/tasks/any_dr/audit.parquet").to_pylist()
+    findings = artifacts.read_table(run / "results/tasks" / task / "audit.parquet").to_pylist()
     found = {(row["path"], row["other_path"]) for row in findings if row["check"] == "contradiction"}
     assert expected and found == expected
 

@@ -32,7 +32,7 @@ def test_baselines_can_be_chosen_and_left_out():
 def test_a_regression_has_no_baselines_and_refuses_them():
     value = {"kind": "regression", "targets": {"iop": {"type": "value"}}}
     assert all_runs(task(**value, shots=[2])) == ["seed0", "seed0-shots2"]
-    with pytest.raises(ConfigError, match="baselines of classification"):
+    with pytest.raises(ConfigError, match="only classification and ordinal have `baselines`"):
         task(**value, baselines=["knn"])
 
 

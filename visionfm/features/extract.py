@@ -61,9 +61,9 @@ def main(args: argparse.Namespace) -> None:
 
 def what_matters(settings: ExtractSettings) -> dict[str, Any]:
     """Return the settings that a row depends on; machine, batch size and limits are not among them."""
-    chosen = settings.model_dump(include={"size", "interpolation", "exact_decode", "precision", "dtype", "frame"})
-    own = {name: value for name in ("modality", "bits") if (value := getattr(settings, name)) is not None}
-    return {**chosen, **own, "views": _views(settings)}
+    matter = {"size", "interpolation", "exact_decode", "precision", "dtype", "frame", "bits"}
+    own = {} if settings.modality is None else {"modality": settings.modality}
+    return {**settings.model_dump(include=matter), **own, "views": _views(settings)}
 
 
 def read_index(path: Path, settings: ExtractSettings | DenseSettings) -> list[IndexedImage]:

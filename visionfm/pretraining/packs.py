@@ -49,8 +49,7 @@ def pack(images: Path, root: Path, out: Path, settings: PackSettings, jobs: int 
     source = open_source({DATASET: one_set}, {DATASET: [images]}, {DATASET: root}, {}, {}, may_be_empty=True)
     items = {item.image_id: item for item in source.items}
     wanted = [Wanted(item.image_id, item.path, item.width, item.height) for item in items.values()]
-    identity = settings.model_dump(mode="json", include={"size", "frame"})
-    identity |= {} if settings.bits is None else {"bits": settings.bits}
+    identity = settings.model_dump(mode="json", include={"size", "frame", "bits"})
     reading = artifacts.provenance("pack", identity, {}).key
     made_by = artifacts.provenance("pack", identity, {"images": pack_files.digest_of(wanted)})
     buckets = pack_files.buckets_of(wanted, out.stem, reading)

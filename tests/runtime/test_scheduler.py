@@ -96,9 +96,12 @@ def times(start: object, end: object) -> str:
     return f"JobId=41 JobName=wrap SubmitTime=5 EligibleTime=5 StartTime={start} EndTime={end} Deadline=N/A Nodes=1\n"
 
 
-def runs(job: Path, since_s: float, for_s: float, monkeypatch: pytest.MonkeyPatch, warn_s: int = 60) -> None:
-    """Let the job have begun so long ago, with a limit of so long; then begin to watch it."""
+def runs(
+    job: Path, since_s: float, for_s: float, monkeypatch: pytest.MonkeyPatch, warn_s: int = 60, loading_s: float = 0
+) -> None:
+    """Let the job have begun so long ago, with a limit of so long, and its stage later; then begin to watch it."""
     started = int(time.time() - since_s)
+    monkeypatch.setattr(scheduler, "STARTED_S", float(started + loading_s))
     (job / "times").write_text(times(started, started + int(for_s)))
     monkeypatch.setenv(scheduler.WARN_SECONDS, str(warn_s))
     interruption.keep_warnings()
@@ -132,15 +135,24 @@ def test_a_short_time_limit_leaves_a_quarter_for_work(job: Path, monkeypatch: py
     assert warned_within(20)
 
 
+def test_a_stage_that_took_long_to_load_has_a_quarter_of_what_is_left(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else it would go back to the queue for ever, with nothing done: it loaded for 40 s of its 60.
+    runs(job, since_s=42, for_s=60, warn_s=45, monkeypatch=monkeypatch, loading_s=40)
+    assert not warned_within(1)
+    assert warned_within(20)
+
+
 def test_without_a_time_limit_there_is_no_warning(job: Path) -> None:
     (job / "times").write_text(times(1790000000, "Unknown"))
-    assert scheduler._runs_between("41") is None
+    assert scheduler._ends("41") is None
 
 
 def test_an_answer_that_is_not_understood_is_an_error(job: Path) -> None:
     (job / "times").write_text(times("2026-11-29T15:00:33", "2026-11-29T16:00:33"))
-    with pytest.raises(subprocess.SubprocessError, match="2026-11-29T15:00:33"):
-        scheduler._runs_between("41")
+    with pytest.raises(subprocess.SubprocessError, match="EndTime=2026-11-29T16:00:33"):
+        scheduler._ends("41")
 
 
 def test_a_changed_time_limit_is_seen(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,16 @@ WARN_SECONDS = "VISIONFM_WARN_SECONDS"  # set inside a job by workflow/rules/clu
 ASK_AGAIN_S = 600.0  # time limits are changed now and then, while a job runs
 ASK_AGAIN_FAILED_S = 60.0
 ENDED_WITHIN_S = 300.0
+STARTED_S = time.time()  # when this process loaded
 log = logging.getLogger("visionfm")
 
 
 def watch_time_limit() -> None:
     """Raise SIGUSR1 in this process, VISIONFM_WARN_SECONDS before its job's time limit.
 
-    Never in the first quarter of the time, so that every start gets something done. Does nothing outside a job, or
-    where the variable is not set: a stage that a person starts inside a job of their own.
+    Never in the first quarter of the time that this process had when it started, so that every start gets something
+    done, however long a busy node took to load it. Does nothing outside a job, or where the variable is not set: a
+    stage that a person starts inside a job of their own.
     """
     job, warn_s = os.environ.get("SLURM_JOB_ID"), os.environ.get(WARN_SECONDS)
     if job is not None and warn_s is not None:
@@ -37,9 +39,8 @@ def _watch(job: str, warn_s: float) -> None:
     while True:
         sleep_s = ASK_AGAIN_S
         try:
-            if limit := _runs_between(job):
-                start_s, end_s = limit
-                sleep_s = min(sleep_s, end_s - min(warn_s, 0.75 * (end_s - start_s)) - time.time())
+            if (end_s := _ends(job)) is not None:
+                sleep_s = min(sleep_s, end_s - min(warn_s, 0.75 * (end_s - STARTED_S)) - time.time())
         except (OSError, subprocess.SubprocessError) as error:
             if not told:
                 log.warning("the time limit of job %s is not known (%s): asked again each minute", job, _reason(error))
@@ -50,15 +51,15 @@ def _watch(job: str, warn_s: float) -> None:
         time.sleep(sleep_s)
 
 
-def _runs_between(job: str) -> tuple[int, int] | None:
-    """Return when a job started and when it has to have ended, in seconds since 1970; None where there is no limit."""
-    said = dict(re.findall(r" (StartTime|EndTime)=(\S*)", _scontrol("--oneliner", "show", "job", job)))
-    start, end = said.get("StartTime", ""), said.get("EndTime", "")
+def _ends(job: str) -> int | None:
+    """Return when a job has to have ended, in seconds since 1970; None where there is no limit."""
+    found = re.search(r" EndTime=(\S*)", _scontrol("--oneliner", "show", "job", job))
+    end = found[1] if found else ""
     if end == "Unknown":
         return None
-    if not (start.isdecimal() and end.isdecimal()):
-        raise subprocess.SubprocessError(f"scontrol gave no times in seconds: StartTime={start} EndTime={end}")
-    return int(start), int(end)
+    if not end.isdecimal():
+        raise subprocess.SubprocessError(f"scontrol gave no time in seconds: EndTime={end}")
+    return int(end)
 
 
 def requeue_own_job() -> bool:

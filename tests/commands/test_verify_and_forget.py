@@ -18,7 +18,7 @@ def write(path: str) -> Path:
 
 
 def test_whole_artefacts_pass_and_are_counted(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write("results/a/x.svg")
+    write("results/a/x.html")
     write("results/y.html")
     Path("results/log.txt").write_text("no artefact")
     assert main(["verify", "results"]) == 0
@@ -37,48 +37,48 @@ def test_what_snakemake_writes_beside_them_is_no_artefact(results: Path) -> None
 
 def test_all_damaged_and_missing_artefacts_are_listed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("x", "y", "z"):
-        write(f"results/{name}.svg")
+        write(f"results/{name}.html")
     for name in ("x", "z"):
-        Path(f"results/{name}.svg").write_text("damaged")
-    assert main(["verify", "results", "results/none.svg"]) == 4
+        Path(f"results/{name}.html").write_text("damaged")
+    assert main(["verify", "results", "results/none.html"]) == 4
     shown = capsys.readouterr().err
-    assert "verify: 3 problems" in shown and all(f"results/{name}.svg" in shown for name in ("x", "z", "none"))
-    assert "results/y.svg" not in shown
+    assert "verify: 3 problems" in shown and all(f"results/{name}.html" in shown for name in ("x", "z", "none"))
+    assert "results/y.html" not in shown
 
 
 def test_metadata_are_shown_as_json(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write("results/x.svg")
-    assert main(["verify", "--show", "results/x.svg"]) == 0
+    write("results/x.html")
+    assert main(["verify", "--show", "results/x.html"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["path"], shown["stage"], shown["key"]) == ("results/x.svg", "report", MADE_BY.key)
+    assert (shown["path"], shown["stage"], shown["key"]) == ("results/x.html", "report", MADE_BY.key)
 
 
 @pytest.mark.parametrize(
-    "name", ["encoders/oct", "results/encoders/oct", "./results/encoders/oct/", "encoders/oct/x.svg"]
+    "name", ["encoders/oct", "results/encoders/oct", "./results/encoders/oct/", "encoders/oct/x.html"]
 )
 def test_an_artefact_is_forgotten_with_its_kept_copy(name: str, results: Path) -> None:
-    path, other = write("results/encoders/oct/x.svg"), write("results/encoders/fundus/x.svg")
+    path, other = write("results/encoders/oct/x.html"), write("results/encoders/fundus/x.html")
     assert main(["forget", name]) == 0
     assert not path.exists() and not artifacts.recall(path, MADE_BY)
     assert other.exists() and artifacts.recall(other, MADE_BY)
 
 
 def test_a_kept_copy_alone_is_forgotten_too(results: Path) -> None:
-    path = write("results/encoders/oct/x.svg")
+    path = write("results/encoders/oct/x.html")
     path.unlink()
     assert main(["forget", "encoders/oct"]) == 0
     assert not artifacts.recall(path, MADE_BY)
 
 
 def test_a_damaged_artefact_is_forgotten_by_its_kept_copy(results: Path) -> None:
-    path = write("results/encoders/oct/x.svg")
+    path = write("results/encoders/oct/x.html")
     path.write_text("damaged")
     assert main(["forget", str(path)]) == 0
     assert not path.exists() and not artifacts.recall(path, MADE_BY)
 
 
 def test_a_file_that_no_stage_wrote_is_never_forgotten(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write("results/encoders/oct/x.svg")
+    path = write("results/encoders/oct/x.html")
     mine = [Path("results/encoders/oct/notes.txt"), Path("results/weights.pth"), Path("results/encoders/notes.json")]
     for other in mine:
         other.write_text("mine")
@@ -90,8 +90,8 @@ def test_a_file_that_no_stage_wrote_is_never_forgotten(results: Path, capsys: py
 
 
 def test_a_whole_artefact_is_forgotten_without_a_kept_copy(results: Path) -> None:
-    path = write("results/encoders/oct/x.svg")
-    (results / ".kept/encoders/oct/x.svg").unlink()
+    path = write("results/encoders/oct/x.html")
+    (results / ".kept/encoders/oct/x.html").unlink()
     assert main(["forget", str(path)]) == 0
     assert not path.exists()
 
@@ -99,9 +99,9 @@ def test_a_whole_artefact_is_forgotten_without_a_kept_copy(results: Path) -> Non
 def test_advice_fits_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("results/weights.pth").write_text("of another project")
     Path("weights.pth").write_text("of another project")
-    damaged = write("results/x.svg")
+    damaged = write("results/x.html")
     damaged.write_text("damaged")
-    for path, forget in (("results/weights.pth", False), ("weights.pth", False), ("results/x.svg", True)):
+    for path, forget in (("results/weights.pth", False), ("weights.pth", False), ("results/x.html", True)):
         with pytest.raises(ArtifactError) as error:
             artifacts.read_metadata(path)
         assert ("visionfm forget" in str(error.value)) == forget
@@ -110,7 +110,7 @@ def test_advice_fits_the_file(results: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "name",
     ["results", "results/", "results/../results", ".", "data", "./data", "results/../data", "../../results/run/data",
-     "/", "results/.kept", "results/.kept/x.svg", "none", "results/none", "", "absolute"],
+     "/", "results/.kept", "results/.kept/x.html", "none", "results/none", "", "absolute"],
 )  # fmt: skip
 def test_nothing_but_results_can_be_forgotten(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -120,7 +120,7 @@ def test_nothing_but_results_can_be_forgotten(
     (run / "data").mkdir(parents=True)
     (run / "data" / "image.png").write_text("mine")
     monkeypatch.chdir(run)
-    path = write("results/x.svg")
+    path = write("results/x.html")
     assert main(["forget", str(run / "data") if name == "absolute" else name]) == 2
     assert path.exists() and (run / "data" / "image.png").exists() and artifacts.recall(path, MADE_BY)
     assert "error: " in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.exports("fundus", "f") == ["results/features/fundus/f.cls224.parquet"] and not plan.exports("rest", "o")
     assert plan.weights_sum("fundus") == ["results/encoders/fundus/weights.json"] and plan.weights_sum("rest") == []
     assert plan.decoder("t", "m", "seed7") == "results/tasks/t/m/seed7/decoder.safetensors"
-    assert plan.figure("t", "m") == "results/report/figures/t.m.svg"
+    assert plan.figures == "results/report/figures.zip"
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 

@@ -7,11 +7,13 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
+from visionfm.artifacts.archive import Archive
 from visionfm.errors import ArtifactError
 from visionfm.metrics.catalogue import METRICS as CATALOGUE
 from visionfm.metrics.written import number
@@ -24,7 +26,7 @@ from visionfm.report.tables import pivot
 OUT, METRICS, FIGURES = (
     Path("results/report/index.html"),
     Path("results/report/metrics.parquet"),
-    Path("results/report/figures"),
+    Path("results/report/figures.zip"),
 )
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -33,7 +35,7 @@ def run_stage(run) -> str:
     settings = ReportSettings(config=run.config).model_dump_json()
     parser = argparse.ArgumentParser()
     stage.add_arguments(parser)
-    flags = ["--out", str(OUT), "--metrics-out", str(METRICS), "--figures-dir", str(FIGURES)]
+    flags = ["--out", str(OUT), "--metrics-out", str(METRICS), "--figures-out", str(FIGURES)]
     stage.main(argparse.Namespace(**vars(parser.parse_args(flags)), settings=settings))
     return OUT.read_text()
 
@@ -109,8 +111,9 @@ def test_names_that_users_chose_are_escaped_everywhere(made):
     assert "<b>are</b>" not in page
     assert run.config["title"] in "".join(Elements(page).text)
     assert "the twins <b>are</b> one eye, checked" in words(page)
-    for figure in (made[0] / FIGURES).iterdir():
-        assert "<script" not in figure.read_text()
+    figures = Archive(made[0] / FIGURES)
+    for name in figures.names:
+        assert b"<script" not in figures.read(name)
 
 
 def test_summary_has_a_row_for_each_task_model_and_target_with_interval_n_and_subjects(made):
@@ -176,16 +179,14 @@ def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
     assert table.columns == ["class", "n", "AUROC", "Brier score"]
 
 
-def test_figures_are_inlined_with_a_name_and_also_written_one_file_a_task_and_model(made):
-    folder, run, page = made
+def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_per_task_and_model(made):
+    folder, _, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
     assert len(figures) == 5 + 2 * (5 + 1) + 5  # two of them label efficiency
     assert all(figure["aria-label"] for figure in figures)
-    written = sorted(path.name for path in (folder / FIGURES).iterdir())
-    assert written == ["diseases.visionfm.svg", "grading.floor.svg", "grading.visionfm.svg", "measures.visionfm.svg"]
-    assert {f"results/report/figures/{name}" for name in written} == {
-        run.plan.figure(*pair) for pair in run.plan.task_models()
-    }
+    kept = Archive(folder / FIGURES)
+    assert kept.names == ["diseases.visionfm.svg", "grading.floor.svg", "grading.visionfm.svg", "measures.visionfm.svg"]
+    assert all(ElementTree.fromstring(kept.read(name)).tag.endswith("svg") for name in kept.names)
 
 
 def test_tables_are_accessible_headers_have_scope_and_pictures_a_text(made):
@@ -266,6 +267,7 @@ def test_page_holds_no_absolute_path(made):
 
 def test_same_inputs_give_the_same_bytes_in_another_folder(made, fabricated):
     assert run_stage(fabricated()) == made[2]
+    assert FIGURES.read_bytes() == (made[0] / FIGURES).read_bytes()
 
 
 @pytest.mark.usefixtures("plain_figures")
@@ -278,8 +280,7 @@ def test_an_unchanged_report_is_recalled_without_drawing_even_when_its_files_wer
     monkeypatch.setattr("visionfm.figures.svg.single", lambda panel: pytest.fail("drew again"))
     with caplog.at_level(logging.INFO, "visionfm"):
         assert run_stage(run) == page
-    assert METRICS.is_file()
-    assert len(list(FIGURES.iterdir())) == 4
+    assert METRICS.is_file() and FIGURES.is_file()
     assert "report: unchanged; open results/report/index.html" in caplog.text
 
 

@@ -18,7 +18,7 @@ from visionfm.tasks.maps.cases import chosen
 from visionfm.tasks.segmentation.cases import sections
 
 REPORT = Path("results/report")
-OUT, METRICS, FIGURES = REPORT / "index.html", REPORT / "metrics.parquet", REPORT / "figures"
+OUT, METRICS, FIGURES = REPORT / "index.html", REPORT / "metrics.parquet", REPORT / "figures.zip"
 
 
 @pytest.fixture(scope="module")

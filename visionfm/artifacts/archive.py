@@ -16,6 +16,7 @@ from visionfm.errors import ArtifactError, UsageError
 
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 READABLE = 0o644 << 16
+LONGEST_COMMENT = 65_535  # bytes, by the format
 MARKER = ".visionfm-unpacked"  # in a folder that was unpacked: the names of its files, as JSON
 
 
@@ -52,9 +53,23 @@ def writing(
             said = json.dumps([dict(extra), writer.digests], sort_keys=True)
             payload = hashlib.sha256(said.encode()).hexdigest()
             metadata = artifacts.unsealed_metadata(made_by, schema, payload, extra)
-            file.comment = json.dumps(metadata, sort_keys=True).encode()
+            file.comment = _comment(metadata)
         artifacts.seal_file(temporary)
         publish_file(temporary, path)
+
+
+def _comment(metadata: Mapping[str, str]) -> bytes:
+    """Return the metadata as an archive's comment, which `zipfile` cuts short, without an error, at 65,535 bytes.
+
+    Where a list of thousands of inputs would not fit, their number and one digest of the list stand in its place.
+    """
+    comment = json.dumps(metadata, sort_keys=True).encode()
+    if len(comment) > LONGEST_COMMENT:
+        whole = metadata["inputs"]
+        name = f"{len(json.loads(whole))} inputs, the sha256 of their list"
+        inputs = json.dumps({name: hashlib.sha256(whole.encode()).hexdigest()})
+        comment = json.dumps({**metadata, "inputs": inputs}, sort_keys=True).encode()
+    return comment
 
 
 class Archive:

@@ -13,7 +13,7 @@ from visionfm import artifacts
 from visionfm.errors import ArtifactError, Problems
 
 log = logging.getLogger("visionfm")
-SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html", ".svg")
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html")
 UNSEALED = ("logs", "benchmarks")  # folders of a results folder
 
 

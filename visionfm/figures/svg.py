@@ -1,7 +1,7 @@
 """From panels to SVG: one style, one renderer, equal bytes for equal input.
 
-A `Panel` draws itself into a figure; `single` renders it, `grid` joins the panels of a task and model in one file
-(`plan.figure`), and `inline` makes an SVG safe to stand beside others in one page: its ids get a prefix and it gets an
+A `Panel` draws itself into a figure; `single` renders it, `grid` joins the panels of a task and model in one file of
+`plan.figures`, and `inline` makes an SVG safe to stand beside others in one page: its ids get a prefix and it gets an
 accessible name.
 Invariant: no pyplot, no global state, no date; text stays text, so that it can be searched, and scales with the figure.
 """

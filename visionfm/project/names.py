@@ -21,6 +21,7 @@ class Names:
         self.config = config
         self.report = f"{ROOT}/report/index.html"
         self.report_metrics = f"{ROOT}/report/metrics.parquet"
+        self.figures = f"{ROOT}/report/figures.zip"
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -308,13 +309,9 @@ class Names:
         """Return the metrics of each image's mask, of all runs; none where the task predicts no masks."""
         return [f"{ROOT}/tasks/{task}/{model}/image_metrics.parquet"] if self.has_masks(task) else []
 
-    def figure(self, task: str, model: str) -> str:
-        """Return the figure panel of a task's model."""
-        return f"{ROOT}/report/figures/{task}.{model}.svg"
-
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
-        paths: list[str] = [self.report, self.report_metrics]
+        paths: list[str] = [self.report, self.report_metrics, self.figures]
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():
@@ -331,7 +328,6 @@ class Names:
                 self.train_table(task, model),
                 self.metrics(task, model),
                 *self.image_metrics(task, model),
-                self.figure(task, model),
             ]
             for run in self.runs(task):
                 if not self.is_given(task):

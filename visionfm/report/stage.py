@@ -1,6 +1,7 @@
-"""Stage `report`: all results as one self-contained HTML page, all metrics as one table, a figure per task and model.
+"""Stage `report`: all results as one self-contained HTML page, all metrics as one table, all figures as one archive.
 
-Reads every artefact that the config implies; writes `index.html`, `metrics.parquet` and `figures/{task}.{model}.svg`.
+Reads every artefact that the config implies; writes `index.html`, `metrics.parquet` and `figures.zip`. The page has its
+figures inside. Few outputs: Snakemake writes the list of all inputs for every one of them.
 Invariant: the page loads nothing and runs nothing (its own content policy forbids it); whatever users named is escaped.
 """
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from visionfm.report.page import Page
     from visionfm.report.sections.tasks import TaskView
 
-SCHEMA, FIGURE_SCHEMA, METRICS_SCHEMA = "visionfm/report/1", "visionfm/figure/1", "visionfm/metrics/1"
+SCHEMA, FIGURES_SCHEMA, METRICS_SCHEMA = "visionfm/report/1", "visionfm/figures/1", "visionfm/metrics/1"
 TEMPLATE, STYLE_SHEET = "report/templates/page.html.j2", "page.css"
 log = logging.getLogger("visionfm")
 
@@ -27,18 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's files."""
     parser.add_argument("--out", required=True, type=Path, help="index.html")
     parser.add_argument("--metrics-out", required=True, type=Path, help="metrics.parquet, the union of all tasks'")
-    parser.add_argument(
-        "--figures-dir", required=True, type=Path, help="folder of the figures, one SVG per task and model"
-    )
+    parser.add_argument("--figures-out", required=True, type=Path, help="figures.zip, an SVG per task and model")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
-    report(args.out, args.metrics_out, args.figures_dir, ReportSettings.model_validate_json(args.settings))
+    report(args.out, args.metrics_out, args.figures_out, ReportSettings.model_validate_json(args.settings))
 
 
-def report(out: Path, metrics_out: Path, figures_dir: Path, settings: ReportSettings) -> None:
-    """Write the page to `out`, the union of the metrics to `metrics_out` and the figures below `figures_dir`.
+def report(out: Path, metrics_out: Path, figures_out: Path, settings: ReportSettings) -> None:
+    """Write the page to `out`, the union of the metrics to `metrics_out` and the figures to `figures_out`.
 
     Paths of the artefacts that are read come from the config and are relative to the working directory. Raises
     ArtifactError when one is missing or damaged.
@@ -52,18 +51,19 @@ def report(out: Path, metrics_out: Path, figures_dir: Path, settings: ReportSett
     # The page names the version of every stage, so it depends on them.
     said = {**settings.model_dump(mode="json"), "versions": VERSIONS}
     made_by = artifacts.provenance("report", said, digests)
-    figures = {pair: figures_dir / Path(plan.figure(*pair)).name for pair in plan.task_models()}
-    if all([artifacts.recall(path, made_by) for path in [out, metrics_out, *figures.values()]]):
+    if all([artifacts.recall(path, made_by) for path in [out, metrics_out, figures_out]]):
         log.info("report: unchanged; open %s", out)
         return
 
+    from visionfm.artifacts import archive
     from visionfm.report.page import page
 
     content = page(report_data.load(plan, settings.config))
     artifacts.write_table(metrics_out, report_data.union_of_metrics(plan), made_by, schema=METRICS_SCHEMA)
     models = [(task.name, model) for task in _tasks(content) for model in task.models]
-    for task, model in models:
-        artifacts.write_text(figures[task, model.model], model.grid, made_by, schema=FIGURE_SCHEMA)
+    with archive.writing(figures_out, made_by, schema=FIGURES_SCHEMA) as figures:
+        for task, model in models:
+            figures.add(f"{task}.{model.model}.svg", model.grid.encode())
     text = render(content)
     artifacts.write_text(out, text, made_by, schema=SCHEMA)
     log.info(

@@ -1,4 +1,4 @@
-# The report: one page, the union of all metrics, and the figures, which Snakemake's own report shows too.
+# The report: one page, the union of all metrics, and an archive of the figures; Snakemake's own report holds them too.
 
 from visionfm.report import data as report_data
 
@@ -11,15 +11,9 @@ rule report:
         metrics=report(
             PLAN.report_metrics, caption="../report/metrics.rst", category="Metrics"
         ),
-        figures=[
-            report(
-                PLAN.figure(task, model),
-                caption="../report/figures.rst",
-                category="Figures",
-                labels={"task": task, "model": model},
-            )
-            for task, model in PLAN.task_models()
-        ],
+        figures=report(
+            PLAN.figures, caption="../report/figures.rst", category="Figures"
+        ),
     log:
         "results/logs/report/report.log",
     benchmark:
@@ -34,5 +28,5 @@ rule report:
         settings=text(lambda w: PLAN.report_settings()),
         version=VERSIONS["report"],
     shell:
-        "visionfm report --out {output.page:q} --metrics-out {output.metrics:q} --figures-dir results/report/figures"
+        "visionfm report --out {output.page:q} --metrics-out {output.metrics:q} --figures-out {output.figures:q}"
         " --settings {params.settings} --log {log:q}"

@@ -72,7 +72,15 @@ def options(name: str) -> str:
 
 
 def test_the_commands_are_these() -> None:
-    assert list({**cli.STAGES, **cli.COMMANDS}) == list(SURFACE)
+    assert set(cli.KNOWN) == set(SURFACE)
+
+
+def test_the_help_lists_every_command_by_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in SURFACE)
+    assert said.index("start:") < said.index("  check") < said.index("stages") < said.index("  extract")
 
 
 @pytest.mark.parametrize("name", SURFACE)

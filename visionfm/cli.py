@@ -15,6 +15,30 @@ from visionfm.errors import Stopped, UsageError, VisionFMError
 from visionfm.runtime.interruption import keep_warnings, time_is_up
 from visionfm.runtime.scheduler import requeue_own_job, watch_time_limit
 
+# What a person calls, in the order of their work.
+COMMANDS = {
+    "start": {
+        "synth": ("visionfm.synthetic", "draw synthetic eyes in the published layouts"),
+        "encoders": (
+            "visionfm.commands.encoders",
+            "list the layouts of weights that can be used, and where to get them",
+        ),
+        "doctor": ("visionfm.commands.doctor", "what this machine can do"),
+        "check": ("visionfm.commands.check", "check a config: every error at once"),
+    },
+    "look": {
+        "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),
+        "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
+    },
+    "mend": {
+        "unlock": ("visionfm.commands.unlock", "clear the lock that a killed run left behind"),
+        "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
+    },
+    "use without the pipeline": {
+        "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
+        "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
+    },
+}
 # Stages take their slice of the config as JSON, so that a queued job does not depend on a config edited meanwhile.
 STAGES = {
     "index": ("visionfm.data.index", "read a dataset's images once"),
@@ -35,21 +59,13 @@ STAGES = {
     "report": ("visionfm.report.stage", "one page with all of it"),
     "export": ("visionfm.features.export", "write cached features as flat Parquet"),
 }
-COMMANDS = {
-    "check": ("visionfm.commands.check", "check a config: every error at once"),
-    "synth": ("visionfm.synthetic", "draw synthetic eyes in the published layouts"),
-    "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
-    "encoders": ("visionfm.commands.encoders", "list the layouts of weights that can be used, and where to get them"),
+LAUNCHER = {
     "launch": ("visionfm.commands.launch", "start a stage on several GPUs or nodes (the workflow does)"),
-    "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),
-    "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
-    "doctor": ("visionfm.commands.doctor", "what this machine can do"),
-    "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
-    "unlock": ("visionfm.commands.unlock", "clear the lock that a killed run left behind"),
-    "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
 }
 # `predict` also scores any images with any decoder, which needs no slice of a config.
 OPTIONAL_SETTINGS = {"predict"}
+GROUPS = {**COMMANDS, "stages: the workflow starts them, and each runs by itself, too": {**STAGES, **LAUNCHER}}
+KNOWN = {name: found for group in GROUPS.values() for name, found in group.items()}
 # Files are their whole input: these stages have no settings.
 WITHOUT_SETTINGS = {"checksum", "export"}
 
@@ -85,13 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser(chosen: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="visionfm",
+        usage="visionfm COMMAND [OPTIONS]",
         description="Vision foundation models for ophthalmology: from images to a report.",
-        epilog="`visionfm COMMAND --help` shows a command's options; the pipeline itself runs by `snakemake`.",
+        epilog=_listing(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, (_, help_text) in {**STAGES, **COMMANDS}.items():
-        command = commands.add_parser(name, help=help_text, description=help_text)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    for name, (_, help_text) in KNOWN.items():
+        command = commands.add_parser(name, prog=f"visionfm {name}", description=help_text)
         if name != chosen:
             continue
         if name in STAGES and name not in WITHOUT_SETTINGS:
@@ -107,8 +125,16 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _listing() -> str:
+    """Return all commands by what they are for."""
+    lines = []
+    for heading, group in GROUPS.items():
+        lines += [f"{heading}:", *(f"  {name:<10}{text}" for name, (_, text) in group.items()), ""]
+    return "\n".join([*lines, "`visionfm COMMAND --help` shows a command's options; `snakemake` runs the pipeline."])
+
+
 def _load(name: str):  # type: ignore[no-untyped-def]
-    return importlib.import_module({**STAGES, **COMMANDS}[name][0])
+    return importlib.import_module(KNOWN[name][0])
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

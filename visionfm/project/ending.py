@@ -1,0 +1,71 @@
+"""What a person reads when a run has failed: which jobs, why, where their logs are, and how to go on.
+
+Snakemake says it too, some hundred lines further up and once per attempt. Invariant: a job that a later attempt
+finished is not among them.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+LINES_SHOWN = 12
+STOPPED = "Terminating processes on user request"  # by Ctrl-C
+log = logging.getLogger("visionfm")
+_ERROR = re.compile(r"^ *Error in rule (?P<rule>\w+):\n(?P<about>(?: +.*\n)*)", re.MULTILINE)
+_LOG = re.compile(
+    r"^ *log: (?P<log>[^,\n]+?)(?:,[^\n]*)?(?: \(check log file\(s\) for error details\))?$", re.MULTILINE
+)
+_JOB = re.compile(r"^ *jobid: (?P<job>\d+)$", re.MULTILINE)
+
+
+class Failure(NamedTuple):
+    """A job that no attempt finished."""
+
+    rule: str
+    log: str  # empty where the rule has none
+
+
+def tell(*snakemake_logs: Path) -> None:
+    """Say which jobs of the run that wrote these logs have failed, or that it was stopped."""
+    said = "".join(path.read_text(encoding="utf-8", errors="replace") for path in snakemake_logs)
+    if failures := failed(said):
+        log.error("%s", "\n".join(_lines(failures)))
+    elif STOPPED in said:
+        log.warning("\nStopped. What is finished stays; the same command goes on from there.")
+
+
+def failed(said: str) -> list[Failure]:
+    """Return the jobs that failed for good, in the order in which they did, from what Snakemake logged."""
+    found: dict[Failure, tuple[int, set[str]]] = {}
+    for match in _ERROR.finditer(said):
+        about = match["about"]
+        logs, jobs = _LOG.search(about), _JOB.search(about)
+        failure = Failure(match["rule"], logs["log"] if logs else "")
+        _, known = found.pop(failure, (0, set[str]()))
+        found[failure] = (match.end(), known | ({jobs["job"]} if jobs else set()))
+    return [failure for failure, (end, jobs) in found.items() if not _finished(said[end:], failure.rule, jobs)]
+
+
+def _finished(said: str, rule: str, jobs: Iterable[str]) -> bool:
+    return any(f"Finished jobid: {job} (Rule: {rule})" in said for job in jobs)
+
+
+def _lines(failures: list[Failure]) -> Iterator[str]:
+    jobs = "A job" if len(failures) == 1 else f"{len(failures)} jobs"
+    yield f"\n{jobs} failed. What is finished stays; mend this and run the same command again: it goes on from there."
+    for failure in failures:
+        yield f"\n{failure.rule}: {failure.log or 'see above, it has no log'}"
+        yield from (f"  {line}" for line in _why(Path(failure.log)) if failure.log)
+
+
+def _why(path: Path) -> list[str]:
+    """Return the error in a stage's log, or its last lines where it ended without one."""
+    if not path.is_file():
+        return ["(no log was written: it failed before the stage began)"]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [at for at, line in enumerate(lines) if line.startswith("error: ")]
+    shown = lines[errors[-1] :] if errors else lines[-3:]
+    more = len(shown) - LINES_SHOWN
+    return shown if more <= 0 else [*shown[:LINES_SHOWN], f"... {more} more lines"]

@@ -51,7 +51,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(snakemake_log: Path, caplog: pytest.LogCaptureFixture) -> str:
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.WARNING):
         tell(snakemake_log)
     return caplog.text
 

@@ -17,9 +17,10 @@ from reference import read_pickles
 from visionfm.runtime.interruption import StopFlag
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, SOUND, Recipe
+from visionfm.tasks.vectors.spec import Spec
 from visionfm.tasks.vectors.training import Batches, Training, reproducible
 
 TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}

@@ -21,8 +21,9 @@ from visionfm.encoders.vit import TAPS, load_encoder
 from visionfm.tasks.finetuning.network import TunedNetwork, optimizer_of
 from visionfm.tasks.finetuning.recipes import PUBLISHED
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.heads import ClsHead
+from visionfm.tasks.vectors.spec import Spec
 
 TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
 WANTED = 1.6

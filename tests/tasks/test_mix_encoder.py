@@ -1,12 +1,11 @@
 """An encoder of several modalities serves a task as one of the task's modality alone does: bit for bit."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from world.decoder_data import train_settings
-from world.dense_project import DenseProject
+from world.dense_project import MASK, DenseProject
 from world.dense_project import write_encoder as dense_encoder
 from world.finetuning_data import SIZE_PX, Project, tensors
 from world.mixed_encoder import write_mix
@@ -20,6 +19,7 @@ from visionfm.features.cache import read_cache
 from visionfm.features.settings import ExtractSettings, TokenReading
 from visionfm.tasks.maps.any_images import IMAGES, _of_folder
 from visionfm.tasks.maps.settings import DensePredictSettings
+from visionfm.tasks.maps.spec import DenseSpec
 from visionfm.tasks.train import train
 
 
@@ -83,9 +83,9 @@ def test_segmentation_from_the_cache_and_streamed(tmp_path: Path) -> None:
 def test_a_folder_of_images_is_taken_for_the_decoders_modality(tmp_path: Path) -> None:
     plain = dense_encoder(tmp_path / "plain.safetensors")
     mix, decoder = write_mix(plain, tmp_path / "mix.safetensors"), tmp_path / "decoder.safetensors"
-    artifacts.write_tensors(
-        decoder, {}, artifacts.provenance("train", {}, {}), schema="d", extra={"modalities": json.dumps(["OCT"])}
-    )
+    spec = DenseSpec("segmentation", MASK, ["OCT"], "light", 64, 16, 192, 1, 0.0, None, [])
+    made_by = artifacts.provenance("train", {}, {})
+    artifacts.write_tensors(decoder, {}, made_by, schema=spec.SCHEMA, extra=spec.metadata())
     settings = DensePredictSettings(kind="segmentation")
     assert _of_folder(settings, decoder, mix).datasets[IMAGES].modality == "OCT"
     assert _of_folder(settings, decoder, plain).datasets == {}

@@ -24,6 +24,7 @@ from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.slots import slots
 from visionfm.tasks.train import TRAINING_SCHEMA, objective_of, training_samples, training_table
+from visionfm.tasks.vectors.spec import Spec
 
 if TYPE_CHECKING:
     from visionfm.tasks.finetuning.training import Finetuning
@@ -117,7 +118,7 @@ def _fit(
         torch.manual_seed(derived_seed(settings.seed, "start"))
         encoder = load_encoder(encoder_path, modality=_only(settings.modalities))
         width = encoder.dim * {"cls": TAPS, "patch_mean": 1, "both": TAPS + 1}[recipe.features]
-        spec = decoders.Spec(
+        spec = Spec(
             settings.kind, settings.targets, settings.modalities, "pooled", recipe.head, recipe.features, [width]
         )
         network = TunedNetwork(encoder, decoders.Decoder(spec), recipe).to(device)
@@ -179,7 +180,7 @@ def _write_decoder(
     statistics = tuple(value.cpu().numpy() for value in (training.network.mean_F, training.network.std_F))
     known = {modality: (statistics[0], statistics[1]) for modality in settings.modalities}
     tensors = decoders.file_tensors(decoder.state_dict(), training.objective, known)
-    artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
+    artifacts.write_tensors(out, tensors, made_by, schema=Spec.SCHEMA, extra=extra)
 
 
 def _encoder_metadata(base: Path, modality: str | None) -> dict[str, str]:

@@ -5,7 +5,6 @@ them. Class scores are probabilities, values are in the target's unit. Shapes: N
 """
 
 import argparse
-import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,15 @@ from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FEATURES, FeatureStore
 from visionfm.images.transforms import VIEWS
 from visionfm.tasks import kind_in
+from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps import any_images as dense_main
 from visionfm.tasks.maps.train import add_dense_arguments
 from visionfm.tasks.samples import Samples, read_samples
 from visionfm.tasks.settings import PredictSettings
-from visionfm.tasks.slots import targets_from_json, targets_to_json
+from visionfm.tasks.slots import targets_to_json
 from visionfm.tasks.train import check_device, store_of
 from visionfm.tasks.vectors import feature_arrays as streams_of
+from visionfm.tasks.vectors.spec import Spec
 
 if TYPE_CHECKING:
     from visionfm.tasks.vectors.decoder import Loaded
@@ -72,9 +73,8 @@ def predict(
     decoder: Path, samples_table: Path, files: dict[str, list[Path]], out: Path, settings: PredictSettings
 ) -> None:
     """Score the samples of the settings' splits; see the module."""
-    own = decoder.suffix == ".safetensors"
-    metadata = artifacts.read_metadata(decoder) if own else {}
-    targets = targets_from_json(metadata.get("targets"), decoder) if own else settings.targets
+    spec = Spec.read(decoder) if is_own(decoder) else _published_spec(decoder, settings)
+    targets = spec.targets
     samples = read_samples(samples_table, targets, settings.modalities)
     samples = samples.take(samples.in_splits(settings.splits))
     if not len(samples):
@@ -86,12 +86,11 @@ def predict(
             do="give the datasets a test split, or name other splits",
         )
     store = store_of(samples, files)
-    features = metadata["features"] if own else features_of_width(_published_width(decoder, settings), store)
+    features = spec.features or features_of_width(spec.widths[0], store)
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
-    fusion, visits = metadata.get("fusion", "pooled"), int(metadata.get("visits", 1))
-    streams = streams_of.gather(samples, store, settings.modalities, fusion, features, views, visits)
+    streams = streams_of.gather(samples, store, settings.modalities, spec.fusion, features, views, spec.visits)
     inputs = {
-        "decoder": artifacts.payload_digest(decoder) if own else hashlib.sha256(decoder.read_bytes()).hexdigest(),
+        "decoder": digest_of(decoder),
         "samples": artifacts.payload_digest(samples_table),
         "features": streams_of.digest(streams),
     }
@@ -106,10 +105,10 @@ def predict(
     log.info("predict: %d samples, %d rows; %s", len(samples), len(table), out)
 
 
-def _published_width(decoder: Path, settings: PredictSettings) -> int:
+def _published_spec(decoder: Path, settings: PredictSettings) -> Spec:
     from visionfm.tasks.vectors.decoder import load_decoder
 
-    return load_decoder(decoder, settings).spec.widths[0]
+    return load_decoder(decoder, settings).spec
 
 
 def features_of_width(width: int, store: FeatureStore) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from visionfm.errors import ArtifactError
+from visionfm.config.settings import Settings
 from visionfm.tasks.settings import TargetSpec
 
 # How many outputs a target has whose form codes it otherwise than its type says.
@@ -46,13 +46,6 @@ def count_outputs(targets: Mapping[str, TargetSpec]) -> int:
     return slots(targets)[-1].outputs.stop if targets else 0
 
 
-def targets_to_json(targets: Mapping[str, TargetSpec]) -> str:
+def targets_to_json(targets: Mapping[str, Settings]) -> str:
     """Return the targets as metadata hold them: JSON whose order is the outputs' order."""
     return json.dumps({name: target.model_dump(mode="json") for name, target in targets.items()})
-
-
-def targets_from_json(text: str | None, where: object) -> dict[str, TargetSpec]:
-    """Return the targets of an artefact's metadata; raises ArtifactError where there are none."""
-    if text is None:
-        raise ArtifactError("the file names no targets", expected="metadata `targets`", found="none", where=where)
-    return {name: TargetSpec.model_validate(target) for name, target in json.loads(text).items()}

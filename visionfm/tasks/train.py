@@ -26,11 +26,11 @@ from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.label_efficiency import part_of
 from visionfm.tasks.vectors.recipe import HeadRecipe
+from visionfm.tasks.vectors.spec import Spec
 
 if TYPE_CHECKING:
     from visionfm.tasks.finetuning.training import Finetuning
     from visionfm.tasks.loop import Loop
-    from visionfm.tasks.vectors.decoder import Spec
     from visionfm.tasks.vectors.objective import Objective
     from visionfm.tasks.vectors.training import Batches
 
@@ -171,7 +171,7 @@ def _fit(
     of_baselines = getattr(kind_of(settings.kind).fit(), "BASELINE_HEADS", BASELINE_HEADS)
     head = of_baselines[settings.baseline] if settings.baseline else recipe.head
     modalities = settings.modalities
-    spec = decoders.Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
+    spec = Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
     batches = {}
     for split, part in parts.items():
@@ -209,7 +209,7 @@ def _fit(
     extra["best_epoch"] = str(training.best_epoch)
     artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
     tensors = decoders.file_tensors(training.best, objective, known)
-    artifacts.write_tensors(out, tensors, made_by, schema=decoders.SCHEMA, extra=extra)
+    artifacts.write_tensors(out, tensors, made_by, schema=spec.SCHEMA, extra=extra)
     file.remove()
     row = training.history[training.best_epoch - 1]
     log.info(
@@ -235,7 +235,7 @@ def check_device(device: str) -> None:
 
 def _fit_baseline(
     settings: TrainSettings,
-    spec: "Spec",
+    spec: Spec,
     batches: "dict[str, Batches]",
     known: streams_of.Statistics,
     outs: tuple[Path, Path],
@@ -262,7 +262,7 @@ def _fit_baseline(
     columns = {name: pa.array([row[name] for row in rows], type_) for name, type_ in types.items()}
     artifacts.write_table(outs[1], pa.table(columns | _sizes(sizes, len(rows))), made_by, schema=TRAINING_SCHEMA)
     tensors = decoders.file_tensors(network.state_dict(), objective, known)
-    artifacts.write_tensors(outs[0], tensors, made_by, schema=decoders.SCHEMA, extra=extra)
+    artifacts.write_tensors(outs[0], tensors, made_by, schema=spec.SCHEMA, extra=extra)
     chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
     log.info(
         "train: %s on %s training samples; chosen on %s validation samples: %s; %s",

@@ -20,7 +20,7 @@ from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import write_dense
 from visionfm.features.tokens import identity_of
 from visionfm.tasks import kind_of
-from visionfm.tasks.maps.decoder import load_published
+from visionfm.tasks.maps.decoder import load_decoder
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
 
 CLASSES = DenseTarget(column="mask", classes=["none", "one", "two"], values=[[0], [7], [255]])
@@ -43,7 +43,7 @@ def published(path: Path, golden: dict[str, np.ndarray], name: str) -> Path:
 @pytest.mark.parametrize("name", ["unetr", "linear_seg"])
 def test_a_published_file_gives_the_golden_output(tmp_path: Path, golden: dict[str, np.ndarray], name: str) -> None:
     settings = DensePredictSettings.model_validate_json(json.dumps(SETTINGS))
-    spec, network = load_published(published(tmp_path / "checkpoint_3_linear.pth", golden, name), settings)
+    spec, network = load_decoder(published(tmp_path / "checkpoint_3_linear.pth", golden, name), settings)
     with torch.no_grad():
         y = network(torch.from_numpy(golden["unetr.feats"]).transpose(0, 1), torch.from_numpy(golden["unetr.image"]))
     np.testing.assert_allclose(y.numpy(), golden[f"{name}.y"], atol=1e-5)
@@ -107,7 +107,7 @@ def test_the_command_line_writes_what_the_published_head_says(
     if (
         name == "unetr"
     ):  # this head sees the image too, and the golden one is no image file: its own golden test is above
-        _, network = load_published(decoder, DensePredictSettings.model_validate_json(json.dumps(SETTINGS)))
+        _, network = load_decoder(decoder, DensePredictSettings.model_validate_json(json.dumps(SETTINGS)))
         pixels = np.asarray(Image.open(root / "img/5.png")).astype(np.float32) / 255
         image = torch.from_numpy((pixels - 0.5) / np.float32(0.2)).permute(2, 0, 1)[None]
         with torch.no_grad():
@@ -140,11 +140,9 @@ def test_another_decoder_or_other_classes_are_refused(tmp_path: Path, golden: di
     settings = DensePredictSettings.model_validate_json(json.dumps(SETTINGS))
     torch.save({"classifier.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(DataError, match="no published decoder of masks or points"):
-        load_published(tmp_path / "other.pth", settings)
+        load_decoder(tmp_path / "other.pth", settings)
     two = {"lesion": DenseTarget(column="m", classes=["a", "b"], values=[[0], [1]])}
-    spec, _ = load_published(
-        published(tmp_path / "c.pth", golden, "unetr"), settings.model_copy(update={"targets": two})
-    )
+    spec, _ = load_decoder(published(tmp_path / "c.pth", golden, "unetr"), settings.model_copy(update={"targets": two}))
 
     with pytest.raises(DataError, match="outputs do not fit the classes"):
         kind_of(spec.kind).fit().restored(spec)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from world.decoder_data import BINARY
 
-from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.fusion import FUSIONS, Concat, Mean
+from visionfm.tasks.vectors.spec import Spec
 from visionfm.tasks.vectors.training import drop_modalities
 
 WIDTHS = [6, 4, 8]

@@ -10,9 +10,10 @@ from visionfm.errors import DataError, Stopped
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.resume import StateFile
 from visionfm.tasks.vectors import feature_arrays as streams_of
-from visionfm.tasks.vectors.decoder import Decoder, Spec
+from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.recipe import sound
+from visionfm.tasks.vectors.spec import Spec
 from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
 
 PUBLISHED_MULTI = named("classification/recipes/published_multi.yaml")

@@ -20,7 +20,7 @@ from visionfm.tasks.maps.recipe import DenseRecipe
 from visionfm.tasks.maps.settings import DenseTarget, DenseTrainSettings
 
 if TYPE_CHECKING:
-    from visionfm.tasks.maps.decoder import DenseSpec
+    from visionfm.tasks.maps.spec import DenseSpec
 
 TRUTH, SCORE = "a point", "error in px"
 LEAST_RADIUS_PX, WIDTHS = 2, 2.5  # the centroid's window reaches this many target widths from the peak

@@ -18,8 +18,10 @@ from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.settings import TokenReading
 from visionfm.images.reading import inspect
 from visionfm.tasks import kind_of
+from visionfm.tasks.decoder_file import is_own
 from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
 from visionfm.tasks.maps.settings import DensePredictSettings
+from visionfm.tasks.maps.spec import DenseSpec
 from visionfm.tasks.maps.train import DenseFiles
 
 IMAGES = "images"  # the name of a dataset that is a folder
@@ -63,8 +65,8 @@ def main(args: argparse.Namespace) -> None:
 def _of_folder(settings: DensePredictSettings, decoder: Path, encoder: Path) -> DensePredictSettings:
     """Return the settings for a folder's images: of the decoder's modality, where the encoder has to know it."""
     datasets = dict(settings.datasets)
-    if IMAGES not in datasets and decoder.suffix == ".safetensors" and read_encoder_file(encoder).is_mix:
-        modalities = json.loads(artifacts.read_metadata(decoder)["modalities"])
+    if IMAGES not in datasets and is_own(decoder) and read_encoder_file(encoder).is_mix:
+        modalities = DenseSpec.read(decoder).modalities
         if len(modalities) == 1:
             datasets[IMAGES] = TokenReading(modality=modalities[0])
     return settings.model_copy(update={"splits": ["test"], "datasets": datasets})

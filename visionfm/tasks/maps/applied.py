@@ -17,7 +17,7 @@ from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.images.transforms import VIEWS
 from visionfm.tasks import kind_of
-from visionfm.tasks.maps.decoder import DenseSpec, load_own, load_published
+from visionfm.tasks.maps.decoder import load_decoder
 from visionfm.tasks.maps.examples import read_image, swap_order
 from visionfm.tasks.maps.objective import MapObjective
 from visionfm.tasks.maps.settings import DensePredictSettings
@@ -36,9 +36,8 @@ class Applied:
         """Raises DataError where the encoders do not fit the decoder."""
         check_device(settings.device)
         self.settings = settings
-        loaded = load_own(decoder) if decoder.suffix == ".safetensors" else load_published(decoder, settings)
-        self.spec: DenseSpec = loaded[0]
-        self.network = loaded[1].to(settings.device)
+        self.spec, network = load_decoder(decoder, settings)
+        self.network = network.to(settings.device)
         self.objective: MapObjective = kind_of(self.spec.kind).fit().restored(self.spec)
         readings = {name: settings.datasets.get(name, TokenReading()) for name in encoders}
         self.source = TokenSource(encoders, readings, self.spec.size, settings.device, store)

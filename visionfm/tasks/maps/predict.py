@@ -6,8 +6,6 @@ Nothing is measured here: `evaluate` does that, so that a new metric predicts no
 Shapes: K outputs, S px of the square input, H/W px of the original.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,9 +20,12 @@ from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.runtime.progress import track
 from visionfm.tasks import kind_of
+from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps.archive import mask_names
-from visionfm.tasks.maps.settings import DensePredictSettings, DenseTarget
+from visionfm.tasks.maps.settings import DensePredictSettings
+from visionfm.tasks.maps.spec import DenseSpec
 from visionfm.tasks.maps.train import DenseFiles, token_inputs
+from visionfm.tasks.slots import targets_to_json
 
 SCHEMA, MASKS, PROBABILITIES = "visionfm/dense-predictions/1", "visionfm/masks/1", "visionfm/probabilities/1"
 log = logging.getLogger("visionfm")
@@ -68,9 +69,10 @@ def predict_dense(
     """Predict the samples of the settings' splits; see the module."""
     if outputs.masks is not None:
         artifact_archive.check_folder(outputs.masks)
-    own = decoder.suffix == ".safetensors"
-    if own:
-        settings = _as_trained(decoder, settings)
+    if is_own(decoder):  # it says of itself what it was trained for
+        spec = DenseSpec.read(decoder)
+        names = ("targets", "size", "tile_overlap", "swaps", "modalities")
+        settings = settings.model_copy(update={name: getattr(spec, name) for name in names})
     samples = [sample for sample in samples if sample.split in settings.splits]
     if not samples:
         raise DataError(
@@ -82,7 +84,7 @@ def predict_dense(
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
     inputs = {
-        "decoder": artifacts.payload_digest(decoder) if own else hashlib.sha256(decoder.read_bytes()).hexdigest(),
+        "decoder": digest_of(decoder),
         "samples": samples_digest,
         **token_inputs(files, datasets, settings),
     }
@@ -92,17 +94,6 @@ def predict_dense(
         _predict(decoder, samples, datasets, files, outputs, settings, made_by)
     if outputs.masks is not None:
         artifact_archive.unpack(outputs.masks, outputs.masks.with_suffix(""))
-
-
-def _as_trained(decoder: Path, settings: DensePredictSettings) -> DensePredictSettings:
-    """Return the settings with what a decoder of this project says of itself."""
-    metadata = artifacts.read_metadata(decoder)
-    names = [name for name in ("size", "tile_overlap", "swaps", "modalities") if name in metadata]
-    known: dict[str, Any] = {name: json.loads(metadata[name]) for name in names}
-    if "targets" in metadata:
-        targets = json.loads(metadata["targets"])
-        known["targets"] = {name: DenseTarget.model_validate(value) for name, value in targets.items()}
-    return settings.model_copy(update=known)
 
 
 def _predict(
@@ -124,7 +115,7 @@ def _predict(
     applied = Applied(decoder, {name: files.encoders[name] for name in datasets}, store, settings)
     predicted = kind_of(settings.kind).part("predicted")
     extra = {
-        "targets": json.dumps({name: target.model_dump(mode="json") for name, target in settings.targets.items()}),
+        "targets": targets_to_json(settings.targets),
         "task": settings.task,
         "model": settings.model,
         "kind": settings.kind,

@@ -125,8 +125,10 @@ def _fit(
 
     from visionfm.runtime.interruption import stop_on_signal
     from visionfm.runtime.randomness import derived_seed
-    from visionfm.tasks.maps import decoder as decoders
+    from visionfm.tasks.decoder_file import arrays_of
+    from visionfm.tasks.maps.decoder import network_of
     from visionfm.tasks.maps.examples import swap_order
+    from visionfm.tasks.maps.spec import DenseSpec
     from visionfm.tasks.maps.tokens import TokenSource
     from visionfm.tasks.maps.training import DenseTraining, Validation
     from visionfm.tasks.resume import StateFile
@@ -142,7 +144,7 @@ def _fit(
     train = _examples(samples, "train", files, settings)
     objective = kind_of(settings.kind).fit().make(train, recipe, settings)
     patch, width = source.shape
-    spec = decoders.DenseSpec(
+    spec = DenseSpec(
         kind=settings.kind,
         targets=settings.targets,
         modalities=settings.modalities,
@@ -160,7 +162,7 @@ def _fit(
     with reproducible(settings.threads), stop_on_signal() as stop:
         torch.manual_seed(derived_seed(settings.seed, "start"))
         training = DenseTraining(
-            decoders.network_of(spec).to(settings.device),
+            network_of(spec).to(settings.device),
             train,
             validation,
             objective,
@@ -188,7 +190,7 @@ def _fit(
         "best_epoch": str(training.best_epoch),
     }
     artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
-    artifacts.write_tensors(out, decoders.file_tensors(training.best), made_by, schema=decoders.SCHEMA, extra=extra)
+    artifacts.write_tensors(out, arrays_of(training.best), made_by, schema=spec.SCHEMA, extra=extra)
     file.remove()
     row = training.history[training.best_epoch - 1]
     log.info(

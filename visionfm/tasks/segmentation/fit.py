@@ -20,7 +20,7 @@ from visionfm.tasks.maps.settings import DenseTarget, DenseTrainSettings
 from visionfm.tasks.segmentation import SegmentationTask
 
 if TYPE_CHECKING:
-    from visionfm.tasks.maps.decoder import DenseSpec
+    from visionfm.tasks.maps.spec import DenseSpec
 
 TRUTH, SCORE = "a mask", "Dice"
 THRESHOLDS = tuple(step / 20 for step in range(6, 17))  # 0.3 to 0.8

@@ -4,7 +4,6 @@ Every image of the caches (of `visionfm embed`, or of a run) is scored; probabil
 column per class. The decoder is this project's or a published one, pooled (a sample is an image).
 """
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore, read_cache
+from visionfm.tasks.decoder_file import digest_of, is_own, published_state
 from visionfm.tasks.predict import features_of_width, scored
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.settings import PredictSettings, TargetSpec
@@ -60,16 +60,13 @@ def predict_images(decoder: Path, files: dict[str, list[Path]], out: Path, class
 
 def _settings(decoder: Path, classes: list[str] | None) -> PredictSettings:
     same: dict[str, Any] = {"task": RUN, "model": RUN, "run": RUN, "splits": ["test"]}
-    if decoder.suffix == ".safetensors":
+    if is_own(decoder):
         if classes is not None:
             raise UsageError("--classes is for published decoders; this one knows its classes", where=decoder)
         return PredictSettings(kind="classification", targets={}, modalities=[], **same)
-    from visionfm.tasks.vectors.decoder import published_tensors
-
-    found = [value for name, value in published_tensors(decoder).items() if name == "classifier.6.weight"]
-    count = (
-        len(found[0]) if found and found[0].ndim else len(classes or ["positive"])
-    )  # of another head: load_decoder says what it is
+    last = published_state(decoder).get("classifier.6.weight")
+    # Of another head load_decoder says what it is.
+    count = len(last) if last is not None and last.ndim else len(classes or ["positive"])
     names = classes or (["positive"] if count == 1 else [str(index) for index in range(count)])
     wanted = 1 if len(names) <= 2 and count == 1 else count
     if len(names) not in ({1, 2} if wanted == 1 else {count}):
@@ -118,7 +115,5 @@ def _write(out: Path, table: Any, decoder: Path, streams: list[streams_of.Stream
         text = table.to_pandas().to_csv(index=False)
         artifacts.publish(out, text.encode())
         return
-    own = decoder.suffix == ".safetensors"
-    digest = artifacts.payload_digest(decoder) if own else hashlib.sha256(decoder.read_bytes()).hexdigest()
-    inputs = {"decoder": digest, "features": streams_of.digest(streams)}
+    inputs = {"decoder": digest_of(decoder), "features": streams_of.digest(streams)}
     artifacts.write_table(out, table, artifacts.provenance("predict", {}, inputs), schema=SCHEMA)

@@ -5,9 +5,9 @@ in regression `targets.{mean,std}`; its metadata say what it was trained for. Sh
 outputs.
 """
 
-import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +16,16 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from visionfm import artifacts
-from visionfm.encoders.checkpoints import read_checkpoint, told
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import DataError
 from visionfm.tasks import kind_of
-from visionfm.tasks.settings import PredictSettings, TargetSpec
-from visionfm.tasks.slots import count_outputs, targets_from_json, targets_to_json
+from visionfm.tasks.decoder_file import arrays_of, fill, is_own, not_published, published_state
+from visionfm.tasks.settings import PredictSettings
+from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
 from visionfm.tasks.vectors.heads import HEADS, ForecastHead, sinusoid
 from visionfm.tasks.vectors.objective import Objective
-
-SCHEMA = "visionfm/decoder/1"
-Tensors = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a decoder is, apart from its numbers; `features` is None where a published file does not say."""
-
-    kind: str
-    targets: dict[str, TargetSpec]
-    modalities: list[str]
-    fusion: str
-    head: str
-    features: str | None
-    widths: list[int]  # F of each modality's stream
-    visits: int = 1  # progression: the baseline, and at most so many less one before it
-
-    def metadata(self) -> dict[str, str]:
-        """Return it as an artefact's metadata."""
-        plain = {name: value for name, value in asdict(self).items() if name != "targets"}
-        if self.visits == 1:
-            del plain["visits"]
-        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in plain.items()}
-        return {**texts, "targets": targets_to_json(self.targets)}
+from visionfm.tasks.vectors.spec import Spec
 
 
 class Decoder(nn.Module):
@@ -93,9 +68,11 @@ class Loaded:
     standardisation: Statistics
 
 
-def file_tensors(network_state: dict[str, torch.Tensor], objective: Objective, standardisation: Statistics) -> Tensors:
+def file_tensors(
+    network_state: dict[str, torch.Tensor], objective: Objective, standardisation: Statistics
+) -> dict[str, npt.NDArray[Any]]:
     """Return what decoder.safetensors holds."""
-    tensors = {name.removeprefix("head."): value.cpu().numpy() for name, value in network_state.items()}
+    tensors = {name.removeprefix("head."): value for name, value in arrays_of(network_state).items()}
     for modality, (mean_F, std_F) in standardisation.items():
         tensors[f"standardisation.{modality}.mean"] = mean_F
         tensors[f"standardisation.{modality}.std"] = std_F
@@ -104,35 +81,23 @@ def file_tensors(network_state: dict[str, torch.Tensor], objective: Objective, s
 
 def load_decoder(path: Path, settings: PredictSettings) -> Loaded:
     """Return a decoder of this project, or a published one, whose targets and modalities the settings name."""
-    return _load_published(path, settings) if path.suffix != ".safetensors" else _load_own(path)
+    return _load_own(path) if is_own(path) else _load_published(path, settings)
 
 
 def _load_own(path: Path) -> Loaded:
-    tensors, metadata = artifacts.read_tensors(path)
-    if metadata.get("schema") != SCHEMA:
-        raise ArtifactError(f"{path.name} is no decoder", expected=SCHEMA, found=metadata.get("schema"), where=path)
-    spec = Spec(
-        kind=metadata["kind"],
-        targets=targets_from_json(metadata.get("targets"), path),
-        modalities=json.loads(metadata["modalities"]),
-        fusion=metadata["fusion"],
-        head=metadata["head"],
-        features=metadata["features"],
-        widths=json.loads(metadata["widths"]),
-        visits=int(metadata.get("visits", 1)),
-    )
+    spec, tensors = Spec.load(path)
     standardisation = {
         name: (tensors.pop(f"standardisation.{name}.mean"), tensors.pop(f"standardisation.{name}.std"))
         for name in spec.modalities
         if f"standardisation.{name}.mean" in tensors
     }
     constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("targets.", "baseline."))}
-    return Loaded(spec, _network(spec, tensors, path), _objective(spec, constants), standardisation)
+    state = {name: torch.from_numpy(value) for name, value in tensors.items()}
+    return _loaded(spec, state, constants, standardisation, path)
 
 
 def _load_published(path: Path, settings: PredictSettings) -> Loaded:
-    """Published system, 2.4, 2.5: a dict with the head's state dict, or that itself; names may start with `module.`."""
-    tensors = published_tensors(path)
+    tensors = published_state(path)
     expected = kind_of(settings.kind).fit().PUBLISHED_HEAD
     if expected is None:
         raise DataError(f"{settings.kind} has no published decoders", found=path.name, do="name a decoder.safetensors")
@@ -143,11 +108,11 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
     last = f"classifier.{max(layers, default=0)}"
     axes = {name: tensors[name].ndim for name in (f"{last}.weight", "channel_bn.weight") if name in tensors}
     if heads[expected] != last or axes != {f"{last}.weight": 2, "channel_bn.weight": 1}:
-        raise DataError(
-            f"{path.name} is no published decoder of kind {settings.kind}",
+        raise not_published(
+            path,
+            f"kind {settings.kind}",
+            tensors,
             expected=f"channel_bn.* and classifier.* up to {heads[expected]} ({expected})",
-            found=", ".join(sorted(tensors)[:6]) or told(read_checkpoint(path).content),
-            where=path,
             do="name a decoder written by train_cls_decoder, train_cls_multi_decoder, "
             "train_metric_reg_multi_decoder or fine-tuning",
         )
@@ -160,73 +125,56 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
             where=path,
             do="list the targets in the order of the decoder's outputs (multiclass: one output per class)",
         )
-    width = len(tensors["channel_bn.weight"])
-    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", expected, None, [width])
     constants = {"targets.mean": np.zeros(wanted), "targets.std": np.ones(wanted)}
-    identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
-    return Loaded(spec, _network(spec, tensors, path), _objective(spec, constants), identity)
+    return _published(settings, expected, len(tensors["channel_bn.weight"]), tensors, constants, path)
 
 
-def _load_forecast(path: Path, tensors: Tensors, settings: PredictSettings) -> Loaded:
+def _load_forecast(path: Path, tensors: dict[str, torch.Tensor], settings: PredictSettings) -> Loaded:
     """Published system, 6.6: `fc_1.*` and `pe`, the table of encoded intervals, which must equal that computed here."""
-    table = tensors.pop("pe", np.zeros((0, 1, 1), np.float32))
+    table = tensors.pop("pe", torch.zeros(0, 1, 1))
     shape = tensors["fc_1.weight"].shape if "fc_1.weight" in tensors else ()
     width = shape[-1] if len(shape) == 2 else 0
     if set(tensors) != {"fc_1.weight", "fc_1.bias"} or shape != (1, width) or table.shape[1:] != (1, width):
-        raise DataError(
-            f"{path.name} is no published decoder of kind progression",
+        raise not_published(
+            path,
+            "kind progression",
+            tensors,
             expected="fc_1.weight, fc_1.bias and pe (ForecastHead)",
-            found=", ".join(sorted(tensors)[:6]) or told(read_checkpoint(path).content),
-            where=path,
             do="name a decoder written by train_forecasting_decoder, and `head: published`",
         )
-    known = sinusoid(torch.arange(len(table)), width).numpy()
-    if not np.allclose(table[:, 0], known, atol=1e-4):
+    if not torch.allclose(table[:, 0], sinusoid(torch.arange(len(table)), width), atol=1e-4):
         raise DataError(
             f"the encoded intervals of {path.name} are not the published ones",
             expected="sines and cosines of days over powers of 10,000",
             where=path,
             do="get the file again, or train the decoder again",
         )
-    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", "ForecastHead", None, [width])
+    return _published(settings, "ForecastHead", width, tensors, {}, path)
+
+
+def _published(
+    settings: PredictSettings,
+    head: str,
+    width: int,
+    state: Mapping[str, torch.Tensor],
+    constants: dict[str, npt.NDArray[Any]],
+    path: Path,
+) -> Loaded:
+    """Return a published decoder, which reads features as they are."""
+    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", head, None, [width])
     identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
-    return Loaded(spec, _network(spec, tensors, path), _objective(spec, {}), identity)
+    return _loaded(spec, state, constants, identity, path)
 
 
-def published_tensors(path: Path) -> Tensors:
-    """Return a published head's tensors by their own names: of a decoder's file, or of a fine-tuned checkpoint."""
-    content = read_checkpoint(path).content
-    found = content.get("classifier_state_dict", content.get("state_dict", content))
-    state = found if isinstance(found, dict) else {}
-    return {
-        str(name).removeprefix("module."): value.float().numpy() if value.is_floating_point() else value.numpy()
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
-
-
-def _network(spec: Spec, tensors: Tensors, path: Path) -> Decoder:
+def _loaded(
+    spec: Spec,
+    state: Mapping[str, torch.Tensor],
+    constants: dict[str, npt.NDArray[Any]],
+    standardisation: Statistics,
+    path: Path,
+) -> Loaded:
+    """Return the decoder with its objective as predictions need it: what concerns losses alone is at its defaults."""
     network = Decoder(spec)
-    state = {name if name.startswith("fusion.") else f"head.{name}": torch.from_numpy(v) for name, v in tensors.items()}
-    fill(network, state, spec.head, path)
-    return network
-
-
-def fill(network: nn.Module, state: dict[str, torch.Tensor], head: str, path: Path) -> None:
-    """Load a file's tensors into its network, which then predicts; DataError where they do not fit."""
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(
-            f"the tensors of {path.name} do not fit its head {head}",
-            found="; ".join(line.strip() for line in str(error).splitlines()[1:5]),
-            where=path,
-            do="get the file again, or train the decoder again",
-        ) from error
-    network.eval()
-
-
-def _objective(spec: Spec, constants: Tensors) -> Objective:
-    """Return the objective as predictions need it: what concerns losses alone is left at its defaults."""
-    restored: Objective = kind_of(spec.kind).fit().restored(spec.targets, constants)
-    return restored
+    named = {name if name.startswith("fusion.") else f"head.{name}": value for name, value in state.items()}
+    fill(network, named, spec.head, path)
+    return Loaded(spec, network, kind_of(spec.kind).fit().restored(spec.targets, constants), standardisation)

@@ -5,9 +5,9 @@ change of the config reruns just the stages whose settings it changes. Folders a
 same dataset. Each stage's settings stand beside it; here is their base.
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from visionfm.errors import UsageError
 
@@ -16,6 +16,11 @@ class Settings(BaseModel):
     """Base of all stages' settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    left_out: ClassVar[tuple[str, ...]] = ()  # where they have their defaults: artefacts made before keep their keys
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_defaults(self, plain(self), self.left_out)
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -29,3 +34,10 @@ class Settings(BaseModel):
                 found="; ".join(f"{'.'.join(map(str, e['loc'])) or 'text'}: {e['msg']}" for e in error.errors()),
                 do="give JSON, or @ and a file that holds it; the rules in workflow/ show how",
             ) from error
+
+
+def without_defaults(block: BaseModel, values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return a block's serialised values without those of these fields that have their defaults."""
+    fields = type(block).model_fields
+    same = {name for name in names if getattr(block, name) == fields[name].get_default(call_default_factory=True)}
+    return {name: value for name, value in values.items() if name not in same}

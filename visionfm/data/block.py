@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from visionfm.config.base import Fraction, Name, Natural, Positive, Strict
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.columns import Columns
+from visionfm.data.tables.block import TableFile
 
 DENSE_COLUMNS = (  # of both, where there are masks or points
     *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
@@ -51,7 +52,9 @@ class Dataset(Strict):
     root: str = Field(description="the folder, relative to the working directory")
     layout: LayoutName = Field(description="how images and labels lie in it")
     images: str | None = Field(None, description="glob below root that limits what counts as an image of the dataset")
-    table: str | None = Field(None, description="CSV, TSV or Parquet of labels, relative to root (layout table)")
+    table: str | TableFile | None = Field(
+        None, description="CSV, TSV, .xlsx, .xls, .ods or Parquet of labels, relative to root (layout table)"
+    )
     labels: list[Name] | Literal["none"] | None = Field(
         None,
         description="names for a vfm label line's values, for the channels of landmark arrays, or the one name of "
@@ -70,6 +73,9 @@ class Dataset(Strict):
     )
     bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
         None, description="how many bits 16-bit grey images use: 12 for a camera's twelve in the lowest bits"
+    )
+    missing: Literal["fail", "skip"] = Field(
+        "fail", description="skip leaves out the rows of labels whose image is not there, and lists them"
     )
     bad_images: Literal["fail", "skip"] = Field("fail", description="skip leaves unreadable images out and lists them")
     max_megapixels: float = Field(200, gt=0, description="larger images are refused from their header")

@@ -1,13 +1,21 @@
 """The label rows of a dataset, whatever its layout: paths checked, columns joined to targets, all mistakes at once."""
 
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from visionfm.data.layouts import LAYOUTS
+from visionfm.data.layouts.columns import TargetColumn, target_columns
 from visionfm.data.layouts.outcomes import EVENT, INTERVAL
-from visionfm.data.layouts.rows import LabelRow, Value, is_number, number
+from visionfm.data.layouts.rows import LabelRow, Value
 from visionfm.data.settings import LabelSettings
+from visionfm.data.tables.cells import coded, is_number, number
+from visionfm.data.tables.paths import Files
 from visionfm.errors import Problems
+
+SHOWN = 20
+log = logging.getLogger("visionfm")
 
 
 def read_labels(
@@ -18,22 +26,38 @@ def read_labels(
     if settings.labels == "none":
         return [LabelRow(path, path, split=layout.split_of(path)) for path in listed]
     rows = list(layout.rows(root, settings, listed, sorted(partners), problems))
-    _check_paths(rows, set(listed), settings, problems)
+    rows = _check_paths(root, rows, listed, settings, problems)
     _join_targets(rows, settings, problems)
     return rows
 
 
-def _check_paths(rows: list[LabelRow], listed: set[str], settings: LabelSettings, problems: Problems) -> None:
+def _check_paths(
+    root: Path, rows: list[LabelRow], listed: list[str], settings: LabelSettings, problems: Problems
+) -> list[LabelRow]:
+    """Return the rows whose image is there; the others are problems, or are counted where the config skips them."""
+    files = Files(listed, PurePosixPath(root.absolute().as_posix()))
     seen: dict[str, str] = {}
+    missing: list[LabelRow] = []
     for row in rows:
         parts = row.path.split("/")
         if row.path.startswith(("/", "~")) or "\\" in row.path or ".." in parts:
             problems.add(f"{row.where}: expected a path inside the dataset's root, found {row.path!r}")
-        elif row.path not in listed:
-            problems.add(f"{row.where}: no image {row.path!r} below the root")
+        elif row.path not in files.paths:
+            missing.append(row)
         elif row.path in seen and not LAYOUTS[settings.layout].repeats:
             problems.add(f"{row.where}: {row.path} is labelled twice, first at {seen[row.path]}")
         seen.setdefault(row.path, row.where)
+    if missing and settings.missing == "skip":
+        log.warning("%d of %d rows are left out, for their image is not there:", len(missing), len(rows))
+        for row in missing[:SHOWN]:
+            log.warning("  %s: %s", row.where, row.path)
+        if len(missing) > SHOWN:
+            log.warning("  ... and %d more", len(missing) - SHOWN)
+        return [row for row in rows if row.path in files.paths]
+    for index, row in enumerate(missing):
+        like = files.like(row.path) if index < SHOWN else ""
+        problems.add(f"{row.where}: no image {row.path!r} below the root{like}")
+    return rows
 
 
 def _join_targets(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:
@@ -42,19 +66,46 @@ def _join_targets(rows: list[LabelRow], settings: LabelSettings, problems: Probl
     if not targets:
         return
     available = {name for row in rows[:1] for name in row.values}
-    for target, columns in targets.items():
-        for column in columns if isinstance(columns, list) else [columns]:
+    for target, source in targets.items():
+        for column in target_columns(source):
             if rows and column not in available:
                 problems.add(
                     f"columns.targets.{target}: no label is named {column!r}; known: {', '.join(sorted(available))}"
                 )
                 return
+    strange: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
         own = {EVENT, INTERVAL, *(settings.labels if isinstance(settings.labels, list) else ())}
         joined = {name: value for name, value in row.values.items() if name in own}
-        for target, columns in targets.items():
-            joined[target] = _one_hot(row, columns, problems) if isinstance(columns, list) else row.values[columns]
+        for target, source in targets.items():
+            joined[target] = _value(row, target, source, strange, problems)
         row.values = joined
+    for (target, text), places in strange.items():
+        codes = targets[target]
+        known = ", ".join(codes.values) if isinstance(codes, TargetColumn) else ""
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        problems.add(f"{places[0]}{more}: {target}: expected one of the codes {known}, found {text!r}")
+
+
+def _value(
+    row: LabelRow,
+    target: str,
+    source: str | list[str] | TargetColumn,
+    strange: dict[tuple[str, str], list[str]],
+    problems: Problems,
+) -> Value:
+    if isinstance(source, list):
+        return _one_hot(row, source, problems)
+    if isinstance(source, str):
+        return row.values[source]
+    raw = row.values[source.column or ""]
+    if raw is None or not source.values:
+        return raw
+    text = f"{raw:g}" if isinstance(raw, float) else raw
+    known, value = coded(text, source.values)
+    if not known:
+        strange[target, text].append(row.where)
+    return value
 
 
 def _one_hot(row: LabelRow, columns: list[str], problems: Problems) -> Value:

@@ -21,10 +21,11 @@ from visionfm.data.columns import column_type
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.folders import check_root
 from visionfm.data.layouts.outcomes import INTERVAL
-from visionfm.data.layouts.rows import EYES, LabelRow, Value
+from visionfm.data.layouts.rows import LabelRow, Value
 from visionfm.data.listing import label_files
 from visionfm.data.partners import dense_columns, has_partners, partner_digests, point_names
 from visionfm.data.settings import LabelSettings
+from visionfm.data.tables.cells import read_eye
 from visionfm.errors import DataError, Problems
 from visionfm.images.identity import file_id, file_path
 
@@ -117,9 +118,9 @@ def _read_paths(rows: list[LabelRow], settings: LabelSettings, problems: Problem
         row.subject = parts.get("subject") or row.subject
         row.visit = parts.get("visit") or row.visit
         if (eye := parts.get("eye")) is not None:
-            if eye.lower() not in EYES:
+            row.eye = read_eye(eye)
+            if row.eye is None:
                 problems.add(f"{row.where}: path_pattern: expected an eye R or L, found {eye!r}")
-            row.eye = EYES.get(eye.lower())
 
 
 def _spell_subjects(rows: list[LabelRow], like: Path | None, settings: LabelSettings, problems: Problems) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
+from visionfm.data.tables.block import TableFile
 from visionfm.errors import cannot_read_now, is_passing
 from visionfm.images.reading import ALLOWED_SUFFIXES
 from visionfm.images.regular import read_regular
@@ -35,7 +36,7 @@ def list_partners(root: Path, layout: str, pattern: str | None = None) -> list[L
     return [] if pattern is None else [entry for entry in files_below(root) if not fnmatch(entry.path, pattern)]
 
 
-def label_files(root: Path, layout: str, table: str | None) -> list[Path]:
+def label_files(root: Path, layout: str, table: str | TableFile | None) -> list[Path]:
     """Return the files that hold a dataset's labels, whether they exist or not; none where folders are the labels."""
     return LAYOUTS[layout].label_files(root, table)
 
@@ -53,7 +54,7 @@ def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str)
 
 
 def labels_fingerprint(
-    root: Path, layout: str, table: str | None, pattern: str | None = None, masks: bool = False
+    root: Path, layout: str, table: str | TableFile | None, pattern: str | None = None, masks: bool = False
 ) -> str:
     """Return what changes when a dataset's labels do: the contents of label files, and each partner's size and date."""
     rows = [(os.path.relpath(path, root), _content(path)) for path in label_files(root, layout, table)]

@@ -1,11 +1,12 @@
 """The settings of `index`, `label` and `audit`."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from visionfm.config.base import Scalar
 from visionfm.config.settings import Settings
 from visionfm.data.block import LayoutName, Split
 from visionfm.data.layouts.columns import Columns
+from visionfm.data.tables.block import TableFile
 from visionfm.images.settings import Reading
 
 
@@ -25,13 +26,16 @@ class LabelSettings(Settings):
     dataset: str
     layout: LayoutName
     images: str | None = None
-    table: str | None = None
+    table: str | TableFile | None = None
     labels: list[str] | Literal["none"] | None = None
     columns: Columns = Columns()
     path_pattern: str | None = None
     cohort: str | None = None
     split: Split = Split()
     mask_values: dict[str, list[int]] = {}  # task -> the pixel values that are its classes
+    missing: Literal["fail", "skip"] = "fail"
+
+    left_out: ClassVar[tuple[str, ...]] = ("missing",)
 
 
 class AuditTarget(Settings):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
-from visionfm.data.layouts.rows import number
+from visionfm.data.tables.cells import number
 
 EXPECTED = "a date YYYY-MM-DD or a number"
 MEND = (

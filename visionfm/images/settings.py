@@ -2,8 +2,6 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
-
 from visionfm.config.settings import Settings
 from visionfm.images.identity import frame_of
 from visionfm.images.transforms import Interpolation
@@ -18,12 +16,7 @@ class Reading(Settings):
     max_megapixels: float = 200
     bits: int | None = None  # of 16-bit pixels that hold fewer, in their lowest bits; None: all, or what a TIFF says
 
-    left_out: ClassVar[tuple[str, ...]] = ("bits",)  # where they are None: artefacts without them keep their keys
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = plain(self)
-        return {name: value for name, value in values.items() if name not in self.left_out or value is not None}
+    left_out: ClassVar[tuple[str, ...]] = ("bits",)
 
     @property
     def suffix(self) -> str:

@@ -6,7 +6,16 @@ A test puts the examples together and checks that they are one valid config.
 from visionfm.config.base import Resources, Statistics
 from visionfm.config.sections import RecipeTable, Section
 from visionfm.data.block import Dataset, Pack, Split
-from visionfm.data.layouts.columns import Columns, SubjectColumn, VisitColumn
+from visionfm.data.layouts.columns import (
+    Columns,
+    EventColumn,
+    EyeColumn,
+    SplitColumn,
+    SubjectColumn,
+    TargetColumn,
+    VisitColumn,
+)
+from visionfm.data.tables.block import TableFile
 from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
@@ -118,6 +127,24 @@ datasets:
 """,
     ),
     Section(
+        TableFile,
+        "datasets.NAME.table",
+        "What the file is, its bytes say, not its name: CSV with comma, semicolon, tab or |, UTF-8 or UTF-16, `sep=;`, "
+        "a sheet of .xlsx, .xls or .ods, Parquet. What they do not say stands in a block in place of the path. Paths "
+        "of images with backslashes, without a suffix or its case, or without their folder are found where exactly one "
+        "image fits, and the log counts them. A cell with an error (#N/A) is empty.",
+        """
+datasets:
+  grader_sheet:
+    modality: Fundus
+    root: data/grader_sheet
+    layout: table
+    table: {file: grades.xlsx, sheet: Final, header_row: [2, 3], decimal: ",", unknown: [N/A, "-"]}
+    columns: {image: "images/{ID:04d}.jpg", targets: {dme: Right eye DME}}
+    missing: skip
+""",
+    ),
+    Section(
         Columns,
         "datasets.NAME.columns",
         "What the columns of a table mean. A list of columns under `targets` is a one-hot group: its value is the name "
@@ -163,6 +190,49 @@ datasets:
       subject: {column: patient, normalise: digits}
       visit: {column: examined, format: "%d/%m/%Y"}
       targets: {dme: dme}
+""",
+    ),
+    Section(
+        EyeColumn,
+        "datasets.NAME.columns.eye",
+        "Eyes by codes. OD, OS, RE, LE, right, left and these words in several languages need no block.",
+        """
+datasets:
+  coded:
+    modality: Fundus
+    root: data/coded
+    layout: table
+    table: labels.csv
+    columns:
+      image: file
+      eye: {column: exam_eye, values: {1: R, 2: L}}
+      split: {column: fold, values: {0: test, 1: validation}}
+      targets: {dme: {column: diagnosis, values: {0: none, 1: dme, 9: null}}}
+""",
+    ),
+    Section(
+        SplitColumn,
+        "datasets.NAME.columns.split",
+        "Splits by codes, or folds: where no code is said to be train, all folds that are not named are.",
+    ),
+    Section(
+        TargetColumn,
+        "datasets.NAME.columns.targets.NAME",
+        "A target whose column holds codes: every code stands here, `null` for unknown, and any other is an error.",
+    ),
+    Section(
+        EventColumn,
+        "datasets.NAME.columns.event",
+        "Events of progression by codes.",
+        """
+datasets:
+  followed:
+    modality: Fundus
+    root: data/followed
+    layout: table
+    table: labels.csv
+    columns: {image: file, subject: patient, visit: date, interval: days,
+              event: {column: progressed, values: {yes: 1, no: 0}}}
 """,
     ),
     Section(

@@ -1,13 +1,74 @@
 """The config's `columns` block: which columns of a table mean what."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from visionfm.config.base import Name, Strict
 from visionfm.data.spelling import Normalise
+
+
+def _as_text(value: object) -> object:
+    """Return the codes of a block as text: YAML reads 1 and true as no text, a table has them so."""
+    if not isinstance(value, Mapping):
+        return value
+    return {_code(code): _code(meaning) for code, meaning in value.items()}
+
+
+def _code(value: object) -> object:
+    return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+Eye = Literal["R", "L"]
+SplitName = Literal["train", "validation", "test"]
+Codes = BeforeValidator(_as_text)
+
+
+class EyeColumn(Strict):
+    """The eye, where its column holds codes."""
+
+    column: str = Field(description="the column")
+    values: Annotated[dict[str, Eye], Codes] = Field(description="what its codes mean: `{1: R, 2: L}`")
+
+
+class SplitColumn(Strict):
+    """The split, where its column holds codes or folds."""
+
+    column: str = Field(description="the column")
+    values: Annotated[dict[str, SplitName], Codes] = Field(
+        description="what its codes mean: `{0: test}`; where none is said to be train, all that are not named are"
+    )
+
+
+class EventColumn(Strict):
+    """Whether progression was seen, where its column holds codes."""
+
+    column: str = Field(description="the column")
+    values: Annotated[dict[str, Literal["0", "1"]], Codes] = Field(description="codes: `{yes: 1, no: 0}`")
+
+
+class TargetColumn(Strict):
+    """A target's column, where its name does not say enough."""
+
+    column: str | None = Field(None, description="the column")
+    values: Annotated[dict[str, str | None], Codes] = Field(
+        {},
+        description="what its codes mean: `{1: amd, 2: dme, 9: null}`, null for unknown; all of them",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TargetColumn":
+        if self.column is None:
+            raise ValueError("needs `column`")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns that it reads."""
+        return [] if self.column is None else [self.column]
 
 
 class SubjectColumn(Strict):
@@ -49,17 +110,24 @@ class Columns(Strict):
 
     image: str | None = Field(
         None,
-        description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`",
+        description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`; "
+        "`{ID:03d}` is its number, padded with zeros",
     )
     subject: str | SubjectColumn | None = Field(None, description="the person; splits and intervals go by it")
-    eye: str | None = Field(None, description="R or L (also OD, OS, right, left)")
+    eye: str | EyeColumn | None = Field(
+        None, description="R or L (also OD, OS, RE, LE, right, left, and these words in several languages)"
+    )
     visit: str | VisitColumn | None = Field(None, description="a date or a number")
-    split: str | None = Field(None, description="train, validation or test (also training, val)")
+    split: str | SplitColumn | None = Field(None, description="train, validation or test (also training, val)")
     interval: str | None = Field(
         None, description="days from the visit to the event, or to the end of follow-up; or that day's date"
     )
-    event: str | None = Field(None, description="1: progression was seen at `interval`, 0: not until then")
-    targets: dict[Name, str | list[str]] = Field({}, description="target: column; or a list of one-hot columns")
+    event: str | EventColumn | None = Field(
+        None, description="1: progression was seen at `interval`, 0: not until then"
+    )
+    targets: dict[Name, str | list[str] | TargetColumn] = Field(
+        {}, description="target: column; or a list of one-hot columns; or a block for codes"
+    )
     mask: str | None = Field(None, description="path of the image's mask of classes, relative to root")
     mask2: str | None = Field(None, description="path of a second observer's mask; human agreement is then reported")
     fov: str | None = Field(None, description="path of a mask of the field of view (0 is outside)")
@@ -94,6 +162,26 @@ class Columns(Strict):
         return VisitColumn(column=self.visit) if isinstance(self.visit, str) else self.visit
 
     @property
+    def eye_column(self) -> str | None:
+        """Return the column of the eye."""
+        return self.eye.column if isinstance(self.eye, EyeColumn) else self.eye
+
+    @property
+    def split_column(self) -> str | None:
+        """Return the column of the split."""
+        return self.split.column if isinstance(self.split, SplitColumn) else self.split
+
+    @property
+    def event_column(self) -> str | None:
+        """Return the column of the event."""
+        return self.event.column if isinstance(self.event, EventColumn) else self.event
+
+    @property
     def has_masks(self) -> bool:
         """Return whether some column names mask files."""
         return any((self.mask, self.mask2, self.fov))
+
+
+def target_columns(target: str | list[str] | TargetColumn) -> list[str]:
+    """Return the columns that a target is read from."""
+    return [target] if isinstance(target, str) else target if isinstance(target, list) else target.columns

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from visionfm.data.layouts.columns import Columns
 from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.tables.block import TableFile
 from visionfm.errors import Problems
 
 
@@ -20,8 +21,8 @@ class Block(Protocol):
         """Return the glob that limits what counts as an image."""
 
     @property
-    def table(self) -> str | None:
-        """Return the path of the table, relative to the root."""
+    def table(self) -> str | TableFile | None:
+        """Return the table: its path, relative to the root, or that and how it is read."""
 
     @property
     def labels(self) -> list[str] | Literal["none"] | None:
@@ -32,7 +33,7 @@ class Block(Protocol):
         """Return what the columns mean."""
 
 
-def _no_files(_root: Path, _table: str | None) -> list[Path]:
+def _no_files(_root: Path, _table: str | TableFile | None) -> list[Path]:
     return []
 
 
@@ -48,7 +49,7 @@ class Layout(NamedTuple):
     rows: Callable[[Path, Block, list[str], Sequence[str], Problems], Iterator[LabelRow]]  # of images, given partners
     answers: Literal["values", "masks", "points", "outcomes"] = "values"  # what its label files tell
     image_folders: Callable[[Path], list[Path]] = lambda root: [root]
-    label_files: Callable[[Path, str | None], list[Path]] = _no_files  # whether they exist or not
+    label_files: Callable[[Path, str | TableFile | None], list[Path]] = _no_files  # whether they exist or not
     partner_folders: Callable[[Path], list[Path]] | None = None  # None: masks lie among the images, spared by `images`
     split_of: Callable[[str], str | None] = _no_split  # what the folders of an unlabelled image say
     default_labels: tuple[str, ...] = ()  # where the block names neither labels nor targets

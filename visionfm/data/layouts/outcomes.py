@@ -5,8 +5,10 @@ In tables, `interval` is a number of days, or the date of the follow-up where `v
 
 from datetime import date
 
-from visionfm.data.layouts.columns import Columns
-from visionfm.data.layouts.rows import UNKNOWN, LabelRow, is_number
+from visionfm.data.layouts.columns import Columns, EventColumn
+from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.tables.block import TableFile
+from visionfm.data.tables.cells import coded, is_number, is_unknown, plain_number
 from visionfm.data.visits import written
 from visionfm.errors import Problems
 
@@ -30,24 +32,27 @@ def read_days(text: str) -> float | str:
     return days if days >= 0 else f"expected a number of days from 0 on, found {text}: before the baseline"
 
 
-def read_outcome(record: dict[str, str], row: LabelRow, columns: Columns, problems: Problems) -> None:
+def read_outcome(record: dict[str, str], row: LabelRow, columns: Columns, how: TableFile, problems: Problems) -> None:
     """Take event and interval of a table's row, where the config has columns for them; both, or neither is known."""
-    if columns.interval is None or columns.event is None:
+    named = columns.event_column
+    if columns.interval is None or named is None:
         return
-    texts = [record[name].strip() for name in (columns.event, columns.interval)]
+    texts = [record[name].strip() for name in (named, columns.interval)]
     row.values |= {EVENT: None, INTERVAL: None}
-    unknown = [text in UNKNOWN for text in texts]
+    unknown = [is_unknown(text, how) for text in texts]
     if all(unknown):
         return
     if any(unknown):
-        missing, there = (columns.event, columns.interval) if unknown[0] else (columns.interval, columns.event)
+        missing, there = (named, columns.interval) if unknown[0] else (columns.interval, named)
         problems.add(
             f"{row.where}: {there} without {missing}: expected both, or neither (an eye that stayed as it was has event"
             " 0 and the days for which it is known)"
         )
         return
-    event, interval = read_event(texts[0]), _until(_in_form(texts[1], columns), row.visit)
-    for name, value in ((columns.event, event), (columns.interval, interval)):
+    if isinstance(columns.event, EventColumn):
+        texts[0] = coded(texts[0], columns.event.values)[1] or texts[0]
+    event, interval = read_event(texts[0]), _until(_in_form(plain_number(texts[1], how), columns), row.visit)
+    for name, value in ((named, event), (columns.interval, interval)):
         if isinstance(value, str):
             problems.add(f"{row.where}: {name}: {value}")
     if not isinstance(event, str) and not isinstance(interval, str):

@@ -1,15 +1,12 @@
-"""What label files of all layouts share: a labelled image, numbers, the words for unknown, and the lines of a text."""
+"""What label files of all layouts share: a labelled image, when labels are the same, and the lines of a text."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from visionfm.data.tables.cells import is_number
 from visionfm.errors import Problems
 
-NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-UNKNOWN = ("", "null", "NULL", "NA", "NaN", "nan")
-EYES = {"r": "R", "od": "R", "right": "R", "re": "R", "l": "L", "os": "L", "left": "L", "le": "L"}
 Value = float | str | None
 
 
@@ -33,23 +30,11 @@ class LabelRow:
     mm_per_px: float | None = None
 
 
-def is_number(text: str) -> bool:
-    """Tell whether a text is a finite number of ASCII digits."""
-    return NUMBER.fullmatch(text) is not None and abs(float(text)) != float("inf")
-
-
 def comparable(value: Any) -> Any:
     """Return a label in a form in which the same labels are equal: 3, 3.0 and `3`, also true and 1."""
     if isinstance(value, str):
         return float(value) if is_number(value) else value
     return float(value) if isinstance(value, int | float) else value
-
-
-def number(text: str) -> float:
-    """Return a finite number of ASCII digits; raise ValueError for anything else."""
-    if not is_number(text):
-        raise ValueError(f"expected a number, found {text!r}")
-    return float(text)
 
 
 def text_lines(file: Path, problems: Problems) -> list[str]:

@@ -1,21 +1,26 @@
-"""Layout `table`: images anywhere below the root; a CSV, TSV, semicolon-separated or Parquet file has a row per image.
+"""Layout `table`: images anywhere below the root; a table of any format has a row per image.
 
-The config names its columns.
+The config names its columns; `data/tables` reads it.
 """
 
-import csv
-import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from visionfm.data.layouts.columns import Columns, VisitColumn
+from visionfm.data.layouts.columns import Columns, EyeColumn, SplitColumn, target_columns
 from visionfm.data.layouts.folders import SPLIT_NAMES
 from visionfm.data.layouts.layout import Block, Layout
 from visionfm.data.layouts.outcomes import read_outcome
-from visionfm.data.layouts.rows import EYES, UNKNOWN, LabelRow, number, text_lines
+from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.tables.block import TableFile, table_file
+from visionfm.data.tables.cells import coded, is_unknown, number, plain_number, read_eye
+from visionfm.data.tables.paths import Files, filled, is_template, template_columns
+from visionfm.data.tables.reading import read_table
 from visionfm.data.visits import written
 from visionfm.errors import Problems
+
+log = logging.getLogger("visionfm")
 
 
 def _problems(block: Block) -> Iterator[str]:
@@ -27,152 +32,186 @@ def _problems(block: Block) -> Iterator[str]:
         yield "masks lie below the root too: say which files are images, as in `images: 'images/*'`"
 
 
+class _Row(NamedTuple):
+    """A row of the table: its place, its cells, and how the table is read."""
+
+    where: str
+    cells: dict[str, str]
+    how: TableFile
+    problems: Problems
+
+    def known(self, column: str | None) -> str | None:
+        """Return a column's text; None where there is no such column, or the cell says nothing."""
+        if column is None:
+            return None
+        text = self.cells[column].strip()
+        return None if is_unknown(text, self.how) else text
+
+    def value(self, column: str) -> str | None:
+        """Return the same, of a number that is written with a decimal comma one with a point."""
+        text = self.known(column)
+        return None if text is None else plain_number(text, self.how)
+
+
 def _rows(
-    root: Path, block: Block, _listed: list[str], _partners: Sequence[str], problems: Problems
+    root: Path, block: Block, listed: list[str], partners: Sequence[str], problems: Problems
 ) -> Iterator[LabelRow]:
-    file = root / (block.table or "")
+    how = table_file(block.table) or TableFile(file="")
+    file = root / how.file
     if not file.is_file():
         problems.add(f"{file}: the table is missing; `table` is relative to the dataset's root")
         return
     columns = block.columns
-    image = columns.image or ""
-    wanted = re.findall(r"\{([^{}]+)\}", image) or [image]
-    visit = columns.visit_column
-    places = (columns.subject_column, columns.eye, columns.split, columns.interval, columns.event)
-    wanted += [visit.column] if visit else []
-    wanted += [name for name in places if name]
-    for target in columns.targets.values():
-        wanted += target if isinstance(target, list) else [target]
-    wanted += [name for name in (columns.mask, columns.mask2, columns.fov) if name]
-    wanted += [name for pair in columns.points.values() for name in pair]
-    wanted += [columns.mm_per_px] if isinstance(columns.mm_per_px, str) else []
-    header, records = _records(file, problems)
-    for name in dict.fromkeys(wanted):
-        if name not in header:
-            problems.add(f"{file.name}: has no column {name!r}; its columns: {', '.join(header)}")
-    if not set(wanted) <= set(header):
+    table = read_table(file, how, _wanted(columns), problems)
+    if table is None:
         return
-    for where, record in records:
-        row = LabelRow(_image_path(record, image), where)
+    place = PurePosixPath(root.absolute().as_posix())
+    images, masks = Files(listed, place), Files(partners, place)
+    trained: set[str] = set()
+    for where, cells in table.rows:
+        row = _Row(where, cells, how, problems)
+        path = _image_path(row, columns.image or "", images)
+        if path is None:
+            continue
+        label = LabelRow(path, where)
         for target in columns.targets.values():
-            for column in target if isinstance(target, list) else [target]:
-                text = record[column].strip()
-                row.values[column] = None if text in UNKNOWN else text
-        row.subject = _required(record, columns.subject_column, where, problems)
-        row.eye = _translated(record, columns.eye, EYES, "R or L", where, problems)
-        row.visit = _visit(record, visit, where, problems)
-        read_outcome(record, row, columns, problems)
-        row.split = _translated(record, columns.split, SPLIT_NAMES, "train, validation or test", where, problems)
-        _read_dense(row, record, columns, problems)
-        yield row
+            for column in target_columns(target):
+                label.values[column] = row.value(column)
+        label.subject = _required(row, columns.subject_column)
+        label.eye = _eye(row, columns)
+        label.visit = _visit(row, columns, table.dated)
+        read_outcome(cells, label, columns, how, problems)
+        label.split = _split(row, columns, trained)
+        _read_dense(label, row, columns, masks)
+        yield label
+    for said in (*images.said(), *masks.said()):
+        log.info("%s: %s", file.name, said)
+    if trained:
+        log.info("%s: %s: %s are train", file.name, columns.split_column, ", ".join(sorted(trained)))
 
 
-def _read_dense(row: LabelRow, record: dict[str, str], columns: Columns, problems: Problems) -> None:
+def _wanted(columns: Columns) -> list[str]:
+    """Return the columns of the table that the config names."""
+    visit = columns.visit_column
+    wanted: list[str | None] = [*template_columns(columns.image or "")]
+    wanted += [visit.column if visit else None, columns.subject_column, columns.eye_column, columns.split_column]
+    wanted += [columns.interval, columns.event_column]
+    wanted += [column for target in columns.targets.values() for column in target_columns(target)]
+    wanted += [columns.mask, columns.mask2, columns.fov]
+    wanted += [name for pair in columns.points.values() for name in pair]
+    wanted += [columns.mm_per_px if isinstance(columns.mm_per_px, str) else None]
+    return list(dict.fromkeys(name for name in wanted if name is not None))
+
+
+def _image_path(row: _Row, image: str, images: Files) -> str | None:
+    """Return the path of a row's image: the one file that it means, or else what it says; None with a problem."""
+    try:
+        text = filled(image, row.cells) if is_template(image) else row.cells[image].strip()
+    except ValueError as error:
+        row.problems.add(f"{row.where}: {error}")
+        return None
+    found = images.find(text)
+    if isinstance(found, str):
+        return found
+    if found:
+        row.problems.add(f"{row.where}: {text!r} fits {len(found)} images: {', '.join(found[:4])}; write it in full")
+        return None
+    return text
+
+
+def _read_dense(label: LabelRow, row: _Row, columns: Columns, masks: Files) -> None:
     """Take over masks, points and the size of a pixel."""
     for role in ("mask", "mask2", "fov"):
-        column = getattr(columns, role)
-        if column is not None and (path := record[column].strip()) not in UNKNOWN:
-            row.partners[role] = path
+        if (path := row.known(getattr(columns, role))) is not None:
+            found = masks.find(path)
+            label.partners[role] = found if isinstance(found, str) else path
     for name, (x, y) in columns.points.items():
-        texts = [record[x].strip(), record[y].strip()]
-        if all(text in UNKNOWN for text in texts):
-            row.points[name] = None
+        texts = [row.value(x), row.value(y)]
+        if texts == [None, None]:
+            label.points[name] = None
             continue
         try:
-            row.points[name] = (number(texts[0]), number(texts[1]))
+            label.points[name] = (number(texts[0] or ""), number(texts[1] or ""))
         except ValueError:
-            problems.add(f"{row.where}: {name}: expected two numbers, or both cells empty, found {texts}")
+            cells = [row.cells[column].strip() for column in (x, y)]
+            row.problems.add(f"{row.where}: {name}: expected two numbers, or both cells empty, found {cells}")
     size = columns.mm_per_px
     if isinstance(size, float):
-        row.mm_per_px = size
-    elif size is not None and (text := record[size].strip()) not in UNKNOWN:
+        label.mm_per_px = size
+    elif size is not None and (text := row.value(size)) is not None:
         try:
-            row.mm_per_px = number(text)
+            label.mm_per_px = number(text)
         except ValueError as error:
-            problems.add(f"{row.where}: {size}: {error}")
-        if row.mm_per_px is not None and row.mm_per_px <= 0:
-            problems.add(f"{row.where}: {size}: expected more than 0 mm, found {text}")
+            row.problems.add(f"{row.where}: {size}: {error}")
+        if label.mm_per_px is not None and label.mm_per_px <= 0:
+            row.problems.add(f"{row.where}: {size}: expected more than 0 mm, found {text}")
 
 
-def _records(file: Path, problems: Problems) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(file)
-        except (OSError, ValueError) as error:
-            problems.add(f"{file.name}: not a Parquet file: {str(error).splitlines()[0]}")
-            return [], []
-        rows = table.to_pylist()
-        texts = [{name: "" if value is None else _text(value) for name, value in row.items()} for row in rows]
-        return table.column_names, [(f"{file.name} row {index}", row) for index, row in enumerate(texts, 1)]
-    lines = text_lines(file, problems)
-    if not lines:
-        return [], []
-    separator = "\t" if file.suffix == ".tsv" else max(",;\t", key=lines[0].count)
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    header: list[str] = []
-    records = []
-    try:
-        header = [name.strip() for name in next(reader)]
-        # Spreadsheets leave columns without a name behind; nothing can refer to them.
-        if doubled := sorted({name for name in header if name and header.count(name) > 1}):
-            problems.add(f"{file.name}:1: columns stand twice: {', '.join(doubled)}")
-        for cells in reader:
-            where = f"{file.name}:{reader.line_num}"
-            if not any(cell.strip() for cell in cells):
-                problems.add(f"{where}: expected {len(header)} cells, found a blank line")
-            elif len(cells) != len(header):
-                problems.add(f"{where}: expected {len(header)} cells, found {len(cells)}")
-            else:
-                records.append((where, dict(zip(header, cells, strict=True))))
-    except csv.Error as error:
-        problems.add(f"{file.name}:{reader.line_num}: {error}")
-    return header, records
-
-
-def _image_path(record: dict[str, str], image: str) -> str:
-    """Return an image's path: a column, or a template such as `{id_code}.png`."""
-    if "{" not in image:
-        return record[image].strip()
-    return re.sub(r"\{([^{}]+)\}", lambda found: record[found[1]].strip(), image)
-
-
-def _text(value: Any) -> str:
-    whole = isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
-    return str(int(value)) if whole else str(value)
-
-
-def _visit(record: dict[str, str], column: VisitColumn | None, where: str, problems: Problems) -> str | None:
+def _visit(row: _Row, columns: Columns, dated: frozenset[str]) -> str | None:
     """Return a visit as it is written, a date of a known form in ISO's; None where it is unknown."""
-    if column is None or (text := record[column.column].strip()) in UNKNOWN:
+    column = columns.visit_column
+    if column is None or (text := row.known(column.column)) is None:
         return None
-    if column.format is None:
+    if column.format is None or column.column in dated:
         return text
     try:
         return written(text, column.format)
     except ValueError:
-        problems.add(f"{where}: {column.column}: expected a date of the form {column.format}, found {text!r}")
+        row.problems.add(f"{row.where}: {column.column}: expected a date of the form {column.format}, found {text!r}")
         return None
 
 
-def _required(record: dict[str, str], column: str | None, where: str, problems: Problems) -> str | None:
+def _required(row: _Row, column: str | None) -> str | None:
     if column is None:
         return None
-    text = record[column].strip()
-    if text in UNKNOWN:
-        problems.add(f"{where}: {column}: expected a subject, found nothing")
-    return text
+    if row.known(column) is None:
+        row.problems.add(f"{row.where}: {column}: expected a subject, found nothing")
+    return row.cells[column].strip()
 
 
-def _translated(
-    record: dict[str, str], column: str | None, names: dict[str, str], expected: str, where: str, problems: Problems
-) -> str | None:
-    if column is None or (text := record[column].strip()) in UNKNOWN:
+def _eye(row: _Row, columns: Columns) -> str | None:
+    column = columns.eye_column
+    if column is None or (text := row.known(column)) is None:
         return None
-    if text.lower() not in names:
-        problems.add(f"{where}: {column}: expected {expected}, found {text!r}")
-    return names.get(text.lower())
+    codes = columns.eye.values if isinstance(columns.eye, EyeColumn) else {}
+    eye = coded(text, codes)[1] or read_eye(text)
+    if eye is None:
+        expected = _or("R or L", codes)
+        row.problems.add(f"{row.where}: {column}: expected {expected}, found {text!r}{_hint('eye', column, text)}")
+    return eye
 
 
-TABLE = Layout("table", _problems, _rows, label_files=lambda root, table: [root / table] if table is not None else [])
+def _split(row: _Row, columns: Columns, trained: set[str]) -> str | None:
+    """Return a row's split; of folds, of which none is said to be train, all that are not named are (`trained`)."""
+    column = columns.split_column
+    if column is None or (text := row.known(column)) is None:
+        return None
+    codes = columns.split.values if isinstance(columns.split, SplitColumn) else {}
+    split = coded(text, codes)[1] or SPLIT_NAMES.get(text.lower())
+    if split is None and codes and "train" not in codes.values():
+        trained.add(text)
+        return "train"
+    if split is None:
+        expected = _or("train, validation or test", codes)
+        row.problems.add(f"{row.where}: {column}: expected {expected}, found {text!r}{_hint('split', column, text)}")
+    return split
+
+
+def _or(words: str, codes: Mapping[str, object]) -> str:
+    return f"{', '.join(codes)}, or {words}" if codes else words
+
+
+def _hint(role: str, column: str, text: str) -> str:
+    """Return how a code is explained, for what looks like one."""
+    meaning = "R" if role == "eye" else "test"
+    if len(text) > 3 or not text.isalnum() or not any(sign.isdigit() for sign in text):
+        return ""
+    return f"; codes are explained by `columns: {{{role}: {{column: {column}, values: {{{text}: {meaning}, ...}}}}}}`"
+
+
+def _files(root: Path, table: str | TableFile | None) -> list[Path]:
+    how = table_file(table)
+    return [] if how is None else [root / how.file]
+
+
+TABLE = Layout("table", _problems, _rows, label_files=_files)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from visionfm.data.layouts.folders import VFM_SPLITS, vfm_folders, vfm_parts, vfm_split
 from visionfm.data.layouts.layout import Block, Layout, no_table
-from visionfm.data.layouts.rows import UNKNOWN, LabelRow, number, text_lines
+from visionfm.data.layouts.rows import LabelRow, text_lines
+from visionfm.data.tables.block import TableFile
+from visionfm.data.tables.cells import UNKNOWN, number
 from visionfm.errors import Problems
 
 
@@ -19,7 +21,7 @@ def _problems(block: Block) -> Iterator[str]:
     yield from no_table(block)
 
 
-def _label_files(root: Path, _table: str | None) -> list[Path]:
+def _label_files(root: Path, _table: str | TableFile | None) -> list[Path]:
     if not root.is_dir():
         return []
     return [folder / f"{part}_labels.txt" for folder in vfm_folders(root) for part in VFM_SPLITS]

@@ -13,7 +13,6 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 demo: $(READY) $(EYES)
 	snakemake --cores $(CORES)
-	@echo "The report: results/report/index.html"
 
 $(EYES): | $(READY)
 	visionfm synth --task pretrain --modalities Fundus OCT FFA --number 50 --size 112 --out data/synthetic_unlabelled

@@ -32,7 +32,7 @@ SURFACE = {
     "predict": "--arch --classes --decoder --encoder --encoders --features --images --interpolation --key --log"
     " --masks-out --modality --out --probabilities-out --roots --samples --settings --statistics --timm",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
-    "report": "--figures-out --log --metrics-out --out --settings",
+    "report": "--figures-out --log --metrics-out --out --settings --summary-out",
     "export": "--features --log --out",
     "check": "--log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",

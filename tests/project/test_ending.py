@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from visionfm.project.ending import Failure, failed, tell
+from visionfm import artifacts
+from visionfm.project.ending import Failure, failed, show, tell
 
 LOG = "results/logs/extract/oct/oct.cls32.log"
 ERROR = f"""[Sun Nov 29 23:24:55 2026]
@@ -80,3 +81,16 @@ def test_a_job_that_failed_before_its_stage_began_has_no_log(said: Path, caplog:
 def test_a_run_that_was_stopped_is_told_how_to_go_on(said: Path, caplog: pytest.LogCaptureFixture) -> None:
     said.write_text("Terminating processes on user request, this might take some time.\n")
     assert "Stopped. What is finished stays; the same command goes on" in told(said, caplog)
+
+
+def test_a_run_that_made_its_report_ends_with_the_results(said: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made_by = artifacts.provenance("report", {}, {})
+    artifacts.write_text("results/report/summary.md", "# Eyes\n\nAUROC 0.9\n", made_by, schema="visionfm/summary/1")
+    for log, shown in (
+        (ERROR, ""),
+        ("Finished jobid: 1 (Rule: report)\n", "# Eyes\n\nAUROC 0.9\n\nThe report: a.html"),
+    ):
+        caplog.clear()
+        said.write_text(log)
+        show("results/report/summary.md", "a.html", said)
+        assert "\n".join(record.getMessage() for record in caplog.records).strip() == shown

@@ -28,6 +28,7 @@ OUT, METRICS, FIGURES = (
     Path("results/report/metrics.parquet"),
     Path("results/report/figures.zip"),
 )
+SUMMARY = Path("results/report/summary.md")
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
@@ -35,7 +36,16 @@ def run_stage(run) -> str:
     settings = ReportSettings(config=run.config).model_dump_json()
     parser = argparse.ArgumentParser()
     stage.add_arguments(parser)
-    flags = ["--out", str(OUT), "--metrics-out", str(METRICS), "--figures-out", str(FIGURES)]
+    flags = [
+        "--out",
+        str(OUT),
+        "--summary-out",
+        str(SUMMARY),
+        "--metrics-out",
+        str(METRICS),
+        "--figures-out",
+        str(FIGURES),
+    ]
     stage.main(argparse.Namespace(**vars(parser.parse_args(flags)), settings=settings))
     return OUT.read_text()
 
@@ -90,6 +100,19 @@ def plain_figures(monkeypatch):
 
 def words(page: str) -> str:
     return re.sub(r"\s+", " ", " ".join(Elements(page).text))
+
+
+def test_the_summary_says_the_headlines_and_cautions_of_the_page(made):
+    folder, run, page = made
+    table, _, doubts = artifacts.read_text(folder / SUMMARY).partition("What to doubt:")
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
+    assert {(row[0], row[1]) for row in rows[1:]} == set(run.plan.task_models())
+    assert {len("|".join(row)) > 0 for row in rows} == {True} and len({len(row) for row in rows}) == 1
+    said = words(page)
+    for _, _, target, metric, value, *_ in rows[1:]:
+        assert target in said and metric in said and value.split(" ")[0] in said
+    bullets = [" ".join(bullet.split()) for bullet in doubts.split("\n- ")[1:]]
+    assert bullets and all(bullet in said for bullet in bullets)
 
 
 def test_page_is_well_formed_and_needs_no_network_and_no_script(made):

@@ -18,6 +18,7 @@ from visionfm.tasks.maps.cases import chosen
 from visionfm.tasks.segmentation.cases import sections
 
 REPORT = Path("results/report")
+SUMMARY = REPORT / "summary.md"
 OUT, METRICS, FIGURES = REPORT / "index.html", REPORT / "metrics.parquet", REPORT / "figures.zip"
 
 
@@ -27,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> DenseRun:
         folder = tmp_path_factory.mktemp("dense")
         patch.chdir(folder)
         found = DenseRun().write()
-        report(OUT, METRICS, FIGURES, ReportSettings(config=found.config))
+        report(OUT, SUMMARY, METRICS, FIGURES, ReportSettings(config=found.config))
         found.folder = folder
         yield found
 
@@ -121,7 +122,7 @@ def test_equal_inputs_give_an_equal_page(run: DenseRun) -> None:
     first = OUT.read_bytes()
     OUT.unlink()
     Path("results/.kept/report/index.html").unlink()
-    report(OUT, METRICS, FIGURES, ReportSettings(config=run.config))
+    report(OUT, SUMMARY, METRICS, FIGURES, ReportSettings(config=run.config))
     assert OUT.read_bytes() == first
 
 

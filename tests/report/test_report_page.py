@@ -143,7 +143,13 @@ def report_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     with contextlib.chdir(tmp_path_factory.mktemp("page")):
         run = request.getfixturevalue("fabricate_at")()
         out = Path(run.plan.report)
-        report(out, Path(run.plan.report_metrics), out.parent / "figures.zip", ReportSettings(config=run.config))
+        report(
+            out,
+            Path(run.plan.summary),
+            Path(run.plan.report_metrics),
+            out.parent / "figures.zip",
+            ReportSettings(config=run.config),
+        )
         return out.resolve()
 
 

@@ -64,7 +64,7 @@ def run_stages(plan: Plan) -> str:
     training = Path(plan.pretraining_curves("eyes"))
     stage.main(SimpleNamespace(**files, **rest, training_out=training, settings=settings))  # type: ignore[arg-type]
     page = Path(plan.report)
-    report(page, Path(plan.report_metrics), page.parent / "figures.zip", plan.report_settings())
+    report(page, Path(plan.summary), Path(plan.report_metrics), page.parent / "figures.zip", plan.report_settings())
     return page.read_text(encoding="utf-8")
 
 

@@ -1,8 +1,8 @@
 """Artefacts: the only writer of results, and their provenance, checksums and kept copies.
 
-Every artefact (Parquet, HDF5, safetensors, ZIP, JSON, HTML) carries in its own metadata: schema, stage, version, key,
-the payload digests of its inputs, seed, `payload_sha256` (what it says) and `file_sha256` (the whole file, hashed with
-this field zeroed).
+Every artefact (Parquet, HDF5, safetensors, ZIP, JSON, HTML, Markdown) carries in its own metadata: schema, stage,
+version, key, the payload digests of its inputs, seed, `payload_sha256` (what it says) and `file_sha256` (the whole
+file, hashed with this field zeroed).
 Invariant: a file below `results/` is absent or complete; readers check it before they believe it.
 """
 
@@ -164,7 +164,7 @@ def write_hdf5(
 def write_text(
     path: str | Path, text: str, made_by: Provenance, *, schema: str, extra: Mapping[str, str] | None = None
 ) -> None:
-    """Publish an HTML page with its metadata in a trailing comment."""
+    """Publish an HTML page or a Markdown text with its metadata in a trailing comment."""
     extra = extra or {}
     payload = hashlib.sha256(text.encode()).hexdigest()
     _publish_sealed(path, formats.text_bytes(text, unsealed_metadata(made_by, schema, payload, extra)))
@@ -240,6 +240,12 @@ def read_json(path: str | Path) -> dict[str, Any]:
     content: dict[str, Any] = _reading(Path(path), formats.read_json)
     del content["visionfm"]
     return content
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a checked HTML or Markdown artefact, without its metadata."""
+    read_metadata(path)
+    return str(_reading(Path(path), formats.read_text))
 
 
 def _reading(path: Path, read: Callable[[Path], Any]) -> Any:

@@ -131,7 +131,7 @@ def hdf5_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
 
 
 def text_bytes(text: str, metadata: Mapping[str, str]) -> bytes:
-    """Return an HTML text with its metadata in a trailing comment (`--` cannot occur in it)."""
+    """Return an HTML or Markdown text with its metadata in a trailing comment (`--` cannot occur in it)."""
     comment = json.dumps(dict(metadata), sort_keys=True).replace("--", "-\\u002d")
     return (text + COMMENT[0] + comment + COMMENT[1]).encode()
 
@@ -163,19 +163,28 @@ def read_metadata(path: Path) -> dict[str, str]:
             return dict(json.loads(archive.comment))
     if path.suffix == ".json":
         return dict(json.loads(path.read_text(encoding="utf-8"))["visionfm"])
-    if path.suffix == ".html":
-        head, found, tail = path.read_text(encoding="utf-8").rpartition(COMMENT[0])
-        if not found:
-            raise ValueError("no metadata comment at its end")
-        return dict(json.loads(tail[: -len(COMMENT[1])]))
+    if path.suffix in (".html", ".md"):
+        return dict(json.loads(_text_and_comment(path)[1]))
     raise ValueError(
-        f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .zip .json .html"
+        f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .zip .json .html .md"
     )
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, its metadata among it."""
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_text(path: Path) -> str:
+    """Return an HTML or Markdown text without its metadata."""
+    return _text_and_comment(path)[0]
+
+
+def _text_and_comment(path: Path) -> tuple[str, str]:
+    text, found, tail = path.read_text(encoding="utf-8").rpartition(COMMENT[0])
+    if not found:
+        raise ValueError("no metadata comment at its end")
+    return text, tail[: -len(COMMENT[1])]
 
 
 def read_table(path: Path) -> Any:

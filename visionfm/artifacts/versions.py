@@ -20,6 +20,6 @@ VERSIONS = {
     "finetune": 2,
     "predict": 2,
     "evaluate": 4,
-    "report": 11,
+    "report": 12,
     "export": 1,
 }

@@ -1,7 +1,7 @@
-"""What a person reads when a run has failed: which jobs, why, where their logs are, and how to go on.
+"""What a person reads when a run has ended: the results in a few lines, or what failed, why, and how to go on.
 
-Snakemake says it too, some hundred lines further up and once per attempt. Invariant: a job that a later attempt
-finished is not among them.
+Snakemake tells a failure too, some hundred lines further up and once per attempt. Invariants: a job that a later
+attempt finished is not among the failed ones; results are shown only where this run has made them or found them good.
 """
 
 import logging
@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from visionfm import artifacts
 
 LINES_SHOWN = 12
 STOPPED = "Terminating processes on user request"  # by Ctrl-C
@@ -27,9 +29,15 @@ class Failure(NamedTuple):
     log: str  # empty where the rule has none
 
 
+def show(summary: str, page: str, *snakemake_logs: Path) -> None:
+    """Print the summary, and where the page is, where the run that wrote these logs came to its report."""
+    if any("(Rule: report)" in _text(path) for path in snakemake_logs):
+        log.warning("\n%s\nThe report: %s", artifacts.read_text(summary), page)
+
+
 def tell(*snakemake_logs: Path) -> None:
     """Say which jobs of the run that wrote these logs have failed, or that it was stopped."""
-    said = "".join(path.read_text(encoding="utf-8", errors="replace") for path in snakemake_logs)
+    said = "".join(map(_text, snakemake_logs))
     if failures := failed(said):
         log.error("%s", "\n".join(_lines(failures)))
     elif STOPPED in said:
@@ -52,6 +60,10 @@ def _finished(said: str, rule: str, jobs: Iterable[str]) -> bool:
     return any(f"Finished jobid: {job} (Rule: {rule})" in said for job in jobs)
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
 def _lines(failures: list[Failure]) -> Iterator[str]:
     jobs = "A job" if len(failures) == 1 else f"{len(failures)} jobs"
     yield f"\n{jobs} failed. What is finished stays; mend this and run the same command again: it goes on from there."
@@ -64,7 +76,7 @@ def _why(path: Path) -> list[str]:
     """Return the error in a stage's log, or its last lines where it ended without one."""
     if not path.is_file():
         return ["(no log was written: it failed before the stage began)"]
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _text(path).splitlines()
     errors = [at for at, line in enumerate(lines) if line.startswith("error: ")]
     shown = lines[errors[-1] :] if errors else lines[-3:]
     more = len(shown) - LINES_SHOWN

@@ -20,6 +20,7 @@ class Names:
         """`config` was checked by `load_config`."""
         self.config = config
         self.report = f"{ROOT}/report/index.html"
+        self.summary = f"{ROOT}/report/summary.md"
         self.report_metrics = f"{ROOT}/report/metrics.parquet"
         self.figures = f"{ROOT}/report/figures.zip"
 
@@ -311,7 +312,7 @@ class Names:
 
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
-        paths: list[str] = [self.report, self.report_metrics, self.figures]
+        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():

@@ -1,7 +1,7 @@
 """Stage `report`: all results as one self-contained HTML page, all metrics as one table, all figures as one archive.
 
-Reads every artefact that the config implies; writes `index.html`, `metrics.parquet` and `figures.zip`. The page has its
-figures inside. Few outputs: Snakemake writes the list of all inputs for every one of them.
+Reads every artefact that the config implies; writes `index.html`, `summary.md`, `metrics.parquet` and `figures.zip`.
+The page has its figures inside. Few outputs: Snakemake writes the list of all inputs for every one of them.
 Invariant: the page loads nothing and runs nothing (its own content policy forbids it); whatever users named is escaped.
 """
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from visionfm.report.sections.tasks import TaskView
 
 SCHEMA, FIGURES_SCHEMA, METRICS_SCHEMA = "visionfm/report/1", "visionfm/figures/1", "visionfm/metrics/1"
+SUMMARY_SCHEMA = "visionfm/summary/1"
 TEMPLATE, STYLE_SHEET = "report/templates/page.html.j2", "page.css"
 log = logging.getLogger("visionfm")
 
@@ -27,17 +28,24 @@ log = logging.getLogger("visionfm")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's files."""
     parser.add_argument("--out", required=True, type=Path, help="index.html")
+    parser.add_argument("--summary-out", required=True, type=Path, help="summary.md, what the run prints at its end")
     parser.add_argument("--metrics-out", required=True, type=Path, help="metrics.parquet, the union of all tasks'")
     parser.add_argument("--figures-out", required=True, type=Path, help="figures.zip, an SVG per task and model")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
-    report(args.out, args.metrics_out, args.figures_out, ReportSettings.model_validate_json(args.settings))
+    report(
+        args.out,
+        args.summary_out,
+        args.metrics_out,
+        args.figures_out,
+        ReportSettings.model_validate_json(args.settings),
+    )
 
 
-def report(out: Path, metrics_out: Path, figures_out: Path, settings: ReportSettings) -> None:
-    """Write the page to `out`, the union of the metrics to `metrics_out` and the figures to `figures_out`.
+def report(out: Path, summary_out: Path, metrics_out: Path, figures_out: Path, settings: ReportSettings) -> None:
+    """Write the page to `out`, it in a few lines to `summary_out`, the union of the metrics, and the figures.
 
     Paths of the artefacts that are read come from the config and are relative to the working directory. Raises
     ArtifactError when one is missing or damaged.
@@ -51,11 +59,12 @@ def report(out: Path, metrics_out: Path, figures_out: Path, settings: ReportSett
     # The page names the version of every stage, so it depends on them.
     said = {**settings.model_dump(mode="json"), "versions": VERSIONS}
     made_by = artifacts.provenance("report", said, digests)
-    if all([artifacts.recall(path, made_by) for path in [out, metrics_out, figures_out]]):
+    if all([artifacts.recall(path, made_by) for path in [out, summary_out, metrics_out, figures_out]]):
         log.info("report: unchanged; open %s", out)
         return
 
     from visionfm.artifacts import archive
+    from visionfm.report import summary
     from visionfm.report.page import page
 
     content = page(report_data.load(plan, settings.config))
@@ -64,6 +73,7 @@ def report(out: Path, metrics_out: Path, figures_out: Path, settings: ReportSett
     with archive.writing(figures_out, made_by, schema=FIGURES_SCHEMA) as figures:
         for task, model in models:
             figures.add(f"{task}.{model.model}.svg", model.grid.encode())
+    artifacts.write_text(summary_out, summary.text(content), made_by, schema=SUMMARY_SCHEMA)
     text = render(content)
     artifacts.write_text(out, text, made_by, schema=SCHEMA)
     log.info(

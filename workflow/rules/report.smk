@@ -1,4 +1,4 @@
-# The report: one page, the union of all metrics, and an archive of the figures; Snakemake's own report holds them too.
+# The report: one page, its summary, the union of all metrics, an archive of the figures. Snakemake's own report has them.
 
 from visionfm.report import data as report_data
 
@@ -8,6 +8,9 @@ rule report:
         report_data.inputs(PLAN),
     output:
         page=report(PLAN.report, caption="../report/page.rst", category="Report"),
+        summary=report(
+            PLAN.summary, caption="../report/summary.rst", category="Report"
+        ),
         metrics=report(
             PLAN.report_metrics, caption="../report/metrics.rst", category="Metrics"
         ),
@@ -28,5 +31,6 @@ rule report:
         settings=text(lambda w: PLAN.report_settings()),
         version=VERSIONS["report"],
     shell:
-        "visionfm report --out {output.page:q} --metrics-out {output.metrics:q} --figures-out {output.figures:q}"
+        "visionfm report --out {output.page:q} --summary-out {output.summary:q} --metrics-out {output.metrics:q}"
+        " --figures-out {output.figures:q}"
         " --settings {params.settings} --log {log:q}"

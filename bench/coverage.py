@@ -116,7 +116,7 @@ def grades(rng: np.random.Generator, subject_N: np.ndarray, shape: tuple[int, in
     seen_N = (grade_z_N + noise * normal(rng, *shape)) / np.sqrt(1 + noise**2)
     truth_N, called_N = np.digitize(grade_z_N, cuts), np.digitize(seen_N, cuts)
     score_NK = np.stack([-seen_N, -abs(seen_N - cuts.mean()), seen_N], axis=1)
-    whole = Multiclass(truth_N.astype(float), called_N, 3, ordered=True)
+    whole = Multiclass(truth_N.astype(float), called_N, ["0", "1", "2"], ordered=True)
     one = [Binary((truth_N == k).astype(float), score_NK[:, k], {None: called_N == k}) for k in range(3)]
 
     def values(weights_DN: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,10 +12,9 @@ from visionfm.metrics.multiclass import Multiclass
 from visionfm.metrics.regression import Regression
 from visionfm.metrics.survival import AtTime, Whole
 from visionfm.metrics.written import interval, number
-from visionfm.tasks.settings import EvaluateSettings, TargetSpec
+from visionfm.tasks import KINDS
+from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.target_types import TYPES, answers, counts
-
-KINDS = get_args(EvaluateSettings.model_fields["kind"].annotation)
 
 
 def test_every_computed_metric_has_an_entry() -> None:
@@ -23,7 +22,7 @@ def test_every_computed_metric_has_an_entry() -> None:
     days, by = np.array([10.0, 20, 30, 40]), np.stack([score, score], axis=1)
     scorers = [
         Binary(truth, score, {"0.5": score >= 0.5}),
-        Multiclass(truth, (score >= 0.5).astype(np.intp), 2, ordered=True),
+        Multiclass(truth, (score >= 0.5).astype(np.intp), ["no", "yes"], ordered=True),
         Regression(truth, score),
         Whole(truth, days, score, by, np.array([15.0, 35.0])),
         AtTime(truth, days, score, 25.0),

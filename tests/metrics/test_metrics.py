@@ -15,6 +15,7 @@ from visionfm.metrics.regression import Regression
 
 EXACT = 1e-12
 GRADES = 4
+NAMES = [f"grade {k}" for k in range(GRADES)]
 thoroughly = settings(max_examples=100, deadline=None)
 
 
@@ -48,8 +49,24 @@ def binary_oracle(truth: np.ndarray, score: np.ndarray, threshold: float) -> dic
         ("sensitivity", "0.5"): sk.recall_score(truth, call) if positive else nan,
         ("specificity", "0.5"): sk.recall_score(truth, call, pos_label=0) if negative else nan,
         ("balanced_accuracy", "0.5"): sk.balanced_accuracy_score(truth, call) if both else nan,
+        ("ppv", "0.5"): sk.precision_score(truth, call) if both and call.any() else nan,
+        ("npv", "0.5"): sk.precision_score(truth, call, pos_label=0) if both and not call.all() else nan,
+        **likelihood_ratios(truth, call),
         ("brier", None): sk.mean_squared_error(truth, score) if len(truth) else nan,
     }
+
+
+def likelihood_ratios(truth: np.ndarray, call: np.ndarray) -> dict[tuple[str, str | None], float]:
+    """What scikit-learn says of both; NaN where a class is missing or the ratio is infinite."""
+    found = dict.fromkeys(("likelihood_ratio_positive", "likelihood_ratio_negative"), float("nan"))
+    if len(set(truth)) == 2:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plus, minus = sk.class_likelihood_ratios(truth, call, labels=[0, 1], replace_undefined_by=np.nan)
+        alarms, rejected = ((call == value) & (truth == 0) for value in (1, 0))
+        found["likelihood_ratio_positive"] = plus if alarms.any() else np.nan
+        found["likelihood_ratio_negative"] = minus if rejected.any() else np.nan
+    return {(name, "0.5"): float(value) for name, value in found.items()}
 
 
 def binary(truth: np.ndarray, score: np.ndarray) -> Binary:
@@ -99,7 +116,7 @@ def test_brier_is_the_brier_score_of_scikit_learn() -> None:
 @given(graded_samples)
 def test_multiclass_metrics_with_integer_weights_are_those_of_the_repeated_sample(samples: list[Any]) -> None:
     truth, call, weight = unpacked(samples)
-    found = Multiclass(truth, call.astype(int), GRADES, ordered=True)(np.stack([np.ones(len(truth)), weight]))
+    found = Multiclass(truth, call.astype(int), NAMES, ordered=True)(np.stack([np.ones(len(truth)), weight]))
     for row, counts in enumerate((np.ones(len(truth), dtype=int), weight.astype(int))):
         repeated = np.repeat(np.arange(len(truth)), counts)
         y, p = truth[repeated], call[repeated]
@@ -158,10 +175,13 @@ def test_regression_metrics_equal_scikit_learn_to_the_last_digits_on_ordinary_da
     assert found["pearson", None][0] == pytest.approx(np.corrcoef(truth, value)[0, 1], abs=EXACT)
 
 
-UNRANKED = {"auroc", "average_precision", "balanced_accuracy"}
-WITHOUT_POSITIVES = UNRANKED | {"f1", "sensitivity"}
-WITHOUT_NEGATIVES = UNRANKED | {"specificity"}
-WITHOUT_TRUTH = WITHOUT_POSITIVES | WITHOUT_NEGATIVES | {"brier"}
+BOTH_KINDS = {
+    "auroc", "average_precision", "balanced_accuracy", "ppv", "npv", "likelihood_ratio_positive",
+    "likelihood_ratio_negative",
+}  # fmt: skip
+WITHOUT_POSITIVES = BOTH_KINDS | {"f1", "sensitivity"}
+WITHOUT_NEGATIVES = BOTH_KINDS | {"specificity"}
+WITHOUT_TRUTH = WITHOUT_POSITIVES | WITHOUT_NEGATIVES | {"brier", "brier_prevalence"}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +219,9 @@ def test_unknown_truths_change_nothing() -> None:
     truth, score = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.2, 0.9, 0.4, 0.5])
     masked = binary(np.append(truth, np.nan), np.append(score, 0.7))(np.ones((1, 5)))
     plain = binary(truth, score)(np.ones((1, 4)))
-    assert {key: values_D[0] for key, values_D in masked.items()} == {key: v[0] for key, v in plain.items()}
+    assert {key: v[0] for key, v in masked.items()} == pytest.approx(
+        {key: v[0] for key, v in plain.items()}, nan_ok=True
+    )
     regression = Regression(np.append(truth, np.nan), np.append(score, 7.0))(np.ones((1, 5)))
     assert regression["mae", None][0] == Regression(truth, score)(np.ones((1, 4)))["mae", None][0]
 
@@ -228,7 +250,7 @@ def test_a_single_sample_still_has_its_error() -> None:
 
 
 def test_one_grade_alone_has_an_accuracy_but_no_kappa() -> None:
-    scorer = Multiclass(np.array([2.0, 2.0, np.nan]), np.array([2, 1, 0]), GRADES, ordered=True)
+    scorer = Multiclass(np.array([2.0, 2.0, np.nan]), np.array([2, 1, 0]), NAMES, ordered=True)
     found = scorer(np.ones((1, 3)))
     assert found["accuracy", None][0] == 0.5
     assert np.isnan(found["quadratic_kappa", None][0])
@@ -236,7 +258,7 @@ def test_one_grade_alone_has_an_accuracy_but_no_kappa() -> None:
 
 
 def test_classes_without_order_have_no_kappa() -> None:
-    found = Multiclass(np.array([0.0, 1.0]), np.array([0, 1]), 2, ordered=False)(np.ones((1, 2)))
+    found = Multiclass(np.array([0.0, 1.0]), np.array([0, 1]), NAMES[:2], ordered=False)(np.ones((1, 2)))
     assert {metric for metric, _ in found} == {"accuracy", "balanced_accuracy"}
 
 
@@ -245,7 +267,7 @@ def test_a_miss_by_two_grades_costs_kappa_more_than_a_miss_by_one() -> None:
 
     def kappa(call: list[int]) -> float:
         return float(
-            Multiclass(truth, np.array(call), GRADES, ordered=True)(np.ones((1, 4)))["quadratic_kappa", None][0]
+            Multiclass(truth, np.array(call), NAMES, ordered=True)(np.ones((1, 4)))["quadratic_kappa", None][0]
         )
 
     assert kappa([0, 1, 2, 3]) == 1

@@ -51,7 +51,7 @@ def scored(folder, table):
     path = Path("results/tasks/t/m/seed0/predictions.parquet")
     artifacts.write_table(path, table, artifacts.provenance("predict", {}, {}), schema="visionfm/predictions/1")
     settings = EvaluateSettings(
-        task="t", model="m", head="cox", fusion="attention", kind="progression", targets={"worse": TARGET}, draws=60
+        task="t", model="m", head="cox", fusion="attention", kind="progression", targets={"worse": TARGET}
     )
     out = Path("results/tasks/t/m/metrics.parquet")
     evaluate([path], out, settings)

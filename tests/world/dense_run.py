@@ -112,9 +112,9 @@ class DenseRun:
         return self
 
     def evaluate(self, task: str) -> None:
-        """Run the stage on the predictions, with few bootstrap draws."""
+        """Run the stage on the predictions."""
         plan = self.plan
-        settings = plan.tasks.evaluate_settings(task, "tiny").model_copy(update={"draws": 40})
+        settings = plan.tasks.evaluate_settings(task, "tiny")
         archives = None
         if task == "vessels":
             masks, maps = ([Path(path)] for path in plan.masks(task, "tiny", "seed0"))

@@ -248,11 +248,11 @@ class Fabricated:
         self.evaluate(task, model)
 
     def evaluate(self, task: str, model: str) -> None:
-        """Run the stage on the predictions, with few bootstrap draws."""
+        """Run the stage on the predictions."""
         from visionfm.tasks.evaluate import evaluate
 
         paths = [Path(self.plan.predictions(task, model, run)) for run in self.plan.runs(task)]
-        settings = self.plan.tasks.evaluate_settings(task, model).model_copy(update={"draws": 40})
+        settings = self.plan.tasks.evaluate_settings(task, model)
         evaluate(paths, Path(self.plan.metrics(task, model)), settings)
 
     def forget_truth(self, task: str, model: str) -> None:

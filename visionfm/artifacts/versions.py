@@ -19,7 +19,7 @@ VERSIONS = {
     "train": 2,
     "finetune": 2,
     "predict": 2,
-    "evaluate": 4,
-    "report": 12,
+    "evaluate": 5,
+    "report": 13,
     "export": 1,
 }

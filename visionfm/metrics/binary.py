@@ -1,18 +1,27 @@
 """Metrics of a yes-or-no question as functions of sample weights, and the threshold that validation data choose.
 
-Shape legend: D draws, N samples, G groups of equal scores.
+Shape legend: D draws, N samples, G groups of equal scores, J leave-outs (the whole sample stands first).
 """
 
 from collections.abc import Mapping
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visionfm.metrics.evidence import Evidence, LeftOut, Mean, Members, Ranking, Ratio, Share
+from visionfm.metrics.intervals import interval
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask, Values, ratio
 
-AT_THRESHOLD = ("f1", "sensitivity", "specificity", "balanced_accuracy")
-NEEDS_POSITIVE = frozenset({"auroc", "average_precision", "f1", "sensitivity", "balanced_accuracy"})
-NEEDS_NEGATIVE = frozenset({"auroc", "average_precision", "specificity", "balanced_accuracy"})
+Threshold = float | str  # a number, or why there is none
+HALF, VALIDATION = "0.5", "validation"
+AT_THRESHOLD = (
+    "f1", "sensitivity", "specificity", "balanced_accuracy", "ppv", "npv", "likelihood_ratio_positive",
+    "likelihood_ratio_negative",
+)  # fmt: skip
+ONE_KIND = frozenset({"brier", "brier_prevalence", "specificity"})  # exist without a positive case
+ONLY_POSITIVE = frozenset({"brier", "brier_prevalence", "sensitivity", "f1"})  # and without a negative one
 
 
 class Binary:
@@ -23,8 +32,10 @@ class Binary:
 
         `calls` are the positive calls_N at each operating point; None where the point does not exist.
         """
+        self.truth_N, self.score_N = truth_N, score_N
         known_N = ~np.isnan(truth_N)
         self.positive_N = known_N & (truth_N == 1)
+        self.negative_N = known_N & (truth_N == 0)
         self.known_N = known_N
         self.calls = calls
         self.square_N = np.where(known_N, (score_N - truth_N) ** 2, 0.0)
@@ -51,6 +62,9 @@ class Binary:
         n_D, positives_D, *called = (weights_DN @ np.stack(columns, 1).astype(np.float64)).T
         values: Values = {}
         values["auroc", None], values["average_precision", None] = self._ranked(weights_DN, n_D, positives_D)
+        values["brier", None] = ratio(np.einsum("dn,n->d", weights_DN, self.square_N), n_D)
+        share_D = ratio(positives_D, n_D)
+        values["brier_prevalence", None] = share_D * (1 - share_D)
         for point, call_N in self.calls.items():
             if call_N is None:
                 values |= {(metric, point): np.full(len(n_D), np.nan) for metric in AT_THRESHOLD}
@@ -62,7 +76,6 @@ class Binary:
                         AT_THRESHOLD, at_threshold(true_D, called_D, positives_D, n_D), strict=True
                     )
                 }
-        values["brier", None] = ratio(np.einsum("dn,n->d", weights_DN, self.square_N), n_D)
         return values
 
     def _ranked(self, weights_DN: Floats, n_D: Floats, positives_D: Floats) -> tuple[Floats, Floats]:
@@ -86,53 +99,150 @@ class Binary:
         auroc_D = 1 - ratio(discordant_D, positives_D * negatives_D)
         return auroc_D, np.where(negatives_D > 0, precision_D, np.nan)
 
-    def present(self, weights_DN: Floats) -> Mask:
-        """Return in which draws the class occurs."""
-        count_D: Floats = weights_DN @ self.positive_N.astype(np.float64)
-        return count_D > 0
+    # --- evidence -----------------------------------------------------------------------------------------------------
 
-    def why_undefined(self, metric: str) -> str | None:
+    def left_out(self, weights_JN: Floats) -> Values:
+        """Return the metrics that have no evidence but their values without each group of subjects."""
+        n_J, positives_J = (weights_JN @ np.stack([self.known_N, self.positive_N], 1).astype(np.float64)).T
+        return {("average_precision", None): self._ranked(weights_JN, n_J, positives_J)[1]}
+
+    def evidence(self, left: Values, subjects: Subjects) -> dict[tuple[str, str | None], Evidence]:
+        """Return what each metric's interval is computed from; `left` are all values of `left_out`."""
+        positive_N, negative_N = self.positive_N, self.negative_N
+        needs = {"with the condition": positive_N, "without the condition": negative_N}
+        prevalence = positive_N.sum() / max(1, self.known_N.sum())
+        found: dict[tuple[str, str | None], Evidence] = {
+            ("auroc", None): Ranking(self.truth_N, self.score_N),
+            ("average_precision", None): LeftOut(left["average_precision", None], needs, self.known_N),
+            ("brier", None): Mean(np.where(self.known_N, self.square_N, np.nan)),
+            # The mean of these is p (1 - p), and each subject moves them as it moves p (1 - p).
+            ("brier_prevalence", None): Mean((self.truth_N - prevalence) ** 2),
+        }
+        for point, call_N in self.calls.items():
+            if call_N is None:
+                continue
+            shares = {
+                "sensitivity": Share(call_N & positive_N, positive_N),
+                "specificity": Share(~call_N & negative_N, negative_N),
+                "ppv": Share(call_N & positive_N, call_N & self.known_N),
+                "npv": Share(~call_N & negative_N, ~call_N & self.known_N),
+                "f1": Share(call_N & positive_N, call_N & self.known_N | positive_N, needs),
+            }
+            found |= {(metric, point): share for metric, share in shares.items()}
+            hits, rest = (interval(name, shares[name], subjects) for name in ("sensitivity", "specificity"))
+            missed = interval("sensitivity", Share(~call_N & positive_N, positive_N), subjects)
+            alarms = interval("specificity", Share(call_N & negative_N, negative_N), subjects)
+            found["balanced_accuracy", point] = Members({"sensitivity": hits, "specificity": rest})
+            found["likelihood_ratio_positive", point] = Ratio(hits, alarms)
+            found["likelihood_ratio_negative", point] = Ratio(missed, rest)
+        return found
+
+    def why_undefined(self, metric: str, point: str | None = None) -> str | None:
         """Return why a metric has no value for the whole sample; None where it has one."""
         n, positives = int(self.known_N.sum()), int(self.positive_N.sum())
         if n == 0:
             return "no sample with a known answer"
-        if positives == 0 and metric in NEEDS_POSITIVE:
+        if positives == 0 and metric not in ONE_KIND:
             return f"no positive case among {n} known"
-        if positives == n and metric in NEEDS_NEGATIVE:
+        if positives == n and metric not in ONLY_POSITIVE:
             return f"no negative case among {n} known"
+        call_N = self.calls.get(point)
+        if call_N is None:
+            return None
+        called = {"ppv": self.known_N & call_N, "npv": self.known_N & ~call_N}
+        if metric in called and not called[metric].any():
+            return f"nobody of {n} is called {'positive' if metric == 'ppv' else 'negative'}"
+        if metric == "likelihood_ratio_positive" and not (call_N & self.negative_N).any():
+            return "there is no false alarm, so that the ratio is infinite"
+        if metric == "likelihood_ratio_negative" and (call_N | ~self.negative_N).all():
+            return "every negative case is called positive, so that the ratio is infinite"
         return None
 
 
 def at_threshold(true_D: Floats, called_D: Floats, positives_D: Floats, n_D: Floats) -> tuple[Floats, ...]:
-    """Return F1, sensitivity, specificity and balanced accuracy from counts: true calls, calls, positives, samples."""
+    """Return the metrics of AT_THRESHOLD from counts: true calls, calls, positives, samples."""
     negatives_D = n_D - positives_D
+    both_D = (positives_D > 0) & (negatives_D > 0)
+    rejected_D = negatives_D - (called_D - true_D)  # rightly
     f1_D = np.where(positives_D > 0, ratio(2 * true_D, positives_D + called_D), np.nan)
     sensitivity_D = ratio(true_D, positives_D)
-    specificity_D = ratio(negatives_D - (called_D - true_D), negatives_D)
-    return f1_D, sensitivity_D, specificity_D, (sensitivity_D + specificity_D) / 2
+    specificity_D = ratio(rejected_D, negatives_D)
+    ppv_D = np.where(both_D, ratio(true_D, called_D), np.nan)
+    npv_D = np.where(both_D, ratio(rejected_D, n_D - called_D), np.nan)
+    positive_D = ratio(sensitivity_D, (called_D - true_D) / np.where(negatives_D > 0, negatives_D, np.nan))
+    negative_D = ratio((positives_D - true_D) / np.where(positives_D > 0, positives_D, np.nan), specificity_D)
+    return f1_D, sensitivity_D, specificity_D, (sensitivity_D + specificity_D) / 2, ppv_D, npv_D, positive_D, negative_D
 
 
-def youden_threshold(truth_N: Floats, score_N: Floats) -> float | str:
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
+def operating_points(
+    truth_N: Floats, score_N: Floats, wanted: Mapping[str, tuple[str, float]] | None = None
+) -> dict[str, Threshold]:
+    """Return name -> threshold, chosen on these validation samples: 0.5, the largest Youden index, and those wanted.
+
+    `wanted`: name -> (sensitivity or specificity, the least that it shall be). A call is score >= threshold. Unknown
+    truths (NaN) are left out.
+    """
+    found: dict[str, Threshold] = {HALF: 0.5, VALIDATION: youden_threshold(truth_N, score_N)}
+    for name, (metric, least) in (wanted or {}).items():
+        found[name] = threshold_reaching(metric, least, truth_N, score_N)
+    return found
+
+
+def threshold_reaching(metric: str, least: float, truth_N: Floats, score_N: Floats) -> Threshold:
+    """Return the threshold that reaches a sensitivity with the fewest calls, or a specificity with the most.
+
+    It lies midway between two scores, so that it does not sit on one validation sample.
+    """
+    if reason := _one_kind(truth_N):
+        return reason
+    scores_G = np.unique(score_N[~np.isnan(truth_N)])
+    of_kind = np.sort(score_N[truth_N == (1 if metric == "sensitivity" else 0)])
+    needed = max(1, ceil(least * len(of_kind) - 1e-9))  # so many on the right side, whatever rounding says
+    if metric == "sensitivity":
+        place = int(np.searchsorted(scores_G, of_kind[-needed]))
+    else:
+        place = int(np.searchsorted(scores_G, of_kind[needed - 1])) + 1
+        if place == len(scores_G):
+            return f"no threshold: a specificity of {least:g} on validation would call nobody positive"
+    return _between(scores_G, place)
+
+
+def _one_kind(truth_N: Floats) -> str | None:
+    """Return why samples of one kind alone choose no threshold; None where there are both."""
+    known = int((~np.isnan(truth_N)).sum())
+    if known == 0:
+        return "no threshold: no validation sample with a known answer"
+    for name, value in (("negative", 0), ("positive", 1)):
+        if not (truth_N == value).any():
+            return f"no threshold: no {name} case among {known} known in the validation split"
+    return None
+
+
+def _between(scores_G: Floats, place: int) -> float:
+    """Return a threshold midway between a score and the one below it."""
+    if place == 0:
+        return float(scores_G[0])
+    middle = (scores_G[place - 1] + scores_G[place]) / 2
+    return float(middle if middle > scores_G[place - 1] else scores_G[place])
+
+
+def youden_threshold(truth_N: Floats, score_N: Floats) -> Threshold:
     """Return the threshold with the largest Youden index (sensitivity + specificity - 1), or why there is none.
 
     A call is score >= threshold. It lies midway between two scores, so that it does not sit on one validation sample;
     of equals the lowest is taken, the most sensitive one. Unknown truths (NaN) are left out.
     """
+    if reason := _one_kind(truth_N):
+        return reason
     known_N = ~np.isnan(truth_N)
     positive_N: NDArray[np.bool_] = truth_N[known_N] == 1
-    if len(positive_N) == 0:
-        return "no threshold: no validation sample with a known answer"
-    if positive_N.all() or not positive_N.any():
-        missing = "negative" if positive_N.all() else "positive"
-        return f"no threshold: no {missing} case among {len(positive_N)} known in the validation split"
     scores_G, group_N = np.unique(score_N[known_N], return_inverse=True)
     positives_G = np.bincount(group_N, weights=positive_N)
     negatives_G = np.bincount(group_N, weights=~positive_N)
     # In whole numbers, so that equal J are equal.
     found_G = np.cumsum(positives_G[::-1])[::-1] * negatives_G.sum()
     false_G = np.cumsum(negatives_G[::-1])[::-1] * positives_G.sum()
-    best = int(np.argmax(found_G - false_G))
-    if best == 0:
-        return float(scores_G[0])
-    middle = (scores_G[best - 1] + scores_G[best]) / 2
-    return float(middle if middle > scores_G[best - 1] else scores_G[best])
+    return _between(scores_G, int(np.argmax(found_G - false_G)))

@@ -18,11 +18,12 @@ class Metric(NamedTuple):
     guessing: float | None = None  # what guessing reaches
     headline_of: tuple[str, ...] = ()  # kinds of tasks, or types of targets, which come first
     left_out: str = ""  # why it does not exist for an image
+    endless: bool = False  # has no unit, and may be above 1
 
     @property
     def bounded(self) -> bool:
         """Return whether it is at most 1: written with three decimals, shown on a bar from 0 to 1."""
-        return self.unit is None
+        return self.unit is None and not self.endless
 
 
 ABSENT = "the class is absent from truth and prediction there"
@@ -52,6 +53,31 @@ METRICS = {
         "Share of the non-cases that are rightly called negative at the threshold.",
         left_out="nothing but the class is there",
     ),
+    "ppv": Metric(
+        "PPV",
+        "Positive predictive value: share of the positive calls that are right. It holds for as many cases as the test "
+        "data have: among fewer cases it is lower.",
+    ),
+    "npv": Metric(
+        "NPV",
+        "Negative predictive value: share of the negative calls that are right. It holds for as many cases as the test "
+        "data have: among fewer cases it is higher.",
+    ),
+    "likelihood_ratio_positive": Metric(
+        "LR+",
+        "Likelihood ratio of a positive call: how many times more often cases are called positive than non-cases. 1 "
+        "says nothing; the odds of a case before the test times LR+ are the odds after a positive call.",
+        guessing=1.0,
+        endless=True,
+    ),
+    "likelihood_ratio_negative": Metric(
+        "LR\u2212",
+        "Likelihood ratio of a negative call: how many times more often cases are called negative than non-cases. 1 "
+        "says nothing, 0 is perfect.",
+        lower_is_better=True,
+        guessing=1.0,
+        endless=True,
+    ),
     "precision": Metric(
         "Precision",
         "Share of the positive calls that are right; 0 where a class is there and no call is made.",
@@ -71,6 +97,12 @@ METRICS = {
     "brier": Metric(
         "Brier score",
         "Mean squared error of the predicted probability. 0 is perfect; lower is better.",
+        lower_is_better=True,
+    ),
+    "brier_prevalence": Metric(
+        "Brier score of the prevalence",
+        "What everybody would reach who always says the share of cases in these data. A model whose Brier score is not "
+        "lower says no more than that.",
         lower_is_better=True,
     ),
     "concordance": Metric(

@@ -63,6 +63,7 @@ class LeftOut:
 
     values_J: Floats
     needs: Mapping[str, Mask]
+    known_N: Mask | None = None  # the samples that count, where not all do
 
 
 @dataclass(frozen=True)
@@ -72,4 +73,12 @@ class Members:
     members: Mapping[str, Interval]
 
 
-Evidence = Ranking | Share | Mean | LeftOut | Members
+@dataclass(frozen=True)
+class Ratio:
+    """One share over another one of other samples: a likelihood ratio."""
+
+    above: Interval
+    below: Interval
+
+
+Evidence = Ranking | Share | Mean | LeftOut | Members | Ratio

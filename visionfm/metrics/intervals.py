@@ -12,12 +12,14 @@ Methods:
   of both counts, for each misses the long tail in another way.
 - Others: the same with the jackknife over subjects (Efron and Stein, Ann Stat 1981, 9:586). It covers where BCa does
   not (bench/RESULTS.md), and needs no draws.
-- Means of metrics (macro, balanced accuracy): MOVER, which joins the members' own limits (Zou and Donner, Stat Med
-  2008, 27:1693), with the correlation that the subjects show.
+- Means of metrics (macro, balanced accuracy, several seeds): MOVER, which joins the members' own limits (Zou and
+  Donner, Stat Med 2008, 27:1693), with the correlation that the subjects show.
+- Likelihood ratios: MOVER for ratios (Newcombe, Stat Methods Med Res 2016, 25:1774) of sensitivity and specificity.
 
 Shape legend: N samples, S subjects, J leave-outs (the whole sample stands first), G groups of subjects.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,9 +28,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, LEVEL
-from visionfm.metrics.evidence import NOTHING, Evidence, Interval, LeftOut, Mean, Members, Ranking, Share
+from visionfm.metrics.evidence import NOTHING, Evidence, Interval, LeftOut, Mean, Members, Ranking, Ratio, Share
 from visionfm.metrics.placements import placements
 from visionfm.metrics.scales import SHARE, Scale, scale_of
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask
 
 # A few values of a long tail show less skewness than it has: so much more is taken out. Chosen in bench/coverage.py.
@@ -49,25 +52,26 @@ WHOSE = {
 # --- the one function -------------------------------------------------------------------------------------------------
 
 
-def interval(metric: str, evidence: Evidence, subject_N: NDArray[Any]) -> Interval:
+def interval(metric: str, evidence: Evidence, subject_N: NDArray[Any] | Subjects) -> Interval:
     """Return the 95 % interval of a metric by the method that suits it, or the reason why there is none.
 
     `subject_N` are the ids of all samples of the evidence; who is one person has one id.
     """
-    subjects_S, subject_N = np.unique(np.asarray(subject_N, dtype=np.str_), return_inverse=True)
-    count = len(subjects_S)
+    subjects = Subjects.of(subject_N)
     match evidence:
         case Ranking():
-            return _auroc(evidence, subject_N, count)
+            return _auroc(evidence, subjects)
         case Share():
-            found = _share(evidence, WHOSE.get(metric, "with a known answer"), subject_N, count)
+            found = _share(evidence, WHOSE.get(metric, "with a known answer"), subjects)
             return _of_jaccard(found) if metric == "f1" else found
         case Mean():
-            return _mean(metric, evidence.value_N, subject_N, count)
+            return _mean(metric, evidence.value_N, subjects)
         case LeftOut():
-            return _jackknife(metric, evidence, subject_N, count)
+            return _jackknife(metric, evidence, subjects)
         case Members():
             return _mean_of(evidence.members, scale_of(metric))
+        case Ratio():
+            return _ratio(evidence.above, evidence.below, scale_of(metric))
 
 
 def _none(reason: str, value: float = float("nan"), influence_S: Floats = NOTHING) -> Interval:
@@ -101,8 +105,8 @@ def t_quantile(freedom: float) -> float:
 # --- AUROC ------------------------------------------------------------------------------------------------------------
 
 
-def _auroc(evidence: Ranking, subject_N: NDArray[np.intp], count: int) -> Interval:
-    found = placements(evidence.truth_N, evidence.score_N, subject_N, count)
+def _auroc(evidence: Ranking, subjects: Subjects) -> Interval:
+    found = placements(evidence.truth_N, evidence.score_N, subjects.place_N, subjects.count)
     if isinstance(found, str):
         return _none(found)
     variance, value = found.variance(), found.value
@@ -138,12 +142,12 @@ def wilson(share: float, count: float, quantile: float = NORMAL) -> tuple[float,
     return middle - reach, middle + reach
 
 
-def _share(evidence: Share, whose: str, subject_N: NDArray[np.intp], count: int) -> Interval:
-    of_S = np.bincount(subject_N, evidence.of_N, count)
-    hit_S = np.bincount(subject_N, evidence.hit_N & evidence.of_N, count)
+def _share(evidence: Share, whose: str, subjects: Subjects) -> Interval:
+    of_S = np.bincount(subjects.place_N[evidence.of_N], minlength=subjects.count).astype(np.float64)
+    hit_S = np.bincount(subjects.place_N[evidence.hit_N & evidence.of_N], minlength=subjects.count).astype(np.float64)
     clusters, total = int((of_S > 0).sum()), float(of_S.sum())
     value = float(hit_S.sum() / total) if total else float("nan")
-    for name, found in ((whose, clusters), *_persons(evidence.needs, subject_N)):
+    for name, found in ((whose, clusters), *_persons(evidence.needs, subjects)):
         if found < FEWEST_SUBJECTS:
             return _none(_few(name, found), value)
     influence_S = (hit_S - value * of_S) / total * np.sqrt(clusters / (clusters - 1))
@@ -167,25 +171,25 @@ def _of_jaccard(found: Interval) -> Interval:
     return Interval(low, high, found.method, None, value, found.influence_S * 2 / (1 + found.value) ** 2)
 
 
-def _persons(needs: Mapping[str, Mask], subject_N: NDArray[np.intp]) -> Iterator[tuple[str, int]]:
+def _persons(needs: Mapping[str, Mask], subjects: Subjects) -> Iterator[tuple[str, int]]:
     for name, mask_N in needs.items():
-        yield name, len(np.unique(subject_N[mask_N]))
+        yield name, subjects.among(mask_N)
 
 
 # --- means over images ------------------------------------------------------------------------------------------------
 
 
-def _mean(metric: str, value_N: Floats, subject_N: NDArray[np.intp], count: int) -> Interval:
+def _mean(metric: str, value_N: Floats, subjects: Subjects) -> Interval:
     known_N = ~np.isnan(value_N)
-    known, subject = value_N[known_N], subject_N[known_N]
-    persons = len(np.unique(subject))
+    known, persons = value_N[known_N], subjects.among(known_N)
+    value = float(known.mean()) if len(known) else float("nan")
     if persons < FEWEST_SUBJECTS:
-        return _none(_few("with a known value", persons))
+        return _none(_few("with a known value", persons), value)
     scale = scale_of(metric)
-    if scale is SHARE and np.isin(known, (0, 1)).all():
-        return _share(Share(np.nan_to_num(value_N) == 1, known_N), "with a known value", subject_N, count)
-    value = float(known.mean())
-    influence_S = np.bincount(subject, known - value, count) / len(known) * np.sqrt(persons / (persons - 1))
+    if scale is SHARE and ((known == 0) | (known == 1)).all():
+        return _share(Share(np.nan_to_num(value_N) == 1, known_N), "with a known value", subjects)
+    influence_S = np.bincount(subjects.place_N[known_N], known - value, subjects.count) / len(known)
+    influence_S *= np.sqrt(persons / (persons - 1))
     found = _by_influence(value, influence_S, persons, persons - 1, "t over subjects", scale)
     return _root(found) if metric == "rmse" else found
 
@@ -232,11 +236,12 @@ def _unskewed(quantile: float, skewness: float, count: int) -> float:
 # --- any other metric -------------------------------------------------------------------------------------------------
 
 
-def _jackknife(metric: str, evidence: LeftOut, subject_N: NDArray[np.intp], count: int) -> Interval:
+def _jackknife(metric: str, evidence: LeftOut, subjects: Subjects) -> Interval:
     value, left_J = float(evidence.values_J[0]), evidence.values_J[1:]
     if np.isnan(value):
         return _none("the metric does not exist")
-    persons = {"with a known answer": count, **dict(_persons(evidence.needs, subject_N))}
+    count = subjects.count if evidence.known_N is None else subjects.among(evidence.known_N)
+    persons = {"with a known answer": count, **dict(_persons(evidence.needs, subjects))}
     for name, found in persons.items():
         if found < FEWEST_SUBJECTS:
             return _none(_few(name, found), value)
@@ -249,15 +254,19 @@ def _jackknife(metric: str, evidence: LeftOut, subject_N: NDArray[np.intp], coun
     return _by_influence(value, influence_G, groups, freedom, "jackknife over subjects, t", scale_of(metric))
 
 
-# --- means of metrics -------------------------------------------------------------------------------------------------
+# --- means and ratios of metrics --------------------------------------------------------------------------------------
 
 
 def _mean_of(members: Mapping[str, Interval], scale: Scale) -> Interval:
-    without = [f"{name} ({found.reason})" for name, found in members.items() if found.low is None]
+    without: dict[str, list[str]] = defaultdict(list)
+    for name, found in members.items():
+        if found.reason is not None:
+            without[found.reason.removeprefix("no interval: ")].append(name)
     values = np.array([found.value for found in members.values()])
     value = float(values.mean()) if len(values) else float("nan")
     if without or not members:
-        return _none(", ".join(without).replace("no interval: ", "") or "no member has a value", value)
+        reasons = [f"{', '.join(names)} ({reason})" for reason, names in without.items()]
+        return _none(", ".join(reasons) or "no member has a value", value)
     low_K, high_K = (np.array([getattr(found, side) for found in members.values()]) for side in ("low", "high"))
     influence_KS = np.stack([found.influence_S for found in members.values()])
     covariance_KK = influence_KS @ influence_KS.T
@@ -269,3 +278,24 @@ def _mean_of(members: Mapping[str, Interval], scale: Scale) -> Interval:
     low = value - float(np.sqrt(max(0.0, below_K @ correlation_KK @ below_K))) / len(values)
     high = value + float(np.sqrt(max(0.0, above_K @ correlation_KK @ above_K))) / len(values)
     return _given(low, high, "MOVER of the members' limits", scale, value, influence_KS.mean(axis=0))
+
+
+def _ratio(above: Interval, below: Interval, scale: Scale) -> Interval:
+    """Return the interval of a ratio of two shares of different samples; taking them as independent errs to the wide.
+
+    Of two eyes of one person, one with the condition and one without, both shares tend to move together.
+    """
+    value = above.value / below.value
+    for found in (above, below):
+        if found.low is None:
+            return _none((found.reason or "").removeprefix("no interval: "), value)
+    assert above.low is not None and above.high is not None and below.low is not None and below.high is not None
+    product = above.value * below.value
+    least, most = (limit * (2 * above.value - limit) for limit in (above.low, above.high))
+    under, over = (limit * (2 * below.value - limit) for limit in (below.low, below.high))
+    if under < ROUNDING:
+        return _none("the ratio has no upper limit", value)
+    low = least / (product + np.sqrt(max(0.0, product**2 - least * over))) if least > 0 else 0.0
+    high = (product + np.sqrt(max(0.0, product**2 - most * under))) / under
+    influence_S = above.influence_S / below.value - above.value * below.influence_S / below.value**2
+    return _given(low, high, "MOVER for ratios", scale, value, influence_S)

@@ -11,25 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm.metrics.bootstrap import CHUNK_BYTES
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats
 
 # More subjects are left out in as many groups: the variance is then known to 5 %, and the cost does not grow.
 MOST_GROUPS = 200
 
 
-def left_out(subject_N: NDArray[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Floats]:
+def left_out(subject_N: NDArray[Any] | Subjects, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Floats]:
     """Yield weights_JN in chunks: the very first row is the sample itself, then each leaves out a group of subjects.
 
     Up to 200 subjects each is a group of its own; more are dealt evenly, in an order that depends on their ids' order
     alone, so that the same subjects give the same groups for all models.
     """
-    subjects_S, subject_N = np.unique(np.asarray(subject_N, dtype=np.str_), return_inverse=True)
-    yield np.ones((1, len(subject_N)))
-    if len(subjects_S) == 0:
+    subjects = Subjects.of(subject_N)
+    yield np.ones((1, len(subjects.place_N)))
+    if subjects.count == 0:
         return
-    group_N = groups_of(len(subjects_S))[subject_N]
-    rows = max(1, chunk_bytes // (8 * len(subject_N)))
-    groups = min(len(subjects_S), MOST_GROUPS)
+    group_N = groups_of(subjects.count)[subjects.place_N]
+    rows = max(1, chunk_bytes // (8 * len(group_N)))
+    groups = min(subjects.count, MOST_GROUPS)
     for first in range(0, groups, rows):
         yield (group_N != np.arange(first, min(first + rows, groups))[:, None]).astype(np.float64)
 

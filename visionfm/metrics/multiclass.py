@@ -1,25 +1,31 @@
 """Metrics of one of several classes, taken as a whole, as functions of sample weights.
 
-Shape legend: D draws, N samples, K classes.
+Shape legend: D draws, N samples, K classes, J leave-outs (the whole sample stands first).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visionfm.metrics.evidence import Evidence, LeftOut, Members, Share
+from visionfm.metrics.intervals import interval
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Values, ratio
 
 
 class Multiclass:
     """One of K classes as a whole: accuracy, balanced accuracy, quadratic kappa (where the classes are ordered)."""
 
-    def __init__(self, truth_N: Floats, called_N: NDArray[np.intp], classes: int, ordered: bool) -> None:
+    def __init__(self, truth_N: Floats, called_N: NDArray[np.intp], classes: Sequence[str], ordered: bool) -> None:
         """`truth_N` are class indices, NaN where unknown; `called_N` the most probable classes."""
-        self.classes, self.ordered = classes, ordered
+        self.names, self.classes, self.ordered = classes, len(classes), ordered
+        self.truth_N, self.called_N = truth_N, called_N
         self.known_N = ~np.isnan(truth_N)
         truth = truth_N[self.known_N].astype(int)
-        self.present_K = np.bincount(truth, minlength=classes) > 0
-        self.cells_NC = np.zeros((len(truth_N), classes * classes))
-        self.cells_NC[np.flatnonzero(self.known_N), truth * classes + called_N[self.known_N]] = 1
+        self.present_K = np.bincount(truth, minlength=self.classes) > 0
+        self.cells_NC = np.zeros((len(truth_N), self.classes**2))
+        self.cells_NC[np.flatnonzero(self.known_N), truth * self.classes + called_N[self.known_N]] = 1
 
     def __call__(self, weights_DN: Floats) -> Values:
         """Return all metrics of each draw: values_D."""
@@ -32,7 +38,28 @@ class Multiclass:
             values["quadratic_kappa", None] = quadratic_kappa(confusion_DKK)
         return values
 
-    def why_undefined(self, metric: str) -> str | None:
+    def left_out(self, weights_JN: Floats) -> Values:
+        """Return the metrics that have no evidence but their values without each group of subjects."""
+        if not self.ordered:
+            return {}
+        confusion_JKK = (weights_JN @ self.cells_NC).reshape(-1, self.classes, self.classes)
+        return {("quadratic_kappa", None): quadratic_kappa(confusion_JKK)}
+
+    def evidence(self, left: Values, subjects: Subjects) -> dict[tuple[str, str | None], Evidence]:
+        """Return what each metric's interval is computed from; `left` are all values of `left_out`."""
+        hit_N = self.known_N & (self.truth_N == self.called_N)
+        sensitivity = {
+            name: interval("sensitivity", Share(hit_N, self.truth_N == k), subjects)
+            for k, name in enumerate(self.names)
+            if self.present_K[k]
+        }
+        found: dict[tuple[str, str | None], Evidence] = {
+            ("accuracy", None): Share(hit_N, self.known_N),
+            ("balanced_accuracy", None): Members(sensitivity),
+        }
+        return found | {key: LeftOut(values_J, {}, self.known_N) for key, values_J in left.items()}
+
+    def why_undefined(self, metric: str, point: str | None = None) -> str | None:
         """Return why a metric has no value for the whole sample; None where it has one."""
         n = int(self.known_N.sum())
         if n == 0:

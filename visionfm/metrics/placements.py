@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm.metrics.bootstrap import FEWEST_SUBJECTS
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats
 
 
@@ -42,7 +43,8 @@ def clustered_variance(positive_S: Floats, negative_S: Floats, positives: int, n
 def placements(truth_N: Floats, score_N: Floats, subject_N: NDArray[np.intp], count: int) -> Placements | str:
     """Return AUROC and its subjects' deviations in O(N log N), ties count half; or why there is no interval."""
     positive_N, negative_N = truth_N == 1, truth_N == 0
-    persons = [len(np.unique(subject_N[mask_N])) for mask_N in (positive_N, negative_N)]
+    subjects = Subjects(subject_N, count)
+    persons = [subjects.among(mask_N) for mask_N in (positive_N, negative_N)]
     for name, found in zip(("with the condition", "without the condition"), persons, strict=True):
         if found < FEWEST_SUBJECTS:
             return f"fewer than five subjects {name}: {found}"

@@ -1,10 +1,12 @@
 """Metrics of a measured value as functions of sample weights.
 
-Shape legend: D draws, N samples.
+Shape legend: D draws, N samples, J leave-outs (the whole sample stands first).
 """
 
 import numpy as np
 
+from visionfm.metrics.evidence import Evidence, LeftOut, Mean
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Values, ratio
 
 # A sum of squares below this share of the raw one is rounding: the values drawn are all the same.
@@ -21,6 +23,7 @@ class Regression:
         self.constant_truth = len(truth) > 0 and bool(np.ptp(truth) == 0)
         self.constant_value = len(value) > 0 and bool(np.ptp(value) == 0)
         error = value - truth
+        self.error_N = value_N - truth_N
         # Centred, so that variances from sums do not cancel.
         truth, value = (x - x.mean() if len(x) else x for x in (truth, value))
         self.sums = (np.ones(len(truth)), abs(error), error**2, truth, truth**2, value, value**2, truth * value)
@@ -43,7 +46,19 @@ class Regression:
             ("pearson", None): np.clip(correlation_D, -1, 1),
         }
 
-    def why_undefined(self, metric: str) -> str | None:
+    def left_out(self, weights_JN: Floats) -> Values:
+        """Return the metrics that have no evidence but their values without each group of subjects."""
+        return {key: values_J for key, values_J in self(weights_JN).items() if key[0] in ("r2", "pearson")}
+
+    def evidence(self, left: Values, subjects: Subjects) -> dict[tuple[str, str | None], Evidence]:
+        """Return what each metric's interval is computed from; `left` are all values of `left_out`."""
+        found: dict[tuple[str, str | None], Evidence] = {
+            ("mae", None): Mean(np.abs(self.error_N)),
+            ("rmse", None): Mean(self.error_N**2),
+        }
+        return found | {key: LeftOut(values_J, {}, self.known_N) for key, values_J in left.items()}
+
+    def why_undefined(self, metric: str, point: str | None = None) -> str | None:
         """Return why a metric has no value for the whole sample; None where it has one."""
         n = int(self.known_N.sum())
         if n == 0:

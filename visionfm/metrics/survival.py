@@ -3,12 +3,16 @@
 Right-censored times: `event` says whether it was seen at `time`, or not until then. Weighting by the inverse
 probability of being uncensored (IPCW) uses the Kaplan-Meier estimate of censoring in the same samples, anew in every
 draw; at equal times events come before censorings. Higher risk means an earlier event.
-Shape legend: D draws, N samples, U different times, E samples with an event, K times of prediction.
+Shape legend: D draws, N samples, U different times, E samples with an event, K times of prediction, J leave-outs.
 """
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visionfm.metrics.evidence import Evidence, LeftOut
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask, Values, ratio
 
 BLOCK = 2_000_000  # entries of a matrix of pairs that are held as floats at a time
@@ -46,7 +50,7 @@ def _inverse(g_D: Floats) -> Floats:
     return np.divide(1, g_D, out=np.full_like(g_D, np.nan), where=g_D > 0)
 
 
-class _Survival:
+class _Survival(ABC):
     """What all scorers of survival share: who is known, who had the event."""
 
     def __init__(self, event_N: Floats, time_N: Floats) -> None:
@@ -55,6 +59,28 @@ class _Survival:
         self.known = np.flatnonzero(self.known_N)
         self.event, self.time = self.positive_N[self.known], time_N[self.known]
         self.censoring = Censoring(self.time, self.event) if len(self.known) else None
+
+    @abstractmethod
+    def __call__(self, weights_DN: Floats) -> Values:
+        """Return all metrics of each draw: values_D."""
+
+    def left_out(self, weights_JN: Floats) -> Values:
+        """Return the values without each group of subjects: of no metric there is other evidence."""
+        return self(weights_JN)
+
+    def evidence(self, left: Values, subjects: Subjects) -> dict[tuple[str, str | None], Evidence]:
+        """Return what each metric's interval is computed from; `left` are all values of `left_out`."""
+        return {key: LeftOut(values_J, self._needs(key[0]), self.known_N) for key, values_J in left.items()}
+
+    @abstractmethod
+    def _needs(self, metric: str) -> dict[str, Mask]:
+        """Return of whom five subjects must be there: name -> mask_N."""
+
+    def _where(self, known: Mask | NDArray[np.intp]) -> Mask:
+        """Return a mask of all samples from one (or places) among the known."""
+        found_N = np.zeros(len(self.known_N), bool)
+        found_N[self.known[known]] = True
+        return found_N
 
     def _nothing(self) -> str | None:
         return None if len(self.known) else "no sample with a known answer"
@@ -106,6 +132,11 @@ class Whole(_Survival):
         ]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(drawn_DN), 0))
 
+    def _needs(self, metric: str) -> dict[str, Mask]:
+        if metric == "integrated_brier":
+            return {}
+        return {"with the event": self.positive_N, "free of it beyond an event": self._where(self.pair_EN.any(axis=0))}
+
     def _integrated(self, weights_DN: Floats) -> Floats:
         if len(self.used) < 2:
             return np.full(len(weights_DN), np.nan)
@@ -114,7 +145,7 @@ class Whole(_Survival):
         area_D = ((values_KD[1:] + values_KD[:-1]) / 2 * np.diff(times)[:, None]).sum(axis=0)
         return np.asarray(area_D / (times[-1] - times[0]))
 
-    def why_undefined(self, metric: str) -> str | None:
+    def why_undefined(self, metric: str, point: str | None = None) -> str | None:
         """Return why a metric has no value for the whole sample; None where it has one."""
         if nothing := self._nothing():
             return nothing
@@ -162,6 +193,12 @@ class AtTime(_Survival):
         return {("time_dependent_auroc", None): self._auroc(weights_DN),
                 ("time_dependent_brier", None): self.brier(weights_DN)}  # fmt: skip
 
+    def _needs(self, metric: str) -> dict[str, Mask]:
+        by_then_N, beyond_N = self._where(self.case), self._where(self.control)
+        if metric == "time_dependent_brier":
+            return {"whose state then is known": by_then_N | beyond_N}
+        return {"with the event by then": by_then_N, "free of it beyond then": beyond_N}
+
     def _weighted_cases(self, drawn_DN: Floats, g_DU1: Floats) -> Floats:
         assert self.censoring is not None
         before_DE = self.censoring.before_own_time(g_DU1)[:, self.cases]
@@ -189,7 +226,7 @@ class AtTime(_Survival):
         reached_D = self.censoring.at(g_DU1, self.time_limit)
         return ratio(cases_D + controls_D * np.nan_to_num(_inverse(reached_D)), drawn_DN.sum(axis=1) * (reached_D > 0))
 
-    def why_undefined(self, metric: str) -> str | None:
+    def why_undefined(self, metric: str, point: str | None = None) -> str | None:
         """Return why a metric has no value for the whole sample; None where it has one."""
         if nothing := self._nothing():
             return nothing

@@ -10,25 +10,26 @@ import argparse
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import UsageError
-from visionfm.metrics.bootstrap import interval
 from visionfm.metrics.catalogue import headline, unit_of
+from visionfm.metrics.evidence import Members
+from visionfm.metrics.measure import Measure
 from visionfm.runtime.progress import track
-from visionfm.tasks import kind_of
-from visionfm.tasks.prediction_arrays import ALL, Answers, Part, read_runs
+from visionfm.tasks import kind_of, scored
+from visionfm.tasks.prediction_arrays import ALL, Part
 from visionfm.tasks.runs import OBSERVER, read_run
-from visionfm.tasks.settings import EvaluateSettings, TargetSpec
+from visionfm.tasks.scored import Scored
+from visionfm.tasks.settings import EvaluateSettings
 from visionfm.tasks.target_types import type_of
-from visionfm.tasks.vectors.score import Line, score
 
 SCHEMA = "visionfm/metrics/1"
 COLUMNS = {
@@ -36,11 +37,11 @@ COLUMNS = {
     "run": "string", "seed": "int64", "fold": "int64", "train_fraction": "double", "shots": "int64",
     "dataset": "string", "modality": "string", "modalities": "string", "split": "string", "subgroup": "string",
     "target": "string", "class": "string", "metric": "string", "threshold": "double", "operating_point": "string",
-    "value": "double", "ci_low": "double", "ci_high": "double",
+    "value": "double", "ci_low": "double", "ci_high": "double", "interval": "string",
     "n": "int64", "n_positive": "int64", "n_subjects": "int64",
     "unit": "string", "reason": "string",
 }  # fmt: skip
-Key = tuple[str, Part, str | None, str, str | None]  # target, part, class, metric, operating point
+Row = dict[str, Any]
 log = logging.getLogger("visionfm")
 
 
@@ -96,23 +97,19 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings, arc
         for name, paths in read.items()
         for number, digest in enumerate(sorted(digests[path] for path in paths))
     }
-    made_by = artifacts.provenance("evaluate", settings.model_dump(mode="json"), inputs, seed=settings.seed)
+    made_by = artifacts.provenance("evaluate", settings.model_dump(mode="json"), inputs)
     outputs = [out] if archives is None else [out, archives.image_metrics]
     if all([artifacts.recall(path, made_by) for path in outputs]):
         return
+    measured = None
     if archives is not None:
         from visionfm.tasks.segmentation import image_metrics
-        from visionfm.tasks.segmentation import score as masks
 
         runs = [image_metrics.RunFiles(*paths) for paths in zip(*read.values(), strict=True)]
         measured = image_metrics.measure(
             runs, archives.roots, archives.image_metrics, made_by, digests, settings, archives.workers
         )
-        rows = rows_of(masks.score(measured, settings), settings)
-    elif kind_of(settings.kind).family == "maps":
-        rows = rows_of(kind_of(settings.kind).part("score").score(predictions, settings), settings)
-    else:
-        rows = metric_rows(read_runs(predictions, settings), settings)
+    rows = metric_rows(scored.read(predictions, settings, measured), settings)
     artifacts.write_table(out, table_of(rows), made_by, schema=SCHEMA)
     log.info("evaluate: %d rows; %s", len(rows), out)
 
@@ -125,113 +122,103 @@ def table_of(rows: list[dict[str, Any]]) -> Any:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def metric_rows(runs: Mapping[str, Mapping[str, Answers]], settings: EvaluateSettings) -> list[dict[str, Any]]:
-    """Return the rows of metrics.parquet for run -> target -> answers."""
-    return rows_of({run: _score_run(run, answers, settings) for run, answers in runs.items()}, settings)
-
-
-def rows_of(scored: dict[str, dict[Key, Line]], settings: EvaluateSettings) -> list[dict[str, Any]]:
-    """Return the rows of these lines, and of their means over seeds."""
+def metric_rows(runs: Mapping[str, Mapping[str, Scored]], settings: EvaluateSettings) -> list[Row]:
+    """Return the rows of metrics.parquet for run -> target -> answers: run by run, means over seeds last."""
     families: dict[str, list[str]] = defaultdict(list)
-    for run in scored:
-        if re.match(r"seed\d", run):
-            families[re.sub(r"^seed\d+", "mean", run)].append(run)
+    for run in runs:
+        families[re.sub(r"^seed\d+", "mean", run) if re.match(r"seed\d", run) else run].append(run)
+    means = [name for name, members in families.items() if len(members) > 1]
+    rows: dict[str, list[Row]] = {run: [] for run in [*runs, *means]}
     for name, members in families.items():
-        if len(members) > 1:
-            scored[name] = _mean({run: scored[run] for run in members})
-    rows = [_row(run, key, line, settings) for run, lines in scored.items() for key, line in lines.items()]
-    for run in scored:
-        _report([row for row in rows if row["run"] == run], settings)
-    return rows
+        for target in dict.fromkeys(target for run in members for target in runs[run]):
+            of_members = {run: runs[run][target] for run in members if target in runs[run]}
+            found = _of_family(of_members, target, name if len(members) > 1 else None, settings)
+            for run, of_run in found.items():
+                rows[run] += of_run
+    for of_run in rows.values():
+        _report(of_run, settings)
+    return [row for of_run in rows.values() for row in of_run]
 
 
-# --- one run --------------------------------------------------------------------------------------------------------
-
-
-def _score_run(run: str, answers: Mapping[str, Answers], settings: EvaluateSettings) -> dict[Key, Line]:
-    pooled = settings.fusion == "pooled"
-    scoring = import_module(kind_of(settings.kind).scoring)
-    work = [(name, part, rows) for name in settings.targets for part, rows in answers[name].parts(pooled)]
-    found: dict[Key, Line] = {}
-    seen: dict[tuple[str, str, bytes], list[Line]] = {}
-    for name, part, rows in track(work, total=len(work), what=f"evaluate {run}", unit="groups"):
-        of_target, target = answers[name], settings.targets[name]
-        same = (name, part.subset, rows.tobytes())  # a task with one dataset: by dataset is over all
-        if same not in seen:
-            chosen = _thresholds(of_target, target, part.subset, scoring.thresholds)
-            seen[same] = score(
-                target, of_target.truth_NK[rows], of_target.score_NK[rows], of_target.subject_N[rows], chosen,
-                draws=settings.draws, seed=settings.seed, scorers_of=scoring.scorers,
-            )  # fmt: skip
-        found |= {(name, part, line.label, line.metric, line.point): line for line in seen[same]}
-    return found
-
-
-def _thresholds(answers: Answers, target: TargetSpec, subset: str, of: Any) -> list[float | str]:
-    """Return thresholds from all validation samples with this subset of modalities: the same for every dataset."""
-    rows = (answers.split_N == "validation") & (answers.subset_N == subset)
-    found: list[float | str] = of(target, answers.truth_NK[rows], answers.score_NK[rows])
+def _of_family(
+    runs: Mapping[str, Scored], target: str, mean: str | None, settings: EvaluateSettings
+) -> dict[str, list[Row]]:
+    """Return run -> rows of the parts of one target; with those of the `mean` over these runs, where it has a name."""
+    parts = {run: dict(of.samples.parts(settings.fusion == "pooled")) for run, of in runs.items()}
+    seen: dict[bytes, dict[str, Sequence[Measure]]] = {}
+    found: dict[str, list[Row]] = defaultdict(list)
+    every = dict.fromkeys(part for of_run in parts.values() for part in of_run)
+    for part in track(every, total=len(every), what=f"evaluate {mean or next(iter(runs))}", unit="groups"):
+        rows = {run: parts[run][part] for run in runs if part in parts[run]}
+        same = part.subset.encode() + b"".join(rows_N.tobytes() for rows_N in rows.values())
+        if same not in seen:  # one dataset: by dataset is over all
+            seen[same] = {run: runs[run].measures(rows_N) for run, rows_N in rows.items()}
+        for run, measures in seen[same].items():
+            found[run] += [_row(run, target, part, measure, settings) for measure in measures]
+        if mean is not None:
+            ids = {run: runs[run].samples.sample_N[rows_N] for run, rows_N in rows.items()}
+            found[mean] += [
+                _row(mean, target, part, measure, settings) for measure in _mean(seen[same], ids, list(runs))
+            ]
     return found
 
 
 # --- several runs ---------------------------------------------------------------------------------------------------
 
 
-def _mean(scored: Mapping[str, Mapping[Key, Line]]) -> dict[Key, Line]:
-    """Return the mean over runs: of the values, and draw by draw, since equal subjects are drawn equally."""
-    first = next(iter(scored.values()))
-    found = {}
-    for key, line in first.items():
-        lines = {run: of_run[key] for run, of_run in scored.items() if key in of_run}
-        notes = {run: other.reason for run, other in lines.items() if other.reason}
-        notes |= dict.fromkeys(scored.keys() - lines.keys(), "no such samples")
-        shared = set(notes.values()).pop() if len(set(notes.values())) == 1 and len(notes) == len(scored) else None
-        reasons = [shared] if shared else [f"{run}: {notes[run]}" for run in scored if run in notes]
-        if len(lines) < len(scored):
-            values_D = np.full(1, np.nan)
-        elif all(_same_samples(line, other) for other in lines.values()):
-            values_D = np.mean([other.values_D for other in lines.values()], axis=0)
-        else:
-            values_D = np.mean([other.values_D[:1] for other in lines.values()], axis=0)
-        thresholds_R = {other.threshold for other in lines.values()}
-        found[key] = Line(
-            line.label, line.metric, line.point, values_D, line.n, line.n_positive, line.subjects_S,
-            threshold=thresholds_R.pop() if len(thresholds_R) == 1 else None, reason="; ".join(reasons) or None,
-        )  # fmt: skip
+def _mean(
+    measured: Mapping[str, Sequence[Measure]], ids: Mapping[str, NDArray[np.object_]], runs: Sequence[str]
+) -> list[Measure]:
+    """Return the mean over runs of each measure; its interval joins theirs, with the correlation of their subjects."""
+    by_key = {run: {measure.key: measure for measure in measures} for run, measures in measured.items()}
+    first_run, first = next(iter(by_key.items()))
+    found = []
+    for key, measure in first.items():
+        members = {run: of_run[key] for run, of_run in by_key.items() if key in of_run}
+        notes = {run: member.reason for run, member in members.items() if member.reason}
+        notes |= dict.fromkeys([run for run in runs if run not in members], "no such samples")
+        shared = set(notes.values()).pop() if len(set(notes.values())) == 1 and len(notes) == len(runs) else None
+        reasons = [shared] if shared else [f"{run}: {notes[run]}" for run in runs if run in notes]
+        value = float(np.mean([member.value for member in members.values()])) if len(members) == len(runs) else np.nan
+        same = all(
+            np.array_equal(ids[run], ids[first_run]) and np.array_equal(member.known_N, measure.known_N)
+            for run, member in members.items()
+        )
+        if not np.isnan(value) and not same:
+            reasons.append("no interval: the runs were scored on different samples")
+        joined = Members({run: member.interval for run, member in members.items()})
+        thresholds_R = {member.threshold for member in members.values()}
+        found.append(
+            Measure(
+                *key,
+                value,
+                joined if same and not np.isnan(value) else None,
+                measure.subjects,
+                measure.known_N,
+                n_positive=measure.n_positive,
+                threshold=thresholds_R.pop() if len(thresholds_R) == 1 else None,
+                reason="; ".join(reasons) or None,
+            )
+        )
     return found
-
-
-def _same_samples(line: Line, other: Line) -> bool:
-    return line.n == other.n and np.array_equal(line.subjects_S, other.subjects_S)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _row(run: str, key: Key, line: Line, settings: EvaluateSettings) -> dict[str, Any]:
-    target, part, label, metric, point = key
-    value, low, high = float(line.values_D[0]), None, None
-    reasons = [line.reason] if line.reason else []
-    if not np.isnan(value):
-        bounds: tuple[float, float] | str = "no interval: the runs were scored on different samples"
-        if line.bounds is not None:
-            bounds = line.bounds
-            reasons.append(f"interval by Student's t: {len(line.subjects_S)} subjects are too few to draw from")
-        elif len(line.values_D) == 1 + settings.draws:
-            bounds = interval(line.values_D[1:], len(line.subjects_S))
-        if isinstance(bounds, str):
-            reasons.append(bounds)
-        else:
-            low, high = bounds
+def _row(run: str, target: str, part: Part, measure: Measure, settings: EvaluateSettings) -> Row:
+    interval = measure.interval
+    reasons = [measure.reason, None if measure.evidence is None else interval.reason]
     return {
         "task": settings.task, "model": settings.model, "run": run, **_of_run(run, settings),
         "dataset": part.dataset, "modality": part.modality, "modalities": part.subset,
-        "split": part.split, "subgroup": None, "target": target, "class": label,
-        "metric": metric, "threshold": line.threshold, "operating_point": point,
-        "value": None if np.isnan(value) else value, "ci_low": low, "ci_high": high,
-        "n": line.n, "n_positive": line.n_positive, "n_subjects": len(line.subjects_S),
-        "unit": unit_of(metric, settings.targets[target].unit if target in settings.targets else None),
-        "reason": "; ".join(reasons) or None,
+        "split": part.split, "subgroup": None, "target": target, "class": measure.label,
+        "metric": measure.metric, "threshold": measure.threshold, "operating_point": measure.point,
+        "value": None if np.isnan(measure.value) else measure.value,
+        "ci_low": interval.low, "ci_high": interval.high, "interval": interval.method,
+        "n": measure.n, "n_positive": measure.n_positive, "n_subjects": measure.n_subjects,
+        "unit": unit_of(measure.metric, settings.targets[target].unit if target in settings.targets else None),
+        "reason": "; ".join(reason for reason in reasons if reason) or None,
     }  # fmt: skip
 
 

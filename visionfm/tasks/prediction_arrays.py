@@ -6,6 +6,7 @@ Shape legend: N samples (a subset of modalities counts as a sample of its own), 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError, UsageError
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
@@ -33,19 +35,23 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answers:
-    """All answers to one target; binary and value: K = 1, multiclass: truth_NK has one column of class indices.
+class Samples:
+    """Who was asked: an id of each sample (N,), its subject, and the parts to which it belongs."""
 
-    Event: truth_NK is (event, days), score_NK the risk and the probability of the event by the end of each interval.
-    """
-
-    truth_NK: Floats
-    score_NK: Floats
+    sample_N: NDArray[np.object_]
     subject_N: NDArray[np.object_]
     split_N: NDArray[np.object_]
     dataset_N: NDArray[np.object_]
     modality_N: NDArray[np.object_]
     subset_N: NDArray[np.object_]
+
+    @cached_property
+    def subjects(self) -> Subjects:
+        """Return the subjects, numbered once for all parts and metrics."""
+        import pandas as pd
+
+        place_N, ids_S = pd.factorize(self.subject_N, sort=True)
+        return Subjects(place_N.astype(np.intp), len(ids_S))
 
     def parts(self, pooled: bool) -> Iterator[tuple[Part, NDArray[np.intp]]]:
         """Yield each part and its rows: over all, by dataset, by modality (`pooled`), by subset of modalities."""
@@ -61,6 +67,18 @@ class Answers:
                     yield Part(split, ALL, modality, ALL), np.flatnonzero(whole & (self.modality_N == modality))
             for subset in sorted(set(self.subset_N[of_split]) - {ALL}):
                 yield Part(split, ALL, ALL, subset), np.flatnonzero(of_split & (self.subset_N == subset))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers to one target; binary and value: K = 1, multiclass: truth_NK has one column of class indices.
+
+    Event: truth_NK is (event, days), score_NK the risk and the probability of the event by the end of each interval.
+    """
+
+    truth_NK: Floats
+    score_NK: Floats
+    samples: Samples
 
 
 def read_frames(paths: list[Path], settings: EvaluateSettings) -> dict[str, tuple[Path, Any]]:
@@ -142,8 +160,9 @@ def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
     else:
         score_NK = score_RK[first_N]
     _check_truth(truth_NK, target, where)
-    names = ("subject_id", "split", "dataset", "modalities", "subset")
-    return Answers(truth_NK, score_NK, *(rows[name].to_numpy(dtype=object)[first_N] for name in names))
+    names = ("sample_id", "subject_id", "split", "dataset", "modalities", "subset")
+    samples = Samples(*(rows[name].to_numpy(dtype=object)[first_N] for name in names))
+    return Answers(truth_NK, score_NK, samples)
 
 
 def _scores(rows: Any, target: TargetSpec, where: str) -> Floats:

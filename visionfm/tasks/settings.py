@@ -107,5 +107,3 @@ class EvaluateSettings(Settings):
     tubular: list[str] = []  # masks of vessels: measured by their centre lines too
     success_px: list[float] = []
     success_mm: list[float] = []
-    draws: int = 1000
-    seed: int = 0

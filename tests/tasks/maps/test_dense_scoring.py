@@ -10,8 +10,8 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
-from visionfm.tasks.evaluate import evaluate, rows_of
-from visionfm.tasks.segmentation.score import score
+from visionfm.tasks.evaluate import evaluate, metric_rows
+from visionfm.tasks.segmentation.score import read
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ def write(rows: list[Row], run: str) -> Path:
     return path
 
 
-SAME: Row = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 200}
+SAME: Row = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled"}
 
 
 def run(table: list[Row], **settings: Any) -> list[Row]:
@@ -51,7 +51,7 @@ def over_images(*tables: list[Row]) -> list[Row]:
     settings = EvaluateSettings(**SAME, kind="segmentation", targets=VESSEL)
     columns = list(measured(0, "seed0")[0])
     frame = pd.DataFrame([row for table in tables for row in table], columns=columns)
-    return rows_of(score(frame, settings), settings)
+    return metric_rows(read(frame, settings), settings)
 
 
 def measured(n: int, run: str, **values: float | None) -> list[Row]:
@@ -91,24 +91,18 @@ def test_a_metric_is_the_mean_over_images_with_an_interval_over_subjects(results
     assert find(rows, "dice", modality="Fundus", **{"class": "vessel"})["value"] == dice["value"]
 
 
-def test_the_interval_draws_people_not_images(results: Path) -> None:
-    """Each person's two images agree, so that drawing images would make the interval too narrow."""
+def test_the_interval_counts_people_not_images(results: Path) -> None:
+    """Each person's two images agree, so that counting images would make the interval too narrow."""
     table = [row for n in range(40) for row in measured(n, "seed0", dice=float(n // 2 % 2))]
     dice = find(over_images(table), "dice", **{"class": "vessel"})
     width = dice["ci_high"] - dice["ci_low"]
     assert width == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.25)
 
 
-def test_few_subjects_have_a_wide_interval_by_students_t_within_what_is_possible(results: Path) -> None:
-    rows = over_images(masks(count=4))  # 0, 0.05 and 0.1, 0.15: two people
-    row = find(rows, "dice", **{"class": "vessel"})
-    assert (row["n"], row["n_subjects"]) == (4, 2)
-    # Means of the people: 0.025 and 0.125, with a standard error of 0.05; t of one degree of freedom is 12.7.
-    assert (row["ci_low"], row["ci_high"]) == (0.0, pytest.approx(0.075 + 12.7062 * 0.05, rel=1e-4))
-    assert row["reason"] == "interval by Student's t: 2 subjects are too few to draw from"
-    assert find(rows, "hd95", **{"class": "vessel"})["ci_high"] > 1  # px have no upper end
-    alone = find(over_images(masks(count=2)), "dice", **{"class": "vessel"})
-    assert alone["ci_low"] is None and "at least 5 subjects" in alone["reason"]
+def test_fewer_than_five_people_have_no_interval(results: Path) -> None:
+    row = find(over_images(masks(count=8)), "dice", **{"class": "vessel"})
+    assert (row["n"], row["n_subjects"], row["ci_low"], row["interval"]) == (8, 4, None, None)
+    assert row["reason"] == "no interval: fewer than five subjects with a known value: 4"
 
 
 def test_images_without_a_value_are_counted_and_explained(results: Path) -> None:

@@ -174,7 +174,7 @@ class Eyes:
     def metrics(self, predictions, targets=TARGETS, kind="ordinal"):
         out = predictions.with_name(f"metrics-{predictions.name}")
         same = {"task": "t", "model": "m", "head": "h", "fusion": "pooled"}
-        evaluate([predictions], out, EvaluateSettings(**same, kind=kind, targets=targets, draws=200))
+        evaluate([predictions], out, EvaluateSettings(**same, kind=kind, targets=targets))
         rows = artifacts.read_table(out).to_pandas()
         rows = rows[(rows["dataset"] == "all") & (rows["modality"] == "all")]
         return rows[rows["split"] == "test"]

@@ -73,7 +73,7 @@ def predicted(run: str, shift: int) -> list[Path]:
 
 def measure(*runs: list[Path], workers: int = 0, tubular: bool = True, root: str = "eyes") -> list[dict[str, Any]]:
     predictions, masks, maps = (list(paths) for paths in zip(*runs, strict=True))
-    same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 20, "kind": "segmentation"}
+    same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "kind": "segmentation"}
     targets = {"vessel": TargetSpec(type="mask", classes=TARGET.classes)}
     settings = EvaluateSettings(**same, targets=targets, tubular=["vessel"] if tubular else [])
     evaluate(predictions, METRICS, settings, Archives(masks, maps, {root: Path("data")}, IMAGES, workers))

@@ -12,18 +12,18 @@ import numpy as np
 from visionfm.errors import ArtifactError
 from visionfm.metrics import points
 from visionfm.metrics.weighted import Floats
-from visionfm.tasks.maps.score import Column, Key, over_images
+from visionfm.tasks.maps.score import Column, over_images
 from visionfm.tasks.prediction_arrays import REDO, read_frames
+from visionfm.tasks.scored import Scored
 from visionfm.tasks.settings import EvaluateSettings
-from visionfm.tasks.vectors.score import Line
 
 ALL_POINTS, NONE_KNOWN = "all points", "no point is known there"
 
 
-def score(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[Key, Line]]:
-    """Return run -> metric lines."""
+def read(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Scored]]:
+    """Return run -> target -> what was measured of each image."""
     return {
-        run: over_images(*_columns(rows.sort_values(["sample_id", "target"], kind="stable"), path, settings), settings)
+        run: over_images(*_columns(rows.sort_values(["sample_id", "target"], kind="stable"), path, settings))
         for run, (path, rows) in read_frames(paths, settings).items()
     }
 

@@ -1,24 +1,22 @@
-"""From the metrics of each image to those of all: the mean over images, its interval from a bootstrap over subjects.
+"""From the metrics of each image to those of all: the mean over images, with its interval over subjects.
 
-Sets of masks are small: of two to four subjects the interval is Student's t over subjects, cut to what is possible.
-Shapes: N images, M columns, D draws.
+Shapes: N images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.bootstrap import few_subjects_interval, subject_draws
 from visionfm.metrics.catalogue import METRICS
+from visionfm.metrics.evidence import Mean
+from visionfm.metrics.measure import Measure
 from visionfm.metrics.weighted import Floats
-from visionfm.tasks.prediction_arrays import ALL, Answers, Part
-from visionfm.tasks.settings import EvaluateSettings
-from visionfm.tasks.vectors.score import Line
-
-Key = tuple[str, Part, str | None, str, str | None]
+from visionfm.tasks.prediction_arrays import ALL, Samples
+from visionfm.tasks.scored import Scored
 
 
 @dataclass(frozen=True)
@@ -35,58 +33,44 @@ class Column:
     left_out: str = ""  # why an image may have no value, where the catalogue says it otherwise
 
 
-def over_images(images: Any, columns: Sequence[Column], settings: EvaluateSettings) -> dict[Key, Line]:
-    """Return the lines of each part of the images (a DataFrame of N rows with their ids)."""
-    if not columns:
-        return {}  # nothing is known of any image: there is nothing to measure
-    where = {name: images[name].to_numpy(dtype=object) for name in ("subject_id", "split", "dataset", "modalities")}
-    every = np.full(len(images), ALL, dtype=object)
-    none_N0 = np.zeros((len(images), 0))
-    answers = Answers(
-        none_N0, none_N0, where["subject_id"], where["split"], where["dataset"], where["modalities"], every
+def over_images(images: Any, columns: Sequence[Column]) -> dict[str, Scored]:
+    """Return target -> what was measured of the images (a DataFrame of N rows with their ids)."""
+    sample_N, subject_N, split_N, dataset_N, modality_N = (
+        images[name].to_numpy(dtype=object) for name in ("sample_id", "subject_id", "split", "dataset", "modalities")
     )
+    every_N = np.full(len(images), ALL, dtype=object)
+    samples = Samples(sample_N, subject_N, split_N, dataset_N, modality_N, every_N)
+    targets = dict.fromkeys(column.target for column in columns)
     return {
-        (column.target, part, column.label, column.metric, column.point): line
-        for part, rows_N in answers.parts(pooled=True)
-        for column, line in zip(columns, _lines(columns, rows_N, where["subject_id"], settings), strict=True)
+        target: Scored(samples, partial(_measures, [one for one in columns if one.target == target], samples))
+        for target in targets
     }
 
 
-def _lines(
-    columns: Sequence[Column], rows_N: NDArray[np.intp], subjects: NDArray[Any], settings: EvaluateSettings
-) -> Iterator[Line]:
-    """Yield each column's mean over these images, for the sample itself and for each bootstrap draw."""
-    subject_N = subjects[rows_N]
-    values_NM = np.stack([column.values_N[rows_N] for column in columns], axis=1)
-    known_NM = ~np.isnan(values_NM)
-    filled_NM = np.where(known_NM, values_NM, 0.0)
-    chunks = []
-    for weights_DN in subject_draws(subject_N.tolist(), settings.draws, settings.seed):
-        count_DM = weights_DN @ known_NM.astype(np.float64)
-        total_DM = weights_DN @ filled_NM
-        chunks.append(np.where(count_DM > 0, total_DM / np.maximum(count_DM, 1), np.nan))
-    means_DM = np.concatenate(chunks)
-    for m, column in enumerate(columns):
-        known_N = known_NM[:, m]
+def _measures(columns: Sequence[Column], samples: Samples, rows_N: NDArray[np.intp]) -> list[Measure]:
+    """Return each column's mean over these images."""
+    subjects = samples.subjects.take(rows_N)
+    found = []
+    for column in columns:
+        values_N = column.values_N[rows_N]
+        known_N = ~np.isnan(values_N)
         present_N = None if column.present_N is None else column.present_N[rows_N]
-        yield Line(
-            column.label,
-            column.metric,
-            column.point,
-            means_DM[:, m],
-            n=int(known_N.sum()),
-            n_positive=None if present_N is None else int((present_N & known_N).sum()),
-            subjects_S=np.unique(subject_N[known_N]),
-            threshold=column.threshold,
-            reason=_reason(column, known_N),
-            bounds=_bounds(column, values_NM[known_N, m], subject_N[known_N].tolist()),
+        known = bool(known_N.any())
+        found.append(
+            Measure(
+                column.label,
+                column.metric,
+                column.point,
+                float(values_N[known_N].mean()) if known else float("nan"),
+                Mean(values_N) if known else None,
+                subjects,
+                known_N,
+                n_positive=None if present_N is None else int((present_N & known_N).sum()),
+                threshold=column.threshold,
+                reason=_reason(column, known_N),
+            )
         )
-
-
-def _bounds(column: Column, values_N: Floats, subjects_N: list[str]) -> tuple[float, float] | None:
-    found = few_subjects_interval(values_N, subjects_N)
-    highest = 1.0 if METRICS[column.metric].bounded else np.inf
-    return None if found is None else (max(0.0, found[0]), min(highest, found[1]))
+    return found
 
 
 def _reason(column: Column, known_N: NDArray[np.bool_]) -> str | None:

@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 
 from visionfm.metrics.masks import MACRO, MASK_METRICS, WITH_BACKGROUND
-from visionfm.tasks.maps.score import Column, Key, over_images
+from visionfm.tasks.maps.score import Column, over_images
 from visionfm.tasks.prediction_arrays import natural
 from visionfm.tasks.runs import OBSERVER
+from visionfm.tasks.scored import Scored
 from visionfm.tasks.settings import EvaluateSettings
-from visionfm.tasks.vectors.score import Line
 
 
-def score(measured: Any, settings: EvaluateSettings) -> dict[str, dict[Key, Line]]:
-    """Return run -> metric lines, the second observer last; `measured` is image_metrics.parquet as a DataFrame."""
+def read(measured: Any, settings: EvaluateSettings) -> dict[str, dict[str, Scored]]:
+    """Return run -> target -> what was measured, the second observer last; from image_metrics.parquet (DataFrame)."""
     runs = sorted(set(measured["run"]) - {OBSERVER}, key=natural)
     names = [*runs, OBSERVER] if (measured["run"] == OBSERVER).any() else runs
-    return {run: over_images(*_columns(measured[measured["run"] == run], settings), settings) for run in names}
+    return {run: over_images(*_columns(measured[measured["run"] == run], settings)) for run in names}
 
 
 def _columns(rows: Any, settings: EvaluateSettings) -> tuple[Any, list[Column]]:

@@ -1,94 +1,157 @@
-"""All metrics of one part of the samples, each with its bootstrap draws: by class, over classes (macro), of the whole.
+"""All metrics of one part of the samples: by class, over classes (macro), of the whole.
 
 Invariant: a metric without a value has a reason; classes left out of a macro mean are counted in its reason.
-Shape legend: D draws (the sample's own value stands first), N samples, K classes or columns, C classes, S subjects.
+Shape legend: N samples, K classes or columns, J leave-outs (the whole sample stands first).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.binary import AT_THRESHOLD, Binary, youden_threshold
-from visionfm.metrics.bootstrap import subject_draws
+from visionfm.metrics.binary import AT_THRESHOLD, HALF, Binary, Threshold, operating_points
+from visionfm.metrics.evidence import Members
+from visionfm.metrics.jackknife import left_out
+from visionfm.metrics.measure import Measure
 from visionfm.metrics.multiclass import Multiclass
 from visionfm.metrics.regression import Regression
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.survival import AtTime, Whole
-from visionfm.metrics.weighted import Floats, Mask
-from visionfm.tasks.settings import TargetSpec
+from visionfm.metrics.weighted import Floats, Mask, Values
+from visionfm.tasks.prediction_arrays import ALL, Answers, read_runs
+from visionfm.tasks.scored import Scored
+from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 from visionfm.tasks.target_types import type_of
 
-Threshold = float | str  # a number, or why there is none
-HALF, VALIDATION = "0.5", "validation"
-Scorers = Callable[[TargetSpec, Floats, Floats, Sequence[Threshold]], Mapping[str | None, Any]]
+Points = Mapping[str, Threshold]  # the operating points of one question: name -> threshold, or why there is none
+Scorers = Callable[[TargetSpec, Floats, Floats, Sequence[Points]], Mapping[str | None, Any]]
+NO_MACRO = ("likelihood_ratio_positive", "likelihood_ratio_negative")  # a mean of ratios says nothing
 
 
-@dataclass(frozen=True)
-class Line:
-    """One metric of a class, of `macro` or (label None) of the whole; `reason`: why no value, or what is left out."""
-
-    label: str | None
-    metric: str
-    point: str | None
-    values_D: Floats
-    n: int
-    n_positive: int | None
-    subjects_S: NDArray[np.object_]
-    threshold: float | None = None
-    reason: str | None = None
-    bounds: tuple[float, float] | None = None  # the interval, where it is not that of the draws
+def read(paths: list[Path], settings: EvaluateSettings, scoring: str) -> dict[str, dict[str, Scored]]:
+    """Return run -> target -> what it answered; `scoring` is the module of a kind's `thresholds` and `scorers`."""
+    return scored(read_runs(paths, settings), settings, scoring)
 
 
-def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> list[Threshold]:
-    """Return the threshold of each yes-or-no question of the target, chosen on these validation samples."""
+def scored(
+    runs: Mapping[str, Mapping[str, Answers]], settings: EvaluateSettings, scoring: str
+) -> dict[str, dict[str, Scored]]:
+    """Return the same from answers in memory."""
+    asks = import_module(scoring)
+    return {
+        run: {name: Scored(of.samples, partial(_of_rows, settings.targets[name], of, asks, {}))
+              for name, of in answers.items()}
+        for run, answers in runs.items()
+    }  # fmt: skip
+
+
+def _of_rows(
+    target: TargetSpec, answers: Answers, asks: Any, chosen: dict[str, list[Points]], rows_N: NDArray[np.intp]
+) -> list[Measure]:
+    """Return the measures of these samples; `chosen` remembers the thresholds of each subset of modalities."""
+    samples = answers.samples
+    subset = samples.subset_N[rows_N[0]] if len(rows_N) else ALL
+    if subset not in chosen:  # all validation samples with this subset: the same for every dataset
+        validation_N = (samples.split_N == "validation") & (samples.subset_N == subset)
+        chosen[subset] = asks.thresholds(target, answers.truth_NK[validation_N], answers.score_NK[validation_N])
+    rows_N = rows_N[~np.isnan(answers.truth_NK[rows_N]).all(axis=1)]  # somebody of whom nothing is known is nobody
+    subjects = samples.subjects.take(rows_N)
+    return measures(target, answers.truth_NK[rows_N], answers.score_NK[rows_N], subjects, chosen[subset], asks.scorers)
+
+
+def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> list[Points]:
+    """Return the operating points of each yes-or-no question of the target, chosen on these validation samples."""
     if target.type not in ("binary", "multilabel"):
         return []
-    return [youden_threshold(truth_NK[:, k], score_NK[:, k]) for k in range(truth_NK.shape[1])]
+    return [operating_points(truth_NK[:, k], score_NK[:, k]) for k in range(truth_NK.shape[1])]
 
 
-def score(
+def measures(
     target: TargetSpec,
     truth_NK: Floats,
     score_NK: Floats,
-    subject_N: NDArray[np.object_],
-    chosen_K: Sequence[Threshold],
-    draws: int,
-    seed: int,
+    subjects: Subjects,
+    chosen_K: Sequence[Points],
     scorers_of: Scorers | None = None,
-) -> list[Line]:
+) -> list[Measure]:
     """Return all metrics of these samples.
 
-    Binary and multilabel questions are called at 0.5 and at `chosen_K`; the classes of a multiclass target, one against
-    the rest, by the most probable class, which is no operating point. A kind may ask otherwise (`scorers_of`). Samples
-    in which nothing is known are left out.
+    Binary and multilabel questions are called at the operating points of `chosen_K`; the classes of a multiclass
+    target, one against the rest, by the most probable class, which is no operating point. A kind may ask otherwise
+    (`scorers_of`). Of each sample something is known.
     """
-    known_N = ~np.isnan(truth_NK).all(axis=1)
-    truth_NK, score_NK, subject_N = truth_NK[known_N], score_NK[known_N], subject_N[known_N]
     by_label = (scorers_of or scorers)(target, truth_NK, score_NK, chosen_K)
-    values: dict[tuple[str | None, str, str | None], list[Floats]] = {}
-    present: dict[str | None, list[Mask]] = {}
-    for weights_DN in subject_draws(subject_N.tolist(), draws, seed):
-        for label, scorer in by_label.items():
-            for (metric, point), values_D in scorer(weights_DN).items():
-                values.setdefault((label, metric, point), []).append(values_D)
-            if isinstance(scorer, Binary):
-                present.setdefault(label, []).append(scorer.present(weights_DN))
-    at: dict[str | None, Mapping[str, Threshold]] = {
-        label: {HALF: 0.5, VALIDATION: chosen} for label, chosen in zip(by_label, chosen_K, strict=False)
-    }
-    lines = [
-        _line(label, by_label[label], metric, point, np.concatenate(chunks), subject_N, at.get(label, {}))
-        for (label, metric, point), chunks in values.items()
+    left = _left_out(by_label, subjects)
+    points: dict[str | None, Points] = dict(zip(by_label, chosen_K, strict=False))
+    found = [
+        measure
+        for label, scorer in by_label.items()
+        for measure in _of_scorer(label, scorer, left[label], subjects, points.get(label, {}))
     ]
     if type_of(target.type, target.form).over_classes:
-        lines += _macro(lines, {label: np.concatenate(chunks) for label, chunks in present.items()}, subject_N)
-    return lines
+        found += _macro(found, by_label, subjects)
+    return found
+
+
+def _left_out(by_label: Mapping[str | None, Any], subjects: Subjects) -> dict[str | None, Values]:
+    """Return, by label, the values of the metrics that need the jackknife: with all, then without each group."""
+    chunks: dict[str | None, dict[Any, list[Floats]]] = {label: defaultdict(list) for label in by_label}
+    for weights_JN in left_out(subjects):
+        for label, scorer in by_label.items():
+            for key, values_J in scorer.left_out(weights_JN).items():
+                chunks[label][key].append(values_J)
+    return {label: {key: np.concatenate(parts) for key, parts in of.items()} for label, of in chunks.items()}
+
+
+def _of_scorer(label: str | None, scorer: Any, left: Values, subjects: Subjects, points: Points) -> Iterator[Measure]:
+    evidence = scorer.evidence(left, subjects)
+    for (metric, point), value_1 in scorer(np.ones((1, len(subjects.place_N)))).items():
+        value, threshold = float(value_1[0]), points.get(point) if point is not None else None
+        if np.isnan(value):
+            reason = scorer.why_undefined(metric, point) or (
+                threshold if isinstance(threshold, str) else "it is not defined for these samples"
+            )
+        else:
+            reason = scorer.note(metric) if isinstance(scorer, Whole) else None
+        yield Measure(
+            label, metric, point, value, None if np.isnan(value) else evidence[metric, point], subjects,
+            scorer.known_N,
+            n_positive=int(scorer.positive_N.sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
+            threshold=None if isinstance(threshold, str) else threshold,
+            reason=reason,
+        )  # fmt: skip
+
+
+def _macro(found: Sequence[Measure], by_label: Mapping[str | None, Any], subjects: Subjects) -> Iterator[Measure]:
+    """Yield plain means over classes; absent ones and those without a value are left out."""
+    by_class = [measure for measure in found if measure.label is not None and measure.metric not in NO_MACRO]
+    for metric, point in dict.fromkeys((measure.metric, measure.point) for measure in by_class):
+        members = [measure for measure in by_class if (measure.metric, measure.point) == (metric, point)]
+        # An absent class has a Brier score and a specificity, but would flatter the mean.
+        kept = [one for one in members if not np.isnan(one.value) and by_label[one.label].positive_N.any()]
+        left_out = [one for one in members if one not in kept]
+        absent = "no positive case among {} known"
+        names = ", ".join(f"{one.label} ({one.reason or absent.format(one.n)})" for one in left_out)
+        yield Measure(
+            "macro",
+            metric,
+            point,
+            float(np.mean([one.value for one in kept])) if kept else float("nan"),
+            Members({str(one.label): one.interval for one in kept}) if kept else None,
+            subjects,
+            np.ones(len(subjects.place_N), bool),
+            threshold=0.5 if point == HALF and metric in AT_THRESHOLD else None,
+            reason=f"{len(left_out)} of {len(members)} classes left out: {names}" if left_out else None,
+        )
 
 
 def scorers(
-    target: TargetSpec, truth_NK: Floats, score_NK: Floats, chosen_K: Sequence[Threshold]
+    target: TargetSpec, truth_NK: Floats, score_NK: Floats, chosen_K: Sequence[Points]
 ) -> dict[str | None, Any]:
     """Return label -> what measures these samples; those that `chosen_K` is of come first."""
     if target.type == "value":
@@ -101,16 +164,17 @@ def scorers(
         for k, label in enumerate(target.classes):
             truth_k_N = np.where(np.isnan(truth_N), np.nan, truth_N == k)
             found[label] = Binary(truth_k_N, score_NK[:, k], {None: called_N == k})
-        return found | {None: Multiclass(truth_N, called_N, len(target.classes), target.ordered)}
+        return found | {None: Multiclass(truth_N, called_N, target.classes, target.ordered)}
     labels: Sequence[str | None] = target.classes if target.type == "multilabel" else [None]
     return {
-        label: Binary(
-            truth_NK[:, k],
-            score_NK[:, k],
-            {HALF: score_NK[:, k] >= 0.5, VALIDATION: None if isinstance(at, str) else score_NK[:, k] >= at},
-        )
-        for k, (label, at) in enumerate(zip(labels, chosen_K, strict=True))
+        label: Binary(truth_NK[:, k], score_NK[:, k], called_at(score_NK[:, k], points))
+        for k, (label, points) in enumerate(zip(labels, chosen_K, strict=True))
     }
+
+
+def called_at(score_N: Floats, points: Points) -> dict[str | None, Mask | None]:
+    """Return who is called positive at each operating point; None where it does not exist."""
+    return {name: None if isinstance(at, str) else score_N >= at for name, at in points.items()}
 
 
 def _survival(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> dict[str | None, Any]:
@@ -121,61 +185,4 @@ def _survival(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> dict[st
     for days in target.horizons:
         risk_by_N = score_NK[:, 1 + target.intervals.index(days)]
         found[f"{days:g} days"] = AtTime(event_N, days_N, risk_by_N, days)
-    return found
-
-
-def _line(
-    label: str | None,
-    scorer: Any,
-    metric: str,
-    point: str | None,
-    values_D: Floats,
-    subject_N: NDArray[np.object_],
-    at: Mapping[str, Threshold],
-) -> Line:
-    threshold = at.get(point) if point is not None else None
-    reason = scorer.why_undefined(metric) if np.isnan(values_D[0]) else None
-    if np.isnan(values_D[0]) and reason is None:
-        reason = threshold if isinstance(threshold, str) else "it is not defined for these samples"
-    if reason is None and isinstance(scorer, Whole):
-        reason = scorer.note(metric)
-    return Line(
-        label,
-        metric,
-        point,
-        values_D,
-        n=int(scorer.known_N.sum()),
-        n_positive=int(scorer.positive_N.sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
-        subjects_S=np.unique(subject_N[scorer.known_N]),
-        threshold=None if isinstance(threshold, str) else threshold,
-        reason=reason,
-    )
-
-
-def _macro(lines: Sequence[Line], present: Mapping[str | None, Mask], subject_N: NDArray[np.object_]) -> list[Line]:
-    """Return plain means over classes; absent ones and those without a value are left out, in each draw as well."""
-    found = []
-    by_class = [line for line in lines if line.label is not None]
-    for metric, point in dict.fromkeys((line.metric, line.point) for line in by_class):
-        members = [line for line in by_class if (line.metric, line.point) == (metric, point)]
-        values_CD = np.stack([np.where(present[line.label], line.values_D, np.nan) for line in members])
-        kept_C = ~np.isnan(values_CD[:, 0])
-        defined_CD = ~np.isnan(values_CD) & kept_C[:, None]
-        total_D, count_D = np.where(defined_CD, values_CD, 0).sum(axis=0), defined_CD.sum(axis=0)
-        left_out = [line for line, kept in zip(members, kept_C, strict=True) if not kept]
-        absent = "no positive case among {} known"  # has a Brier score and a specificity, but would flatter the mean
-        names = ", ".join(f"{line.label} ({line.reason or absent.format(line.n)})" for line in left_out)
-        found.append(
-            Line(
-                "macro",
-                metric,
-                point,
-                np.where(count_D > 0, total_D / np.maximum(count_D, 1), np.nan),
-                n=len(subject_N),
-                n_positive=None,
-                subjects_S=np.unique(subject_N),
-                threshold=0.5 if point == HALF and metric in AT_THRESHOLD else None,
-                reason=f"{len(left_out)} of {len(members)} classes left out: {names}" if left_out else None,
-            )
-        )
     return found

@@ -1,0 +1,50 @@
+"""What a run answered to one target, and the one way from it to metrics: `measures` of any of its samples.
+
+`read` gives it for every kind of task; `evaluate` asks for the measures of each part of the samples, `compare` for
+those of two models on the samples that both have:
+
+    samples = scored.samples            # ids, subjects, splits, datasets
+    found = scored.measures(rows_N)     # a `Measure` per class, metric and operating point: value and evidence
+
+Two models' measures pair by `Measure.key` where their `rows_N` name the same samples in the same order.
+Invariant: thresholds belong to the run (its validation samples choose them), whatever samples are asked for.
+Shape legend: N samples.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visionfm.metrics.measure import Measure
+from visionfm.tasks import kind_of
+from visionfm.tasks.prediction_arrays import Samples
+from visionfm.tasks.settings import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One run's answers to one target; `measures(rows_N)` are the metrics of these of its samples."""
+
+    samples: Samples
+    measures: Callable[[NDArray[np.intp]], Sequence[Measure]]
+
+
+def read(
+    predictions: list[Path], settings: EvaluateSettings, image_metrics: Any = None
+) -> dict[str, dict[str, Scored]]:
+    """Return run -> target -> answers, in the order of the runs' names.
+
+    `predictions` are the predictions.parquet of all runs of one task and model; of masks it is `image_metrics`, the
+    DataFrame of image_metrics.parquet, that is scored.
+    """
+    kind = kind_of(settings.kind)
+    if kind.block.has_masks:
+        return dict(kind.part("score").read(image_metrics, settings))
+    if kind.family == "maps":
+        return dict(kind.part("score").read(predictions, settings))
+    return dict(import_module("visionfm.tasks.vectors.score").read(predictions, settings, kind.scoring))

@@ -24,7 +24,7 @@ COMMANDS = {
             "list the layouts of weights that can be used, and where to get them",
         ),
         "doctor": ("visionfm.commands.doctor", "what this machine can do"),
-        "check": ("visionfm.commands.check", "check a config: every error at once"),
+        "check": ("visionfm.commands.check", "check a config and its label files: every error at once"),
     },
     "look": {
         "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),

@@ -5,9 +5,11 @@ Every error names what was expected, what was found, where, and what to do; its 
 """
 
 import errno
+from collections import Counter
 from collections.abc import Iterator
 
 SHOWN_PROBLEMS = 20
+SAID_SINGLY = 3  # places of one problem; more are counted
 _PASSING = frozenset(
     (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY)
     + (errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOLCK)
@@ -98,27 +100,42 @@ class Problems:
         """`error` is the class raised; `subject` names what the problems are of."""
         self.error = error
         self.subject = subject
-        self.found: list[str] = []
+        self._noted: list[tuple[str | None, str]] = []
 
-    def add(self, problem: str) -> None:
-        """Note one problem, with its place."""
-        self.found.append(problem)
+    def add(self, problem: str, at: str | None = None) -> None:
+        """Note one problem; what is wrong in the same way `at` more than a few places becomes one line."""
+        self._noted.append((at, problem))
+
+    @property
+    def found(self) -> list[str]:
+        """Return the lines that say what was noted."""
+        times = Counter(problem for at, problem in self._noted if at is not None)
+        lines: dict[tuple[str | None, str], str] = {}
+        for number, (at, problem) in enumerate(self._noted):
+            if at is None:
+                lines[str(number), problem] = problem
+            elif times[problem] <= SAID_SINGLY:
+                lines[str(number), problem] = f"{at}: {problem}"
+            else:
+                lines.setdefault((None, problem), f"{at} and {times[problem] - 1} more: {problem}")
+        return list(lines.values())
 
     def __len__(self) -> int:
-        """Return how many were noted."""
+        """Return how many lines say it."""
         return len(self.found)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the noted problems."""
+        """Iterate over these lines."""
         return iter(self.found)
 
     def raise_if_any(self, do: str | None = None) -> None:
         """Raise one error that lists the first problems and counts the rest."""
-        if not self.found:
+        if not self._noted:
             return
-        shown = [f"  - {line}" for line in self.found[:SHOWN_PROBLEMS]]
-        if len(self.found) > SHOWN_PROBLEMS:
-            shown.append(f"  ... and {len(self.found) - SHOWN_PROBLEMS} more")
-        count = len(self.found)
+        lines = self.found
+        count = len(lines)
+        shown = [f"  - {line}" for line in lines[:SHOWN_PROBLEMS]]
+        if count > SHOWN_PROBLEMS:
+            shown.append(f"  ... and {count - SHOWN_PROBLEMS} more")
         head = f"{self.subject}: {count} problem{'s' if count > 1 else ''}"
         raise self.error("\n".join([head, *shown]), do=do)

@@ -32,6 +32,7 @@ def test_a_good_config_is_summed_up_and_what_is_missing_is_said(
     Path("data/b").mkdir(parents=True)
     assert main(["check", "c.yaml"]) == 0
     shown = capsys.readouterr().err.splitlines()
+    assert shown.pop(0) == "dataset b: no images below data/b"
     assert shown[0] == "c.yaml: no errors. 2 datasets, 1 encoders, 1 feature caches, 1 tasks, 4 decoders."
     assert shown[1:] == [
         "dataset a: no folder data/a (relative to the working directory)",

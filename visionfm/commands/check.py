@@ -1,9 +1,10 @@
-"""`visionfm check CONFIG`: every error of a config at once, and what the config would do."""
+"""`visionfm check CONFIG`: every error of a config and of its label files at once, and what the config would do."""
 
 import argparse
 import logging
 from pathlib import Path
 
+from visionfm.project.data_check import check_data
 from visionfm.project.loading import load_config
 from visionfm.project.plan import Plan
 
@@ -19,6 +20,7 @@ def main(args: argparse.Namespace) -> None:
     """Check, and say in a few lines what is planned and what is not there yet."""
     config = load_config(*args.config)
     plan = Plan(config)
+    check_data(plan)
     decoders = sum(len(plan.runs(task)) for task, _ in plan.task_models())
     log.info(
         "%s: no errors. %d datasets, %d encoders, %d feature caches, %d tasks, %d decoders.",

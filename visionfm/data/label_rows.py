@@ -1,7 +1,6 @@
 """The label rows of a dataset, whatever its layout: paths checked, columns joined to targets, all mistakes at once."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -73,27 +72,15 @@ def _join_targets(rows: list[LabelRow], settings: LabelSettings, problems: Probl
                     f"columns.targets.{target}: no label is named {column!r}; known: {', '.join(sorted(available))}"
                 )
                 return
-    strange: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
         own = {EVENT, INTERVAL, *(settings.labels if isinstance(settings.labels, list) else ())}
         joined = {name: value for name, value in row.values.items() if name in own}
         for target, source in targets.items():
-            joined[target] = _value(row, target, source, strange, problems)
+            joined[target] = _value(row, target, source, problems)
         row.values = joined
-    for (target, text), places in strange.items():
-        codes = targets[target]
-        known = ", ".join(codes.values) if isinstance(codes, TargetColumn) else ""
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        problems.add(f"{places[0]}{more}: {target}: expected one of the codes {known}, found {text!r}")
 
 
-def _value(
-    row: LabelRow,
-    target: str,
-    source: str | list[str] | TargetColumn,
-    strange: dict[tuple[str, str], list[str]],
-    problems: Problems,
-) -> Value:
+def _value(row: LabelRow, target: str, source: str | list[str] | TargetColumn, problems: Problems) -> Value:
     if isinstance(source, list):
         return _one_hot(row, source, problems)
     if isinstance(source, str):
@@ -104,7 +91,7 @@ def _value(
     text = f"{raw:g}" if isinstance(raw, float) else raw
     known, value = coded(text, source.values)
     if not known:
-        strange[target, text].append(row.where)
+        problems.add(f"{target}: expected one of the codes {', '.join(source.values)}, found {text!r}", row.where)
     return value
 
 

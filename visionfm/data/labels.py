@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,9 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     if artifacts.recall(out, made_by):
         return
     listed = {row["path"]: row for path in images for row in artifacts.read_table(path).to_pylist()}
+    taken = None if like is None else _splits_of(like)
     problems = Problems(DataError, f"labels of {settings.dataset}")
-    rows = read_labels(root, settings, sorted(listed), problems, sorted(partners))
-    _read_paths(rows, settings, problems)
-    _spell_subjects(rows, like, settings, problems)
-    _name_test_subjects(rows, settings, problems)
+    rows = labelled(root, settings, sorted(listed), sorted(partners), taken, problems)
     readable = sorted((row for row in rows if row.path in listed and listed[row.path]["status"] == "ok"), key=_order)
     dense: dict[str, list[Any]] = {}
     if has_partners(settings):
@@ -87,8 +85,8 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         dense |= {name: [listed[row.path][name] for row in rows] for name in shape}
     columns = as_columns(rows)
     image_ids = [listed[row.path]["image_id"] for row in rows]
-    subjects = [_subject(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
-    split = _draw(rows, subjects, image_ids, columns, like, settings)
+    subjects = [subject_of(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
+    split = draw_splits(rows, subjects, list(map(file_id, image_ids)), columns, taken, settings)
     table = _table(rows, subjects, split, image_ids, columns, dense, point_names(settings))
     artifacts.write_table(out, table, made_by, schema=SCHEMA)
     count = Counter(split)
@@ -96,6 +94,27 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         "label: %d labelled (train %d, validation %d, test %d), %d without a label; %s",
         *(len(rows), count["train"], count["validation"], count["test"], unlabelled, out),
     )
+
+
+def labelled(
+    root: Path,
+    settings: LabelSettings,
+    listed: list[str],
+    partners: list[str],
+    taken: Mapping[str, str] | None,
+    problems: Problems,
+) -> list[LabelRow]:
+    """Return the labelled images of a dataset as its files say it; `taken`: subject -> split of the leader's."""
+    rows = read_labels(root, settings, listed, problems, partners)
+    _read_paths(rows, settings, problems)
+    _spell_subjects(rows, taken, settings, problems)
+    _name_test_subjects(rows, settings, problems)
+    return rows
+
+
+def _splits_of(labels: Path) -> dict[str, str]:
+    """Return subject -> split of a labels.parquet."""
+    return {row["subject_id"]: row["split"] for row in artifacts.read_table(labels).to_pylist()}
 
 
 def _order(row: LabelRow) -> tuple[str, float]:
@@ -123,7 +142,9 @@ def _read_paths(rows: list[LabelRow], settings: LabelSettings, problems: Problem
                 problems.add(f"{row.where}: path_pattern: expected an eye R or L, found {eye!r}")
 
 
-def _spell_subjects(rows: list[LabelRow], like: Path | None, settings: LabelSettings, problems: Problems) -> None:
+def _spell_subjects(
+    rows: list[LabelRow], taken: Mapping[str, str] | None, settings: LabelSettings, problems: Problems
+) -> None:
     """Write each subject as the config says; ids that then differ in their spelling alone are problems."""
     normalise = settings.columns.normalise
     where: dict[str, str] = {}
@@ -133,9 +154,9 @@ def _spell_subjects(rows: list[LabelRow], like: Path | None, settings: LabelSett
             where.setdefault(row.subject, row.where)
     if normalise == "exact":
         return
-    if like is not None:  # ids that the leader's table spells otherwise would not find their splits
+    if taken is not None:  # ids that the leader's table spells otherwise would not find their splits
         prefix = f"{settings.cohort}/"
-        for subject in artifacts.read_table(like)["subject_id"].to_pylist():
+        for subject in taken:
             where.setdefault(subject.removeprefix(prefix), f"the labels of {settings.split.like}")
     for first, *others in spelling.alike(where):
         for other in others:
@@ -156,21 +177,22 @@ def _name_test_subjects(rows: list[LabelRow], settings: LabelSettings, problems:
         row.split = "test" if row.subject in named else "train"
 
 
-def _subject(row: LabelRow, image_id: str, settings: LabelSettings) -> str:
+def subject_of(row: LabelRow, image_id: str, settings: LabelSettings) -> str:
     """Return a subject id that is unique over datasets; without one, a file is a subject of its own."""
     if row.subject is None:
         return f"{settings.dataset}/{file_path(row.path, image_id)}"
     return f"{settings.cohort or settings.dataset}/{row.subject}"
 
 
-def _draw(
+def draw_splits(
     rows: list[LabelRow],
     subjects: list[str],
-    image_ids: list[str],
+    files: list[str],
     columns: dict[str, list[Value]],
-    like: Path | None,
+    taken: Mapping[str, str] | None,
     settings: LabelSettings,
 ) -> list[str]:
+    """Return each row's split: as its files say, as the leader's (`taken`), or drawn; equal `files` stay together."""
     rule = settings.split
     if rule.stratify is not None and rule.stratify not in columns:
         raise DataError(
@@ -181,12 +203,11 @@ def _draw(
     strata: list[Hashable] = list(columns[rule.stratify]) if rule.stratify else [None] * len(rows)
     keys = [_undivided(row, subject, rule.by) for row, subject in zip(rows, subjects, strict=True)]
     given = [row.split for row in rows]
-    if like is not None:
-        taken = {row["subject_id"]: row["split"] for row in artifacts.read_table(like).to_pylist()}
+    if taken is not None:
         given = [taken.get(subject, split) for subject, split in zip(subjects, given, strict=True)]
     if settings.labels == "none":
         return [split or "test" for split in given]
-    undivided = [[key, file_id(image_id)] for key, image_id in zip(keys, image_ids, strict=True)]
+    undivided = [[key, file] for key, file in zip(keys, files, strict=True)]
     drawn = splits.draw(
         undivided,
         given,

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from visionfm.config.nearest import nearest
 from visionfm.data.layouts.rows import comparable
+from visionfm.data.tables.cells import nearest_number
 from visionfm.data.visits import MEND, moments
 from visionfm.errors import Problems
 from visionfm.tasks.settings import LabelledTarget
@@ -23,13 +25,19 @@ def encode(target: LabelledTarget, row: Mapping[str, Any], where: str, problems:
         same = comparable(raw)
         if isinstance(same, float):
             return same
-        problems.add(f"{where}: {target.column}: expected a number, found {raw!r}")
+        problems.add(f"{target.column}: expected a number, found {raw!r}{nearest_number(str(raw))}", where)
         return None
     for index, values in enumerate(target.values):
         if comparable(raw) in {comparable(value) for value in values}:
             return float(index)
     expected = ", ".join(str(value) for values in target.values for value in values)
-    problems.add(f"{where}: {target.column}: expected one of {expected}, found {raw!r}")
+    near = (
+        nearest(raw, [str(value) for values in target.values for value in values], 0.6)
+        if isinstance(raw, str)
+        else None
+    )
+    hint = "" if near is None else f"; did you mean {near!r}?"
+    problems.add(f"{target.column}: expected one of {expected}, found {raw!r}{hint}", where)
     return None
 
 
@@ -37,7 +45,7 @@ def _binary(raw: Any, name: str, unknown: set[float | str], where: str, problems
     if raw is None or comparable(raw) in unknown:
         return None
     if comparable(raw) not in (0.0, 1.0):
-        problems.add(f"{where}: {name}: expected 0 or 1, found {raw!r}")
+        problems.add(f"{name}: expected 0 or 1, found {raw!r}", where)
         return None
     return float(comparable(raw))
 

@@ -165,7 +165,7 @@ def _required(row: _Row, column: str | None) -> str | None:
     if column is None:
         return None
     if row.known(column) is None:
-        row.problems.add(f"{row.where}: {column}: expected a subject, found nothing")
+        row.problems.add(f"{column}: expected a subject, found nothing", row.where)
     return row.cells[column].strip()
 
 
@@ -177,7 +177,7 @@ def _eye(row: _Row, columns: Columns) -> str | None:
     eye = coded(text, codes)[1] or read_eye(text)
     if eye is None:
         expected = _or("R or L", codes)
-        row.problems.add(f"{row.where}: {column}: expected {expected}, found {text!r}{_hint('eye', column, text)}")
+        row.problems.add(f"{column}: expected {expected}, found {text!r}{_hint('eye', column, text)}", row.where)
     return eye
 
 
@@ -193,7 +193,7 @@ def _split(row: _Row, columns: Columns, trained: set[str]) -> str | None:
         return "train"
     if split is None:
         expected = _or("train, validation or test", codes)
-        row.problems.add(f"{row.where}: {column}: expected {expected}, found {text!r}{_hint('split', column, text)}")
+        row.problems.add(f"{column}: expected {expected}, found {text!r}{_hint('split', column, text)}", row.where)
     return split
 
 

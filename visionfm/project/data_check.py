@@ -1,0 +1,178 @@
+"""Opens the label files of a config before any job is queued: what is wrong in them, all at once, each thing once.
+
+Reads names of images and whole tables, no pixel. Splits are drawn as `label` draws them, but for images of equal bytes.
+"""
+
+import json
+import logging
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from visionfm.data import spelling
+from visionfm.data.label_rows import as_columns
+from visionfm.data.labels import draw_splits, labelled, subject_of
+from visionfm.data.layouts.rows import LabelRow, Value
+from visionfm.data.listing import label_files, list_images, list_partners
+from visionfm.data.partners import has_partners, mask_roles
+from visionfm.data.settings import LabelSettings
+from visionfm.errors import DataError, Problems
+from visionfm.project.plan import Plan
+from visionfm.tasks.labels import Encoded, absent_classes, encode
+
+MOST_BYTES = 200_000_000
+DO = "correct the files, or the blocks that say how they are read; nothing was written"
+log = logging.getLogger("visionfm")
+
+
+class Labels:
+    """A dataset's labelled images as `label` would write them; `columns` are the labels by name."""
+
+    def __init__(self, rows: list[LabelRow], subjects: list[str], splits: list[str]) -> None:
+        """All of one length."""
+        self.rows, self.subjects, self.splits = rows, subjects, splits
+        self.columns: dict[str, list[Value]] = as_columns(rows)
+
+
+def check_data(plan: Plan) -> None:
+    """Raise DataError with everything that is wrong in the datasets that are there; say what only limits results."""
+    problems = Problems(DataError, "data")
+    found: dict[str, Labels] = {}
+    for name in sorted(plan.config.datasets, key=lambda name: plan.config.datasets[name].split.like is not None):
+        if (labels := _labels(plan, name, found, problems)) is not None:
+            found[name] = labels
+    _spelled_twice(plan, found, problems)
+    seen: set[tuple[str, str]] = set()
+    for task in plan.config.tasks:
+        names = [name for name in plan.task_datasets(task) if name in found]
+        if names:
+            _in_two_splits(plan, task, {name: found[name] for name in names}, problems)
+        if not plan.is_dense(task) and len(names) == len(plan.task_datasets(task)):
+            _check_task(plan, task, found, seen, problems)
+    problems.raise_if_any(do=DO)
+
+
+def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems) -> Labels | None:
+    """Return the labels of a dataset; None where it is not there, says too much for now, or is wrong."""
+    block, settings = plan.config.datasets[name], plan.data.label_settings(name)
+    root = Path(block.root)
+    if not root.is_dir():
+        return None  # `check` says so: data may come later
+    size = sum(file.stat().st_size for file in label_files(root, block.layout, block.table) if file.is_file())
+    if size > MOST_BYTES:
+        log.warning("dataset %s: label files of %d MB are not opened here", name, size // 1_000_000)
+        return None
+    own = Problems(DataError, name)
+    listed = [entry.path for entry in list_images(root, block.layout, block.images)]
+    if not listed:
+        log.warning("dataset %s: no images below %s", name, block.root)
+        return None
+    partners = (
+        [entry.path for entry in list_partners(root, block.layout, block.images)] if has_partners(settings) else []
+    )
+    like = found.get(block.split.like or "")
+    taken = None if like is None else dict(zip(like.subjects, like.splits, strict=True))
+    rows = labelled(root, settings, listed, partners, taken, own)
+    _find_masks(rows, settings, set(partners), own)
+    known = set(listed)
+    rows = [row for row in rows if row.path in known]
+    subjects = [subject_of(row, "", settings) for row in rows]
+    if not rows and not own:
+        own.add("no image has a label")
+    if own:
+        for line in own:
+            problems.add(f"{name}: {line}")
+        return None
+    try:
+        splits = draw_splits(rows, subjects, [row.path for row in rows], as_columns(rows), taken, settings)
+    except DataError as error:
+        problems.add("; ".join([error.problem, *(f"{what}: {text}" for what, text in error.details)]))
+        return None
+    log.info("dataset %s: %d images, %d labelled; %s", name, len(listed), len(rows), _counted(splits))
+    return Labels(rows, subjects, splits)
+
+
+def _counted(splits: list[str]) -> str:
+    count = Counter(splits)
+    return ", ".join(f"{split} {count[split]}" for split in ("train", "validation", "test") if count[split])
+
+
+def _find_masks(rows: list[LabelRow], settings: LabelSettings, partners: set[str], problems: Problems) -> None:
+    for row in rows:
+        for role in mask_roles(settings):
+            path = row.partners.get(role)
+            if path is not None and path not in partners:
+                problems.add(f"{row.where}: {role} {path!r} of {row.path}: no such file, or indexed as an image")
+
+
+def _spelled_twice(plan: Plan, found: dict[str, Labels], problems: Problems) -> None:
+    """Note people of a cohort whose ids differ in their spelling from one dataset to another."""
+    of: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, labels in found.items():
+        block = plan.config.datasets[name]
+        if block.cohort is not None and block.columns.normalise != "exact":
+            for subject in labels.subjects:
+                of[block.cohort].setdefault(subject.removeprefix(f"{block.cohort}/"), name)
+    for cohort, ids in of.items():
+        pairs = [(first, other) for first, *others in spelling.alike(ids) for other in others]
+        if pairs:
+            first, other = pairs[0]
+            problems.add(
+                f"cohort {cohort}: {len(pairs)} ids are others but for their spelling, as {other!r} of {ids[other]} "
+                f"is {first!r} of {ids[first]}; {spelling.advice(first, other)}"
+            )
+
+
+def _in_two_splits(plan: Plan, task: str, labels: dict[str, Labels], problems: Problems) -> None:
+    """Note people who stand in two splits of a task, as the files give them."""
+    external = plan.config.tasks[task].external
+    splits: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, own in labels.items():
+        if plan.config.datasets[name].allow_leakage is None:
+            for subject, split in zip(own.subjects, own.splits, strict=True):
+                splits[subject].setdefault("test" if name in external else split, name)
+    both = {subject: sorted(where) for subject, where in splits.items() if len(where) > 1}
+    if both:
+        subject, names = next(iter(both.items()))
+        problems.add(
+            f"task {task}: {len(both)} people stand in two splits, as {subject} in {' and '.join(names)}; correct the "
+            'splits, or say `allow_leakage: "why"`'
+        )
+
+
+def _check_task(
+    plan: Plan, task: str, found: dict[str, Labels], seen: set[tuple[str, str]], problems: Problems
+) -> None:
+    """Note labels that a task's targets do not know, and classes without a case in a split."""
+    block = plan.config.tasks[task]
+    for name, target in block.labels().items():
+        # One wrong word is one mistake, however many tasks and models read it.
+        spec = json.dumps(target.model_dump(mode="json", include={"type", "column", "classes", "values", "unknown"}))
+        values: dict[str, list[Encoded]] = defaultdict(list)
+        wrong = False
+        for dataset in [one for one in plan.task_datasets(task) if plan.config.datasets[one].labels != "none"]:
+            own, labels = Problems(DataError, dataset), found[dataset]
+            for index, split in enumerate(labels.splits):
+                row = {
+                    column: labels.columns.get(column, [None] * len(labels.rows))[index] for column in target.columns()
+                }
+                encoded = encode(target, row, f"{dataset}: {labels.rows[index].where}", own)
+                values["test" if dataset in block.external else split].append(encoded)
+            wrong = wrong or bool(own)
+            if (dataset, spec) not in seen:
+                for line in own:
+                    problems.add(line)
+            seen.add((dataset, spec))
+        if wrong or block.kind == "progression":
+            continue
+        for split in ("train", "validation") if block.given_decoder() is None else ():
+            if all(value is None for value in values[split]):
+                problems.add(f"task {task}: {name}: no {split} images with a known value")
+                values[split] = []
+        for split in ("train", "validation", "test"):
+            for absent in absent_classes(target, values[split]) if values[split] else ():
+                if split == "train" and block.given_decoder() is None:
+                    problems.add(f"task {task}: {name}: {absent} in the training split")
+                else:
+                    log.warning(
+                        "task %s: %s: %s in the %s split; its metrics there have no value", task, name, absent, split
+                    )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from visionfm.data.settings import IndexSettings
-from visionfm.errors import UsageError
+from visionfm.errors import ConfigError, UsageError
 from visionfm.project.loading import load_config, parse_config
 from visionfm.project.plan import Plan
 from visionfm.tasks.settings import TargetSpec
@@ -45,6 +45,19 @@ RAW: dict[str, Any] = {
 @pytest.fixture
 def plan() -> Plan:
     return Plan(parse_config(RAW))
+
+
+def test_features_alone_are_planned_where_a_dataset_is_to_be_exported() -> None:
+    plan = Plan(parse_config({**RAW, "tasks": {}}))
+    assert plan.extractions() == [("fundus", "f")]
+    assert {*plan.features("fundus", "f"), *plan.exports("fundus", "f")} <= set(plan.everything())
+    assert plan.encoding.extract_settings("fundus", "f").views == ["identity"]
+
+
+def test_an_export_without_an_encoder_is_an_error() -> None:
+    raw = {**RAW, "models": {"m": {"OCT": "unused"}}, "tasks": {}}
+    with pytest.raises(ConfigError, match=r"datasets\.f\.export: no model has an encoder for its modality"):
+        parse_config(raw)
 
 
 def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:

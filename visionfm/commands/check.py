@@ -35,6 +35,8 @@ def main(args: argparse.Namespace) -> None:
             log.warning(
                 "encoder %s: no file %s; docs/weights.md says where weights are given out", name, encoder.weights
             )
-    unused = sorted(set(config.datasets) - {dataset for task in config.tasks for dataset in plan.task_datasets(task)})
-    if unused:
+    read = {dataset for task in config.tasks for dataset in plan.task_datasets(task)}
+    read |= {dataset for _, dataset in plan.extractions()}
+    read |= {dataset for encoder in plan.pretrained() for dataset in plan.pretraining_sets(encoder)}
+    if unused := [name for name in config.datasets if name not in read]:
         log.warning("no task uses: %s", ", ".join(unused))

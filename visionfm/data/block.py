@@ -88,7 +88,9 @@ class Dataset(Strict):
     allow_leakage: str | None = Field(
         None, min_length=10, description="a written reason that lets `audit` pass; the report prints it"
     )
-    export: Literal["parquet"] | None = Field(None, description="also write the features as flat Parquet")
+    export: Literal["parquet"] | None = Field(
+        None, description="also write the features as flat Parquet; where no task reads them, by every model"
+    )
 
     @model_validator(mode="after")
     def _layout_has_what_it_needs(self) -> "Dataset":

@@ -46,6 +46,10 @@ class Names:
         encoders = {self.canonical(name): encoder for name, encoder in self.config.models[model].items()}
         return encoders.get(modality) or encoders[ANY]
 
+    def has_encoder_for(self, model: str, modality: str) -> bool:
+        """Tell whether a model can see a modality."""
+        return bool({modality, ANY} & {self.canonical(name) for name in self.config.models[model]})
+
     def encoder_of(self, model: str, dataset: str) -> str:
         """Return the encoder that a model has for a dataset's images."""
         return self.encoder_for(model, self.modality(dataset))
@@ -86,14 +90,22 @@ class Names:
         return [(task, model) for task, block in self.config.tasks.items() for model in block.models]
 
     def extractions(self) -> list[tuple[str, str]]:
-        """Return all (encoder, dataset) pairs whose vectors some task needs."""
-        pairs = {
+        """Return all (encoder, dataset) pairs whose vectors some task needs, or an export alone."""
+        needed = {
             (self.encoder_of(model, dataset), dataset)
             for task, model in self.task_models()
             for dataset in self.task_datasets(task)
             if not self.is_dense(task) and not (self.is_finetuned(task) and not self.baseline_runs(task))
         }
-        return sorted(pairs)
+        read = {dataset for _, dataset in needed}
+        alone = {
+            (self.encoder_of(model, name), name)
+            for name, block in self.config.datasets.items()
+            if block.export is not None and name not in read
+            for model in self.config.models
+            if self.has_encoder_for(model, self.modality(name))
+        }
+        return sorted(needed | alone)
 
     def dense_caches(self, task: str, model: str) -> list[tuple[str, str, int]]:
         """Return (encoder, dataset, size) of all patch tokens that a dense task's model reads."""

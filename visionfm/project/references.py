@@ -25,7 +25,7 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     blocks = {name: block_of(raw, name) for name in ("encoders", "models", "datasets", "modalities", "tasks")}
     added = tuple(str(name) for name in blocks["modalities"])
     yield from _modality_names(blocks, added)
-    yield from _datasets(blocks)
+    yield from _datasets(blocks, added)
     yield from _encoders(blocks, added)
     yield from _models(blocks, added)
     yield from _tasks(blocks, added)
@@ -80,7 +80,7 @@ def _modality_hint(name: object, added: tuple[str, ...]) -> str:
     return unknown(str(name), [*MODALITIES, *added], "modality") or "unknown modality"
 
 
-def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
+def _datasets(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:
     for name, dataset in _entries(blocks["datasets"]):
         here = ("datasets", name)
         split = block_of(dataset, "split")
@@ -102,6 +102,9 @@ def _datasets(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
                 yield (*here, "labels", index), f"{label} is a column of every dataset; choose another name"
         for problem in _dense_problems(dataset):
             yield here, problem
+        seen = {modality_or_none(one, added) for _, model in _entries(blocks["models"]) for one in model}
+        if dataset.get("export") and not {modality_or_none(dataset.get("modality"), added), ANY} & seen:
+            yield (*here, "export"), "no model has an encoder for its modality, so there are no features to write"
         for label in block_of(block_of(dataset, "columns"), "targets"):
             if label in (*LABEL_COLUMNS, *DENSE_COLUMNS):
                 place = (*here, "columns", "targets", label)

@@ -211,10 +211,13 @@ def payload_digest(path: str | Path) -> str:
     return read_metadata(path)["payload_sha256"]
 
 
-def read_table(path: str | Path) -> Any:
-    """Return a checked Parquet artefact as `pyarrow.Table`; its schema's metadata is the artefact's."""
+def read_table(path: str | Path, columns: tuple[str, ...] | None = None) -> Any:
+    """Return a checked Parquet artefact as `pyarrow.Table`; its schema's metadata is the artefact's.
+
+    `columns`: only these, where it has them.
+    """
     read_metadata(path)
-    return _reading(Path(path), formats.read_table)
+    return _reading(Path(path), lambda checked: formats.read_table(checked, columns))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -12,18 +12,21 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data import spelling
+from visionfm.data.labelled import Image, Labelled, identical, in_several_splits, of_people
 from visionfm.data.layouts.rows import comparable
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems, UsageError
-from visionfm.images.identity import file_id, file_path
+from visionfm.images.identity import file_ids
 
 SCHEMA = "visionfm/audit/1"
+PLACE = attrgetter("place")
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
 
 
@@ -43,28 +46,6 @@ class Finding(NamedTuple):
     other_split: str | None
     detail: str
     reason: str | None = None
-
-
-class Image(NamedTuple):
-    """A labelled image of the task; `labels` are, per target, its label and the class that it means (or None)."""
-
-    dataset: str
-    path: str
-    image_id: str
-    subject_id: str
-    split: str
-    labels: tuple[tuple[Any, Any] | None, ...]
-
-    @property
-    def person(self) -> tuple[str, str] | None:
-        """Return cohort and id of its subject; None where subjects are not known and the image stands for itself."""
-        cohort, _, subject = self.subject_id.partition("/")
-        return None if self.subject_id == f"{self.dataset}/{file_path(self.path, self.image_id)}" else (cohort, subject)
-
-    @property
-    def file_id(self) -> str:
-        """What is equal for images of one file, and of files with equal bytes."""
-        return file_id(self.image_id)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,22 +80,22 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
     made_by = artifacts.provenance("audit", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by):
         return
-    listed = {
-        dataset: [row for path in paths for row in artifacts.read_table(path).to_pylist()]
-        for dataset, paths in images.items()
+    columns = [target.column for target in settings.targets]
+    listed = {dataset: _listed(paths) for dataset, paths in images.items()}
+    known = {
+        dataset: Labelled.read(dataset, paths[0], columns, external=dataset in settings.external)
+        for dataset, paths in labels.items()
     }
-    known = {dataset: list(_labelled(dataset, paths[0], settings)) for dataset, paths in labels.items()}
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
-    labelled = [image for dataset in task_images for image in known[dataset]]
-    seen = {encoder: Seen.of(names, listed, known) for encoder, names in settings.pretraining.items()}
+    labelled = [known[dataset] for dataset in task_images]
     findings = [
         *_unreadable(task_images, settings),
         *_little_range(task_images),
-        *_spelled_twice([image for name in sorted(known) for image in known[name]], settings.exact),
-        *_in_two_splits(labelled, "subject", "subject_id"),
-        *_in_two_splits(labelled, "bytes", "file_id"),
-        *_pretrained_on(labelled, seen),
-        *_contradictions(labelled, settings.targets),
+        *_spelled_twice([known[name] for name in sorted(known) if name not in settings.exact]),
+        *_in_two_splits(in_several_splits(labelled, "subject_id"), "subject", "subject_id"),
+        *_in_two_splits(in_several_splits(labelled, "file_id"), "bytes", "file_id"),
+        *_pretrained_on(labelled, settings.pretraining, listed, known),
+        *_contradictions(identical(labelled), settings.targets),
         *_shared_ids(labelled),
         *_few_in_common(labelled),
     ]
@@ -130,14 +111,16 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
     for finding in findings:
         log.warning("audit: %s", _sentence(finding))
     _write(out, findings, made_by)
-    log.info("audit: %d images of %d datasets, %d findings; %s", len(labelled), len(task_images), len(findings), out)
+    count = sum(one.columns.num_rows for one in labelled)
+    log.info("audit: %d images of %d datasets, %d findings; %s", count, len(task_images), len(findings), out)
 
 
-def _labelled(dataset: str, path: Path, settings: AuditSettings) -> Iterator[Image]:
-    for row in artifacts.read_table(path).to_pylist():
-        split = "test" if dataset in settings.external else row["split"]
-        labels = tuple(_known(row.get(target.column), target) for target in settings.targets)
-        yield Image(dataset, row["path"], row["image_id"], row["subject_id"], split, labels)
+def _listed(paths: list[Path]) -> Any:
+    """Return what an index says of its images, as an Arrow table."""
+    import pyarrow as pa
+
+    columns = ("path", "image_id", "status", "note")
+    return pa.concat_tables([artifacts.read_table(path, columns) for path in paths], promote_options="permissive")
 
 
 def _known(label: Any, target: AuditTarget) -> tuple[Any, Any] | None:
@@ -148,32 +131,35 @@ def _known(label: Any, target: AuditTarget) -> tuple[Any, Any] | None:
     return label, (f"class {classes[0]}" if classes else comparable(label))
 
 
-def _unreadable(listed: dict[str, list[dict[str, str]]], settings: AuditSettings) -> Iterator[Finding]:
-    for dataset, rows in listed.items():
+def _unreadable(listed: dict[str, Any], settings: AuditSettings) -> Iterator[Finding]:
+    import pyarrow.compute as pc
+
+    for dataset, images in listed.items():
         severity = "note" if settings.bad_images.get(dataset) == "skip" else "error"
-        for row in rows:
-            if row["status"] != "ok":
-                yield Finding("unreadable", severity, dataset, row["path"], None, None, None, None, row["status"])
+        for row in images.filter(pc.not_equal(images["status"], "ok")).to_pylist():
+            yield Finding("unreadable", severity, dataset, row["path"], None, None, None, None, row["status"])
 
 
-def _little_range(listed: dict[str, list[dict[str, str]]]) -> Iterator[Finding]:
+def _little_range(listed: dict[str, Any]) -> Iterator[Finding]:
     """Yield how many images of a dataset use little of their range, with the first of them."""
-    for dataset, rows in listed.items():
-        noted = [row for row in rows if row.get("note")]
-        if noted:
-            first = noted[0]
-            detail = f"{len(noted)} of {len(rows)} images of {dataset} use little of their range"
+    for dataset, images in listed.items():
+        if "note" not in images.column_names:
+            continue
+        noted = images.filter(images["note"].is_valid())
+        if noted.num_rows:
+            first = noted.slice(0, 1).to_pylist()[0]
+            detail = f"{noted.num_rows} of {images.num_rows} images of {dataset} use little of their range"
             detail += f" ({first['path']} is {first['note']})"
             yield Finding("range", "note", dataset, first["path"], None, None, None, None, detail)
 
 
-def _in_two_splits(labelled: list[Image], check: str, attribute: str) -> Iterator[Finding]:
+def _in_two_splits(images: list[Image], check: str, attribute: str) -> Iterator[Finding]:
     groups: dict[str, list[Image]] = defaultdict(list)
-    for image in labelled:
+    for image in images:
         groups[getattr(image, attribute)].append(image)
     for key, members in sorted(groups.items()):
         first: dict[tuple[str, str], Image] = {}
-        for image in sorted(members, key=_place):
+        for image in sorted(members, key=PLACE):
             first.setdefault((image.split, image.dataset), image)
         for one, other in combinations([first[place] for place in sorted(first)], 2):
             if one.split == other.split:
@@ -185,51 +171,63 @@ def _in_two_splits(labelled: list[Image], check: str, attribute: str) -> Iterato
             )
 
 
-def _place(image: Image) -> tuple[str, str]:
-    return image.dataset, image.path
+def _pretrained_on(
+    labelled: list[Labelled], pretraining: dict[str, list[str]], listed: dict[str, Any], known: dict[str, Labelled]
+) -> Iterator[Finding]:
+    """Yield the test images that an encoder saw; pretraining images without a known subject count for their bytes."""
+    import pyarrow.compute as pc
 
-
-class Seen(NamedTuple):
-    """What an encoder saw in pretraining: one (dataset, path) for each image and each subject."""
-
-    images: dict[str, tuple[str, str]]
-    subjects: dict[str, tuple[str, str]]
-
-    @classmethod
-    def of(cls, datasets: list[str], listed: dict[str, list[dict[str, str]]], known: dict[str, list[Image]]) -> "Seen":
-        """Gather the images of some datasets; those without a known subject count for their bytes alone."""
-        return cls(
-            {file_id(row["image_id"]): (dataset, row["path"]) for dataset in datasets for row in listed[dataset]},
-            {image.subject_id: (dataset, image.path) for dataset in datasets for image in known[dataset]},
-        )
-
-
-def _pretrained_on(labelled: list[Image], seen: dict[str, Seen]) -> Iterator[Finding]:
-    for encoder, (images, subjects) in seen.items():
-        for image in sorted(labelled, key=_place):
-            if image.split != "test":
-                continue
-            if (place := images.get(image.file_id)) is not None:
+    for encoder, names in pretraining.items():
+        files = {name: (file_ids(listed[name]["image_id"]), listed[name]["path"]) for name in names}
+        subjects = {name: (known[name].columns["subject_id"], known[name].columns["path"]) for name in names}
+        tested = []
+        for one in labelled:
+            is_seen = pc.or_(one.among("file_id", _keys(files)), one.among("subject_id", _keys(subjects)))
+            tested += one.images(pc.and_(is_seen, pc.equal(one.columns["split"], "test")))
+        of_file = _places(files, [image.file_id for image in tested])
+        of_subject = _places(subjects, [image.subject_id for image in tested])
+        for image in sorted(tested, key=PLACE):
+            if (place := of_file.get(image.file_id)) is not None:
                 what = "this image"
-            elif (place := subjects.get(image.subject_id)) is not None:
-                what = f"an image of subject {image.subject_id}"
             else:
-                continue
+                place, what = of_subject[image.subject_id], f"an image of subject {image.subject_id}"
             detail = f"encoder {encoder} was pretrained on {what}"
             yield Finding("pretraining", "leak", image.dataset, image.path, "test", *place, "pretraining", detail)
 
 
-def _contradictions(labelled: list[Image], targets: list[AuditTarget]) -> Iterator[Finding]:
+def _keys(columns: dict[str, tuple[Any, Any]]) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array([chunk for keys, _ in columns.values() for chunk in keys.chunks], pa.string())
+
+
+def _places(columns: dict[str, tuple[Any, Any]], wanted: list[str]) -> dict[str, tuple[str, str]]:
+    """Return dataset and path of each wanted key, the last of several; `columns` are keys and paths by dataset."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: dict[str, tuple[str, str]] = {}
+    for dataset, (keys, paths) in columns.items():
+        is_wanted = pc.is_in(keys, value_set=pa.array(wanted, pa.string()))
+        rows = zip(keys.filter(is_wanted).to_pylist(), paths.filter(is_wanted).to_pylist(), strict=True)
+        found.update((key, (dataset, path)) for key, path in rows)
+    return found
+
+
+def _contradictions(images: list[Image], targets: list[AuditTarget]) -> Iterator[Finding]:
     """Yield each pair of identical images of which some target says different things."""
     groups: dict[str, list[Image]] = defaultdict(list)
-    for image in labelled:
+    for image in images:
         groups[image.image_id].append(image)
     for _, members in sorted(groups.items()):
-        for one, other in combinations(sorted(members, key=_place), 2):
-            both = zip(targets, one.labels, other.labels, strict=True)
+        said = [
+            (image, [_known(image.labels.get(target.column), target) for target in targets])
+            for image in sorted(members, key=PLACE)
+        ]
+        for (one, labels), (other, other_labels) in combinations(said, 2):
             differing = [
                 f"{target.column} {mine[0]} and {theirs[0]}"
-                for target, mine, theirs in both
+                for target, mine, theirs in zip(targets, labels, other_labels, strict=True)
                 if mine is not None and theirs is not None and mine[1] != theirs[1]
             ]
             if differing:
@@ -247,38 +245,44 @@ def _contradictions(labelled: list[Image], targets: list[AuditTarget]) -> Iterat
                 )
 
 
-def _spelled_twice(images: list[Image], exact: list[str]) -> Iterator[Finding]:
+def _spelled_twice(known: list[Labelled]) -> Iterator[Finding]:
     """Yield each pair of ids of a cohort that differ in their spelling alone: they would count as two people."""
-    first: dict[tuple[str, str], Image] = {}
-    for image in sorted(images, key=_place):
-        if image.person is not None and image.dataset not in exact:
-            first.setdefault(image.person, image)
-    for cohort in sorted({cohort for cohort, _ in first}):
-        for one, *others in spelling.alike(subject for name, subject in first if name == cohort):
+    for cohort, subjects in sorted(_cohorts(known).items()):
+        for one, *others in spelling.alike(subjects):
             for other in others:
-                a, b = first[cohort, one], first[cohort, other]
+                a, b = (_first(known, cohort, [subject]) for subject in (one, other))
                 detail = f"subjects {one!r} and {other!r} of {cohort} differ in their spelling alone; "
                 detail += spelling.advice(one, other)
                 yield Finding("spelling", "error", a.dataset, a.path, a.split, b.dataset, b.path, b.split, detail)
 
 
-def _by_person(labelled: list[Image], *, cohorts: bool) -> dict[str, dict[str, Image]]:
-    """Return the first image of each person, by cohort or by dataset."""
-    found: dict[str, dict[str, Image]] = defaultdict(dict)
-    for image in sorted(labelled, key=_place):
-        if image.person is not None:
-            cohort, subject = image.person
-            key = spelling.written(subject, "digits") if cohorts else image.subject_id
-            found[cohort if cohorts else image.dataset].setdefault(key, image)
+def _cohorts(known: list[Labelled]) -> dict[str, set[str]]:
+    """Return the ids of the people of each cohort."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for one in known:
+        for subject_id in one.people.to_pylist():
+            cohort, _, subject = subject_id.partition("/")
+            found[cohort].add(subject)
     return found
 
 
-def _shared_ids(labelled: list[Image]) -> Iterator[Finding]:
+def _first(known: list[Labelled], cohort: str, subjects: list[str]) -> Image:
+    """Return the first image of some ids of a cohort."""
+    return min(of_people(known, [f"{cohort}/{subject}" for subject in subjects]), key=PLACE)
+
+
+def _shared_ids(labelled: list[Labelled]) -> Iterator[Finding]:
     """Yield each two cohorts that have ids in common, in any spelling: are they the same people?"""
-    people = _by_person(labelled, cohorts=True)
-    for one, other in combinations(sorted(people), 2):
-        if common := sorted(people[one].keys() & people[other].keys()):
-            a, b = people[one][common[0]], people[other][common[0]]
+    cohorts = _cohorts(labelled)
+    if len(cohorts) < 2:
+        return
+    spelled: dict[str, dict[str, list[str]]] = {cohort: defaultdict(list) for cohort in cohorts}
+    for cohort, subjects in cohorts.items():
+        for subject in subjects:
+            spelled[cohort][spelling.written(subject, "digits")].append(subject)
+    for one, other in combinations(sorted(spelled), 2):
+        if common := sorted(spelled[one].keys() & spelled[other].keys()):
+            a, b = (_first(labelled, cohort, spelled[cohort][common[0]]) for cohort in (one, other))
             listed = ", ".join(common[:5]) + (", ..." if len(common) > 5 else "")
             detail = (
                 f"{len(common)} ids of cohort {one} are ids of cohort {other} too, in this or another spelling"
@@ -287,15 +291,19 @@ def _shared_ids(labelled: list[Image]) -> Iterator[Finding]:
             yield Finding("shared_ids", "note", a.dataset, a.path, a.split, b.dataset, b.path, b.split, detail)
 
 
-def _few_in_common(labelled: list[Image]) -> Iterator[Finding]:
+def _few_in_common(labelled: list[Labelled]) -> Iterator[Finding]:
     """Yield each two datasets of a cohort that share less than half of the smaller one's people."""
-    people = _by_person(labelled, cohorts=False)
+    import pyarrow.compute as pc
+
+    people = {one.dataset: found for one in labelled if len(found := one.people)}
     for one, other in combinations(sorted(people), 2):
         a, b = people[one], people[other]
-        cohorts = {next(iter(found)).partition("/")[0] for found in (a, b)}
-        common = len(a.keys() & b.keys())
-        if len(cohorts) == 1 and common < FEW_IN_COMMON * min(len(a), len(b)):
-            everyone = len(a.keys() | b.keys())
+        cohorts = {found[0].as_py().partition("/")[0] for found in (a, b)}
+        if len(cohorts) > 1:
+            continue
+        common = pc.sum(pc.is_in(a, value_set=b)).as_py()
+        if common < FEW_IN_COMMON * min(len(a), len(b)):
+            everyone = len(a) + len(b) - common
             detail = f"{common} of {everyone} people are in both {one} and {other}, which share a cohort"
             yield Finding("few_in_common", "note", one, "", None, other, None, None, detail)
 

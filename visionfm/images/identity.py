@@ -6,6 +6,8 @@ in tables their path is `file#frame`: one row, one image. Whoever asks whether t
 `file_id`, so that a volume's slices never stand on two sides of a split unnoticed.
 """
 
+from typing import Any
+
 BETWEEN, AFTER_PATH = ":", "#"
 
 
@@ -34,3 +36,28 @@ def file_path(path: str, image_id: str) -> str:
     """Return the path of the file that a row of a table means; a file's own name may hold a #."""
     frame = frame_of(image_id)
     return path if frame is None else path.removesuffix(f"{AFTER_PATH}{frame}")
+
+
+def file_ids(image_ids: Any) -> Any:
+    """Return `file_id` of a column (Arrow) of image ids."""
+    import pyarrow.compute as pc
+
+    if not _has_frames(image_ids):
+        return image_ids
+    return pc.list_element(pc.split_pattern(image_ids, BETWEEN, max_splits=1), 0)
+
+
+def file_paths(paths: Any, image_ids: Any) -> Any:
+    """Return `file_path` of a column (Arrow) of paths."""
+    import pyarrow as pa
+
+    if not _has_frames(image_ids):
+        return paths
+    rows = zip(paths.to_pylist(), image_ids.to_pylist(), strict=True)
+    return pa.chunked_array([[file_path(path, image_id) for path, image_id in rows]], pa.string())
+
+
+def _has_frames(image_ids: Any) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring(image_ids, BETWEEN)).as_py())

@@ -1,11 +1,15 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-# Each sets up .venv by itself when it is missing or older than the lock.
+# Each sets up .venv by itself when it is missing or older than its lock: a user's packages, and for tests some more.
 
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --requirement # Python compiles what it imports
+COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	--no-header --no-annotate
 EYES := data/synthetic/truth.csv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -22,18 +26,18 @@ $(EYES): | $(READY)
 # One thread for each of the two workers: on two cores, threads of both would wait for each other.
 test test-all: export OMP_NUM_THREADS := 1
 
-test: $(READY)
+test: $(DEV_READY)
 	pytest -n 2 --dist loadgroup -m "not slow" --ignore tests/slurm
 
 # The test cluster has the machine to itself: its jobs have time limits.
-test-slurm: $(READY)
+test-slurm: $(DEV_READY)
 	pytest -m "not slow" tests/slurm
 
-test-all: $(READY)
+test-all: $(DEV_READY)
 	pytest -n 2 --dist loadgroup --ignore tests/slurm
 	pytest tests/slurm
 
-check: $(READY)
+check: $(DEV_READY)
 	ruff check visionfm tests bench
 	ruff format --check visionfm tests bench
 	snakefmt --check workflow
@@ -41,22 +45,27 @@ check: $(READY)
 	codespell visionfm tests bench workflow docs config README.md CONTRIBUTING.md
 	snakemake --lint
 
-lock: $(READY)
-	pip-compile --quiet --extra dev --extra lora --extra tensorboard --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+lock: $(DEV_READY)
+	$(COMPILE) --upgrade --extra lora --output-file requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --extra lora --extra tensorboard --extra dev --constraint requirements.lock \
+	    --output-file requirements-dev.lock pyproject.toml
 
 docs: $(READY)
 	python -m visionfm.project.document
 
-bench: $(READY)
+bench: $(DEV_READY)
 	for name in decode extract cached decoder_epoch dense_training dense_heads plan pretrain_loader submissions; do python -m bench.$$name; done
 	for name in published_single finetune_step coverage comparison; do python -m bench.$$name; done
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock # Python compiles what it imports
+	$(INSTALL) requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $(READY)
+
+$(DEV_READY): requirements-dev.lock $(READY)
+	$(INSTALL) requirements-dev.lock
+	touch $(DEV_READY)
 
 clean:
 	rm -rf $(VENV) results data/synthetic data/synthetic_values data/synthetic_unlabelled

@@ -40,6 +40,9 @@ SURFACE = {
     " --max-megapixels --modality --out --precision --size --skip-bad-images --statistics --timm --views --workers"
     " IMAGES",
     "encoders": "--log",
+    "example": "--log NAME",
+    "run": "--log CONFIG OPTIONS",
+    "profile": "--log NAME",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
     "publish": "--log --out CHECKPOINT",

@@ -24,7 +24,12 @@ COMMANDS = {
             "list the layouts of weights that can be used, and where to get them",
         ),
         "doctor": ("visionfm.commands.doctor", "what this machine can do"),
+        "example": ("visionfm.commands.example", "list configs to begin with, or write one here"),
         "check": ("visionfm.commands.check", "check a config and its label files: every error at once"),
+    },
+    "run": {
+        "run": ("visionfm.commands.run", "run the pipeline on a config: `visionfm run my.yaml`"),
+        "profile": ("visionfm.commands.profile", "write a profile here, to be edited: slurm, workstation"),
     },
     "look": {
         "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),
@@ -130,7 +135,7 @@ def _listing() -> str:
     lines = []
     for heading, group in GROUPS.items():
         lines += [f"{heading}:", *(f"  {name:<10}{text}" for name, (_, text) in group.items()), ""]
-    return "\n".join([*lines, "`visionfm COMMAND --help` shows a command's options; `snakemake` runs the pipeline."])
+    return "\n".join([*lines, "`visionfm COMMAND --help` shows a command's options."])
 
 
 def _load(name: str):  # type: ignore[no-untyped-def]

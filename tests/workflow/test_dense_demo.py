@@ -26,7 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     comments = [line.lstrip("# ") for line in EXAMPLE.read_text().splitlines() if line.startswith("#   ")]
     drawn, run = comments[:2], f"snakemake -s {CHECKOUT}/workflow/Snakefile --cores 2 --configfile {EXAMPLE}"
-    assert all(line.startswith("visionfm synth") for line in drawn) and comments[2].startswith("snakemake")
+    assert all(line.startswith("visionfm synth") for line in drawn) and comments[2].startswith("visionfm run")
     for command in (*drawn, run):
         done = subprocess.run(
             command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=3600, check=False

@@ -1,5 +1,6 @@
 """Labels, subjects and splits are joined to the images; a mistake stops the stage before anything is written."""
 
+import json
 import os
 import zlib
 from collections.abc import Callable
@@ -386,3 +387,24 @@ def test_frames_of_one_file_are_one_subject_where_none_is_known() -> None:
         subject_of(LabelRow(row_path("a.tif", frame), ""), image_id_of("ab", frame), settings) for frame in (0, 1)
     }
     assert subjects == {"d/a.tif"}
+
+
+# --- graders --------------------------------------------------------------------------------------------------------
+
+
+def test_how_far_graders_agree_stands_in_the_table_of_labels(run: Run) -> None:
+    names = [f"{number:02}.png" for number in range(20)]
+    run.images("d", *names)
+    lines = [f"{name},{n % 3},{n % 3 if n % 4 else 0}" for n, name in enumerate(names)]
+    (run.folder / "d/l.csv").write_text("\n".join(["file,one,two", *lines]))
+    targets = {"dx": {"columns": ["one", "two"], "aggregate": "max"}}
+    run.label("d", table="l.csv", columns=Columns(image="file", targets=targets))
+    (found,) = json.loads(artifacts.read_metadata("results/datasets/d/labels.parquet")["agreement"])
+    assert (found["target"], found["graders"], found["images"]) == ("dx", "one, two", 20)
+    assert 0 < found["low"] < found["kappa"] < found["high"] <= 1
+
+
+def test_labels_of_one_grader_say_nothing_of_agreement(run: Run) -> None:
+    people(run, "d")
+    run.label("d", **PEOPLE)
+    assert "agreement" not in artifacts.read_metadata("results/datasets/d/labels.parquet")

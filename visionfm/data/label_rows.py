@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from visionfm.data.graders import join, join_rows
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.columns import TargetColumn, target_columns
 from visionfm.data.layouts.outcomes import EVENT, INTERVAL
-from visionfm.data.layouts.rows import LabelRow, Value
+from visionfm.data.layouts.rows import LabelRow, Value, comparable
 from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import coded, is_number, number
 from visionfm.data.tables.paths import Files
@@ -27,7 +28,16 @@ def read_labels(
     rows = list(layout.rows(root, settings, listed, sorted(partners), problems))
     rows = _check_paths(root, rows, listed, settings, problems)
     _join_targets(rows, settings, problems)
+    rows = join_rows(rows, settings.columns, problems)
+    for target in settings.columns.targets:
+        undecided = [row for row in rows if row.values.get(target) is None and _graded(row, target)]
+        if undecided:
+            log.info("%s: %d images have no majority, or no consensus: unknown", target, len(undecided))
     return rows
+
+
+def _graded(row: LabelRow, target: str) -> bool:
+    return any(grade is not None for grade in row.grades.get(target, ()))
 
 
 def _check_paths(
@@ -36,6 +46,8 @@ def _check_paths(
     """Return the rows whose image is there; the others are problems, or are counted where the config skips them."""
     files = Files(listed, PurePosixPath(root.absolute().as_posix()))
     seen: dict[str, str] = {}
+    joined = [one for one in settings.columns.targets.values() if isinstance(one, TargetColumn) and one.aggregate]
+    repeats = LAYOUTS[settings.layout].repeats or any(one.column for one in joined)
     missing: list[LabelRow] = []
     for row in rows:
         parts = row.path.split("/")
@@ -43,7 +55,7 @@ def _check_paths(
             problems.add(f"{row.where}: expected a path inside the dataset's root, found {row.path!r}")
         elif row.path not in files.paths:
             missing.append(row)
-        elif row.path in seen and not LAYOUTS[settings.layout].repeats:
+        elif row.path in seen and not repeats:
             problems.add(f"{row.where}: {row.path} is labelled twice, first at {seen[row.path]}")
         seen.setdefault(row.path, row.where)
     if missing and settings.missing == "skip":
@@ -85,7 +97,19 @@ def _value(row: LabelRow, target: str, source: str | list[str] | TargetColumn, p
         return _one_hot(row, source, problems)
     if isinstance(source, str):
         return row.values[source]
-    raw = row.values[source.column or ""]
+    if not source.columns:
+        column = source.column or getattr(source, row.eye or "R")
+        return None if column is None else _decoded(row, row.values[column], target, source, problems)
+    grades = [_decoded(row, row.values[column], target, source, problems) for column in source.columns]
+    row.grades[target] = grades
+    if source.consensus is not None:
+        agreed = _decoded(row, row.values[source.consensus], target, source, problems)
+        return grades[0] if agreed is None and len(set(map(comparable, grades))) == 1 else agreed
+    return join(grades, source.aggregate or "", row.where, target, problems)
+
+
+def _decoded(row: LabelRow, raw: Value, target: str, source: TargetColumn, problems: Problems) -> Value:
+    """Return what a cell means, by the codes of its target where there are some."""
     if raw is None or not source.values:
         return raw
     text = f"{raw:g}" if isinstance(raw, float) else raw

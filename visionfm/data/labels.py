@@ -18,6 +18,7 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.data import spelling, splits
 from visionfm.data.columns import column_type
+from visionfm.data.graders import agreements
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.folders import check_root
 from visionfm.data.layouts.outcomes import INTERVAL
@@ -88,7 +89,12 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     subjects = [subject_of(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
     split = draw_splits(rows, subjects, list(map(file_id, image_ids)), columns, taken, settings)
     table = _table(rows, subjects, split, image_ids, columns, dense, point_names(settings))
-    artifacts.write_table(out, table, made_by, schema=SCHEMA)
+    said = agreements(rows, subjects, settings.columns)
+    for one in said:
+        kappa = "none" if one["kappa"] is None else f"{one['kappa']:.3f}"
+        log.info("label: %s: %s agree with kappa %s", one["target"], one["graders"], kappa)
+    extra = {"agreement": json.dumps(said)} if said else {}
+    artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra)
     count = Counter(split)
     log.info(
         "label: %d labelled (train %d, validation %d, test %d), %d without a label; %s",

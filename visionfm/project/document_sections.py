@@ -218,7 +218,30 @@ datasets:
     Section(
         TargetColumn,
         "datasets.NAME.columns.targets.NAME",
-        "A target whose column holds codes: every code stands here, `null` for unknown, and any other is an error.",
+        "A target whose column holds codes (every code stands here, `null` for unknown, and any other is an error); in "
+        "a table with one row per person, the column of each eye; or the columns of several graders, whose agreement "
+        "(kappa) the report shows. Of several rows per image, `aggregate` makes one; grades that are unknown do not "
+        "count.",
+        """
+datasets:
+  people:
+    modality: Fundus
+    root: data/people
+    layout: table
+    table: people.xlsx
+    columns:
+      subject: person
+      images: {R: right_photograph, L: "{person}_left.jpg"}
+      targets:
+        dme: {R: dme_right, L: dme_left}
+        diabetes: diabetes
+  two_graders:
+    modality: Fundus
+    root: data/two_graders
+    layout: table
+    table: labels.csv
+    columns: {image: file, targets: {dme: {columns: [grader_1, grader_2], aggregate: adjudicated}}}
+""",
     ),
     Section(
         EventColumn,

@@ -4,7 +4,8 @@ Invariant: `inputs` is the one list of what is read here: the workflow waits for
 It needs neither torch nor pandas.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class DatasetTables:
     root: str
     images: Any
     labels: Any
+    agreement: Sequence[Mapping[str, Any]] = ()  # of graders, as `label` measured it
 
     @property
     def label_columns(self) -> list[str]:
@@ -131,4 +133,5 @@ def _dataset(plan: Plan, name: str) -> DatasetTables:
         root=plan.config.datasets[name].root,
         images=images,
         labels=_frame(plan.labels(name)),
+        agreement=json.loads(artifacts.read_metadata(plan.labels(name)).get("agreement", "[]")),
     )

@@ -171,6 +171,48 @@ CELLS = [
          of="event"),
 ]  # fmt: skip
 
+WIDE = "id,left,right,dl,dr,age\n1,1_left.png,1_right.png,0,1,60\n2,2_left.png,,2,,61\n"
+EYES = ["1_left.png", "1_right.png", "2_left.png"]
+BOTH = {"image": None, "subject": "id", "images": {"R": "right", "L": "left"}}
+GRADED = "f,a,b,c\n1.png,0,0,1\n2.png,1,2,\n"
+TWICE = "f,dx\n1.png,0\n2.png,3\n1.png,2\n1.png,2\n"
+
+
+def graded(how: str) -> dict[str, Any]:
+    return {"targets": {"dx": {"columns": ["a", "b"], "aggregate": how}}}
+
+
+def repeated(how: str) -> dict[str, Any]:
+    return {"targets": {"dx": {"column": "dx", "aggregate": how}}}
+
+
+SEVERAL = [
+    Case("a row per person: a label of each eye", WIDE,
+         [("1_right.png", "1"), ("1_left.png", "0"), ("2_left.png", "2")],
+         columns={**BOTH, "targets": {"dx": {"R": "dr", "L": "dl"}}}, images=EYES),
+    Case("a row per person: its eyes", WIDE, [("1_right.png", "R"), ("1_left.png", "L"), ("2_left.png", "L")],
+         columns={**BOTH, "targets": {"dx": {"R": "dr", "L": "dl"}}}, images=EYES, of="eye"),
+    Case("a row per person: the person's label", WIDE,
+         [("1_right.png", "60"), ("1_left.png", "60"), ("2_left.png", "61")],
+         columns={**BOTH, "targets": {"dx": "age"}}, images=EYES),
+    Case("a row per person: names by a template", "id,dx\n7,1\n", [("7_right.png", "1"), ("7_left.png", "1")],
+         columns={**BOTH, "images": {"R": "{id}_right", "L": "{id}_left"}}, images=["7_left.png", "7_right.png"]),
+    Case("two columns of graders, majority", GRADED, [("1.png", "0"), ("2.png", None)], columns=graded("majority")),
+    Case("two columns of graders, max", GRADED, [("1.png", 0.0), ("2.png", 2.0)], columns=graded("max")),
+    Case("two columns of graders, mean", GRADED, [("1.png", 0.0), ("2.png", 1.5)], columns=graded("mean")),
+    Case("two columns of graders, a consensus", GRADED, [("1.png", "1"), ("2.png", None)], columns=graded("c")),
+    Case("graders by words", "f,a,b\n1.png,mild,none\n", "l.csv:2: dx: aggregate max needs numbers, found 'mild'",
+         columns=graded("max")),
+    Case("graders by codes", "f,a,b\n1.png,1,1\n", [("1.png", "amd")],
+         columns={"targets": {"dx": {"columns": ["a", "b"], "aggregate": "majority", "values": {1: "amd"}}}}),
+    Case("rows of graders, majority", TWICE, [("1.png", "2"), ("2.png", "3")], columns=repeated("majority")),
+    Case("rows of graders, mean", TWICE, [("1.png", pytest.approx(4 / 3)), ("2.png", 3.0)], columns=repeated("mean")),
+    Case("rows of graders, nothing said", TWICE[:-8], "l.csv:4: 1.png is labelled twice, first at l.csv:2"),
+    Case("rows of graders that disagree elsewhere", "f,dx,age\n1.png,0,60\n1.png,1,61\n",
+         "l.csv:2 and l.csv:3: 1.png has several of age; join them by `aggregate`, or correct the rows",
+         columns={"targets": {"dx": {"column": "dx", "aggregate": "max"}, "age": "age"}}),
+]  # fmt: skip
+
 
 def paths(*names: str) -> str:
     return "f,dx\n" + "".join(f"{name},0\n" for name in names)
@@ -238,7 +280,7 @@ def read(case: Case, root: Path) -> tuple[list[LabelRow], list[str]]:
     return rows, list(problems)
 
 
-@pytest.mark.parametrize("case", [*FILES, *CELLS, *PATHS], ids=lambda case: case.what)
+@pytest.mark.parametrize("case", [*FILES, *CELLS, *SEVERAL, *PATHS], ids=lambda case: case.what)
 def test_a_table_is_read_rightly_or_refused_with_its_reason(case: Case, tmp_path: Path) -> None:
     rows, problems = read(case, tmp_path / "root")
     if isinstance(case.expected, str):

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from visionfm.config.base import Name, Strict
+from visionfm.config.settings import without_defaults
 from visionfm.data.spelling import Normalise
 
 
@@ -54,6 +55,14 @@ class TargetColumn(Strict):
     """A target's column, where its name does not say enough."""
 
     column: str | None = Field(None, description="the column")
+    R: str | None = Field(None, description="the right eye's column, in a table with one row per person (`images`)")
+    L: str | None = Field(None, description="the left eye's column there")
+    columns: list[str] = Field([], description="columns of several graders of the same question")
+    aggregate: str | None = Field(
+        None,
+        description="how several graders (`columns`, or several rows of an image) become one answer: majority (none "
+        "where two are equally frequent), max, mean, or the column of a consensus",
+    )
     values: Annotated[dict[str, str | None], Codes] = Field(
         {},
         description="what its codes mean: `{1: amd, 2: dme, 9: null}`, null for unknown; all of them",
@@ -61,14 +70,24 @@ class TargetColumn(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> "TargetColumn":
-        if self.column is None:
-            raise ValueError("needs `column`")
+        eyes = self.R is not None or self.L is not None
+        if (self.column is not None) + eyes + bool(self.columns) != 1:
+            raise ValueError("needs one of `column`, `columns` (of several graders), or R and L")
+        if len(self.columns) == 1 or (self.columns and self.aggregate is None):
+            raise ValueError("`columns` are those of two graders or more, and need `aggregate`")
+        if self.aggregate is not None and (eyes or (self.column is not None and self.consensus is not None)):
+            raise ValueError("`aggregate` joins `columns`, or the rows of an image by majority, max or mean")
         return self
 
     @property
-    def columns(self) -> list[str]:
-        """Return the columns that it reads."""
-        return [] if self.column is None else [self.column]
+    def consensus(self) -> str | None:
+        """Return the column of a consensus."""
+        return None if self.aggregate in (None, "majority", "max", "mean") else self.aggregate
+
+    @property
+    def read(self) -> list[str]:
+        """Return the columns that it is read from."""
+        return [name for name in (self.column, self.R, self.L, *self.columns, self.consensus) if name is not None]
 
 
 class SubjectColumn(Strict):
@@ -113,6 +132,9 @@ class Columns(Strict):
         description="path of the image, relative to root: a column, or a template of columns such as `{id_code}.png`; "
         "`{ID:03d}` is its number, padded with zeros",
     )
+    images: dict[Eye, str] = Field(
+        {}, description="in a table with one row per person: the image of each eye, `{R: column, L: column}`"
+    )
     subject: str | SubjectColumn | None = Field(None, description="the person; splits and intervals go by it")
     eye: str | EyeColumn | None = Field(
         None, description="R or L (also OD, OS, RE, LE, right, left, and these words in several languages)"
@@ -135,6 +157,19 @@ class Columns(Strict):
         {}, description="point: [x column, y column], pixels of the stored image; (0, 0) is the first pixel's centre"
     )
     mm_per_px: str | float | None = Field(None, description="size of a stored pixel in mm: a column, or one number")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_defaults(self, plain(self), ("images",))
+
+    @model_validator(mode="after")
+    def _eyes_fit(self) -> "Columns":
+        if self.images and (self.image is not None or self.eye is not None):
+            raise ValueError("`images` names the image of each eye: no `image` and no `eye` beside it")
+        eyes = [name for name, one in self.targets.items() if isinstance(one, TargetColumn) and (one.R or one.L)]
+        if eyes and not self.images:
+            raise ValueError(f"targets with columns for R and L ({', '.join(eyes)}) need `images` for R and L")
+        return self
 
     @model_validator(mode="after")
     def _dense_columns_fit(self) -> "Columns":
@@ -184,4 +219,4 @@ class Columns(Strict):
 
 def target_columns(target: str | list[str] | TargetColumn) -> list[str]:
     """Return the columns that a target is read from."""
-    return [target] if isinstance(target, str) else target if isinstance(target, list) else target.columns
+    return [target] if isinstance(target, str) else target if isinstance(target, list) else target.read

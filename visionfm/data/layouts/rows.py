@@ -14,12 +14,14 @@ Value = float | str | None
 class LabelRow:
     """One labelled image; `where` is file and line for messages, `values` label -> raw value.
 
-    `partners` are paths of masks by role (mask, mask2, fov), `array` that of landmarks; `points` are stored pixels.
+    `grades` are what several graders said of a target. `partners` are paths of masks by role (mask, mask2, fov),
+    `array` that of landmarks; `points` are stored pixels.
     """
 
     path: str
     where: str
     values: dict[str, Value] = field(default_factory=dict)
+    grades: dict[str, list[Value]] = field(default_factory=dict)
     subject: str | None = None
     eye: str | None = None
     visit: str | None = None

@@ -4,11 +4,12 @@ The config names its columns; `data/tables` reads it.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from visionfm.data.layouts.columns import Columns, EyeColumn, SplitColumn, target_columns
+from visionfm.data.layouts.columns import Columns, Eye, EyeColumn, SplitColumn, target_columns
 from visionfm.data.layouts.folders import SPLIT_NAMES
 from visionfm.data.layouts.layout import Block, Layout
 from visionfm.data.layouts.outcomes import read_outcome
@@ -24,7 +25,8 @@ log = logging.getLogger("visionfm")
 
 
 def _problems(block: Block) -> Iterator[str]:
-    if (block.table is None or block.columns.image is None) and block.labels != "none":
+    named = block.columns.image is not None or block.columns.images
+    if (block.table is None or not named) and block.labels != "none":
         yield "layout table needs `table` and `columns: {image: ...}` (or `labels: none`)"
     if isinstance(block.labels, list):
         yield "layout table names its labels in `columns: {targets: {name: column}}`, not in `labels`"
@@ -68,22 +70,31 @@ def _rows(
     place = PurePosixPath(root.absolute().as_posix())
     images, masks = Files(listed, place), Files(partners, place)
     trained: set[str] = set()
+    eyes: list[tuple[Eye | None, str]] = list(columns.images.items()) or [(None, columns.image or "")]
+    without: Counter[str] = Counter()
     for where, cells in table.rows:
         row = _Row(where, cells, how, problems)
-        path = _image_path(row, columns.image or "", images)
-        if path is None:
-            continue
-        label = LabelRow(path, where)
-        for target in columns.targets.values():
-            for column in target_columns(target):
-                label.values[column] = row.value(column)
-        label.subject = _required(row, columns.subject_column)
-        label.eye = _eye(row, columns)
-        label.visit = _visit(row, columns, table.dated)
-        read_outcome(cells, label, columns, how, problems)
-        label.split = _split(row, columns, trained)
-        _read_dense(label, row, columns, masks)
-        yield label
+        # A table with one row per person has an image for each eye: as many rows as images are there.
+        for eye, image in eyes:
+            if eye is not None and not is_template(image) and row.known(image) is None:
+                without[eye] += 1
+                continue
+            path = _image_path(row, image, images)
+            if path is None:
+                continue
+            label = LabelRow(path, where)
+            for target in columns.targets.values():
+                for column in target_columns(target):
+                    label.values[column] = row.value(column)
+            label.subject = _required(row, columns.subject_column)
+            label.eye = eye or _eye(row, columns)
+            label.visit = _visit(row, columns, table.dated)
+            read_outcome(cells, label, columns, how, problems)
+            label.split = _split(row, columns, trained)
+            _read_dense(label, row, columns, masks)
+            yield label
+    for side, times in without.items():
+        log.info("%s: %d rows have no image of the eye %s", file.name, times, side)
     for said in (*images.said(), *masks.said()):
         log.info("%s: %s", file.name, said)
     if trained:
@@ -93,7 +104,9 @@ def _rows(
 def _wanted(columns: Columns) -> list[str]:
     """Return the columns of the table that the config names."""
     visit = columns.visit_column
-    wanted: list[str | None] = [*template_columns(columns.image or "")]
+    wanted: list[str | None] = []
+    for image in columns.images.values() or [columns.image or ""]:
+        wanted += template_columns(image)
     wanted += [visit.column if visit else None, columns.subject_column, columns.eye_column, columns.split_column]
     wanted += [columns.interval, columns.event_column]
     wanted += [column for target in columns.targets.values() for column in target_columns(target)]

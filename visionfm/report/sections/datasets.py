@@ -16,7 +16,7 @@ from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table, counted
 from visionfm.images.settings import Reading
-from visionfm.metrics.written import NO_VALUE, missing, number
+from visionfm.metrics.written import NO_VALUE, interval, missing, number, percent
 from visionfm.project.plan import Plan
 from visionfm.report.data import DatasetTables, Results
 from visionfm.report.sections.partners import partner_counts
@@ -81,7 +81,7 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
         modality=tables.modality,
         layout=plan.config.datasets[tables.name].layout,
         facts=facts,
-        tables=_counts(tables),
+        tables=[*_counts(tables), *_agreement(tables)],
         left_out=_left_out(tables.name, left_out) if len(left_out) else None,
         examples=_examples(plan, tables),
         subjects_known=subjects_known(tables),
@@ -89,6 +89,29 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
 
 
 # --- counts ---------------------------------------------------------------------------------------------------------
+
+
+def _agreement(tables: DatasetTables) -> list[Table]:
+    """Return how far the graders of the labels agree, where several have graded the same images."""
+    rows = [
+        [
+            Cell(one["target"]),
+            Cell(one["graders"]),
+            Cell(f"{one['images']:,}", small=count(one["subjects"], "subject"), numeric=True),
+            Cell(percent(one["equal"]), numeric=True),
+            Cell(
+                NO_VALUE if one["kappa"] is None else number(one["kappa"], "quadratic_kappa"),
+                interval(one["low"], one["high"], "quadratic_kappa") or (one["reason"] or ""),
+                numeric=True,
+            ),
+        ]
+        for one in tables.agreement
+    ]
+    if not rows:
+        return []
+    found = Table(f"{tables.name}: agreement of graders", ["label", "graders", "images", "same grade", "kappa"], rows)
+    found.notes.append("Kappa of numbers has quadratic weights; of rows in no order it is Fleiss'. 95 % intervals.")
+    return [found]
 
 
 def _counts(tables: DatasetTables) -> list[Table]:

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visionfm.data.splits import connected, cut, draw
+from visionfm.data.splits import connected, cut, draw, people
 
 THOROUGH = settings(max_examples=150, deadline=None)
 FRACTIONS = st.floats(0.01, 0.99)
@@ -59,6 +59,17 @@ def test_components_are_those_of_the_graph(rows: list[tuple[int, int]]) -> None:
     for i, one in enumerate(components):
         for j, other in enumerate(components):
             assert (numbers[i] == numbers[j]) == bool(one & other)
+
+
+@THOROUGH
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 12), st.sampled_from(["", ":0", ":1"])), max_size=25)
+)
+def test_a_person_is_the_first_of_all_subjects_whose_files_connect_them(rows: list[tuple[str, int, str]]) -> None:
+    subjects = [subject for subject, _, _ in rows]
+    number = connected([[subject, file] for subject, file, _ in rows])
+    first = {one: min(s for s, other in zip(subjects, number, strict=True) if other == one) for one in number}
+    assert people(subjects, [f"{file}{frame}" for _, file, frame in rows]) == [first[one] for one in number]
 
 
 # --- one cut --------------------------------------------------------------------------------------------------------

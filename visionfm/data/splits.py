@@ -11,6 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from visionfm.images.identity import file_id
 
+TRAIN = frozenset({"train"})
+
 
 def connected(keys_of_rows: Sequence[Sequence[Hashable]]) -> list[int]:
     """Return a component number for each row; rows that share any key share a component."""
@@ -34,11 +36,20 @@ def people(subjects: Sequence[str], image_ids: Sequence[str]) -> list[str]:
 
     Two images of one file are one observation, whoever they are said to show; n and intervals would be too sure else.
     """
-    component = connected(list(zip(subjects, map(file_id, image_ids), strict=True)))
+    # Few files have two subjects: only their rows can join anybody, and only they are looked at one by one.
+    files = [file_id(image_id) for image_id in image_ids]
+    owner: dict[str, str] = {}
+    rows = zip(files, subjects, strict=True)
+    shared = {file for file, subject in rows if owner.setdefault(file, subject) != subject}
+    if not shared:
+        return list(subjects)
+    joined = sorted({(subject, file) for subject, file in zip(subjects, files, strict=True) if file in shared})
+    component = connected(joined)
     first: dict[int, str] = {}
-    for number, subject in zip(component, subjects, strict=True):
-        first[number] = min(subject, first.get(number, subject))
-    return [first[number] for number in component]
+    for number, (subject, _) in zip(component, joined, strict=True):
+        first.setdefault(number, subject)  # in order of the names
+    person = {subject: first[number] for number, (subject, _) in zip(component, joined, strict=True)}
+    return [person.get(subject, subject) for subject in subjects]
 
 
 def cut(groups: Mapping[str, Hashable], fraction: float, seed: int) -> set[str]:
@@ -75,20 +86,18 @@ def draw(
     and validation unless some row is given as validation; groups without any are drawn: `test` of all groups first,
     then `validation` of the rest.
     """
-    component = connected(keys_of_rows)
-    names: dict[int, str] = {}
-    for row, keys in enumerate(keys_of_rows):
-        # Named by its subjects alone: one more image of a subject must not rename, and so move, the group.
-        names[component[row]] = min(keys[0], names.get(component[row], keys[0]))
-    group = [names[number] for number in component]
+    # Named by its subjects alone: one more image of a subject must not rename, and so move, the group.
+    group = people([keys[0] for keys in keys_of_rows], [keys[1] for keys in keys_of_rows])
     strata = _strata(group, strata_of_rows)
-    fixed: dict[str, set[str]] = defaultdict(set)
-    for row, split in enumerate(given):
+    fixed: dict[str, set[str]] = {}
+    for name, split in zip(group, given, strict=True):
         if split is not None:
-            fixed[group[row]].add(split)
+            fixed.setdefault(name, set()).add(split)
     free = {name: stratum for name, stratum in strata.items() if name not in fixed}
     tested = cut(free, test, seed) if test is not None else set()
-    trainable = {name: stratum for name, stratum in strata.items() if name not in tested and fixed[name] <= {"train"}}
+    trainable = {
+        name: stratum for name, stratum in strata.items() if name not in tested and fixed.get(name, TRAIN) <= TRAIN
+    }
     has_validation = any(split == "validation" for split in given)
     # Another seed than the test draw's: one hash order for both would put the same groups next to each other.
     validated = set() if has_validation else cut(trainable, validation, seed + 1)
@@ -100,14 +109,16 @@ def draw(
         if name in validated:
             return "validation"
         # A row without a split stays with its group: it must not divide what the data keep together.
-        return "test" if name in tested else min(fixed[name], default="train")
+        return "test" if name in tested else min(fixed.get(name, TRAIN))
 
     return [place(row) for row in range(len(group))]
 
 
 def _strata(group: Sequence[str], strata_of_rows: Sequence[Hashable]) -> dict[str, Hashable]:
     """Return each group's most frequent stratum (the smallest by text among equals)."""
-    counts: dict[str, Counter[Hashable]] = defaultdict(Counter)
-    for name, stratum in zip(group, strata_of_rows, strict=True):
-        counts[name][stratum] += 1
-    return {name: min(count, key=lambda s: (-count[s], str(s))) for name, count in counts.items()}
+    best: dict[str, tuple[int, str, Hashable]] = {}
+    for (name, stratum), count in Counter(zip(group, strata_of_rows, strict=True)).items():
+        found = (-count, str(stratum), stratum)
+        if name not in best or found[:2] < best[name][:2]:
+            best[name] = found
+    return {name: stratum for name, (_, _, stratum) in best.items()}

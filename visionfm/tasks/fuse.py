@@ -6,6 +6,7 @@ modalities.
 """
 
 import argparse
+import functools
 import json
 import logging
 from collections import Counter, defaultdict
@@ -17,14 +18,18 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data import splits, visits
+from visionfm.data.block import LABEL_COLUMNS
+from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.tasks import kind_of
-from visionfm.tasks.labels import Visits, absent_classes, encode, joined
+from visionfm.tasks.labels import Visits, absent_classes, encode, encode_columns, joined, side_by_side
 from visionfm.tasks.maps.samples import dense_fields, dense_samples
 from visionfm.tasks.progression import samples as progression
 from visionfm.tasks.settings import FuseSettings, TargetSpec
 
 SCHEMA = "visionfm/samples/1"
+SPLITS = ("train", "validation", "test")
+IMAGE_FIELDS = ["modality", "dataset", "path", "image_id"]
 Row = dict[str, Any]
 log = logging.getLogger("visionfm")
 
@@ -44,6 +49,8 @@ def main(args: argparse.Namespace) -> None:
 
 def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path, settings: FuseSettings) -> None:
     """Write all samples to `out` and those of training and validation to `train_out`."""
+    import pyarrow.compute as pc
+
     if missing := sorted(set(settings.datasets) - set(labels)):
         raise UsageError("--labels lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
     inputs = {f"labels/{name}": artifacts.payload_digest(paths[0]) for name, paths in labels.items()}
@@ -52,11 +59,7 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     made_by = artifacts.provenance("fuse", settings.model_dump(mode="json", exclude={"kind"}), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
         return
-    if _is_dense(settings):
-        samples = dense_samples(labels, settings)
-        _count_people(samples, samples)
-    else:
-        samples = _samples(labels, settings)
+    samples = _of_masks(labels, settings) if _is_dense(settings) else _of_vectors(labels, settings)
     extra = {
         "targets": json.dumps(
             {name: target.model_dump(include=set(TargetSpec.model_fields)) for name, target in settings.targets.items()}
@@ -65,48 +68,77 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
         "fusion": settings.fusion,
         "unit": settings.unit,
     }
-    for path, wanted in ((out, ("train", "validation", "test")), (train_out, ("train", "validation"))):
-        table = _table([sample for sample in samples if sample["split"] in wanted], settings)
-        if path == train_out and progression.VISITS_WITH_OUTCOME in table.column_names:
-            # So that an outcome of a later visit trains nothing anew.
-            table = table.drop_columns(progression.VISITS_WITH_OUTCOME)
-        artifacts.write_table(path, table, made_by, schema=SCHEMA, extra=extra)
-    count = Counter(sample["split"] for sample in samples)
+    artifacts.write_table(out, samples, made_by, schema=SCHEMA, extra=extra)
+    training = samples.filter(pc.not_equal(samples["split"], "test"))
+    if progression.VISITS_WITH_OUTCOME in training.column_names:
+        # So that an outcome of a later visit trains nothing anew.
+        training = training.drop_columns(progression.VISITS_WITH_OUTCOME)
+    artifacts.write_table(train_out, training, made_by, schema=SCHEMA, extra=extra)
+    count = _counted(samples)
     log.info(
         "fuse: %d samples (train %d, validation %d, test %d); %s",
-        *(len(samples), count["train"], count["validation"], count["test"], out),
+        *(samples.num_rows, count["train"], count["validation"], count["test"], out),
     )
+
+
+def _counted(samples: Any) -> Counter[str]:
+    """Return the number of samples of each split, in order of their first."""
+    return Counter({one["values"]: one["counts"] for one in samples["split"].value_counts().to_pylist()})
 
 
 def _is_dense(settings: FuseSettings) -> bool:
     return kind_of(settings.kind).family == "maps"
 
 
-def _samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list[Row]:
+def _of_masks(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
+    """Return the samples of a dense task as a table."""
+    rows = dense_samples(labels, settings)
+    subjects, groups = ([row[name] for row in rows] for name in ("subject_id", "group_id"))
+    return _count_people(_table(rows, settings), subjects, groups, [row["images"][0]["image_id"] for row in rows])
+
+
+def _of_vectors(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
+    """Return the samples of a task on feature vectors as a table."""
+    import pyarrow as pa
+
     problems = Problems(DataError, "samples of the task")
-    rows = [row for name in settings.datasets for row in _rows(name, labels[name][0], settings, problems)]
+    images = pa.concat_tables([_labelled(name, labels[name][0], settings, problems) for name in settings.datasets])
     problems.raise_if_any(do="correct these labels, or the target's `classes` and `unknown`")
-    if settings.progression is not None:
-        images = settings.unit == "image"
-        samples = progression.of_images(rows, settings) if images else progression.of_eyes(rows, settings, _in_time)
+    if settings.progression is None and settings.unit == "image":
+        samples = images.select(_schema(settings).names).cast(_schema(settings)).sort_by("sample_id")
     else:
-        samples = _pooled(rows) if settings.unit == "image" else _units(rows, settings)
-    samples.sort(key=lambda sample: str(sample["sample_id"]))
-    _count_people(samples, rows)
+        samples = _table(sorted(_joined(_rows(images, settings), settings), key=_name), settings)
+    subjects, groups = (images[name].to_pylist() for name in ("subject_id", "group_id"))
+    image_ids = images["images"].combine_chunks().flatten().field("image_id").to_pylist()
+    samples = _count_people(samples, subjects, groups, image_ids)
     _check(samples, settings)
     return samples
 
 
-def _count_people(samples: list[Row], rows: list[Row]) -> None:
+def _name(sample: Row) -> str:
+    return str(sample["sample_id"])
+
+
+def _joined(rows: list[Row], settings: FuseSettings) -> list[Row]:
+    """Return the samples that are made of several images, or of one of several outcomes."""
+    if settings.progression is None:
+        return _units(rows, settings)
+    if settings.unit == "image":
+        return progression.of_images(rows, settings)
+    return progression.of_eyes(rows, settings, _in_time)
+
+
+def _count_people(samples: Any, subjects: list[str], groups: list[str], image_ids: list[str]) -> Any:
     """Make one subject of those who share an equal file, so that a copy is never counted as a further person.
 
     Units are joined by the subject that the data name, and keep it in their names; `subject_id` of a sample is whom
-    statistics count. `rows` are the images of the task, of all its datasets.
+    statistics count. The lists are of the images of the task, of all its datasets.
     """
-    groups = splits.people([row["group_id"] for row in rows], [row["images"][0]["image_id"] for row in rows])
-    person = {row["subject_id"]: group for row, group in zip(rows, groups, strict=True)}
-    for sample in samples:
-        sample["subject_id"] = person[sample["subject_id"]]
+    import pyarrow as pa
+
+    person = dict(zip(subjects, splits.people(groups, image_ids), strict=True))
+    counted = pa.array([person[subject] for subject in samples["subject_id"].to_pylist()], pa.string())
+    return samples.set_column(samples.column_names.index("subject_id"), "subject_id", counted)
 
 
 def _log_common(rows: list[Row]) -> None:
@@ -119,41 +151,60 @@ def _log_common(rows: list[Row]) -> None:
         log.info("fuse: %d of %d people are in both %s and %s", common, everyone, one, other)
 
 
-def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) -> list[Row]:
+def _labelled(dataset: str, path: Path, settings: FuseSettings, problems: Problems) -> Any:
     """Return a dataset's labelled images with encoded targets; those that know no target of the task are left out."""
-    table = artifacts.read_table(path)
-    unlabelled = not any(
-        column in table.column_names for target in settings.targets.values() for column in target.columns()
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = [column for target in settings.targets.values() for column in target.columns()]
+    table = artifacts.read_table(path, tuple(dict.fromkeys([*LABEL_COLUMNS, INTERVAL, *wanted]))).combine_chunks()
+    said = Problems(DataError, dataset)
+    parts = {name: encode_columns(target, table, said) for name, target in settings.targets.items()}
+    for row in table.to_pylist() if len(said) else ():
+        for target in settings.targets.values():
+            encode(target, row, f"{dataset}/{row['path']}", problems)
+    rows = table.num_rows
+    same = {
+        name: pa.repeat(text, rows) for name, text in (("dataset", dataset), ("modality", settings.datasets[dataset]))
+    }
+    image = {**same, **{name: _array(table[name]) for name in ("path", "image_id")}}
+    fields = [image[name] for name in IMAGE_FIELDS]
+    of_one = pa.ListArray.from_arrays(
+        pa.array(range(rows + 1), pa.int32()), pa.StructArray.from_arrays(fields, IMAGE_FIELDS)
     )
-    rows = []
-    for row in table.to_pylist():
-        where = f"{dataset}/{row['path']}"
-        values = {name: encode(target, row, where, problems) for name, target in settings.targets.items()}
-        known = any(
-            value is not None and value != [None] * len(target.classes)
-            for value, target in zip(values.values(), settings.targets.values(), strict=True)
-        )
-        history = settings.progression is not None and settings.unit == "eye"
-        if not known and not unlabelled and not history:
-            continue
-        image = {
-            "modality": settings.datasets[dataset],
-            "dataset": dataset,
-            "path": row["path"],
-            "image_id": row["image_id"],
-        }
-        split = "test" if dataset in settings.external else row["split"]
-        same = {name: row[name] for name in ("subject_id", "group_id", "eye", "visit")}
-        if settings.progression is not None:
-            same["interval_days"] = row.get("interval_days")
-        rows.append(
-            {"sample_id": where, **same, "dataset": dataset, "split": split, "images": [image], "values": values}
-        )
+    columns = {
+        "sample_id": pc.binary_join_element_wise(dataset, table["path"], "/"),
+        **{name: table[name] for name in ("subject_id", "group_id", "eye", "visit")},
+        "dataset": same["dataset"],
+        "split": pa.repeat("test", rows) if dataset in settings.external else table["split"],
+        "images": of_one,
+        INTERVAL: table[INTERVAL] if INTERVAL in table.column_names else pa.nulls(rows, pa.float64()),
+    }
+    for name, target in settings.targets.items():
+        columns[name] = side_by_side(parts[name]) if target.type == "multilabel" else parts[name][0]
+    images = pa.table(columns)
+    unlabelled = not set(wanted) & set(table.column_names)
+    history = settings.progression is not None and settings.unit == "eye"
+    if unlabelled or history:
+        return images
+    return images.filter(
+        functools.reduce(pc.or_, (part.is_valid() for of_target in parts.values() for part in of_target))
+    )
+
+
+def _array(column: Any) -> Any:
+    """Return a column of a table without chunks as an array."""
+    import pyarrow as pa
+
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _rows(images: Any, settings: FuseSettings) -> list[Row]:
+    """Return the labelled images as objects, their targets among `values`."""
+    rows: list[Row] = images.to_pylist()
+    for row in rows:
+        row["values"] = {name: row.pop(name) for name in settings.targets}
     return rows
-
-
-def _pooled(rows: list[Row]) -> list[Row]:
-    return [{**row, **row["values"]} for row in rows]
 
 
 # --- units of several images ----------------------------------------------------------------------------------------
@@ -252,19 +303,23 @@ def _join(sample_id: str, members: list[Row], settings: FuseSettings, problems: 
 # --- checks and output ----------------------------------------------------------------------------------------------
 
 
-def _check(samples: list[Row], settings: FuseSettings) -> None:
+def _check(samples: Any, settings: FuseSettings) -> None:
     """Raise where nothing can be learned; say where something cannot be measured."""
+    import pyarrow.compute as pc
+
     problems = Problems(DataError, "the task cannot be trained")
-    count = Counter(sample["split"] for sample in samples)
+    count = _counted(samples)
     for split in ("train", "validation"):
         if not count[split] and settings.trains:
             problems.add(f"no {split} samples with a known target; {dict(count) or 'no samples at all'}")
     for name in settings.targets if settings.progression is not None else ():
-        for problem in progression.check_events(samples, name):
+        for problem in progression.check_events(samples.select(["split", name]).to_pylist(), name):
             problems.add(problem)
+    of_splits = {split: samples.filter(pc.equal(samples["split"], split)) for split in SPLITS if count[split]}
     for name, target in settings.targets.items():
-        for split in [split for split in ("train", "validation", "test") if count[split]]:
-            for absent in absent_classes(target, [sample[name] for sample in samples if sample["split"] == split]):
+        for split, of_split in of_splits.items():
+            values = of_split[name] if target.type == "multilabel" else pc.unique(of_split[name])
+            for absent in absent_classes(target, values.to_pylist()):
                 survival = settings.progression in ("hazard", "cox")
                 if survival and split != "test":
                     continue  # events everywhere are an answer; where there are none was said
@@ -275,22 +330,25 @@ def _check(samples: list[Row], settings: FuseSettings) -> None:
     problems.raise_if_any(do="correct labels, `classes` or splits (stratify spreads rare classes)")
 
 
-def _table(samples: Sequence[Row], settings: FuseSettings) -> Any:
+def _schema(settings: FuseSettings) -> Any:
     import pyarrow as pa
 
     text = pa.string()
-    image = pa.struct([(name, text) for name in ("modality", "dataset", "path", "image_id")])
     fields = [(name, text) for name in ("sample_id", "subject_id", "eye", "visit", "dataset", "split")]
-    fields.append(("images", pa.list_(image)))
+    fields.append(("images", pa.list_(pa.struct([(name, text) for name in IMAGE_FIELDS]))))
     if _is_dense(settings):
         fields += dense_fields(settings)
     for name, target in settings.targets.items() if not _is_dense(settings) else ():
         fields.append((name, pa.list_(pa.float64()) if target.type == "multilabel" else pa.float64()))
     if settings.progression is not None:
-        fields.append(("interval_days", pa.float64()))
+        fields.append((INTERVAL, pa.float64()))
         if settings.unit == "eye":
             fields += [("days_before", pa.list_(pa.float64())), (progression.VISITS_WITH_OUTCOME, pa.int64())]
-    names = [name for name, _ in fields]
-    return pa.Table.from_pylist(
-        [{name: sample[name] for name in names} for sample in samples], schema=pa.schema(fields)
-    )
+    return pa.schema(fields)
+
+
+def _table(samples: Sequence[Row], settings: FuseSettings) -> Any:
+    import pyarrow as pa
+
+    schema = _schema(settings)
+    return pa.Table.from_pylist([{name: sample[name] for name in schema.names} for sample in samples], schema=schema)

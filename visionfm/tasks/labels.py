@@ -1,6 +1,7 @@
 """From raw labels to what decoders learn: class indices, 0/1 lists, values; null where unknown."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.config.nearest import nearest
@@ -48,6 +49,41 @@ def _binary(raw: Any, name: str, unknown: set[float | str], where: str, problems
         problems.add(f"{name}: expected 0 or 1, found {raw!r}", where)
         return None
     return float(comparable(raw))
+
+
+def encode_columns(target: LabelledTarget, table: Any, problems: Problems) -> list[Any]:
+    """Return `encode` of all rows of labels.parquet as Arrow arrays: one, of multilabel one for each class.
+
+    Each label that occurs is encoded once, so a problem is said once and without its place.
+    """
+    unknown = {comparable(value) for value in target.unknown}
+
+    def encode_one(column: str, raw: Any) -> Encoded:
+        if target.type == "multilabel":
+            return _binary(raw, column, unknown, "", problems)
+        return encode(target, {column: raw}, "", problems)
+
+    return [_encoded(table, column, functools.partial(encode_one, column)) for column in target.columns()]
+
+
+def _encoded(table: Any, column: str, encode_one: Callable[[Any], Encoded]) -> Any:
+    import pyarrow as pa
+
+    if column not in table.column_names or pa.types.is_null(table[column].type):
+        return pa.nulls(table.num_rows, pa.float64())
+    coded = table[column].combine_chunks().dictionary_encode()
+    return pa.array(map(encode_one, coded.dictionary.to_pylist()), pa.float64()).take(coded.indices)
+
+
+def side_by_side(columns: Sequence[Any]) -> Any:
+    """Return Arrow arrays of numbers as one array of lists."""
+    import numpy as np
+    import pyarrow as pa
+
+    values_NC = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
+    absent_NC = np.stack([column.is_null().to_numpy(zero_copy_only=False) for column in columns], axis=1)
+    offsets = np.arange(0, values_NC.size + 1, len(columns), dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(values_NC.ravel(), pa.float64(), mask=absent_NC.ravel()))
 
 
 class Visits(NamedTuple):

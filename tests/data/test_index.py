@@ -11,6 +11,7 @@ import pytest
 from visionfm import artifacts
 from visionfm.data import index as stage
 from visionfm.data.index import in_shard, index
+from visionfm.data.layouts.folders import Listed
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import DataError
 from visionfm.images.settings import Reading
@@ -189,8 +190,10 @@ def test_a_shard_makes_rows_of_its_own_images_alone(data: Path, results: Path) -
         )
     out = results / "datasets/d/images.0.parquet"
     reading = artifacts.read_metadata(out)["reading"]
-    mine = artifacts.read_table(out)["path"].to_pylist()
-    assert mine and [row.path for row in stage._known_rows(out, reading, set(mine))] == mine
+    mine = [row["path"] for row in rows(out)]
+    listed = [Listed(row["path"], row["bytes"], row["mtime_ns"]) for row in rows(out)]
+    known, unknown = stage._known_rows(out, reading, [*listed, Listed("new.png", 1, 2)])
+    assert mine and known["path"].to_pylist() == mine and unknown == [Listed("new.png", 1, 2)]
 
 
 def test_a_shard_depends_on_the_path_alone() -> None:

@@ -9,11 +9,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from visionfm import artifacts
 from visionfm.data.layouts.folders import Listed
@@ -44,11 +46,16 @@ def main(args: argparse.Namespace) -> None:
 
 def in_shard(path: str, shard: int, shards: int) -> bool:
     """Tell whether a path belongs to a shard; a path's shard does not depend on its neighbours."""
-    return int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()[:8]) % shards == shard
+    return (
+        shards == 1
+        or int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()[:8]) % shards == shard
+    )
 
 
 def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None:
     """Write the index of a dataset (or of one shard of it) to `out`."""
+    import pyarrow.compute as pc
+
     images = list_images(root, settings.layout, settings.images)
     if not images:
         raise DataError(
@@ -66,32 +73,29 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         return
     # Which reading a row stems from: another frame or limit, or a new version of the stage, reads all files again.
     reading = artifacts.provenance("index", settings.model_dump(mode="json", exclude={"shard", "shards"}), {}).key
-    known = _known_rows(out, reading, {entry.path for entry in listed})
-    rows: dict[str, Row] = {}
-    for entry in listed:
-        if (row := known.get(entry)) is not None:
-            rows[entry.path] = row
-    fresh = [entry for entry in listed if entry.path not in rows]
+    known, fresh = _known_rows(out, reading, listed)
+    rows: list[Row] = []
     last = time.monotonic()
     for row in track(_read(root, fresh, settings, jobs), total=len(fresh), what="index"):
-        rows[row["path"]] = row
+        rows.append(row)
         if time.monotonic() - last > PARTIAL_EVERY_S and (partial := _partial(out)):
-            artifacts.write_table(partial, _table(rows), made_by, schema=SCHEMA, extra={"reading": reading})
+            artifacts.write_table(partial, _table(known, rows), made_by, schema=SCHEMA, extra={"reading": reading})
             last = time.monotonic()
-    _check_access(root, rows.values())
+    table = _table(known, rows)
+    _check_access(root, table)
     extra = {"reading": reading, "modality": settings.modality}
-    artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns", "reading"))
+    artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns", "reading"))
     if (partial := _partial(out)) is not None:
         partial.unlink(missing_ok=True)
-    bad = [row for row in rows.values() if row["status"] != "ok"]
-    for row in bad[:20]:
+    bad = table.filter(pc.not_equal(table["status"], "ok"))
+    for row in bad.slice(0, 20).to_pylist():
         log.warning("unreadable: %s: %s", row["path"], row["status"])
-    noted = [row for row in rows.values() if row["note"] is not None]
-    for row in noted[:20]:
+    noted = table.filter(table["note"].is_valid())
+    for row in noted.slice(0, 20).to_pylist():
         log.warning("range: %s: %s", row["path"], row["note"])
-    if len(noted) > 20:
-        log.warning("range: %d further images use little of their range; see `note` in %s", len(noted) - 20, out)
-    log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), len(rows) - len(fresh), len(bad), out)
+    if noted.num_rows > 20:
+        log.warning("range: %d further images use little of their range; see `note` in %s", noted.num_rows - 20, out)
+    log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), known.num_rows, bad.num_rows, out)
 
 
 def _check_names(root: Path, images: list[Listed]) -> None:
@@ -105,12 +109,13 @@ def _check_names(root: Path, images: list[Listed]) -> None:
     problems.raise_if_any(do="rename these files")
 
 
-def _check_access(root: Path, rows: Iterable[Row]) -> None:
+def _check_access(root: Path, table: Any) -> None:
     """Raise DataError for files that could not be opened: their size and date will not tell when they can be."""
+    import pyarrow.compute as pc
+
     problems = Problems(DataError, f"images below {root}")
-    for row in rows:
-        if row["status"].startswith("no_access"):
-            problems.add(f"{row['path']}: {row['status']}")
+    for row in table.filter(pc.starts_with(table["status"], "no_access")).to_pylist():
+        problems.add(f"{row['path']}: {row['status']}")
     problems.raise_if_any(do="correct the files' permissions, or check the disk")
 
 
@@ -119,24 +124,35 @@ def _partial(out: Path) -> Path | None:
     return None if kept is None else kept.with_name(f"{out.stem}.partial.parquet")
 
 
-def _known_rows(out: Path, reading: str, wanted: Collection[str]) -> dict[Listed, Row]:
-    """Return the rows of these paths in earlier indices of this dataset, of any sharding, if read the same way.
+def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[Any, list[Listed]]:
+    """Return what earlier indices of this dataset, of any sharding, say of these files, and the files they do not know.
 
-    Each shard asks: it makes rows of its own images alone out of the columns of all.
+    An index counts if it was read the same way, a row if size and date of its file are the same.
     """
     import pyarrow as pa
 
     kept = artifacts.kept_path(out)
-    rows: dict[Listed, Row] = {}
+    place = {entry.path: at for at, entry in enumerate(listed)}
+    bytes_N, mtime_ns_N = (np.array([entry[field] for entry in listed], np.int64) for field in (1, 2))
+    tables, before = [_schema().empty_table()], 0
+    source_N = np.full(len(listed), -1)  # the row that says it, among those of all indices; of several, the last
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
-            if artifacts.read_metadata(path).get("reading") == reading:
-                table = artifacts.read_table(path)
-                mine = table.filter(pa.array((name in wanted for name in table["path"].to_pylist()), pa.bool_()))
-                rows.update((Listed(row["path"], row["bytes"], row["mtime_ns"]), row) for row in mine.to_pylist())
+            if artifacts.read_metadata(path).get("reading") != reading:
+                continue
+            table = artifacts.read_table(path).select(_schema().names)
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
-    return rows
+            continue
+        at_M = np.array([place.get(name, -1) for name in table["path"].to_pylist()], np.int64)
+        rows_M = np.flatnonzero(at_M >= 0)
+        size_M, date_M = (table[name].to_numpy()[rows_M] for name in ("bytes", "mtime_ns"))
+        rows_M = rows_M[(size_M == bytes_N[at_M[rows_M]]) & (date_M == mtime_ns_N[at_M[rows_M]])]
+        source_N[at_M[rows_M]] = before + np.arange(len(rows_M))
+        tables.append(table.take(pa.array(rows_M)).cast(_schema()))
+        before += len(rows_M)
+    known = pa.concat_tables(tables).take(pa.array(source_N[source_N >= 0]))
+    return known, [listed[at] for at in np.flatnonzero(source_N < 0)]
 
 
 def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) -> Iterator[Row]:
@@ -170,7 +186,7 @@ def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
     }
 
 
-def _table(rows: dict[str, Row]) -> Any:
+def _schema() -> Any:
     import pyarrow as pa
 
     types = {
@@ -185,5 +201,11 @@ def _table(rows: dict[str, Row]) -> Any:
         *("path", "image_id", "modality", "width", "height", "mode", "frames", "orientation"),
         *("bytes", "mtime_ns", "status", "note"),
     )
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
-    return pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=schema)
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])
+
+
+def _table(known: Any, rows: list[Row]) -> Any:
+    """Return rows of earlier indices and new ones as a table, by path."""
+    import pyarrow as pa
+
+    return pa.concat_tables([known, pa.Table.from_pylist(rows, schema=_schema())]).sort_by("path")

@@ -32,6 +32,7 @@ SURFACE = {
     "predict": "--arch --classes --decoder --encoder --encoders --features --images --interpolation --key --log"
     " --masks-out --modality --out --probabilities-out --roots --samples --settings --statistics --timm",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
+    "compare": "--compared --log --out --settings",
     "report": "--figures-out --log --metrics-out --out --settings --summary-out",
     "export": "--features --log --out",
     "check": "--log CONFIG",

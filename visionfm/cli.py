@@ -61,6 +61,7 @@ STAGES = {
     "finetune": ("visionfm.tasks.finetune", "train an encoder and a decoder on images"),
     "predict": ("visionfm.tasks.predict", "apply a decoder"),
     "evaluate": ("visionfm.tasks.evaluate", "metrics with intervals"),
+    "compare": ("visionfm.tasks.compare", "differences between models, and their tests"),
     "report": ("visionfm.report.stage", "one page with all of it"),
     "export": ("visionfm.features.export", "write cached features as flat Parquet"),
 }

@@ -113,6 +113,19 @@ def test_everything_names_each_artefact_of_the_config_once_below_results(plan: P
     assert {"results/datasets/old/labels.parquet", "results/tasks/t/audit.parquet"} <= set(paths)
 
 
+def test_a_comparison_is_planned_where_there_are_two_to_compare(plan: Plan) -> None:
+    assert (
+        plan.comparison("t") == ["results/tasks/t/comparison.parquet"] and plan.comparison("t")[0] in plan.everything()
+    )
+    runs = ("seed0", "seed7", "knn", "logreg")
+    assert plan.compared("t") == [("m", f"results/tasks/t/m/{run}/predictions.parquet") for run in runs]
+    for change in ({"compare": "none"}, {"baselines": []}):
+        raw = {**RAW, "tasks": {"t": {**RAW["tasks"]["t"], **change}}}
+        assert Plan(parse_config(raw)).comparison("t") == []
+    raw = {**RAW, "tasks": {"t": {**RAW["tasks"]["t"], "compare": "all"}}}
+    assert Plan(parse_config(raw)).tasks.compare_settings("t").pairs == "all"
+
+
 def test_each_dataset_is_encoded_by_the_encoder_of_its_modality(plan: Plan) -> None:
     assert plan.extractions() == [("fundus", "f"), ("rest", "o"), ("rest", "x")]
     assert plan.task_modalities("t") == ["Fundus", "OCT"]
@@ -154,6 +167,7 @@ STAGES: list[tuple[str, tuple[str, ...]]] = [
     ("tasks.train_settings", ("t", "m", "seed7")),
     ("tasks.predict_settings", ("t", "m", "seed7")),
     ("tasks.evaluate_settings", ("t", "m")),
+    ("tasks.compare_settings", ("t",)),
     ("report_settings", ()),
 ]
 

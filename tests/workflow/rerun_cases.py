@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from rerun_project import DRAWN_NS, Project, draw, write_weights
 
-RULES = ("index", "label", "audit", "checksum", "import", "extract", "fuse", "train", "predict", "evaluate", "report")
+RULES = (
+    *("index", "label", "audit", "checksum", "import", "extract", "fuse", "train", "predict", "evaluate", "compare"),
+    "report",
+)
 
 
 def touch_folder(project: Project) -> None:
@@ -106,7 +109,7 @@ MORE = 2  # runs of a task like sick_a beside seed0: logreg, seed0-frac0p5
 
 def behind_labels(tasks: int, more: int = MORE, **other: int) -> dict[str, int]:
     """What is computed behind changed labels that reach `tasks` tasks, sick_a among them where there are `more`."""
-    same = dict.fromkeys(("audit", "fuse", "evaluate"), tasks)
+    same = dict.fromkeys(("audit", "fuse", "evaluate"), tasks) | ({"compare": 1} if more else {})
     return same | dict.fromkeys(("train", "predict"), tasks + more) | {"report": 1} | other
 
 
@@ -115,7 +118,8 @@ CASES = {
     "images are touched": Case(touch_images, {"index": 1}),
     "a label is corrected": Case(correct_label, behind_labels(2, label=2, audit=3, fuse=3)),
     "test labels are shuffled": Case(
-        shuffle_test_labels, {"label": 2, "audit": 3, "fuse": 3, "predict": 2 + MORE, "evaluate": 2, "report": 1}
+        shuffle_test_labels,
+        {"label": 2, "audit": 3, "fuse": 3, "predict": 2 + MORE, "evaluate": 2, "compare": 1, "report": 1},
     ),
     "an image without a label is added": Case(
         add_image_without_label,
@@ -138,7 +142,7 @@ CASES = {
     "weights are replaced": Case(
         replace_weights,
         {"checksum": 1, "import": 1, "extract": 1, "train": 2 + MORE, "predict": 2 + MORE}
-        | {"evaluate": 2, "report": 1},
+        | {"evaluate": 2, "compare": 1, "report": 1},
         ("encoded 48, reused 0",),
     ),
     "a dataset is renamed": Case(
@@ -168,5 +172,6 @@ ALWAYS = {
     "train": "an image with a label is added",
     "predict": "test labels are shuffled",
     "evaluate": "a dataset is renamed",
+    "compare": "test labels are shuffled",
     "report": "the block of b is edited",
 }

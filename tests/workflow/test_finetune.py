@@ -25,7 +25,7 @@ def test_it_runs_to_the_report_with_its_own_features_and_its_reruns_are_free(tun
     computed = Counter(call.stage for call in calls if not call.unchanged)
     # The baseline stands on the frozen features, which were there.
     assert computed == {
-        **dict.fromkeys(("audit", "fuse", "finetune", "train", "extract", "evaluate", "report"), 1),
+        **dict.fromkeys(("audit", "fuse", "finetune", "train", "extract", "evaluate", "compare", "report"), 1),
         "predict": 2,
     }
     folder = tuned.folder / TUNED / "seed0"
@@ -40,7 +40,7 @@ def test_it_runs_to_the_report_with_its_own_features_and_its_reruns_are_free(tun
     config["tasks"]["tuned"]["training"]["layer_decay"] = 0.9
     tuned.config = config
     computed = Counter(call.stage for call in tuned.run() if not call.unchanged)
-    assert computed == {**dict.fromkeys(("finetune", "extract", "predict", "evaluate", "report"), 1)}
+    assert computed == {**dict.fromkeys(("finetune", "extract", "predict", "evaluate", "compare", "report"), 1)}
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from visionfm.data.labels import label
 from visionfm.images.masks import encode_mask
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
+from visionfm.tasks.compare import compare
 from visionfm.tasks.evaluate import Archives, evaluate
 from visionfm.tasks.fuse import fuse
 from visionfm.tasks.maps.archive import encode_map
@@ -109,6 +110,9 @@ class DenseRun:
             self._training(task)
             self._masks() if task == "vessels" else self._points()
             self.evaluate(task)
+            for out in plan.comparison(task):
+                compared = {model: [Path(path)] for model, path in plan.compared(task)}
+                compare(compared, Path(out), plan.tasks.compare_settings(task))
         return self
 
     def evaluate(self, task: str) -> None:

@@ -74,6 +74,7 @@ class Fabricated:
         self.plan = Plan(Config.model_validate_json(json.dumps(self.config)))
         self.rng = np.random.default_rng(0)
         self.samples = samples
+        self.samples_of: dict[str, list[dict[str, Any]]] = {}  # the models of a task are tested on the same ones
         self.rows = {
             name: [(path, _digest(Path("data", name, path))) for path in sorted(paths)]
             for name, paths in images.items()
@@ -89,6 +90,8 @@ class Fabricated:
             self._audit(task)
         for task, model in self.plan.task_models():
             self.task_model(task, model)
+        for task in self.config["tasks"]:
+            self.compare(task)
         return self
 
     def _dataset(self, name: str) -> None:
@@ -199,15 +202,7 @@ class Fabricated:
     def task_model(self, task: str, model: str) -> None:
         """Write samples, predictions, training and metrics."""
         targets = {name: target.model_dump() for name, target in self.plan.tasks.targets(task).items()}
-        datasets = self.plan.task_datasets(task)
-        samples: list[dict[str, Any]] = []
-        for i in range(self.samples):
-            sample: dict[str, Any] = {"sample_id": f"s{i}", "subject_id": f"p{i // 2}", "eye": None, "visit": None}
-            split = ("train", "train", "validation", "test", "test")[i // 2 % 5]
-            samples.append(sample | {"dataset": datasets[i % len(datasets)], "split": split})
-        for name, target in targets.items():
-            for sample in samples:
-                sample[name] = self._truth(target)
+        samples = self.samples_of.setdefault(task, self._samples(task, targets))
         by = artifacts.provenance("fuse", {"task": task, "model": model}, {})
         artifacts.write_table(
             self.plan.samples(task, model), pa.Table.from_pylist(samples), by, schema="visionfm/samples/1"
@@ -247,6 +242,18 @@ class Fabricated:
             artifacts.write_table(self.plan.training(task, model, run), curves, by, schema="visionfm/training/1")
         self.evaluate(task, model)
 
+    def _samples(self, task: str, targets: dict[str, Any]) -> list[dict[str, Any]]:
+        datasets = self.plan.task_datasets(task)
+        samples: list[dict[str, Any]] = []
+        for i in range(self.samples):
+            sample: dict[str, Any] = {"sample_id": f"s{i}", "subject_id": f"p{i // 2}", "eye": None, "visit": None}
+            split = ("train", "train", "validation", "test", "test")[i // 2 % 5]
+            samples.append(sample | {"dataset": datasets[i % len(datasets)], "split": split})
+        for name, target in targets.items():
+            for sample in samples:
+                sample[name] = self._truth(target)
+        return samples
+
     def evaluate(self, task: str, model: str) -> None:
         """Run the stage on the predictions."""
         from visionfm.tasks.evaluate import evaluate
@@ -254,6 +261,15 @@ class Fabricated:
         paths = [Path(self.plan.predictions(task, model, run)) for run in self.plan.runs(task)]
         settings = self.plan.tasks.evaluate_settings(task, model)
         evaluate(paths, Path(self.plan.metrics(task, model)), settings)
+
+    def compare(self, task: str) -> None:
+        """Run the stage on the predictions of all models, where there is anything to compare."""
+        from visionfm.artifacts.arguments import by_name
+        from visionfm.tasks.compare import compare
+
+        for out in self.plan.comparison(task):
+            files = by_name([f"{model}={path}" for model, path in self.plan.compared(task)], "MODEL")
+            compare(files, Path(out), self.plan.tasks.compare_settings(task))
 
     def forget_truth(self, task: str, model: str) -> None:
         """Write the predictions again with every truth unknown."""

@@ -1,4 +1,4 @@
-"""What stages' command lines share: files by dataset, `DATASET=FILE`."""
+"""What stages' command lines share: files by the name of what they are of, `DATASET=FILE`."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,10 +9,15 @@ from visionfm.errors import UsageError
 
 def by_dataset(pairs: Iterable[str]) -> dict[str, list[Path]]:
     """Return the files of each dataset from `DATASET=FILE` arguments."""
+    return by_name(pairs, "DATASET")
+
+
+def by_name(pairs: Iterable[str], what: str) -> dict[str, list[Path]]:
+    """Return the files of each name from `NAME=FILE` arguments; `what` is named, for the error."""
     files: dict[str, list[Path]] = defaultdict(list)
     for pair in pairs:
-        dataset, equals, path = pair.partition("=")
-        if not (dataset and equals and path):
-            raise UsageError("a file does not say whose it is", expected="DATASET=FILE", found=pair)
-        files[dataset].append(Path(path))
+        name, equals, path = pair.partition("=")
+        if not (name and equals and path):
+            raise UsageError("a file does not say whose it is", expected=f"{what}=FILE", found=pair)
+        files[name].append(Path(path))
     return dict(files)

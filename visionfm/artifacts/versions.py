@@ -20,6 +20,7 @@ VERSIONS = {
     "finetune": 2,
     "predict": 2,
     "evaluate": 5,
-    "report": 13,
+    "compare": 1,
+    "report": 14,
     "export": 1,
 }

@@ -68,16 +68,17 @@ STYLE: dict[str, Any] = {
 class Panel:
     """One figure: `draw` fills it, `alt` says in words what is seen, `legend_rows` makes room below."""
 
-    kind: str  # roc, precision_recall, confusion, calibration, agreement, bland_altman, training
+    kind: str  # roc, precision_recall, confusion, calibration, agreement, bland_altman, training, forest
     title: str
     alt: str
     draw: Callable[[Any], None]
     legend_rows: int = 0
+    body_in: float = PANEL_HEIGHT_IN  # without the legend
 
     @property
     def height_in(self) -> float:
         """Return the height in inches."""
-        return PANEL_HEIGHT_IN + LEGEND_ROW_IN * self.legend_rows
+        return self.body_in + LEGEND_ROW_IN * self.legend_rows
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 Invariant: interval and p value come from the same error, so that p < 0.05 exactly where the interval leaves 0 out. A
 difference that has no error (two models that answer alike) has a reason and no p value.
-Shape legend: N samples, S subjects, D draws (the sample's own value stands first), K comparisons.
+Shape legend: N samples, S subjects, R runs (seeds) of one model, whose mean counts, D draws (the sample's own value
+stands first), K comparisons.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,8 +17,9 @@ from scipy import special
 
 from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, MOST_UNDEFINED
 from visionfm.metrics.evidence import Interval
-from visionfm.metrics.intervals import NORMAL, t_quantile, welch
+from visionfm.metrics.intervals import NORMAL, ROUNDING, t_quantile, welch
 from visionfm.metrics.placements import clustered_variance, placements
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask
 
 EXACT_SUBJECTS = 12
@@ -39,7 +41,7 @@ class Difference:
 
 def _by_t(difference: float, variance: float, freedom: float, method: str, count: int) -> Difference:
     """Return interval and p value of Student's t."""
-    if not variance > 0:
+    if not variance > ROUNDING:
         return Difference(difference, None, None, None, None, ALIKE, count)
     error = float(np.sqrt(variance))
     reach = t_quantile(freedom) * error
@@ -47,23 +49,55 @@ def _by_t(difference: float, variance: float, freedom: float, method: str, count
     return Difference(difference, difference - reach, difference + reach, p, method, None, count)
 
 
-def auroc(truth_N: Floats, first_N: Floats, second_N: Floats, subject_N: NDArray[Any]) -> Difference:
+def auroc(truth_N: Floats, first_N: Floats, second_N: Floats, subject_N: NDArray[Any] | Subjects) -> Difference:
     """Compare two AUROCs of the same samples: DeLong's test (Biometrics 1988, 44:837) for clustered data.
 
     Obuchowski's covariance (Biometrics 1997, 53:567) is the variance of the difference of both models' placements;
     Student's t with the freedom of Welch and Satterthwaite from the subjects with and without the condition.
-    `truth_N` is 0 or 1, NaN where unknown; scores are any numbers, higher for the condition.
+    `truth_N` is 0 or 1, NaN where unknown; scores are any numbers, higher for the condition. Scores of several runs
+    (R, N) are compared by the mean of their AUROCs.
     """
-    subjects_S, place_N = np.unique(np.asarray(subject_N, dtype=np.str_), return_inverse=True)
-    count = len(subjects_S)
-    first, second = (placements(truth_N, score_N, place_N, count) for score_N in (first_N, second_N))
-    known = len(np.unique(place_N[~np.isnan(truth_N)]))
-    if isinstance(first, str) or isinstance(second, str):
-        return Difference(float("nan"), None, None, None, None, f"no comparison: {first}", known)
-    positive_S, negative_S = first.positive_S - second.positive_S, first.negative_S - second.negative_S
-    variance = clustered_variance(positive_S, negative_S, first.with_condition, first.without_condition)
-    freedom = min(welch(first.with_condition, first.without_condition), known - 1)
-    return _by_t(first.value - second.value, variance, freedom, "DeLong, clustered, t", known)
+    subjects = Subjects.of(subject_N)
+    known = subjects.among(~np.isnan(truth_N))
+    sides = []
+    for score_RN in map(np.atleast_2d, (first_N, second_N)):
+        found_R = [placements(truth_N, score_N, subjects.place_N, subjects.count) for score_N in score_RN]
+        for found in found_R:
+            if isinstance(found, str):
+                return Difference(float("nan"), None, None, None, None, f"no comparison: {found}", known)
+        sides.append([found for found in found_R if not isinstance(found, str)])
+    first_R, second_R = sides
+    value, positive_S, negative_S = (
+        np.mean([getattr(one, name) for one in first_R], axis=0)
+        - np.mean([getattr(one, name) for one in second_R], axis=0)
+        for name in ("value", "positive_S", "negative_S")
+    )
+    persons = first_R[0].with_condition, first_R[0].without_condition
+    variance = clustered_variance(positive_S, negative_S, *persons)
+    freedom = min(welch(*persons), known - 1)
+    return _by_t(float(value), variance, freedom, "DeLong, clustered, t", known)
+
+
+def paired(first_R: Sequence[Interval], second_R: Sequence[Interval], n_subjects: int) -> Difference:
+    """Compare any metric of the same samples by how far each subject moves the difference of both values.
+
+    The sum of its squares is the variance: the paired jackknife over subjects, linearised for shares and means.
+    Student's t counts the subjects that move at least one of the two (of a sensitivity: those with the condition).
+    Several runs are compared by the mean of their values.
+    """
+    value_first, value_second = (float(np.mean([one.value for one in side])) for side in (first_R, second_R))
+    difference = value_first - value_second
+    for found in (*first_R, *second_R):
+        if not len(found.influence_S):
+            reason = (found.reason or "the metric has no value").replace("no interval: ", "")
+            return Difference(difference, None, None, None, None, f"no comparison: {reason}", n_subjects)
+    first_S, second_S = (np.mean([one.influence_S for one in side], axis=0) for side in (first_R, second_R))
+    moving = int(np.count_nonzero((first_S != 0) | (second_S != 0)))
+    if 0 < moving < FEWEST_SUBJECTS:
+        reason = f"no comparison: fewer than five subjects tell how far values differ: {moving}"
+        return Difference(difference, None, None, None, None, reason, n_subjects)
+    variance = float(((first_S - second_S) ** 2).sum())
+    return _by_t(difference, variance, moving - 1, "paired over subjects, t", n_subjects)
 
 
 def bootstrap(first_D: Floats, second_D: Floats, n_subjects: int) -> Difference:

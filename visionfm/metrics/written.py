@@ -31,6 +31,11 @@ def interval(low: Any, high: Any, metric: str = "") -> str:
     return "" if missing(low) or missing(high) else f"{number(low, metric)} to {number(high, metric)}"
 
 
+def p_value(p: float) -> str:
+    """Return a p value with three decimals; below 0.001 it says so, and never 0 or 1."""
+    return "<0.001" if p < 0.001 else ">0.999" if p > 0.999 else f"{p:.3f}"
+
+
 def percent(share: float) -> str:
     """Return a share as a whole percent; 0% and 100% only where it is none and all: 299 of 300 is `>99%`."""
     if 0 < share < 0.01:

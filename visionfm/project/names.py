@@ -322,6 +322,25 @@ class Names:
         """Return the metrics of each image's mask, of all runs; none where the task predicts no masks."""
         return [f"{ROOT}/tasks/{task}/{model}/image_metrics.parquet"] if self.has_masks(task) else []
 
+    def has_observer(self, task: str) -> bool:
+        """Tell whether a second observer's masks stand beside those of a task's models."""
+        columns = [self.config.datasets[name].columns for name in self.task_datasets(task)]
+        return self.has_masks(task) and any(one.mask2 is not None for one in columns)
+
+    def comparison(self, task: str) -> list[str]:
+        """Return the tests of a task's differences; none where nothing is compared."""
+        block = self.config.tasks[task]
+        beside = len(block.models) > 1 or self.baseline_runs(task) or self.has_observer(task)
+        return [f"{ROOT}/tasks/{task}/comparison.parquet"] if beside and block.compare != "none" else []
+
+    def compared(self, task: str) -> list[tuple[str, str]]:
+        """Return (model, file) of all that is compared: predictions on all training data, or metrics of masks."""
+        models = self.config.tasks[task].models
+        if self.has_masks(task):
+            return [(model, path) for model in models for path in self.image_metrics(task, model)]
+        runs = [*self.seed_runs(task), *self.baseline_runs(task)]
+        return [(model, self.predictions(task, model, run)) for model in models for run in runs]
+
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
         paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
@@ -334,7 +353,7 @@ class Names:
         for encoder, dataset in self.extractions():
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
         for task in self.config.tasks:
-            paths.append(self.audit(task))
+            paths += [self.audit(task), *self.comparison(task)]
         for task, model in self.task_models():
             paths += [
                 self.samples(task, model),

@@ -2,6 +2,7 @@
 
 from visionfm.report.data import Results
 from visionfm.report.sections.audit import allowed_reasons, doubts
+from visionfm.report.sections.comparison import better_baselines
 from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import is_untrained
 from visionfm.report.sections.results import all_headlines
@@ -45,6 +46,11 @@ def cautions(results: Results) -> list[str]:
     few = sorted({f"{line.task} / {line.target} ({line.subjects})" for line in small})
     if few:
         found.append(f"Fewer than {FEW_SUBJECTS} test subjects: {listed(few)}. Read the intervals, not the values.")
+    if better := better_baselines(results):
+        found.append(
+            f"A baseline on the same features has the better value than the decoder: {listed(better)}. Whether this is "
+            "more than chance stands under Comparisons."
+        )
     unreadable = {tables.name: int((tables.images["status"] != "ok").sum()) for tables in results.datasets}
     left_out = [f"{name} ({number_of:,})" for name, number_of in unreadable.items() if number_of]
     if left_out:

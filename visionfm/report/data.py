@@ -47,6 +47,7 @@ class Results:
     results: list[TaskModel]
     datasets: list[DatasetTables]
     audits: Mapping[str, Any]  # task -> DataFrame
+    comparisons: Mapping[str, Any]  # task with something to compare -> DataFrame
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
     pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
 
@@ -63,7 +64,8 @@ def inputs(plan: Plan) -> list[str]:
     paths += [plan.pretraining_curves(encoder) for encoder in plan.pretrained()]
     for dataset in plan.config.datasets:
         paths += [*plan.images(dataset), plan.labels(dataset)]
-    paths += [plan.audit(task) for task in plan.config.tasks]
+    for task in plan.config.tasks:
+        paths += [plan.audit(task), *plan.comparison(task)]
     for task, model in plan.task_models():
         paths += [plan.samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
@@ -83,6 +85,7 @@ def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
         results=[_task_model(plan, task, model) for task, model in plan.task_models()],
         datasets=[_dataset(plan, name) for name in config.datasets],
         audits={task: _frame(plan.audit(task)) for task in config.tasks},
+        comparisons={task: _frame(path) for task in config.tasks for path in plan.comparison(task)},
         encoders={name: artifacts.read_metadata(plan.encoder(name)) for name in used_encoders(plan)},
         pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )

@@ -11,11 +11,10 @@ from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.tasks.results import WHOLE, TaskModel, overall, whole
-from visionfm.tasks.runs import OBSERVER
+from visionfm.tasks.runs import MEAN, OBSERVER
 from visionfm.tasks.target_types import TYPES
 
 COUNTS = ("n", "n_positive", "n_subjects")
-MEAN = "mean"
 
 
 def means(result: TaskModel) -> list[str]:

@@ -49,6 +49,11 @@ class TaskBlock(Strict, ABC):
     training: Training = Field(Frozen(), description="of the decoders")
     tta: Literal["none", "flips"] = Field("none", description="flips: average the test images' four views")
     seeds: list[Natural] = Field([0], min_length=1, description="one decoder each")
+    compare: Literal["headline", "all", "none"] = Field(
+        "headline",
+        description="tests of differences. headline: the first of `models` against each other one, each against its "
+        "baselines; all: every pair; none: no tests",
+    )
 
     has_masks: ClassVar[bool] = False  # whether it predicts masks
 

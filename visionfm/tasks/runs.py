@@ -13,6 +13,7 @@ from visionfm.tasks.classification import BASELINES
 
 OBSERVER = "observer2"  # a second observer's masks, measured as a run of its own
 GIVEN = "given"  # the run of a task whose decoder the config names
+MEAN = "mean"  # over the seeds
 
 
 class Run(NamedTuple):

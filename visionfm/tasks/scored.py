@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm.metrics.measure import Measure
+from visionfm.metrics.weighted import Floats
 from visionfm.tasks import kind_of
 from visionfm.tasks.prediction_arrays import Samples
 from visionfm.tasks.settings import EvaluateSettings
@@ -28,9 +29,13 @@ from visionfm.tasks.settings import EvaluateSettings
 
 @dataclass(frozen=True)
 class Scored:
-    """One run's answers to one target; `measures(rows_N)` are the metrics of these of its samples."""
+    """One run's answers to one target; `measures(rows_N)` are the metrics of these of its samples.
+
+    `truth_NK` is against what they are scored (of masks and points K is 0: files and places are the truth).
+    """
 
     samples: Samples
+    truth_NK: Floats
     measures: Callable[[NDArray[np.intp]], Sequence[Measure]]
 
 

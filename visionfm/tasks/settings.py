@@ -107,3 +107,17 @@ class EvaluateSettings(Settings):
     tubular: list[str] = []  # masks of vessels: measured by their centre lines too
     success_px: list[float] = []
     success_mm: list[float] = []
+
+
+class CompareSettings(Settings):
+    """Of `compare`; `runs` are those of a model's own decoder, whose mean stands for it."""
+
+    models: list[str]
+    runs: list[str]
+    baselines: list[str] = []
+    pairs: Literal["headline", "all"] = "headline"
+    evaluate: EvaluateSettings  # of the first model
+
+    def of(self, model: str) -> EvaluateSettings:
+        """Return how a model's answers are scored."""
+        return self.evaluate.model_copy(update={"model": model})

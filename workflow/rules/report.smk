@@ -8,9 +8,7 @@ rule report:
         report_data.inputs(PLAN),
     output:
         page=report(PLAN.report, caption="../report/page.rst", category="Report"),
-        summary=report(
-            PLAN.summary, caption="../report/summary.rst", category="Report"
-        ),
+        summary=report(PLAN.summary, caption="../report/summary.rst", category="Report"),
         metrics=report(
             PLAN.report_metrics, caption="../report/metrics.rst", category="Metrics"
         ),

@@ -1,4 +1,4 @@
-# Tasks: a decoder for each model and run, its predictions, and the metrics of all runs.
+# Tasks: a decoder for each model and run, its predictions, the metrics of all runs, and the tests of differences.
 
 
 rule train:
@@ -160,3 +160,26 @@ rule evaluate_masks:
         " --probabilities {input.probabilities:q} --roots {params.roots:q} --workers {threads}"
         " --out {output.metrics:q} --image-metrics-out {output.images:q}"
         " --settings {params.settings} --log {log:q}"
+
+
+rule compare:
+    input:
+        lambda w: paths(PLAN.compared(w.task)),
+    output:
+        "results/tasks/{task}/comparison.parquet",
+    log:
+        "results/logs/compare/{task}.log",
+    benchmark:
+        "results/benchmarks/compare/{task}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        compared=lambda w: named(PLAN.compared(w.task)),
+        settings=text(lambda w: PLAN.tasks.compare_settings(w.task)),
+        version=VERSIONS["compare"],
+    shell:
+        "visionfm compare --compared {params.compared:q} --out {output:q} --settings {params.settings} --log {log:q}"

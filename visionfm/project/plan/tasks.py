@@ -1,4 +1,4 @@
-"""The plan of tasks: the settings of `fuse`, `train`, `finetune`, `predict` and `evaluate`."""
+"""The plan of tasks: the settings of `fuse`, `train`, `finetune`, `predict`, `evaluate` and `compare`."""
 
 from typing import Any
 
@@ -12,7 +12,14 @@ from visionfm.project.plan.maps import MapsPlan
 from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 from visionfm.tasks.runs import GIVEN, read_run
-from visionfm.tasks.settings import EvaluateSettings, FuseSettings, PredictSettings, TargetSpec, TrainSettings
+from visionfm.tasks.settings import (
+    CompareSettings,
+    EvaluateSettings,
+    FuseSettings,
+    PredictSettings,
+    TargetSpec,
+    TrainSettings,
+)
 from visionfm.tasks.vectors.recipe import Recipe
 
 
@@ -120,6 +127,17 @@ class TaskPlan:
             kind=block.kind,
             targets=self.targets(task),
             **block.evaluate_keys(),
+        )
+
+    def compare_settings(self, task: str) -> CompareSettings:
+        """Return the settings of `compare`."""
+        block = self.config.tasks[task]
+        return CompareSettings(
+            models=block.models,
+            runs=self.names.seed_runs(task),
+            baselines=self.names.baseline_runs(task),
+            pairs="all" if block.compare == "all" else "headline",
+            evaluate=self.evaluate_settings(task, block.models[0]),
         )
 
 

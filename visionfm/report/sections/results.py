@@ -9,6 +9,7 @@ from visionfm.figures.section import Section
 from visionfm.metrics.catalogue import METRICS, headline, metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.report.data import Results
+from visionfm.report.sections.comparison import beside_headline
 from visionfm.report.tables import means
 from visionfm.report.words import listed
 from visionfm.tasks.results import TaskModel, overall
@@ -34,6 +35,7 @@ class Headline(NamedTuple):
     over_classes: bool = False
     counted: str = ""  # what the positives are called
     unit: str = ""
+    beside: str = ""  # the best baseline
 
     @property
     def bounded(self) -> bool:
@@ -74,7 +76,7 @@ def sections(results: Results) -> list[Section]:
 def all_headlines(results: Results) -> list[Headline]:
     """Return the rows of all tasks and models."""
     return [
-        line
+        line._replace(beside=beside_headline(results, line.task, line.model, line.target))
         for result in results.results
         for line in headlines(result, "test split of " + listed(results.plan.task_datasets(result.task)))
     ]

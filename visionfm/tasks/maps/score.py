@@ -42,7 +42,11 @@ def over_images(images: Any, columns: Sequence[Column]) -> dict[str, Scored]:
     samples = Samples(sample_N, subject_N, split_N, dataset_N, modality_N, every_N)
     targets = dict.fromkeys(column.target for column in columns)
     return {
-        target: Scored(samples, partial(_measures, [one for one in columns if one.target == target], samples))
+        target: Scored(
+            samples,
+            np.zeros((len(images), 0)),
+            partial(_measures, [one for one in columns if one.target == target], samples),
+        )
         for target in targets
     }
 

@@ -44,7 +44,7 @@ def scored(
     """Return the same from answers in memory."""
     asks = import_module(scoring)
     return {
-        run: {name: Scored(of.samples, partial(_of_rows, settings.targets[name], of, asks, {}))
+        run: {name: Scored(of.samples, of.truth_NK, partial(_of_rows, settings.targets[name], of, asks, {}))
               for name, of in answers.items()}
         for run, answers in runs.items()
     }  # fmt: skip

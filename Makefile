@@ -23,19 +23,18 @@ $(EYES): | $(READY)
 	visionfm synth --task multi_cls --modalities Fundus OCT FFA --number 150 --size 224 --out data/synthetic
 	visionfm synth --task metric_reg --modalities Fundus OCT FFA --number 90 --size 224 --out data/synthetic_values
 
-# One thread for each of the two workers: on two cores, threads of both would wait for each other.
+# One thread per worker: on two cores, threads of several would wait for each other. The third worker mostly waits, for
+# the test cluster's queue (tests/slurm; skipped without SLURM).
 test test-all: export OMP_NUM_THREADS := 1
 
 test: $(DEV_READY)
-	pytest -n 2 --dist loadgroup -m "not slow" --ignore tests/slurm
+	pytest -n 3 --dist loadgroup -m "not slow"
 
-# The test cluster has the machine to itself: its jobs have time limits.
 test-slurm: $(DEV_READY)
 	pytest -m "not slow" tests/slurm
 
 test-all: $(DEV_READY)
-	pytest -n 2 --dist loadgroup --ignore tests/slurm
-	pytest tests/slurm
+	pytest -n 3 --dist loadgroup
 
 check: $(DEV_READY)
 	ruff check visionfm tests bench

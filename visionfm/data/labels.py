@@ -5,6 +5,7 @@ given by the data are kept; validation is always drawn by subject from training 
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import logging
@@ -31,6 +32,7 @@ from visionfm.errors import DataError, Problems
 from visionfm.images.identity import file_id, file_path
 
 SCHEMA = "visionfm/labels/1"
+READ = ("path", "image_id", "width", "height", "orientation", "status")  # of images.parquet
 log = logging.getLogger("visionfm")
 
 
@@ -49,6 +51,9 @@ def main(args: argparse.Namespace) -> None:
 
 def label(root: Path, images: list[Path], like: Path | None, out: Path, settings: LabelSettings) -> None:
     """Write the labels of a dataset to `out`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     check_root(root)
     inputs = {f"images{i}": artifacts.payload_digest(path) for i, path in enumerate(images)}
     for file in label_files(root, settings.layout, settings.table):
@@ -62,14 +67,17 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     made_by = artifacts.provenance("label", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by):
         return
-    listed = {row["path"]: row for path in images for row in artifacts.read_table(path).to_pylist()}
+    indexed = pa.concat_tables([artifacts.read_table(path, READ) for path in images])
+    listed = {path: at for at, path in enumerate(indexed["path"].to_pylist())}
+    is_readable = pc.equal(indexed["status"], "ok").to_pylist()
     taken = None if like is None else _splits_of(like)
     problems = Problems(DataError, f"labels of {settings.dataset}")
     rows = labelled(root, settings, sorted(listed), sorted(partners), taken, problems)
-    readable = sorted((row for row in rows if row.path in listed and listed[row.path]["status"] == "ok"), key=_order)
+    readable = sorted((row for row in rows if row.path in listed and is_readable[listed[row.path]]), key=_order)
     dense: dict[str, list[Any]] = {}
     if has_partners(settings):
-        dense = dense_columns(root, readable, listed, partners, settings, problems)
+        known = {row["path"]: row for row in indexed.to_pylist()}
+        dense = dense_columns(root, readable, known, partners, settings, problems)
     problems.raise_if_any(do="correct the files or lines named; nothing was written")
     if not rows:
         raise DataError(
@@ -81,11 +89,11 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         )
     unlabelled = len(listed) - len({row.path for row in rows})
     rows = readable
+    of_rows = indexed.take(pa.array([listed[row.path] for row in rows], pa.int64()))
     if dense or settings.labels == "none":  # what predicts maps and points needs the images' shapes
-        shape = ("width", "height", "orientation")
-        dense |= {name: [listed[row.path][name] for row in rows] for name in shape}
+        dense |= {name: of_rows[name].to_pylist() for name in ("width", "height", "orientation")}
     columns = as_columns(rows)
-    image_ids = [listed[row.path]["image_id"] for row in rows]
+    image_ids = of_rows["image_id"].to_pylist()
     subjects = [subject_of(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
     split = draw_splits(rows, subjects, list(map(file_id, image_ids)), columns, taken, settings)
     table = _table(rows, subjects, split, image_ids, columns, dense, point_names(settings))
@@ -154,9 +162,10 @@ def _spell_subjects(
     """Write each subject as the config says; ids that then differ in their spelling alone are problems."""
     normalise = settings.columns.normalise
     where: dict[str, str] = {}
+    written = functools.cache(spelling.written)  # a person has many images
     for row in rows:
         if row.subject is not None:
-            row.subject = spelling.written(row.subject, normalise)
+            row.subject = written(row.subject, normalise)
             where.setdefault(row.subject, row.where)
     if normalise == "exact":
         return

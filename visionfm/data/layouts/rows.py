@@ -10,7 +10,7 @@ from visionfm.errors import Problems
 Value = float | str | None
 
 
-@dataclass
+@dataclass(slots=True)
 class LabelRow:
     """One labelled image; `where` is file and line for messages, `values` label -> raw value.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from visionfm.data.layouts.columns import Columns, Eye, EyeColumn, SplitColumn, target_columns
+from visionfm.data.layouts.columns import Columns, Eye, EyeColumn, SplitColumn, VisitColumn, target_columns
 from visionfm.data.layouts.folders import SPLIT_NAMES
 from visionfm.data.layouts.layout import Block, Layout
 from visionfm.data.layouts.outcomes import read_outcome
@@ -63,7 +63,7 @@ def _rows(
     if not file.is_file():
         problems.add(f"{file}: the table is missing; `table` is relative to the dataset's root")
         return
-    columns = block.columns
+    columns, visit = block.columns, block.columns.visit_column
     table = read_table(file, how, _wanted(columns), problems)
     if table is None:
         return
@@ -88,7 +88,7 @@ def _rows(
                     label.values[column] = row.value(column)
             label.subject = _required(row, columns.subject_column)
             label.eye = eye or _eye(row, columns)
-            label.visit = _visit(row, columns, table.dated)
+            label.visit = _visit(row, visit, table.dated)
             read_outcome(cells, label, columns, how, problems)
             label.split = _split(row, columns, trained)
             _read_dense(label, row, columns, masks)
@@ -160,9 +160,8 @@ def _read_dense(label: LabelRow, row: _Row, columns: Columns, masks: Files) -> N
             row.problems.add(f"{row.where}: {size}: expected more than 0 mm, found {text}")
 
 
-def _visit(row: _Row, columns: Columns, dated: frozenset[str]) -> str | None:
+def _visit(row: _Row, column: VisitColumn | None, dated: frozenset[str]) -> str | None:
     """Return a visit as it is written, a date of a known form in ISO's; None where it is unknown."""
-    column = columns.visit_column
     if column is None or (text := row.known(column.column)) is None:
         return None
     if column.format is None or column.column in dated:

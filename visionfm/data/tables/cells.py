@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 from visionfm.data.tables.block import TableFile
 
@@ -69,6 +70,7 @@ def is_unknown(text: str, how: TableFile) -> bool:
     return text in UNKNOWN or text in how.unknown
 
 
+@lru_cache(maxsize=1024)
 def read_eye(text: str) -> str | None:
     """Return R or L for the eye's usual names in several languages; None for any other word, also for both eyes."""
     plain = _letters(text)

@@ -41,6 +41,7 @@ SURFACE = {
     " --max-megapixels --modality --out --precision --size --skip-bad-images --statistics --timm --views --workers"
     " IMAGES",
     "encoders": "--log",
+    "init": "--log --mask --modality --out --table --target FOLDER",
     "example": "--log NAME",
     "run": "--log CONFIG OPTIONS",
     "profile": "--log NAME",

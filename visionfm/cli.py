@@ -24,6 +24,7 @@ COMMANDS = {
             "list the layouts of weights that can be used, and where to get them",
         ),
         "doctor": ("visionfm.commands.doctor", "what this machine can do"),
+        "init": ("visionfm.commands.init", "say what a folder of images seems to be, and write a config for it"),
         "example": ("visionfm.commands.example", "list configs to begin with, or write one here"),
         "check": ("visionfm.commands.check", "check a config and its label files: every error at once"),
     },

@@ -1,0 +1,109 @@
+"""`visionfm init FOLDER`: says what a folder of images seems to be, and writes a config for it that `check` passes.
+
+What is guessed is said to be a guess. A target is never chosen silently: of several, the flags are listed.
+"""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from visionfm.artifacts import publish
+from visionfm.config.nearest import unknown
+from visionfm.errors import UsageError
+from visionfm.modalities import canonical
+from visionfm.project.data_check import check_data
+from visionfm.project.init.folder import guess_modality, understand_folder
+from visionfm.project.init.seen import Seen, Target, as_name
+from visionfm.project.init.text import config_text
+from visionfm.project.loading import load_config
+from visionfm.project.plan import Plan
+
+log = logging.getLogger("visionfm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("folder", type=Path, help="the images, with their tables or masks")
+    parser.add_argument("--table", type=Path, help="the table of labels, where it cannot be told, or lies elsewhere")
+    parser.add_argument("--mask", help="which masks are meant, where each image has several")
+    parser.add_argument("--target", help="what is predicted; several columns of 0 and 1, as in a,b,c, are one question")
+    parser.add_argument("--modality", help="Fundus, OCT, FFA, ...; guessed where it is not given")
+    parser.add_argument("--out", type=Path, help="the config to write; default: FOLDER's name, here")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Understand, say so, write, check."""
+    root, name = args.folder, as_name(args.folder.resolve().name)
+    out = args.out or Path(f"{name}.yaml")
+    table = out.with_suffix(".files.csv")
+    for path in (out, table):
+        if path.exists():
+            raise UsageError("there is a file of this name here", where=path, do="move it away, or name another --out")
+    datasets = understand_folder(root, args.table, args.mask)
+    _name(datasets, name)
+    modality = (canonical(args.modality), "") if args.modality else guess_modality(root, datasets[0])
+    candidates = list({target.name: target for seen in datasets for target in seen.targets}.values())
+    chosen = _chosen(candidates, args.target)
+    asked = "" if chosen or not candidates else _flags(candidates)
+    if datasets[0].table is not None:
+        publish(table, datasets[0].table.encode())
+        datasets[0].keys["table"] = Path(os.path.relpath(table, root)).as_posix()
+    publish(out, config_text(args.folder.resolve().name, _root(root), modality, datasets, chosen, asked).encode())
+    _say(datasets, modality, candidates, chosen, asked)
+    check_data(Plan(load_config(out)))
+    log.info("wrote %s, which has no errors; look at it, then: visionfm check %s", out, out)
+
+
+def _root(root: Path) -> str:
+    here = Path.cwd()
+    return root.resolve().relative_to(here).as_posix() if root.resolve().is_relative_to(here) else str(root.resolve())
+
+
+def _name(datasets: list[Seen], name: str) -> None:
+    for seen in datasets:
+        if len(datasets) == 1:  # a table of that name alone divides nothing
+            seen.name, seen.split = name, None
+        else:
+            seen.name = f"{name}_{seen.split}"
+
+
+def _chosen(candidates: list[Target], asked: str | None) -> list[Target]:
+    """Return the targets that were asked for, or the only one that there is; none where several could be meant."""
+    if asked is None:
+        return candidates if len(candidates) == 1 else []
+    by_name = {target.name: target for target in candidates}
+    named = [as_name(one) for one in asked.split(",")]
+    for one in named:
+        if problem := unknown(one, by_name, "column of labels"):
+            raise UsageError(problem, do="`visionfm init FOLDER` lists what could be predicted")
+    found = [by_name[one] for one in named]
+    if len(found) > 1 and any(target.type != "binary" for target in found):
+        raise UsageError("several columns are one question only where all hold 0 and 1", do="name one --target")
+    return found
+
+
+def _flags(candidates: list[Target]) -> str:
+    flags = " or ".join(f"--target {target.name}" for target in candidates[:12])
+    signs = [target.name for target in candidates if target.type == "binary"]
+    together = f"; those of 0 and 1 together: --target {','.join(signs)}" if len(signs) > 2 else ""
+    return f"Several could be predicted, so nothing was chosen: {flags}{together}"
+
+
+def _say(
+    datasets: list[Seen], modality: tuple[str, str], candidates: list[Target], chosen: list[Target], asked: str
+) -> None:
+    name, why = modality
+    print(f"modality: {name}{f', a guess: {why} (--modality says it)' if why else ''}")
+    for seen in datasets:
+        print(f"dataset {seen.name}, layout {seen.keys['layout']}")
+        lines = [*seen.facts, *(f"a guess: {line}" for line in seen.guesses)]
+        for line in [*lines, *(f"not known: {line}" for line in seen.unknown)]:
+            print(f"  {line}")
+        for target in seen.targets:
+            cases = ", ".join(f"{value}: {times}" for value, times in sorted(target.cases.items())[:12])
+            print(f"  {target.name} ({target.type}){': ' + cases if cases else ''}")
+    if chosen and len(candidates) == 1:
+        print(f"target: {chosen[0].name}, the only one that there is")
+    elif asked:
+        print(asked)

@@ -1,0 +1,261 @@
+"""What a table says of a folder's images: which column names them, which are people, eyes, splits and labels."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from visionfm.data.layouts.folders import SPLIT_NAMES
+from visionfm.data.layouts.rows import comparable
+from visionfm.data.tables.block import TableFile
+from visionfm.data.tables.cells import UNKNOWN, USUALLY_UNKNOWN, is_number, read_eye
+from visionfm.data.tables.grid import Table
+from visionfm.data.tables.paths import Files
+from visionfm.data.tables.reading import read_table
+from visionfm.data.visits import moments
+from visionfm.errors import DataError, Problems
+from visionfm.project.init.seen import Seen, Target, as_name, common_folder, count, glob_below, split_of, words_of
+
+SAMPLED = 400
+MOST_CLASSES = 20
+HEADERS = (None, *range(2, 9))
+PEOPLE = {"patient", "patientid", "subject", "subjectid", "person", "participant", "proband", "pid"}
+EYES = {"eye", "laterality", "side"}
+VISITS = {"visit", "date", "timepoint"}
+SPLITS = {"split", "fold", "partition", "subset"}
+BESIDE = {  # what is known of people and cameras, seldom asked of a picture
+    *("age", "sex", "gender", "camera", "device", "quality", "birth", "comorbidities", "nationality", "duration"),
+    *("insulin", "name", "date", "comment", "comments", "remark", "keywords", "url"),
+}
+ANSWERS = {"r": "R", "right": "R", "od": "R", "l": "L", "left": "L", "os": "L"}
+
+
+def open_table(root: Path, name: str) -> tuple[Table, dict[str, Any]] | str:
+    """Return a table and how its block says it; or in words why it cannot be read."""
+    first = ""
+    for header in HEADERS:
+        for encoding in (None, "cp1252"):
+            problems = Problems(DataError, name)
+            how = TableFile(file=name, header_row=header, encoding=encoding)
+            table = read_table(root / name, how, [], problems)
+            named = [] if table is None else [column for column in table.header if column]
+            if table is not None and not problems and len(named) >= max(2, 0.6 * len(table.header)):
+                return table, {key: value for key, value in (("header_row", header), ("encoding", encoding)) if value}
+            first = first or next(iter(problems), "")
+    return first or f"{name}: has fewer than two columns with a name"
+
+
+def understand(root: Path, name: str, paths: Sequence[str]) -> Seen | str | None:
+    """Return what a table says of the images; a question where it could mean several; None where it names none."""
+    found = open_table(root, name)
+    if isinstance(found, str):
+        return None
+    table, how = found
+    rows = [cells for _, cells in table.rows]
+    place = PurePosixPath(root.absolute().as_posix())
+    named = _image_columns(table, Files(paths, place))
+    folder = common_folder([path for ones in named.values() for path in ones])
+    if not named:
+        folder, named = _in_one_folder(table, name, paths, place)
+        if not named:
+            return folder or None
+    keys: dict[str, Any] = {"layout": "table", "table": {"file": name, **how} if how else name}
+    used = {path for ones in named.values() for path in ones}
+    seen = Seen(as_name(PurePosixPath(name).stem), keys)
+    inside = [path for path in paths if path.startswith(f"{folder}/")] if folder else list(paths)
+    if len(inside) < len(paths):
+        keys["images"] = glob_below(folder)
+        seen.facts.append(f"images: those below {folder}; {count(len(paths) - len(inside), 'image')} elsewhere")
+    columns: dict[str, Any] = {}
+    eyes = {ANSWERS[word]: column for column in named for word in words_of(column) if word in ANSWERS}
+    if len(named) == 2 and len(eyes) == 2:
+        columns["images"] = dict(sorted(eyes.items(), reverse=True))
+        seen.facts.append(f"one row per person, with the images {eyes['R']!r} (right) and {eyes['L']!r} (left)")
+    else:
+        columns["image"] = max(named, key=lambda column: len(named[column]))
+        seen.facts.append(f"column {columns['image']!r} names the images")
+    if encoding := how.get("encoding"):
+        seen.guesses.append(f"{name} is no UTF-8; it is read as {encoding}: look at a name with accents")
+    others = [column for column in table.header if column and column not in named]
+    others = _roles(seen, columns, others, rows, wide="images" in columns)
+    keys["columns"] = columns
+    _targets(seen, columns, others, rows)
+    _missing(seen, named, rows, inside, used, Files(inside, place))
+    seen.split = split_of(PurePosixPath(name).stem) if "split" not in columns else None
+    return seen
+
+
+def _known(rows: Sequence[Mapping[str, str]], column: str) -> list[str]:
+    texts = [row[column].strip() for row in rows]
+    return [text for text in texts if text not in UNKNOWN and text.casefold() not in USUALLY_UNKNOWN]
+
+
+def _image_columns(table: Table, files: Files) -> dict[str, list[str]]:
+    """Return the columns most of whose cells name one file each, with the files; two where each eye has its own."""
+    step = max(1, len(table.rows) // SAMPLED)
+    rows = [cells for _, cells in table.rows[::step]]
+    found: dict[str, list[str]] = {}
+    for column in dict.fromkeys(filter(None, table.header)):
+        texts = _known(rows, column)
+        hits = list(dict.fromkeys(hit for text in texts if isinstance(hit := files.find(text), str)))
+        if texts and len(hits) >= max(1, len(set(texts)) // 2):
+            found[column] = hits
+    if not found:
+        return {}
+    sides = {side: column for column in found for word in words_of(column) if (side := ANSWERS.get(word))}
+    best = max(found, key=lambda column: len(found[column]))
+    if len(sides) == 2 and best in sides.values():
+        return {column: found[column] for column in sides.values()}
+    return {best: found[best]}
+
+
+def _in_one_folder(
+    table: Table, name: str, paths: Sequence[str], place: PurePosixPath
+) -> tuple[str, dict[str, list[str]]]:
+    """Return the folder whose files a table names, where several have files of these names; or a question."""
+    folders = sorted({PurePosixPath(path).parent.as_posix() for path in paths} - {"."})
+    fitting = {}
+    for folder in folders:
+        if named := _image_columns(table, Files([path for path in paths if path.startswith(f"{folder}/")], place)):
+            fitting[folder] = named
+    most = max((sum(map(len, named.values())) for named in fitting.values()), default=0)
+    fitting = {one: named for one, named in fitting.items() if sum(map(len, named.values())) >= 0.9 * most}
+    meant = [one for one in fitting if split_of(one) is not None and split_of(one) == split_of(name)]
+    chosen = meant if len(meant) == 1 else list(fitting)
+    if len(chosen) == 1:
+        return chosen[0], fitting[chosen[0]]
+    if not chosen:
+        return "", {}
+    return (
+        f"{name} fits the images of {', '.join(map(repr, chosen))}: run init on one of these folders, with --table",
+        {},
+    )
+
+
+def _roles(
+    seen: Seen, columns: dict[str, Any], others: list[str], rows: Sequence[Mapping[str, str]], *, wide: bool
+) -> list[str]:
+    """Take people, eyes, visits and splits out of the columns by name and content; return the others."""
+    left = []
+    for column in others:
+        words, texts = {*words_of(column), "".join(words_of(column))}, _known(rows, column)
+        if not texts:
+            continue
+        is_id = words & PEOPLE or (wide and words == {"id"})
+        if "subject" not in columns and is_id and not words & BESIDE:
+            columns["subject"] = column
+            seen.facts.append(f"people: {column!r}, {len(set(texts))} of them")
+        elif "eye" not in columns and not wide and words & EYES and not words & BESIDE:
+            if all(map(read_eye, texts)):
+                columns["eye"] = column
+                seen.facts.append(f"eyes: {column!r}")
+            else:
+                codes = sorted(set(texts))[:4]
+                hint = f"`eye: {{column: {column}, values: {{{codes[0]}: R, ...}}}}`"
+                seen.unknown.append(f"which eye the codes {', '.join(codes)} of {column!r} mean; say so by {hint}")
+        elif "split" not in columns and words & SPLITS:
+            if all(text.lower() in SPLIT_NAMES for text in texts):
+                columns["split"] = column
+                seen.facts.append(f"splits: {column!r}")
+            else:
+                seen.unknown.append(
+                    f"what {column!r} ({', '.join(sorted(set(texts))[:4])}) divides; folds are "
+                    f"`split: {{column: {column}, values: {{0: test}}}}`"
+                )
+        elif "visit" not in columns and words & VISITS and "birth" not in words:
+            if isinstance(moments(texts), str):
+                seen.unknown.append(
+                    f"the form of {column!r}, as in {texts[0]!r}: `visit: {{column: ..., format: ...}}`"
+                )
+            else:
+                columns["visit"] = column
+                seen.facts.append(f"visits: {column!r}")
+        else:
+            left.append(column)
+    if "subject" not in columns:
+        seen.unknown.append("who is whose: no column names people, so that each image would count as a person")
+    return left
+
+
+def _targets(seen: Seen, columns: dict[str, Any], others: list[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Find what could be predicted: few values are classes, many numbers a value; texts that all differ are neither."""
+    beside, skipped = [], []
+    taken: list[str] = []
+    for column in others:
+        texts = _known(rows, column)
+        target = _target(as_name(column, taken), column, texts)
+        if target is None:
+            skipped.append(column)
+        elif set(words_of(column)) & BESIDE:
+            beside.append(column)
+        else:
+            taken.append(target.name)
+            seen.targets.append(target)
+    if beside:
+        seen.facts.append(f"of people and cameras, taken for no target: {', '.join(beside)}")
+    if skipped:
+        seen.facts.append(f"not used: {', '.join(skipped)}")
+    doubtful = [t.name for t in seen.targets if t.type == "multiclass" and t.cases and min(t.cases.values()) < 5]
+    if doubtful:
+        seen.guesses.append(
+            f"classes with fewer than five cases are rather mistakes, or too rare: {', '.join(doubtful)}"
+        )
+    columns["targets"] = {}
+
+
+def _target(name: str, column: str, texts: list[str]) -> Target | None:
+    cases = Counter(texts)
+    numeric = all(map(is_number, texts))
+    if len(cases) < 2:
+        return None
+    if numeric and {comparable(text) for text in cases} == {0.0, 1.0}:
+        return Target(name, "binary", column, None, cases)
+    if len(cases) <= MOST_CLASSES and len(cases) <= len(texts) / 2:
+        return Target(name, "multiclass", column, _in_order(cases, numeric=numeric), cases)
+    return Target(name, "value", column, None, Counter()) if numeric else None
+
+
+def _in_order(cases: Counter[str], *, numeric: bool) -> Any:
+    if not numeric:
+        return sorted(cases)
+    numbers = sorted({float(text) for text in cases})
+    whole = [int(value) if value.is_integer() else value for value in numbers]
+    return len(whole) if whole == list(range(len(whole))) else whole
+
+
+def _missing(
+    seen: Seen,
+    named: Mapping[str, Any],
+    rows: Sequence[Mapping[str, str]],
+    inside: list[str],
+    used: set[str],
+    files: Files,
+) -> None:
+    texts = [text for column in named for text in _known(rows, column)]
+    found = [files.find(text) for text in texts]
+    lost = [text for text, path in zip(texts, found, strict=True) if not isinstance(path, str)]
+    used = {path for path in found if isinstance(path, str)}
+    seen.facts.append(
+        f"{count(len(rows), 'row')}, {count(len(used), 'image')} with a row, {len(inside) - len(used):,} without one"
+    )
+    if lost:
+        seen.keys["missing"] = "skip"
+        seen.guesses.append(
+            f"{count(len(lost), 'name')} of no image that is there, as {lost[0]!r}: `missing: skip` leaves them out"
+        )
+
+
+def from_names(seen: Seen, paths: Sequence[str]) -> None:
+    """Find people and eyes in file names such as 10_left.jpeg, where each person has at most two images an eye."""
+    if "subject" in seen.keys.get("columns", {}) or "images" in seen.keys.get("columns", {}):
+        return
+    pattern = re.compile(r"(?P<subject>[A-Za-z]*[0-9]+)[_-](?P<eye>left|right|OD|OS|L|R)(?=[_.-])", re.IGNORECASE)
+    found = [pattern.search(PurePosixPath(path).name) for path in paths]
+    people = {match["subject"] for match in found if match}
+    if len(paths) < 4 or not all(found) or len({match["eye"].lower() for match in found if match}) != 2:
+        return
+    if len(people) < len(paths):
+        seen.keys["path_pattern"] = f"(?i){pattern.pattern}"
+        seen.unknown = [line for line in seen.unknown if not line.startswith("who is whose")]
+        seen.guesses.append(f"people and eyes stand in the file names, as in {PurePosixPath(paths[0]).name}")

@@ -55,7 +55,7 @@ def metric(run: Path, task: str, target: str, name: str) -> dict:
         for row in rows
         if (row["task"], row["target"], row["metric"], row["split"], row["run"])
         == (task, target, name, "test", "seed0")
-        and row["dataset"] == row["modality"] == row["modalities"] == "all"
+        and row["modality"] == row["modalities"] == "all"
         and row["class"] in (None, "macro")
     ]
     assert len(found) == 1, found

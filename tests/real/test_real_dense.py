@@ -27,7 +27,7 @@ def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def metric(folder: Path, task: str, name: str, **keys: str | None) -> dict:
     """Return one row of the test split over all data."""
-    keys = {"run": "seed0", "split": "test", "dataset": "all", "modality": "all", **keys}
+    keys = {"run": "seed0", "split": "test", **keys}
     rows = pq.read_table(folder / "results/report/metrics.parquet").to_pylist()
     found = [row for row in rows if (row["task"], row["metric"]) == (task, name)]
     found = [row for row in found if all(row[key] == value for key, value in keys.items())]

@@ -145,16 +145,21 @@ def test_summary_has_a_row_for_each_task_model_and_target_with_interval_n_and_su
     rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", summary[: summary.index("</table>")], re.DOTALL)
     names = [" ".join(Elements(row).text).split()[:3] for row in rows]
     assert names == [
-        ["diseases", "disease", "visionfm"],
+        *[["diseases", "disease", "visionfm"]] * 3,
         ["grading", "grade", "visionfm"],
         ["grading", "grade", "floor"],
         ["measures", "thickness", "visionfm"],
         ["measures", "age", "visionfm"],
     ]
-    assert all(re.search(r"0\.\d{3}</span><small>\(0\.\d{3} to 0\.\d{3}\)", row) for row in rows)
+    interval = [bool(re.search(r"0\.\d{3}</span><small>\(0\.\d{3} to 0\.\d{3}\)", row)) for row in rows]
+    assert interval == [False, False, False, True, False, True, True]
+    assert "mild (fewer than five subjects with the condition: 3)" in words(rows[4])
     assert "1 of 4 classes left out: never seen" in words(rows[0])
-    assert all(">60</td>" in row and ">30</td>" in row for row in rows)
-    assert [bool(re.search("seed0 0.*, seed1 0", row)) for row in rows] == [False, True, True, False, False]
+    assert [re.findall(r"<td>(fundus|ffa|oct)</td></tr>", row) for row in rows[:3]] == [["fundus"], ["ffa"], ["oct"]]
+    assert all(">20</td>" in row for row in rows[:3])
+    assert all(">60</td>" in row and ">30</td>" in row for row in rows[3:])
+    seeds = [bool(re.search("seed0 0.*, seed1 0", row)) for row in rows]
+    assert seeds == [False, False, False, True, True, False, False]
 
 
 @pytest.mark.usefixtures("plain_figures")
@@ -205,7 +210,8 @@ def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
 def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_per_task_and_model(made):
     folder, _, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
-    assert len(figures) == 5 + 2 * (5 + 1) + 5 + 1  # two of them label efficiency, the last the comparisons
+    assert len(figures) == 3 * 4 + 1 + 2 * (5 + 1) + 5 + 1  # of each dataset; two label efficiency; comparisons
+    assert all(len(re.findall(rf">on {name}</(tspan|text)>", page)) == 4 for name in ("fundus", "ffa", "oct"))
     assert all(figure["aria-label"] for figure in figures)
     kept = Archive(folder / FIGURES)
     assert kept.names == ["diseases.visionfm.svg", "grading.floor.svg", "grading.visionfm.svg", "measures.visionfm.svg"]
@@ -243,30 +249,34 @@ def test_subsets_datasets_and_validation_have_tables_of_their_own(made):
     page = made[2]
     task = page[page.index('id="task-diseases"') : page.index('id="task-grading"')]
     assert re.findall(r"<summary>(.*?)</summary>", task) == [
-        "All test data",
-        "By dataset",
+        "Test data",
+        "Test data: yes or no",
         "With fewer modalities",
+        "With fewer modalities: yes or no",
         "On validation data",
+        "On validation data: yes or no",
         "Training",
     ]
+    assert task.count("every threshold but 0.5 were chosen") == 2
+    assert task.count("<h4>Tested on ") == 3
     assert "Fundus+OCT" in task
 
 
 def test_several_seeds_show_their_mean_and_each_of_them(made):
     page = made[2]
     task = words(page[page.index('<section id="task-grading"') : page.index('<section id="task-measures"')])
-    assert "all test data (mean over seeds)" in task
+    assert "test data (mean over seeds)" in task
     each = task[task.index("Each seed") : task.index("On validation data")]
     assert "seed0 no DR" in each
     assert "seed1 no DR" in each
     assert "mean" not in each
 
 
-def test_tables_by_one_dataset_or_modality_do_not_repeat_those_of_all(made):
-    sections = made[2].split('<section id="task-')[1:]
-    by_dataset = {section[: section.index('"')]: "By dataset" in section for section in sections}
-    assert by_dataset == {"diseases": True, "grading": False, "measures": False}
-    assert "By modality" not in made[2]
+def test_a_table_names_datasets_where_there_are_several(made):
+    tables = re.findall(r"<caption>(.*?)</caption>.*?<thead><tr>(.*?)</tr>", made[2], re.DOTALL)
+    named = {caption.split(",")[0]: "dataset" in head for caption, head in tables if ": test data" in caption}
+    assert named == {"diseases": True, "grading": False, "measures": False}
+    assert "By modality" not in made[2] and "all, pooled" not in made[2]
 
 
 def test_what_the_numbers_mean_follows_the_results(made):

@@ -50,8 +50,9 @@ def test_the_best_baseline_is_the_one_with_the_smallest_error() -> None:
 def test_a_better_baseline_is_a_caution_and_a_worse_one_is_none() -> None:
     results: Any = SimpleNamespace(comparisons={"dme": pd.DataFrame([ROW, ROW | WORSE])})
     assert better_baselines(results) == ["dme / ours / dme on idrid (AUROC 0.769 of logreg, 0.738 of the decoder)"]
-    assert beside_headline(results, "dme", "ours", "dme") == "0.769 of its best baseline, logreg"
-    assert beside_headline(results, "dme", "theirs", "dme") == beside_headline(results, "other", "ours", "dme") == ""
+    assert beside_headline(results, "dme", "ours", "dme", "idrid") == "0.769 of its best baseline, logreg"
+    for task, model, dataset in (("dme", "theirs", "idrid"), ("other", "ours", "idrid"), ("dme", "ours", "clinic")):
+        assert beside_headline(results, task, model, "dme", dataset) == ""
     results.comparisons["dme"] = pd.DataFrame([ROW | WORSE])
     assert better_baselines(results) == []
 

@@ -114,7 +114,7 @@ def pick(rows: list[Row], **wanted: Any) -> list[Row]:
 
 
 def one(rows: list[Row], **wanted: Any) -> Row:
-    whole = {"dataset": "all", "modality": "all", "modalities": "all", "split": "test", "run": "seed0"}
+    whole = {"dataset": "idrid", "modality": "all", "modalities": "all", "split": "test", "run": "seed0"}
     found = pick(rows, **(whole | wanted))
     assert len(found) == 1, f"{len(found)} rows for {wanted}"
     return found[0]
@@ -206,7 +206,7 @@ def test_a_test_split_without_positive_cases_gives_nulls_with_reasons_and_a_warn
         assert row["reason"] == "no positive case among 40 known"
     assert one(rows, metric="specificity", operating_point="0.5")["value"] is not None
     said = "evaluate: seed0: dme has no auroc, average_precision, f1, sensitivity, balanced_accuracy, ppv, npv, "
-    said += "likelihood_ratio_positive, likelihood_ratio_negative in test: no positive case among 40 known"
+    said += "likelihood_ratio_positive, likelihood_ratio_negative in test of idrid: no positive case among 40 known"
     assert said in capsys.readouterr().err
 
 
@@ -253,8 +253,8 @@ def test_each_class_counts_the_samples_that_know_it_and_macro_those_that_know_an
         of_label = binary_rows(fundus + clinic, target="signs", label=label)
         ids = {sample["sample_id"] for sample in known}
         rows += [row if row["sample_id"] in ids else row | {"truth": None} for row in of_label]
-    found = evaluated({"seed0": rows}, {"signs": SIGNS})
-    counts = {label: one(found, metric="auroc", class_=label) for label in (*SIGNS["classes"], "macro")}
+    found = evaluated({"seed0": rows}, {"signs": SIGNS}, pool=True)
+    counts = {label: one(found, metric="auroc", class_=label, dataset="all") for label in (*SIGNS["classes"], "macro")}
     assert [(row["n"], row["n_subjects"]) for row in counts.values()] == [(40, 20), (30, 15), (0, 0), (70, 35)]
     assert counts["never seen"]["reason"] == "no sample with a known answer"
     assert counts["macro"]["value"] == pytest.approx((counts["drusen"]["value"] + counts["edema"]["value"]) / 2)
@@ -299,13 +299,34 @@ def test_regression_is_in_units(evaluated: Callable[..., list[Row]]) -> None:
     assert r2["ci_low"] < r2["value"] < r2["ci_high"]
 
 
-def test_pooled_tasks_are_scored_by_dataset_and_by_modality(evaluated: Callable[..., list[Row]]) -> None:
+def test_each_dataset_is_scored_by_itself_and_pooled_values_come_only_where_asked_and_without_external_ones(
+    evaluated: Callable[..., list[Row]],
+) -> None:
     parts = [samples(30), samples(20, dataset="messidor"), samples(24, dataset="clinic", modality="OCT")]
-    rows = evaluated({"seed0": [row for part in parts for row in binary_rows(part)]}, {"dme": BINARY})
-    assert one(rows, metric="auroc")["n"] == 74
+    answers = {"seed0": [row for part in parts for row in binary_rows(part)]}
+    rows = evaluated(answers, {"dme": BINARY})
     assert [one(rows, metric="auroc", dataset=name)["n"] for name in ("idrid", "messidor", "clinic")] == [30, 20, 24]
-    assert [one(rows, metric="auroc", modality=name)["n"] for name in ("Fundus", "OCT")] == [50, 24]
-    assert {row["modalities"] for row in rows} == {"all"}
+    assert {row["dataset"] for row in rows} == {"idrid", "messidor", "clinic"}
+    assert {row["modalities"] for row in rows} == {row["modality"] for row in rows} == {"all"}
+    pooled = evaluated(answers, {"dme": BINARY}, pool=True)
+    assert one(pooled, metric="auroc", dataset="all")["n"] == 74
+    assert [one(pooled, metric="auroc", dataset="all", modality=name)["n"] for name in ("Fundus", "OCT")] == [50, 24]
+    apart = evaluated(answers, {"dme": BINARY}, pool=True, external=["clinic"])
+    assert one(apart, metric="auroc", dataset="clinic")["n"] == 24
+    assert one(apart, metric="auroc", dataset="all")["n"] == 50
+    assert not pick(apart, dataset="all", modality="OCT")
+
+
+def test_a_score_that_only_knows_the_hospital_gets_no_credit_for_it(evaluated: Callable[..., list[Row]]) -> None:
+    """Nine in ten are sick in one, one in ten in the other: pooled, the score seems good, and it knows nothing."""
+    rows = []
+    for dataset, score, sick in (("idrid", 0.8, 0.9), ("village", 0.2, 0.1)):
+        of = samples(200, dataset=dataset)
+        rows += [row | {"scores": [score]} for row in binary_rows(of, positive=sick)]
+    found = evaluated({"seed0": rows}, {"dme": BINARY}, pool=True)
+    assert [one(found, metric="auroc", dataset=name)["value"] for name in ("idrid", "village")] == [0.5, 0.5]
+    assert one(found, metric="auroc", dataset="all")["value"] > 0.85
+    assert not pick(evaluated({"seed0": rows}, {"dme": BINARY}), dataset="all")
 
 
 def test_fused_tasks_are_scored_by_subset_of_modalities_each_with_its_own_threshold(
@@ -473,3 +494,31 @@ def test_predictions_of_another_task_and_a_run_given_twice_are_refused(tmp_path:
     ours = write(tmp_path / "q.parquet", binary_rows(samples()))
     with pytest.raises(UsageError, match="given twice"):
         evaluate([ours, ours], tmp_path / "m.parquet", chosen)
+
+
+def test_a_wanted_sensitivity_is_reached_on_validation_and_its_threshold_applied_to_test(
+    evaluated: Callable[..., list[Row]],
+) -> None:
+    points = {"sensitivity 0.9": ("sensitivity", 0.9), "specificity 1": ("specificity", 1.0)}
+    rows = evaluated(
+        {"seed0": binary_rows(samples(60)) + binary_rows(samples(60, "validation"))}, {"dme": BINARY},
+        operating_points=points,
+    )  # fmt: skip
+    chosen = one(rows, metric="sensitivity", operating_point="sensitivity 0.9", split="validation")
+    assert chosen["value"] >= 0.9
+    test = {row["metric"]: row for row in pick(rows, split="test", operating_point="sensitivity 0.9")}
+    assert {row["threshold"] for row in test.values()} == {chosen["threshold"]}
+    assert {"ppv", "npv", "likelihood_ratio_positive", "likelihood_ratio_negative"} < set(test)
+    odds = test["sensitivity"]["value"] / (1 - test["specificity"]["value"])
+    assert test["likelihood_ratio_positive"]["value"] == pytest.approx(odds)
+    none = one(rows, metric="npv", operating_point="specificity 1")
+    assert none["value"] is not None or none["reason"]
+
+
+def test_beside_the_brier_score_stands_that_of_the_prevalence(evaluated: Callable[..., list[Row]]) -> None:
+    of = binary_rows(samples(60))
+    rows = evaluated({"seed0": of}, {"dme": BINARY})
+    share = np.mean([row["truth"] for row in of])
+    reference = one(rows, metric="brier_prevalence")
+    assert reference["value"] == pytest.approx(share * (1 - share))
+    assert reference["ci_low"] < reference["value"] < reference["ci_high"] <= 0.25

@@ -60,7 +60,7 @@ def scored(folder, table):
 
 def test_every_survival_metric_has_its_n_events_subjects_and_interval(results):
     table = scored(results, rows())
-    whole = table[(table.split == "test") & (table.dataset == "all")]
+    whole = table[(table.split == "test") & (table.dataset == "eyes")]
     assert sorted(zip(whole["class"].fillna(""), whole.metric, strict=True)) == [
         ("", "concordance"),
         ("", "concordance_ipcw"),
@@ -76,7 +76,7 @@ def test_every_survival_metric_has_its_n_events_subjects_and_interval(results):
 
 def test_without_events_there_are_reasons_instead_of_numbers(results):
     table = scored(results, rows(events=0))
-    whole = table[(table.split == "test") & (table.dataset == "all")].set_index("metric")
+    whole = table[(table.split == "test") & (table.dataset == "eyes")].set_index("metric")
     assert np.isnan(whole.value["concordance"]) and whole.reason["concordance"] == "no event among 80 known"
     assert "no event by 300 days" in whole.reason["time_dependent_auroc"].iloc[0]
     assert whole.value["integrated_brier"] > 0

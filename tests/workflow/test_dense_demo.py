@@ -36,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def value(demo: Path, task: str, metric: str, **keys: str) -> float:
-    keys = {"run": "seed0", "split": "test", "dataset": "all", "modality": "all", **keys}
+    keys = {"run": "seed0", "split": "test", **keys}
     rows = pq.read_table(demo / "results/report/metrics.parquet").to_pylist()
     found = [row for row in rows if (row["task"], row["metric"]) == (task, metric)]
     (row,) = [row for row in found if all(row[key] == value for key, value in keys.items())]

@@ -86,7 +86,7 @@ def metric(run: Path, task: str, name: str) -> dict:
         row
         for row in rows
         if (row["task"], row["metric"], row["split"], row["class"]) == (task, name, "test", None)
-        and row["dataset"] == row["modality"] == row["modalities"] == "all"
+        and row["modality"] == row["modalities"] == "all"
     ]
     assert len(found) == 1, found
     return found[0]

@@ -30,7 +30,11 @@ CORRELATION = Scale(-1.0, 1.0, "Fisher z", np.arctanh, np.tanh, lambda x: 1 / (1
 EXPLAINED = Scale(
     -np.inf, 1.0, "log(1 - x)", lambda x: -np.log(1 - x), lambda u: 1 - np.exp(-u), lambda x: 1 / (1 - x), skewed=False
 )
-SCALES = {"quadratic_kappa": CORRELATION, "pearson": CORRELATION, "r2": EXPLAINED}
+QUARTER = Scale(
+    0.0, 0.25, "logit", lambda x: special.logit(4 * x), lambda u: special.expit(u) / 4, lambda x: 1 / (x * (1 - 4 * x)),
+    skewed=True,
+)  # fmt: skip
+SCALES = {"brier_prevalence": QUARTER, "quadratic_kappa": CORRELATION, "pearson": CORRELATION, "r2": EXPLAINED}
 
 
 def scale_of(metric: str) -> Scale:

@@ -43,7 +43,7 @@ def cautions(results: Results) -> list[str]:
             "and one person's images may lie in two splits."
         )
     small = [line for line in all_headlines(results) if 0 < line.subjects < FEW_SUBJECTS]
-    few = sorted({f"{line.task} / {line.target} ({line.subjects})" for line in small})
+    few = sorted({f"{line.task} / {line.target} on {line.tested_on} ({line.subjects})" for line in small})
     if few:
         found.append(f"Fewer than {FEW_SUBJECTS} test subjects: {listed(few)}. Read the intervals, not the values.")
     if better := better_baselines(results):

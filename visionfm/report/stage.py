@@ -79,7 +79,7 @@ def report(out: Path, summary_out: Path, metrics_out: Path, figures_out: Path, s
     log.info(
         "report: %d models, %d figures, %.1f MB; open %s",
         len(models),
-        sum(len(model.figures) for _, model in models),
+        sum(len(part.figures) for _, model in models for part in model.parts),
         len(text) / 1e6,
         out,
     )

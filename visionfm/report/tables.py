@@ -1,4 +1,4 @@
-"""Metrics as tables for people: every task's numbers by class, dataset, modality and subset.
+"""Metrics as tables for people: every task's numbers by dataset, class, threshold and subset of modalities.
 
 From the long metrics table to `Table`s of text; no HTML here.
 Invariant: a value never stands without its n; a missing one shows a dash and its reason in words.
@@ -8,13 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from visionfm.figures.tables import Cell, Table
+from visionfm.metrics.binary import AT_THRESHOLD
 from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
-from visionfm.tasks.results import WHOLE, TaskModel, overall, whole
+from visionfm.tasks.results import WHOLE, TaskModel, whole
 from visionfm.tasks.runs import MEAN, OBSERVER
 from visionfm.tasks.target_types import TYPES
 
 COUNTS = ("n", "n_positive", "n_subjects")
+OF_CLASSES = ("binary", "multiclass", "multilabel")  # their answers become a yes or no
+CHOSEN_THERE = (
+    "On these data the epoch, the settings of the baselines and every threshold but 0.5 were chosen, so that these "
+    "numbers are better than those on new data."
+)
 
 
 def means(result: TaskModel) -> list[str]:
@@ -23,34 +29,45 @@ def means(result: TaskModel) -> list[str]:
 
 
 def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
-    """Return (heading, table) of all numbers: over all test data first, then by part, then validation."""
+    """Return (heading, table) of all numbers: of each dataset's test data first, then by part, then validation.
+
+    What depends on a yes or no has a table of its own, with a row per threshold.
+    """
     metrics, runs = result.metrics, result.runs
     beside = [*result.baselines, *([OBSERVER] if (metrics["run"] == OBSERVER).any() else [])]
     test = metrics[metrics["split"] == "test"]
-    one_dataset, one_modality, fewer = (~whole(test[name]) for name in ("dataset", "modality", "modalities"))
+    one_modality, fewer = (~whole(test[name]) for name in ("modality", "modalities"))
     shown = [*means(result), *runs]
     first = test["run"] == shown[0]
-    everything = ~one_dataset & ~one_modality & ~fewer
+    everything = ~one_modality & ~fewer
+    where = ["dataset"] if test["dataset"].nunique() > 1 else []
     parts = [
-        ("All test data", [], test[everything & first]),
-        (_beside(beside), ["run"], test[everything & (first | test["run"].isin(beside))] if beside else []),
-        ("Each seed", ["run"], test[everything & ~first & test["run"].isin(runs)]),
-        ("By dataset", ["dataset"], test[one_dataset & ~one_modality & ~fewer & first]),
-        ("By modality", ["modality"], test[one_modality & ~fewer & first]),
-        ("With fewer modalities", ["modalities"], test[fewer & ~one_dataset & first]),
+        ("Test data", where, test[everything & first], ""),
+        (_beside(beside), [*where, "run"], test[everything & (first | test["run"].isin(beside))] if beside else [], ""),
+        ("Each seed", [*where, "run"], test[everything & ~first & test["run"].isin(runs)], ""),
+        ("By modality, datasets pooled", ["modality"], test[one_modality & first], ""),
+        ("With fewer modalities", [*where, "modalities"], test[fewer & first], ""),
     ]
-    other = overall(metrics[(metrics["split"] != "test") & (metrics["run"] == shown[0])])
-    parts += [(f"On {split} data", [], other[other["split"] == split]) for split in dict.fromkeys(other["split"])]
+    rest = metrics[(metrics["split"] != "test") & (metrics["run"] == shown[0])]
+    rest = rest[whole(rest["modality"]) & whole(rest["modalities"])]
+    for split in dict.fromkeys(rest["split"]):
+        rows = rest[rest["split"] == split]
+        of_split = ["dataset"] if rows["dataset"].nunique() > 1 else []
+        parts.append((f"On {split} data", of_split, rows, CHOSEN_THERE if split == "validation" else ""))
     survival = any(TYPES[target["type"]].at_times for target in result.targets.values())
     found = []
-    for heading, by, rows in parts:
-        # By one dataset, or by one modality: the same numbers as over all.
-        if len(rows) and not (by in (["dataset"], ["modality"]) and rows[by[0]].nunique() == 1):
-            of = (
-                f" ({'mean over seeds' if shown[0] == MEAN else shown[0]})" if len(runs) > 1 and "run" not in by else ""
-            )
-            caption = f"{result.task}, {result.model}: {heading.lower()}{of}"
-            found.append((heading, pivot(rows, by, caption, survival)))
+    for heading, by, rows, note in parts:
+        if not len(rows):
+            continue
+        of = f" ({'mean over seeds' if shown[0] == MEAN else shown[0]})" if len(runs) > 1 and "run" not in by else ""
+        caption = f"{result.task}, {result.model}: {heading.lower()}{of}"
+        classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
+        at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)
+        if not at_threshold.all():
+            found.append((heading, pivot(rows[~at_threshold], by, caption, survival, note)))
+        if at_threshold.any():
+            table = thresholds(rows[at_threshold], by, f"{caption}, where the answer is a yes or no", note)
+            found.append((f"{heading}: yes or no", table))
     return found
 
 
@@ -58,22 +75,38 @@ def _beside(runs: Sequence[str]) -> str:
     return "Beside the second observer" if OBSERVER in runs else "Beside the baselines"
 
 
+def thresholds(rows: Any, by: Sequence[str], caption: str, note: str = "") -> Table:
+    """Return what depends on a threshold: a row per part, class and threshold."""
+    rows = rows.assign(
+        threshold=[_threshold(record) for record in rows.to_dict("records")], operating_point=None, at=rows["threshold"]
+    )
+    return pivot(rows, [*by, "threshold"] if rows["threshold"].any() else by, caption, note=note)
+
+
+def _threshold(record: dict[str, Any]) -> str:
+    """Return an operating point in words; empty where the most probable class is the answer."""
+    point = text_of(record["operating_point"])
+    if not point or point == "0.5":
+        return point
+    how = "largest sensitivity + specificity" if point == "validation" else f"{point}"
+    at = "" if missing(record["threshold"]) else f"{number(float(record['threshold']), 'auroc')}: "
+    return f"{at}{how} on validation"
+
+
 def _metric_column(row: dict[str, Any]) -> str:
-    point = text_of(row["operating_point"])
-    name = metric_name(row["metric"])
     if row["metric"] == "success_rate":
-        return f"within {point}"
-    if point == "0.5":
-        return f"{name} at 0.5"
-    return f"{name} at a threshold from {point}" if point else name
+        return f"within {text_of(row['operating_point'])}"
+    return metric_name(row["metric"])
 
 
-def pivot(rows: Any, by: Sequence[str], caption: str, survival: bool = False) -> Table:
+def pivot(rows: Any, by: Sequence[str], caption: str, survival: bool = False, note: str = "") -> Table:
     """Return metrics side by side, one row for each (part, target, class, n)."""
     records = rows.to_dict("records")
     several_targets = len({record["target"] for record in records}) > 1
     several_classes = any(text_of(record["class"]) for record in records)
-    heads = [*by, *(["target"] if several_targets else []), *(["class"] if several_classes else [])]
+    after = [name for name in by if name == "threshold"]
+    before = [name for name in by if name not in after]
+    heads = [*before, *(["target"] if several_targets else []), *(["class"] if several_classes else []), *after]
     if not heads:
         heads = ["target"]
     columns = list(dict.fromkeys(_metric_column(record) for record in records))
@@ -91,7 +124,8 @@ def pivot(rows: Any, by: Sequence[str], caption: str, survival: bool = False) ->
         cells = [Cell(_head(name, text, survival)) for name, text in zip(heads, key, strict=False)]
         cells.append(Cell(n, "\n".join(small), numeric=True))
         body.append(cells + [_value(values.get(column), notes) for column in columns])
-    marked = [f"{mark} {text}" for text, mark in notes.items()]
+    marked = [note] if note else []
+    marked += [f"{mark} {text}" for text, mark in notes.items()]
     shown = ["horizon" if survival and name == "class" else name for name in heads]
     return Table(caption, [*shown, "n", *columns], body, heads=len(heads), notes=marked)
 
@@ -101,6 +135,8 @@ def _whole_number(value: Any) -> str:
 
 
 def _head(name: str, text: str, survival: bool = False) -> str:
+    if name == "dataset" and text in WHOLE:
+        return "all, pooled"
     if name == "class" and text in WHOLE:
         if survival:
             return "all times"
@@ -116,9 +152,6 @@ def _value(record: dict[str, Any] | None, notes: dict[str, str]) -> Cell:
         return Cell(NO_VALUE, numeric=True, mark=_mark(reason or "no reason was given", notes))
     metric = record["metric"]
     small = interval(record["ci_low"], record["ci_high"], metric)
-    chosen = text_of(record["operating_point"]) not in ("", "0.5") and metric != "success_rate"
-    if chosen and not missing(record["threshold"]):
-        small = f"{small}\nthreshold {number(float(record['threshold']), 'auroc')}".strip()
     unit = text_of(record["unit"])
     value = number(float(record["value"]), metric) + (f" {unit}" if unit else "")
     return Cell(value, small, numeric=True, mark=_mark(reason, notes) if reason else "")

@@ -8,11 +8,13 @@ from typing import Any
 GENERAL = (
     (
         "95 % interval",
-        "The range in brackets. The test subjects were drawn again 1000 times, with replacement; the interval holds "
-        "the middle 95 % of the results. Whole subjects are drawn, so that two eyes of one person do not count as two "
-        "independent cases. Overlap of two models' intervals does not say that the models are alike: both were tested "
-        "on the same subjects. Where a mean over images rests on two to four subjects, it is Student's t interval over "
-        "subjects instead, and wide. How the intervals of risk groups are made stands below their table.",
+        "The range in brackets. Of 100 studies like this one, 95 would have an interval that holds the true value. The "
+        "person is the unit, so that two eyes of one person do not count as two independent cases. There is no "
+        "interval where fewer than five people could show how far people differ (for an AUROC: five with the condition "
+        "and five without); the reason then stands below the table. The method depends on the metric; the column "
+        "`interval` of metrics.parquet names it. Overlap of two models' intervals does not say that the models are "
+        "alike: both were tested on the same people. How the intervals of risk groups are made stands below their "
+        "table.",
     ),
     (
         "n",
@@ -24,9 +26,9 @@ GENERAL = (
     ("macro", "The plain mean over the classes: each counts the same, however rare."),
     (
         "threshold",
-        "Some metrics need a yes or no: the answer is yes from this predicted probability on. It is 0.5, or the "
-        "one with the largest sum of sensitivity and specificity on validation data. Without either, the most "
-        "probable class is the answer.",
+        "Some metrics need a yes or no: the answer is yes from this predicted probability on. It is 0.5, the one "
+        "with the largest sum of sensitivity and specificity on validation data, or one that reached a wanted "
+        "sensitivity or specificity there. Without any, the most probable class is the answer.",
     ),
     (
         "test, validation, train",

@@ -47,6 +47,10 @@ class TaskBlock(Strict, ABC):
         description="pooled: one decoder over the images of all modalities; the others join modalities in a unit",
     )
     training: Training = Field(Frozen(), description="of the decoders")
+    pool: bool = Field(
+        False,
+        description="also numbers over all `datasets` together, beside those of each; external ones are never pooled",
+    )
     tta: Literal["none", "flips"] = Field("none", description="flips: average the test images' four views")
     seeds: list[Natural] = Field([0], min_length=1, description="one decoder each")
     compare: Literal["headline", "all", "none"] = Field(

@@ -1,8 +1,8 @@
 """Stage `evaluate`: predictions of all runs -> metrics.parquet, one row per metric.
 
-Rows are over all, by dataset, by modality (pooled) and by subset of modalities (fused), for each split and run; runs
-that differ only in their seed get a mean as well. Thresholds are chosen on the validation rows of the same run. Masks
-are measured image by image from their archives, into image_metrics.parquet.
+Rows are by dataset, and in it by subset of modalities (fused), for each split and run; pooled over datasets only where
+the task asks for it. Runs that differ only in their seed get a mean as well. Thresholds are chosen on the validation
+rows of the same run. Masks are measured image by image from their archives, into image_metrics.parquet.
 Invariant: each row has its n, and its value and interval or the reason why not.
 """
 
@@ -144,14 +144,14 @@ def _of_family(
     runs: Mapping[str, Scored], target: str, mean: str | None, settings: EvaluateSettings
 ) -> dict[str, list[Row]]:
     """Return run -> rows of the parts of one target; with those of the `mean` over these runs, where it has a name."""
-    parts = {run: dict(of.samples.parts(settings.fusion == "pooled")) for run, of in runs.items()}
+    parts = {run: of.parts(settings) for run, of in runs.items()}
     seen: dict[bytes, dict[str, Sequence[Measure]]] = {}
     found: dict[str, list[Row]] = defaultdict(list)
     every = dict.fromkeys(part for of_run in parts.values() for part in of_run)
     for part in track(every, total=len(every), what=f"evaluate {mean or next(iter(runs))}", unit="groups"):
         rows = {run: parts[run][part] for run in runs if part in parts[run]}
         same = part.subset.encode() + b"".join(rows_N.tobytes() for rows_N in rows.values())
-        if same not in seen:  # one dataset: by dataset is over all
+        if same not in seen:  # pooled modalities that are one dataset each
             seen[same] = {run: runs[run].measures(rows_N) for run, rows_N in rows.items()}
         for run, measures in seen[same].items():
             found[run] += [_row(run, target, part, measure, settings) for measure in measures]
@@ -233,20 +233,19 @@ def _of_run(run: str, settings: EvaluateSettings) -> dict[str, Any]:
     return {"head": baseline, "fusion": "pooled" if settings.fusion == "pooled" else "concat", **about}
 
 
-def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
-    """Say in the log what the run reached, and warn of what the test split cannot tell."""
-    test = [
-        row for row in rows
-        if row["split"] == "test" and (row["dataset"], row["modality"], row["modalities"]) == (ALL, ALL, ALL)
-    ]  # fmt: skip
-    missing: dict[tuple[str, str | None, str], list[str]] = defaultdict(list)
+def _report(rows: list[Row], settings: EvaluateSettings) -> None:
+    """Say in the log what the run reached on each dataset, and warn of what its test samples cannot tell."""
+    test = [row for row in rows if row["split"] == "test" and (row["modality"], row["modalities"]) == (ALL, ALL)]
+    missing: dict[tuple[str, str, str | None, str], list[str]] = defaultdict(list)
     for row in test:
         if row["value"] is None and row["class"] != "macro":
-            names = missing[row["target"], row["class"], row["reason"]]
+            names = missing[row["dataset"], row["target"], row["class"], row["reason"]]
             names += [row["metric"]] if row["metric"] not in names else []
-    for (name, label, reason), metrics in missing.items():
+    for (dataset, name, label, reason), metrics in missing.items():
         where = name if label is None else f"{name}, {label}"
-        log.warning("evaluate: %s: %s has no %s in test: %s", rows[0]["run"], where, ", ".join(metrics), reason)
+        log.warning(
+            "evaluate: %s: %s has no %s in test of %s: %s", rows[0]["run"], where, ", ".join(metrics), dataset, reason
+        )
     for name, target in settings.targets.items():
         label = "macro" if type_of(target.type, target.form).over_classes else None
         shown = (name, label, headline(settings.kind, target.type))
@@ -255,4 +254,5 @@ def _report(rows: list[dict[str, Any]], settings: EvaluateSettings) -> None:
                 continue
             span = "" if row["ci_low"] is None else f" ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
             value = f"{row['metric']} {row['value']:.3f}{span}"
-            log.info("evaluate: %s: %s: %s, n %d, %d subjects", row["run"], name, value, row["n"], row["n_subjects"])
+            found = (row["run"], name, row["dataset"], value, row["n"], row["n_subjects"])
+            log.info("evaluate: %s: %s on %s: %s, n %d, %d subjects", *found)

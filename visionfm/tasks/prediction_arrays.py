@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from visionfm import artifacts
 from visionfm.errors import ArtifactError, UsageError
 from visionfm.metrics.subjects import Subjects
-from visionfm.metrics.weighted import Floats
+from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 ALL = "all"
-SPLITS = ("test", "validation")  # always reported, even when empty; others where there are predictions
+SPLITS = ("test", "validation")  # the order; of test each dataset is reported, even one that has no test sample
 ROUNDING = 1e-6  # of probabilities computed in single precision
 REDO = "run `visionfm predict` again"
 
 
 class Part(NamedTuple):
-    """A group of samples that gets numbers of its own; `all` stands for no restriction."""
+    """A group of samples that gets numbers of its own; `all` stands for no restriction, so `dataset` all is pooled."""
 
     split: str
     dataset: str
@@ -53,20 +53,30 @@ class Samples:
         place_N, ids_S = pd.factorize(self.subject_N, sort=True)
         return Subjects(place_N.astype(np.intp), len(ids_S))
 
-    def parts(self, pooled: bool) -> Iterator[tuple[Part, NDArray[np.intp]]]:
-        """Yield each part and its rows: over all, by dataset, by modality (`pooled`), by subset of modalities."""
-        found = set(self.split_N)
-        for split in [*SPLITS, *sorted(found - set(SPLITS))]:
+    def parts(self, settings: EvaluateSettings, known_N: Mask) -> Iterator[tuple[Part, NDArray[np.intp]]]:
+        """Yield each part and its rows: each dataset where something is known, and in it each subset of modalities.
+
+        What datasets of the task have together, and each modality of them, comes only where the task asks for it
+        (`pool`), and never with an external dataset: two clinics' values differ, and their mixture is neither.
+        """
+        every = sorted(set(self.dataset_N[known_N])) or sorted(set(self.dataset_N))
+        for split in [*SPLITS, *sorted(set(self.split_N) - set(SPLITS))]:
             of_split = self.split_N == split
             whole = of_split & (self.subset_N == ALL)
-            yield Part(split, ALL, ALL, ALL), np.flatnonzero(whole)
-            for dataset in sorted(set(self.dataset_N[whole])):
-                yield Part(split, dataset, ALL, ALL), np.flatnonzero(whole & (self.dataset_N == dataset))
-            if pooled:
-                for modality in sorted(set(self.modality_N[whole])):
-                    yield Part(split, ALL, modality, ALL), np.flatnonzero(whole & (self.modality_N == modality))
-            for subset in sorted(set(self.subset_N[of_split]) - {ALL}):
-                yield Part(split, ALL, ALL, subset), np.flatnonzero(of_split & (self.subset_N == subset))
+            there = set(self.dataset_N[of_split]) & set(every)
+            for dataset in every if split == "test" else sorted(there):
+                of_dataset = self.dataset_N == dataset
+                yield Part(split, dataset, ALL, ALL), np.flatnonzero(whole & of_dataset)
+                of_both = of_split & of_dataset
+                for subset in sorted(set(self.subset_N[of_both]) - {ALL}):
+                    yield Part(split, dataset, ALL, subset), np.flatnonzero(of_both & (self.subset_N == subset))
+            inside = sorted(there - set(settings.external))
+            if settings.pool and len(inside) > 1:
+                pooled = whole & np.isin(self.dataset_N, inside)
+                yield Part(split, ALL, ALL, ALL), np.flatnonzero(pooled)
+                modalities = sorted(set(self.modality_N[pooled])) if settings.fusion == "pooled" else []
+                for modality in modalities if len(modalities) > 1 else ():
+                    yield Part(split, ALL, modality, ALL), np.flatnonzero(pooled & (self.modality_N == modality))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a finished task has with one model, as tables in memory, and what a kind makes of it for the report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +44,27 @@ class TaskModel:
     image_metrics: Any = None  # of masks
     masks: Path | None = None  # of the first run
 
+    def tested_on(self) -> list[str]:
+        """Return the datasets that were tested, the task's own before the external ones."""
+        test = self.metrics[self.metrics["split"] == "test"]
+        found = [text_of(name) for name in dict.fromkeys(test["dataset"]) if text_of(name) not in WHOLE]
+        order = [*self.block.datasets, *self.block.external]
+        return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def of(self, dataset: str) -> "TaskModel":
+        """Return the same with the test samples of one dataset alone; other splits stay whole, for they choose."""
+
+        def kept(rows: Any) -> Any:
+            return rows[(rows["split"] != "test") | (rows["dataset"] == dataset)]
+
+        return replace(
+            self,
+            samples=kept(self.samples),
+            metrics=self.metrics[self.metrics["dataset"] == dataset],
+            predictions={run: kept(rows) for run, rows in self.predictions.items()},
+            image_metrics=None if self.image_metrics is None else kept(self.image_metrics),
+        )
+
     def tested(self) -> Any:
         """Return the first run's predictions of test samples, with all their modalities."""
         rows = self.predictions[self.runs[0]]
@@ -72,9 +93,9 @@ def whole(column: Any) -> Any:
     return column.map(lambda value: text_of(value) in WHOLE)
 
 
-def overall(metrics: Any) -> Any:
-    """Return the rows of metrics over everything: no single dataset, modality or subset."""
-    return metrics[whole(metrics["dataset"]) & whole(metrics["modality"]) & whole(metrics["modalities"])]
+def by_dataset(metrics: Any) -> Any:
+    """Return the rows of metrics of each dataset as a whole: pooled over none, no single modality or subset."""
+    return metrics[~whole(metrics["dataset"]) & whole(metrics["modality"]) & whole(metrics["modalities"])]
 
 
 def no_sections(result: TaskModel) -> list[Section]:

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm.metrics.measure import Measure
-from visionfm.metrics.weighted import Floats
+from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks import kind_of
-from visionfm.tasks.prediction_arrays import Samples
+from visionfm.tasks.prediction_arrays import Part, Samples
 from visionfm.tasks.settings import EvaluateSettings
 
 
@@ -36,7 +36,12 @@ class Scored:
 
     samples: Samples
     truth_NK: Floats
+    known_N: Mask  # of whom something is known
     measures: Callable[[NDArray[np.intp]], Sequence[Measure]]
+
+    def parts(self, settings: EvaluateSettings) -> dict[Part, NDArray[np.intp]]:
+        """Return the parts of its samples that get numbers of their own, and their rows."""
+        return dict(self.samples.parts(settings, self.known_N))
 
 
 def read(

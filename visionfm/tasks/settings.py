@@ -107,6 +107,9 @@ class EvaluateSettings(Settings):
     tubular: list[str] = []  # masks of vessels: measured by their centre lines too
     success_px: list[float] = []
     success_mm: list[float] = []
+    operating_points: dict[str, tuple[Literal["sensitivity", "specificity"], float]] = {}  # what validation shall reach
+    external: list[str] = []  # as predictions name them: datasets, or cohorts where samples join several datasets
+    pool: bool = False
 
 
 class CompareSettings(Settings):

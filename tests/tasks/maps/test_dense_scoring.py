@@ -20,8 +20,8 @@ POINTS = {"disc": TargetSpec(type="point"), "fovea": TargetSpec(type="point")}
 
 
 def ids(n: int, run: str, target: str, split: str = "test") -> Row:
-    """Image n of person n // 2, in one of two datasets."""
-    same = {"sample_id": f"d/{n:02}", "subject_id": f"d/p{n // 2}", "dataset": "ab"[n % 2], "modalities": "Fundus"}
+    """Image n of person n // 2."""
+    same = {"sample_id": f"d/{n:02}", "subject_id": f"d/p{n // 2}", "dataset": "eyes", "modalities": "Fundus"}
     return {**same, "split": split, "run": run, "target": target}
 
 
@@ -74,7 +74,7 @@ def observer() -> list[Row]:
 
 
 def find(rows: list[Row], metric: str, **keys: Any) -> Row:
-    keys = {"dataset": "all", "modality": "all", "split": "test", "run": "seed0", **keys, "metric": metric}
+    keys = {"dataset": "eyes", "modality": "all", "split": "test", "run": "seed0", **keys, "metric": metric}
     found = [row for row in rows if all(row[name] == value for name, value in keys.items())]
     assert len(found) == 1, (keys, len(found))
     return found[0]
@@ -87,8 +87,13 @@ def test_a_metric_is_the_mean_over_images_with_an_interval_over_subjects(results
     assert dice["ci_low"] < dice["value"] < dice["ci_high"]
     assert (dice["n"], dice["n_subjects"], dice["n_positive"], dice["unit"]) == (12, 6, 11, None)
     assert find(rows, "dice", **{"class": "macro"})["n_positive"] is None
-    assert find(rows, "dice", dataset="a", **{"class": "vessel"})["n"] == 6
-    assert find(rows, "dice", modality="Fundus", **{"class": "vessel"})["value"] == dice["value"]
+
+
+def test_images_of_two_datasets_are_not_mixed(results: Path) -> None:
+    table = [row | {"dataset": "ab"[int(row["sample_id"][2:]) % 2]} for row in masks()]
+    for name in "ab":
+        assert find(over_images(table), "dice", dataset=name, **{"class": "vessel"})["n"] == 6
+    assert {row["dataset"] for row in over_images(table)} == {"a", "b"}
 
 
 def test_the_interval_counts_people_not_images(results: Path) -> None:
@@ -155,7 +160,7 @@ def test_points_have_errors_and_success_rates_each_and_together(results: Path) -
     mm = find(rows, "mre_mm", target="disc")
     assert (mm["value"], mm["n"], mm["unit"]) == (2.5, 8, "mm") and "mm_per_px" in mm["reason"]
     rates = {row["operating_point"]: row for row in rows if row["metric"] == "success_rate" and row["target"] == "fovea"
-             and row["split"] == "test" and row["dataset"] == row["modality"] == "all"}  # fmt: skip
+             and row["split"] == "test"}  # fmt: skip
     expected = {"2 px": 0.2, "4 px": 0.4, "8 px": 0.8, "2.5 mm": 0.75}
     assert {name: row["value"] for name, row in rates.items()} == expected
     assert rates["4 px"]["threshold"] == 4.0

@@ -176,7 +176,7 @@ class Eyes:
         same = {"task": "t", "model": "m", "head": "h", "fusion": "pooled"}
         evaluate([predictions], out, EvaluateSettings(**same, kind=kind, targets=targets))
         rows = artifacts.read_table(out).to_pandas()
-        rows = rows[(rows["dataset"] == "all") & (rows["modality"] == "all")]
+        rows = rows[(rows["modality"] == "all")]
         return rows[rows["split"] == "test"]
 
 

@@ -116,6 +116,14 @@ class TaskPlan:
             device=block.training.device,
         )
 
+    def _external(self, task: str) -> list[str]:
+        """Return the external datasets as predictions name them: a sample that joins datasets has its cohort's name."""
+        block = self.config.tasks[task]
+        if block.unit == "image":
+            return sorted(block.external)
+        inside = {_cohort(self.config, name) for name in block.datasets}
+        return sorted({_cohort(self.config, name) for name in block.external} - inside)
+
     def evaluate_settings(self, task: str, model: str) -> EvaluateSettings:
         """Return the settings of `evaluate`."""
         block = self.config.tasks[task]
@@ -126,6 +134,8 @@ class TaskPlan:
             fusion=block.fusion,
             kind=block.kind,
             targets=self.targets(task),
+            external=self._external(task),
+            pool=block.pool,
             **block.evaluate_keys(),
         )
 
@@ -139,6 +149,10 @@ class TaskPlan:
             pairs="all" if block.compare == "all" else "headline",
             evaluate=self.evaluate_settings(task, block.models[0]),
         )
+
+
+def _cohort(config: Config, dataset: str) -> str:
+    return config.datasets[dataset].cohort or dataset
 
 
 def _natural_visits(config: Config, dataset: str) -> bool:

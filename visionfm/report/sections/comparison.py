@@ -81,15 +81,14 @@ def best_beside(rows: Sequence[Row]) -> list[Row]:
     return [max(found, key=_goodness) for found in beside.values()]
 
 
-def beside_headline(results: Results, task: str, model: str, target: str) -> str:
-    """Return what stands beside a decoder's headline: its best baseline and the difference, for each dataset."""
+def beside_headline(results: Results, task: str, model: str, target: str, dataset: str) -> str:
+    """Return what stands beside a decoder's headline on a dataset: its best baseline."""
     if task not in results.comparisons:
         return ""
     rows = [row for row in results.comparisons[task].to_dict("records") if row["in_family"]]
-    found = [row for row in best_beside(rows) if (row["first_model"], row["target"]) == (model, target)]
-    return "; ".join(
-        f"{_values(row)[1]} of {_beside(row)}" + (f" on {row['dataset']}" if len(found) > 1 else "") for row in found
-    )
+    asked = (model, target, dataset)
+    found = [row for row in best_beside(rows) if (row["first_model"], row["target"], row["dataset"]) == asked]
+    return "; ".join(f"{_values(row)[1]} of {_beside(row)}" for row in found)
 
 
 def better_baselines(results: Results) -> list[str]:

@@ -14,7 +14,7 @@ from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.catalogue import headline, metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.report.words import count
-from visionfm.tasks.results import TaskModel, overall
+from visionfm.tasks.results import TaskModel, by_dataset
 from visionfm.tasks.runs import part_runs, read_run
 from visionfm.tasks.target_types import type_of
 
@@ -53,7 +53,12 @@ def efficiency_view(result: TaskModel) -> EfficiencyView | None:
     if not part_runs(task):
         return None
     metric = headline(task.kind)
-    points = {name: _points(result, name, metric) for name in result.targets}
+    datasets = result.tested_on()
+    points = {
+        f"{name}, {dataset}" if len(datasets) > 1 else name: _points(result.of(dataset), name, metric)
+        for name in result.targets
+        for dataset in datasets
+    }
     shown = {name: [panel] for name, found in points.items() if (panel := _panel(name, found, metric))}
     prefix = f"e-{result.task}-{result.model}"
     figures = [
@@ -70,7 +75,7 @@ def efficiency_view(result: TaskModel) -> EfficiencyView | None:
 
 
 def _points(result: TaskModel, target: str, metric: str) -> list[Point]:
-    rows = overall(result.metrics)
+    rows = by_dataset(result.metrics)
     rows = rows[(rows["metric"] == metric) & (rows["split"] == "test") & (rows["target"] == target)]
     spec = result.targets[target]
     if type_of(spec["type"], spec.get("form")).over_classes:

@@ -5,12 +5,12 @@ sections are in the module `figures` of its folder.
 """
 
 import importlib
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
 
 from visionfm.figures import svg as plots
 from visionfm.figures.section import Section
-from visionfm.figures.svg import Figure
+from visionfm.figures.svg import Figure, Panel
 from visionfm.figures.tables import Cell, Table
 from visionfm.figures.training import training
 from visionfm.metrics.written import NO_VALUE, number
@@ -21,13 +21,21 @@ from visionfm.report.words import listed
 from visionfm.tasks.results import KindOfReport, TaskModel
 
 
+class PartView(NamedTuple):
+    """What is shown of the test data of one dataset, or (no heading) of training; figures and the kind's sections."""
+
+    heading: str
+    figures: list[Figure]
+    sections: list[Section]
+
+
 @dataclass(frozen=True)
 class ModelView:
     """One model's results on a task; `grid` is the SVG document of all its figures."""
 
     model: str
     encoders: str
-    figures: list[Figure]
+    parts: list["PartView"]
     figures_note: str
     tables: list[tuple[str, Table]]
     sections: list[Section]
@@ -43,28 +51,55 @@ def kind_of_report(kind: str) -> KindOfReport:
 def model_view(plan: Plan, result: TaskModel) -> ModelView:
     """Return a model's figures and numbers."""
     kind, runs = kind_of_report(result.block.kind), result.runs
-    found = kind.panels(result)
-    note = "" if found else "No test sample has a known answer, so there is no figure of the results. "
+    datasets = result.tested_on()
+    alone = {name: result.of(name) for name in datasets}
+    found = {name: kind.panels(of_dataset) for name, of_dataset in alone.items()}
+    note = "" if any(found.values()) else "No test sample has a known answer, so there is no figure of the results. "
     if len(runs) > 1:
         note += f"The figures of results show {runs[0]}; the training curves show all {len(runs)} runs."
     curves = training({run: result.training[run] for run in runs if run in result.training})
-    drawn = [(panel, plots.single(panel)) for panel in [*found, *([curves] if curves else [])]]
-    prefix = f"f-{result.task}-{result.model}"
+    prefix, several = f"f-{result.task}-{result.model}", len(datasets) > 1
+    parts: list[PartView] = []
+    drawn: list[tuple[Panel, str]] = []
+    for at, (name, of_dataset) in enumerate(alone.items()):
+        panels = [_named(panel, name) if several else panel for panel in found[name]]
+        heading = f"Tested on {name}" + (", external" if name in result.block.external else "")
+        parts.append(_part(heading if several else "", panels, kind.sections(of_dataset), f"{prefix}-{at}", drawn))
+    parts.append(_part("", [curves] if curves else [], [], f"{prefix}-training", drawn))
     encoders: dict[str, list[str]] = {}
     for modality in plan.task_modalities(result.task):
         encoders.setdefault(plan.encoder_for(result.model, modality), []).append(modality)
     return ModelView(
         model=result.model,
         encoders=listed([f"{name} ({', '.join(modalities)})" for name, modalities in encoders.items()]),
-        figures=[
-            Figure(plots.inline(svg, f"{prefix}-{i}", panel.alt), panel.title) for i, (panel, svg) in enumerate(drawn)
-        ],
+        parts=parts,
         figures_note=note,
         tables=metric_tables(result),
-        sections=[*kind.sections(result), *efficiency.sections(result)],
+        sections=efficiency.sections(result),
         training=_training(result),
         grid=plots.grid(drawn, f"Task {result.task}, model {result.model}"),
     )
+
+
+def _part(
+    heading: str, panels: list[Panel], sections: list[Section], prefix: str, drawn: list[tuple[Panel, str]]
+) -> PartView:
+    """Return a part of the page; its panels as SVG are added to `drawn`."""
+    own = [(panel, plots.single(panel)) for panel in panels]
+    drawn += own
+    figures = [Figure(plots.inline(svg, f"{prefix}-{i}", panel.alt), panel.title) for i, (panel, svg) in enumerate(own)]
+    return PartView(heading, figures, sections)
+
+
+def _named(panel: Panel, dataset: str) -> Panel:
+    """Return a panel that names its dataset, for there are several."""
+
+    def draw(figure: Any) -> None:
+        panel.draw(figure)
+        axes = figure.axes[0]
+        axes.set_title(f"{axes.get_title('left')}\non {plots.label(dataset)}", loc="left")
+
+    return replace(panel, title=f"{panel.title} ({dataset})", alt=f"On {dataset}: {panel.alt}", draw=draw)
 
 
 def _epoch(number: int) -> str:

@@ -1,10 +1,10 @@
 """Task kind `classification`: binary, multiclass and multilabel targets, several at once."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from visionfm.config.base import Name
 from visionfm.config.sections import FIXED, RecipeTable, Section
@@ -14,11 +14,14 @@ from visionfm.tasks.kind import TaskKind
 from visionfm.tasks.settings import LabelledTarget
 from visionfm.tasks.target import ClassTarget
 from visionfm.tasks.vectors.block import (
+    OPERATING_POINTS,
     ClassFinetuning,
     ClassTraining,
     ClassTrainings,
     LabelledTask,
+    OperatingPoint,
     label_problems,
+    operating_points,
     sibling,
 )
 from visionfm.tasks.vectors.recipe import SOUND, Recipe
@@ -35,6 +38,18 @@ class ClassificationTask(LabelledTask):
     baselines: list[Literal["knn", "logreg"]] | None = Field(
         None, description="k-NN and logistic regression beside the decoder; default both, `[]` none"
     )
+
+    operating_points: list[OperatingPoint] = OPERATING_POINTS
+
+    @model_validator(mode="after")
+    def _points_fit(self) -> "ClassificationTask":
+        if self.operating_points and all(target.type == "multiclass" for target in self.targets.values()):
+            raise ValueError("one of several classes has no threshold, so that `operating_points` have no effect")
+        return self
+
+    def evaluate_keys(self) -> Mapping[str, Any]:
+        """Return the thresholds that are wanted."""
+        return operating_points(self.operating_points)
 
     def labels(self) -> dict[str, LabelledTarget]:
         """Return the targets as `fuse` reads them from labels."""
@@ -94,6 +109,7 @@ tasks:
     fusion: attention
     max_days: 30
     targets: {dme: {type: binary, aggregate: max}}
+    operating_points: [{sensitivity: 0.95}, {specificity: 0.9}]
     seeds: [0, 1, 2]
 """,
         ),
@@ -110,6 +126,21 @@ tasks:
     targets:
       any_dr: {type: binary, column: dr_grade, classes: {none: dr0, any: [dr1, dr2, dr3, dr4]}, unknown: [-1]}
       grade: {type: multiclass, column: dr_grade, classes: [dr0, dr1, dr2, dr3, dr4], ordered: true, weight: 0.5}
+""",
+        ),
+        Section(
+            OperatingPoint,
+            "tasks.NAME.operating_points, kind: classification or ordinal",
+            "Thresholds beside 0.5 and the one with the largest sum of sensitivity and specificity. Each is chosen on "
+            "validation data, and every number of the test data says what it gives there.",
+            """
+tasks:
+  edema:
+    kind: classification
+    datasets: [clinic]
+    models: [visionfm]
+    targets: {dme: {type: binary}}
+    operating_points: [{sensitivity: 0.95}, {specificity: 0.9}]
 """,
         ),
         Section(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
 from visionfm.metrics.written import missing, percent, text_of
-from visionfm.tasks.results import TaskModel, no_sections, no_sentences, overall, recipe
+from visionfm.tasks.results import TaskModel, by_dataset, no_sections, no_sentences, recipe
 
 sections, trained_by, sentences = no_sections, recipe, no_sentences
 
@@ -29,8 +29,8 @@ def panels(result: TaskModel) -> list[Panel]:
 
 
 def areas(result: TaskModel, target: str, run: str) -> dict[tuple[str, str], str]:
-    """Return `(metric, class) -> "0.91 (0.85 to 0.95)"` of a target's test results, for figure legends."""
-    rows = overall(result.metrics)
+    """Return `(metric, class) -> "0.91 (0.85 to 0.95)"` of a target's test results on one dataset."""
+    rows = by_dataset(result.metrics)
     rows = rows[(rows["target"] == target) & (rows["run"] == run) & (rows["split"] == "test")]
     rows = rows[rows["metric"].isin(["auroc", "average_precision"]) & rows["value"].notna()]
     names = result.targets[target]["classes"]

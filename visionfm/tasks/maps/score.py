@@ -40,15 +40,12 @@ def over_images(images: Any, columns: Sequence[Column]) -> dict[str, Scored]:
     )
     every_N = np.full(len(images), ALL, dtype=object)
     samples = Samples(sample_N, subject_N, split_N, dataset_N, modality_N, every_N)
-    targets = dict.fromkeys(column.target for column in columns)
-    return {
-        target: Scored(
-            samples,
-            np.zeros((len(images), 0)),
-            partial(_measures, [one for one in columns if one.target == target], samples),
-        )
-        for target in targets
-    }
+    found, no_truth_N0 = {}, np.zeros((len(images), 0))
+    for target in dict.fromkeys(column.target for column in columns):
+        own = [column for column in columns if column.target == target]
+        known_N = np.any([~np.isnan(column.values_N) for column in own], axis=0)
+        found[target] = Scored(samples, no_truth_N0, known_N, partial(_measures, own, samples))
+    return found
 
 
 def _measures(columns: Sequence[Column], samples: Samples, rows_N: NDArray[np.intp]) -> list[Measure]:

@@ -1,6 +1,6 @@
 """Task kind `ordinal`: grades, which have an order (DR 0 to 4, stages of glaucoma, density of a cataract)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,15 @@ from visionfm.tasks.classification import BASELINES
 from visionfm.tasks.kind import TaskKind
 from visionfm.tasks.settings import LabelledTarget, TargetSpec
 from visionfm.tasks.target import AGGREGATE, COLUMN, UNKNOWN, WEIGHT, Classes, ClassTarget, doubled_labels
-from visionfm.tasks.vectors.block import LabelledTask, label_problems, sibling, training_block
+from visionfm.tasks.vectors.block import (
+    OPERATING_POINTS,
+    LabelledTask,
+    OperatingPoint,
+    label_problems,
+    operating_points,
+    sibling,
+    training_block,
+)
 from visionfm.tasks.vectors.recipe import Recipe
 
 FORM, UNIT = "grades", "grades"
@@ -70,6 +78,12 @@ class OrdinalTask(LabelledTask):
     baselines: list[Literal["knn", "logreg"]] | None = Field(
         None, description="k-NN and ordinal logistic regression beside the decoder; default both, `[]` none"
     )
+
+    operating_points: list[OperatingPoint] = OPERATING_POINTS
+
+    def evaluate_keys(self) -> Mapping[str, Any]:
+        """Return the thresholds that are wanted of each cut."""
+        return operating_points(self.operating_points)
 
     def labels(self) -> dict[str, LabelledTarget]:
         """Return the targets as `fuse` reads them from labels."""

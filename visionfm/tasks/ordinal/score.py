@@ -17,7 +17,7 @@ from visionfm.metrics.multiclass import Multiclass
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Values, ratio
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.vectors.score import Points, called_at
+from visionfm.tasks.vectors.score import Points, Wanted, called_at
 
 
 class Grades(Multiclass):
@@ -60,9 +60,9 @@ def cuts(classes: Sequence[str], truth_N: Floats, score_NG: Floats) -> dict[str,
     return found
 
 
-def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> list[Points]:
+def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats, wanted: Wanted) -> list[Points]:
     """Return the operating points of each cut, chosen on these validation samples."""
-    return [operating_points(*cut) for cut in cuts(target.classes, truth_NK[:, 0], score_NK).values()]
+    return [operating_points(*cut, wanted) for cut in cuts(target.classes, truth_NK[:, 0], score_NK).values()]
 
 
 def scorers(

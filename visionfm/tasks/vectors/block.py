@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
-from visionfm.config.base import Name, Natural, Positive
+from visionfm.config.base import Name, Natural, Positive, Strict
 from visionfm.config.nearest import unknown
 from visionfm.config.recipe import Recipe as AnyRecipe
 from visionfm.config.recipe import given_keys, optional_keys
@@ -132,6 +132,39 @@ class LabelledTask(VectorTask):
     def parts_of_data(self) -> tuple[Sequence[float], Sequence[int]]:
         """Return the fractions, and the samples per class, on which decoders are trained too."""
         return self.train_fraction, self.shots
+
+
+class OperatingPoint(Strict):
+    """What a threshold shall reach on validation data; it is then applied to the test data."""
+
+    sensitivity: float | None = Field(None, gt=0, le=1, description="at least this, by as few positive calls as can be")
+    specificity: float | None = Field(
+        None, gt=0, le=1, description="at least this, by as many positive calls as can be"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "OperatingPoint":
+        if (self.sensitivity is None) == (self.specificity is None):
+            raise ValueError("an operating point names a sensitivity or a specificity, one of both")
+        return self
+
+    def wanted(self) -> tuple[str, float]:
+        """Return the metric and the least that it shall be."""
+        if self.sensitivity is not None:
+            return "sensitivity", self.sensitivity
+        assert self.specificity is not None
+        return "specificity", self.specificity
+
+
+OPERATING_POINTS: Any = Field(
+    [], description="further thresholds, each chosen on validation by what it shall reach: `[{sensitivity: 0.95}]`"
+)
+
+
+def operating_points(points: Sequence[OperatingPoint]) -> Mapping[str, Any]:
+    """Return these points as `evaluate` reads them, by their names."""
+    wanted = [point.wanted() for point in points]
+    return {"operating_points": {f"{metric} {least:g}": (metric, least) for metric, least in wanted}}
 
 
 def label_problems(task: Raw, datasets: Sequence[RawDataset]) -> Iterator[tuple[Location, str]]:

@@ -29,6 +29,7 @@ from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 from visionfm.tasks.target_types import type_of
 
 Points = Mapping[str, Threshold]  # the operating points of one question: name -> threshold, or why there is none
+Wanted = Mapping[str, tuple[str, float]]  # name -> sensitivity or specificity, and the least that it shall be
 Scorers = Callable[[TargetSpec, Floats, Floats, Sequence[Points]], Mapping[str | None, Any]]
 NO_MACRO = ("likelihood_ratio_positive", "likelihood_ratio_negative")  # a mean of ratios says nothing
 
@@ -43,32 +44,43 @@ def scored(
 ) -> dict[str, dict[str, Scored]]:
     """Return the same from answers in memory."""
     asks = import_module(scoring)
-    return {
-        run: {name: Scored(of.samples, of.truth_NK, partial(_of_rows, settings.targets[name], of, asks, {}))
-              for name, of in answers.items()}
-        for run, answers in runs.items()
-    }  # fmt: skip
+
+    def of_target(name: str, of: Answers) -> Scored:
+        measured = partial(_of_rows, settings.targets[name], of, asks, settings.operating_points, {})
+        return Scored(of.samples, of.truth_NK, _known(of), measured)
+
+    return {run: {name: of_target(name, of) for name, of in answers.items()} for run, answers in runs.items()}
+
+
+def _known(answers: Answers) -> Mask:
+    return np.asarray(~np.isnan(answers.truth_NK).all(axis=1))
 
 
 def _of_rows(
-    target: TargetSpec, answers: Answers, asks: Any, chosen: dict[str, list[Points]], rows_N: NDArray[np.intp]
+    target: TargetSpec,
+    answers: Answers,
+    asks: Any,
+    wanted: Wanted,
+    chosen: dict[str, list[Points]],
+    rows_N: NDArray[np.intp],
 ) -> list[Measure]:
     """Return the measures of these samples; `chosen` remembers the thresholds of each subset of modalities."""
     samples = answers.samples
     subset = samples.subset_N[rows_N[0]] if len(rows_N) else ALL
     if subset not in chosen:  # all validation samples with this subset: the same for every dataset
         validation_N = (samples.split_N == "validation") & (samples.subset_N == subset)
-        chosen[subset] = asks.thresholds(target, answers.truth_NK[validation_N], answers.score_NK[validation_N])
-    rows_N = rows_N[~np.isnan(answers.truth_NK[rows_N]).all(axis=1)]  # somebody of whom nothing is known is nobody
+        truth_NK, score_NK = answers.truth_NK[validation_N], answers.score_NK[validation_N]
+        chosen[subset] = asks.thresholds(target, truth_NK, score_NK, wanted)
+    rows_N = rows_N[_known(answers)[rows_N]]  # somebody of whom nothing is known is nobody
     subjects = samples.subjects.take(rows_N)
     return measures(target, answers.truth_NK[rows_N], answers.score_NK[rows_N], subjects, chosen[subset], asks.scorers)
 
 
-def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats) -> list[Points]:
+def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats, wanted: Wanted) -> list[Points]:
     """Return the operating points of each yes-or-no question of the target, chosen on these validation samples."""
     if target.type not in ("binary", "multilabel"):
         return []
-    return [operating_points(truth_NK[:, k], score_NK[:, k]) for k in range(truth_NK.shape[1])]
+    return [operating_points(truth_NK[:, k], score_NK[:, k], wanted) for k in range(truth_NK.shape[1])]
 
 
 def measures(

@@ -147,7 +147,8 @@ class TaskPlan:
             runs=self.names.seed_runs(task),
             baselines=self.names.baseline_runs(task),
             pairs="all" if block.compare == "all" else "headline",
-            evaluate=self.evaluate_settings(task, block.models[0]),
+            # Datasets are never pooled there, so that it does not depend on what `evaluate` pools.
+            evaluate=self.evaluate_settings(task, block.models[0]).model_copy(update={"external": [], "pool": False}),
         )
 
 

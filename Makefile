@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile --requirement # Python compiles what it imports
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	--no-header --no-annotate
 EYES := data/synthetic/truth.csv
@@ -58,12 +58,13 @@ bench: $(DEV_READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet "uv>=0.9,<1" # a quarter of pip's minutes
+	$(INSTALL) --requirement requirements.lock
+	$(INSTALL) --no-deps --editable .
 	touch $(READY)
 
 $(DEV_READY): requirements-dev.lock $(READY)
-	$(INSTALL) requirements-dev.lock
+	$(INSTALL) --requirement requirements-dev.lock
 	touch $(DEV_READY)
 
 clean:

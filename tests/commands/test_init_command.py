@@ -178,6 +178,23 @@ def test_masks_come_with_a_table_that_pairs_them(here: Path, draw: Draw) -> None
     assert config.datasets["drive"].images == "*images/*" and config.tasks["mask"].kind == "segmentation"
 
 
+def test_masks_of_several_structures_are_a_question_and_one_mask_when_asked(
+    here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = here / "lesions"
+    for n in range(12):
+        draw(root / f"1. Original Images/IDRiD_{n:02}.jpg", n)
+        for folder, short in (("1. Microaneurysms", "MA"), ("2. Haemorrhages", "HE"))[: 1 + n % 2]:
+            mask(root / f"2. All Segmentation Groundtruths/{folder}/IDRiD_{n:02}_{short}.tif")
+    assert main(["init", "lesions"]) == 3
+    assert "each image has several masks: he, ma; name one, --mask he, or join them" in capsys.readouterr().err
+    assert main(["init", "lesions", "--mask", "all"]) == 0
+    config = load_config("lesions.yaml")
+    assert config.datasets["lesions"].columns.masks == {"he": "he", "ma": "ma"}
+    assert config.tasks["structures"].mask_values() == [0, 1, 2]
+    assert main(["init", "lesions", "--mask", "ma", "--out", "ma.yaml"]) == 0 and "ma" in load_config("ma.yaml").tasks
+
+
 def test_a_modality_is_guessed_and_said_to_be_a_guess(
     here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,7 +126,7 @@ def test_every_mistake_in_a_segmentation_tree_is_named_at_once(tmp_path: Path, r
     tree(root)
     labels = root / "set/training/labels"
     save(labels / "0.png", mask(1, shape=(6, 7)))
-    save(labels / "1.png", np.zeros((6, 8, 3), np.uint8))
+    save(labels / "1.png", np.arange(144, dtype=np.uint8).reshape(6, 8, 3))
     (labels / "2.png").unlink()
     Image.fromarray(mask(1)).save(labels / "3.jpg")
     (labels / "3.png").unlink()

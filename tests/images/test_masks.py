@@ -71,12 +71,17 @@ def test_pixel_values_map_to_classes_and_several_may_mean_one() -> None:
     assert read_mask(data, [[255], [0], [128]]).tolist() == [[1, 0, 2]]
 
 
+def test_three_channels_that_are_the_same_are_one() -> None:
+    data = encoded(Image.fromarray(INDICES).convert("RGB"), "PNG")
+    assert np.array_equal(read_mask(data, FOUR), INDICES) and inspect_mask(data, 1, "m") == (4, 3, [0, 1, 2, 3])
+
+
 def test_one_bit_masks_are_zero_and_one() -> None:
     data = encoded(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1"), "PNG")
     assert read_mask(data, [[0], [1]]).tolist() == [[0, 1]]
 
 
-rgb = Image.fromarray(np.zeros((3, 4, 3), np.uint8))
+rgb = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(3, 4, 3))
 REFUSED = {
     "a three-channel PNG": (encoded(rgb, "PNG"), "3 channels"),
     "a PNG with alpha": (encoded(rgb.convert("RGBA"), "PNG"), "4 channels"),

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS
+from visionfm.data.layouts.rows import parts_of
 from visionfm.errors import ArtifactError, DataError, cannot_read_now, is_passing
-from visionfm.images.masks import Classes, read_fov, read_mask
+from visionfm.images.masks import Classes, as_classes, compose, read_fov, read_mask
 from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/samples/1"
@@ -59,6 +60,15 @@ class DenseSample:
 
     def mask(self, root: Path, values: Sequence[Sequence[int]], role: str = "mask") -> Classes | None:
         """Return the class indices (H, W) of its mask (or `mask2`), None where it has none."""
+        parts = parts_of(getattr(self, f"{role}_path"))
+        if parts is not None:
+            digests = [digest for _, digest in parts_of(getattr(self, f"{role}_id")) or ()]
+            files = [
+                (value, checked_bytes(root / path, digest, f"{self.dataset}/{path}"), path)
+                for (value, path), digest in zip(parts, digests, strict=True)
+            ]
+            values_HW = compose(files, (self.height, self.width), self.orientation)
+            return as_classes(values_HW, values, self._where(role))
         data = self._content(root, role)
         return None if data is None else read_mask(data, values, orientation=self.orientation, where=self._where(role))
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from visionfm.data.layouts import answers
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelRow, of_parts, parts_of
 from visionfm.data.listing import list_partners
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
 from visionfm.images.geometry import inside, upright_point
-from visionfm.images.masks import inspect_mask
+from visionfm.images.masks import compose, inspect_mask
 from visionfm.images.points import read_points
 from visionfm.images.regular import read_regular
 
@@ -25,7 +27,8 @@ def mask_roles(settings: LabelSettings) -> list[str]:
     """Return which of a mask, a second observer's and a field of view a dataset has."""
     if answers(settings.layout) == "masks":
         return ["mask"]
-    return [role for role in MASKS if getattr(settings.columns, role)]
+    named = settings.columns
+    return [role for role in MASKS if getattr(named, role) or (role == "mask" and named.masks)]
 
 
 def point_names(settings: LabelSettings) -> list[str]:
@@ -77,7 +80,7 @@ def dense_columns(
     for role in mask_roles(settings):
         facts = [reader.mask(row, role) for row in rows]
         columns[f"{role}_path"] = [row.partners.get(role) for row in rows]
-        columns[f"{role}_id"] = [None if values is None else digests[row.partners[role]]
+        columns[f"{role}_id"] = [None if values is None else _identity(row.partners[role], digests)
                                  for row, values in zip(rows, facts, strict=True)]  # fmt: skip
         if role != "fov":
             columns[f"{role}_values"] = facts
@@ -86,6 +89,12 @@ def dense_columns(
     if columns:
         columns["mm_per_px"] = [row.mm_per_px for row in rows]
     return columns
+
+
+def _identity(path: str, digests: Mapping[str, str]) -> str:
+    """Return the sha256 of a mask's file, or of each structure's."""
+    parts = parts_of(path)
+    return digests[path] if parts is None else of_parts([(value, digests[one]) for value, one in parts])
 
 
 class _Reader:
@@ -109,6 +118,8 @@ class _Reader:
             if role == "mask" and row.split == "test":
                 self.problems.add(f"{row.where}: {row.path}: a test image has no mask")
             return None
+        if (parts := parts_of(path)) is not None:
+            return self._composed(row, parts)
         if path not in self.digests:
             why = "it is indexed as an image too; let `images` leave it out" if path in self.images else "no such file"
             self.problems.add(f"{row.where}: {role} {path!r} of {row.path}: {why}")
@@ -133,6 +144,29 @@ class _Reader:
                     f"found {_listed(strange)}"
                 )
         return facts.values
+
+    def _composed(self, row: LabelRow, parts: list[tuple[int, str]]) -> list[int] | None:
+        """Return the values in a mask of a file per structure."""
+        image = self.images[row.path]
+        if missing := [path for _, path in parts if path not in self.digests]:
+            self.problems.add(f"{row.where}: mask {missing[0]!r} of {row.path}: no such file")
+            return None
+        try:
+            files = [(value, _bytes(self.root / path), path) for value, path in parts]
+            values_HW = compose(files, (image["height"], image["width"]), image["orientation"])
+        except DataError as error:
+            details = dict(error.details)
+            where = details.get("where")
+            self.problems.add(f"{where}: expected {details.get('expected')}, found {details.get('found')}")
+            return None
+        values = [int(value) for value in np.unique(values_HW)]
+        for task, known in self.classes.items():
+            if strange := sorted(set(values) - set(known)):
+                self.problems.add(
+                    f"{row.path}: expected the structures {_listed(known)} of task {task}, found {_listed(strange)}; "
+                    "`masks` are 1, 2, ... in their order"
+                )
+        return values
 
     def points(self, row: LabelRow, names: list[str]) -> dict[str, list[float] | None] | None:
         """Return an image's upright points, by name; None where it has none at all."""

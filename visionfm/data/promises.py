@@ -60,7 +60,8 @@ def has_outcome(dataset: Raw) -> bool:
 
 def has_masks(dataset: Raw) -> bool:
     """Tell whether a dataset has masks."""
-    masks = answers(dataset.get("layout")) == "masks" or bool(block_of(dataset, "columns").get("mask"))
+    columns = block_of(dataset, "columns")
+    masks = answers(dataset.get("layout")) == "masks" or bool(columns.get("mask") or columns.get("masks"))
     return masks and dataset.get("labels") != "none"
 
 

@@ -1,8 +1,9 @@
 """Masks of classes: read strictly, as the indices that the file stores, and turned with their image.
 
-A mask has one channel, of 1, 8 or 16 bits; a palette is read by index, never through its colours. Lossy formats are
-refused, for they blur the borders of classes. A mask lies in the frame of its image's stored pixels and follows it
-through its EXIF rotation; one with an orientation of its own is turned by that instead. Shapes: H/W px, upright.
+A mask has one channel, of 1, 8 or 16 bits, or three that are the same; a palette is read by index, never through its
+colours. Lossy formats are refused, for they blur the borders of classes. A mask lies in the frame of its image's
+stored pixels and follows it through its EXIF rotation; one with an orientation of its own is turned by that instead.
+Shapes: H/W px, upright.
 """
 
 import io
@@ -42,15 +43,24 @@ def mask_values(data: bytes, orientation: int, where: str) -> Values:
     name = container.name
     if container.lossy:
         raise _refused(f"a {name}, a lossy format", where)
-    if problem := _not_indices(image, name):
+    stored = _grey(image)
+    if problem := _not_indices(stored, name):
         raise _refused(problem, where)
-    values_HW = np.asarray(image).astype(np.uint16)
+    values_HW = np.asarray(stored).astype(np.uint16)
     if name == "PNG" and image.mode == "L":
         values_HW //= _png_step(data)
     # Of a TIFF with a tag that turns it, the decoder has done so; writers of TIFF put a tag 1 everywhere.
     tagged = own != 1 or (name == "PNG" and image.getexif().get(_EXIF_ORIENTATION) == 1)
     turn = 1 if name == "TIFF" and tagged else own if tagged else orientation
     return oriented(values_HW[:, :, None], turn)[:, :, 0]  # type: ignore[arg-type, return-value]
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return one channel of three that are the same, as drawing programs save grey; any other image as it is."""
+    if image.mode != "RGB":
+        return image
+    red, green, blue = image.split()
+    return red if red.tobytes() == green.tobytes() == blue.tobytes() else image
 
 
 def _not_indices(image: Image.Image, name: str) -> str | None:
@@ -101,7 +111,11 @@ def read_mask(
     Raises DataError for a file that is no mask, and for values outside the classes.
     """
     data, where = (_read(source), str(source)) if isinstance(source, Path) else (source, where)
-    values_HW = mask_values(data, orientation, where)
+    return as_classes(mask_values(data, orientation, where), values, where)
+
+
+def as_classes(values_HW: Values, values: Sequence[Sequence[int]], where: str) -> Classes:
+    """Return the class indices (H, W) of stored values; DataError for values outside the classes."""
     index_V = np.full(1 << 16, MOST_CLASSES, np.uint8)
     for index, of_class in enumerate(values):
         index_V[list(of_class)] = index
@@ -115,6 +129,22 @@ def read_mask(
             do="correct the mask, or the target's `classes`",
         )
     return classes_HW
+
+
+def compose(parts: Sequence[tuple[int, bytes, str]], shape_HW: tuple[int, int], orientation: int) -> Values:
+    """Return one mask (H, W) of a file for each structure: a structure's value where its file is not 0, else 0.
+
+    `parts` are (value, bytes, name for messages); where structures overlap, the later one covers. Without any part all
+    is 0. DataError where a file is no mask, or has not the shape.
+    """
+    values_HW: Values = np.zeros(shape_HW, np.uint16)
+    for value, data, where in parts:
+        own_HW = mask_values(data, orientation, where)
+        if own_HW.shape != shape_HW:
+            expected, found = (f"{width} x {height} pixels, upright" for height, width in (shape_HW, own_HW.shape))
+            raise DataError("a mask has not its image's size", expected=expected, found=found, where=where, do=DO)
+        values_HW[own_HW > 0] = value
+    return values_HW
 
 
 def read_fov(source: Path | bytes, *, orientation: int = 1, where: str = "field of view") -> npt.NDArray[np.bool_]:

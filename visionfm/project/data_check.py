@@ -11,7 +11,7 @@ from pathlib import Path
 from visionfm.data import spelling
 from visionfm.data.label_rows import as_columns
 from visionfm.data.labels import draw_splits, labelled, subject_of
-from visionfm.data.layouts.rows import LabelRow, Value
+from visionfm.data.layouts.rows import LabelRow, Value, parts_of
 from visionfm.data.listing import label_files, list_images, list_partners
 from visionfm.data.partners import has_partners, mask_roles
 from visionfm.data.settings import LabelSettings
@@ -100,8 +100,9 @@ def _find_masks(rows: list[LabelRow], settings: LabelSettings, partners: set[str
     for row in rows:
         for role in mask_roles(settings):
             path = row.partners.get(role)
-            if path is not None and path not in partners:
-                problems.add(f"{row.where}: {role} {path!r} of {row.path}: no such file, or indexed as an image")
+            files = [file for _, file in parts_of(path) or []] if parts_of(path) is not None else [path]
+            for file in [one for one in files if one is not None and one not in partners]:
+                problems.add(f"{row.where}: {role} {file!r} of {row.path}: no such file, or indexed as an image")
 
 
 def _spelled_twice(plan: Plan, found: dict[str, Labels], problems: Problems) -> None:

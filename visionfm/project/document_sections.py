@@ -170,6 +170,13 @@ datasets:
     images: "images/*"
     columns: {image: file, subject: person, mask: vessels, mask2: second_observer, fov: field_of_view,
               points: {fovea: [fovea_x, fovea_y], disc: [disc_x, disc_y]}, mm_per_px: 0.011}
+  lesions:
+    modality: Fundus
+    root: data/lesions
+    layout: table
+    table: files.csv
+    images: "images/*"
+    columns: {image: file, masks: {ma: "masks/{id}_MA.tif", he: "masks/{id}_HE.tif"}, no_mask: background}
 """,
     ),
     Section(

@@ -150,7 +150,17 @@ class Columns(Strict):
     targets: dict[Name, str | list[str] | TargetColumn] = Field(
         {}, description="target: column; or a list of one-hot columns; or a block for codes"
     )
-    mask: str | None = Field(None, description="path of the image's mask of classes, relative to root")
+    mask: str | None = Field(
+        None, description="path of the image's mask of classes, relative to root: a column, or a template"
+    )
+    masks: dict[Name, str] = Field(
+        {},
+        description="structure: path of its own mask (not 0 where it is), for a file per structure. A task's classes "
+        "have them as pixel values 1, 2, ... in this order, 0 beside them; where they overlap the later one covers",
+    )
+    no_mask: Literal["unknown", "background"] = Field(
+        "unknown", description="background: where an image has no file (or an empty cell), nothing is to be seen"
+    )
     mask2: str | None = Field(None, description="path of a second observer's mask; human agreement is then reported")
     fov: str | None = Field(None, description="path of a mask of the field of view (0 is outside)")
     points: dict[Name, list[str]] = Field(
@@ -160,7 +170,7 @@ class Columns(Strict):
 
     @model_serializer(mode="wrap")
     def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_defaults(self, plain(self), ("images",))
+        return without_defaults(self, plain(self), ("images", "masks", "no_mask"))
 
     @model_validator(mode="after")
     def _eyes_fit(self) -> "Columns":
@@ -175,6 +185,10 @@ class Columns(Strict):
     def _dense_columns_fit(self) -> "Columns":
         if wrong := sorted(name for name, pair in self.points.items() if len(pair) != 2):
             raise ValueError(f"points: expected [x column, y column]; not so: {', '.join(wrong)}")
+        if self.mask is not None and self.masks:
+            raise ValueError("`mask` is one file of all classes, `masks` a file per structure: name one of them")
+        if self.no_mask == "background" and self.mask is None and not self.masks:
+            raise ValueError("no_mask says what an image without its `mask` or `masks` shows: name these too")
         if self.mask is None and self.mask2 is not None:
             raise ValueError("mask2 is a second observer's; `mask` names the first's")
         if isinstance(self.mm_per_px, float) and self.mm_per_px <= 0:
@@ -214,7 +228,7 @@ class Columns(Strict):
     @property
     def has_masks(self) -> bool:
         """Return whether some column names mask files."""
-        return any((self.mask, self.mask2, self.fov))
+        return any((self.mask, self.masks, self.mask2, self.fov))
 
 
 def target_columns(target: str | list[str] | TargetColumn) -> list[str]:

@@ -1,5 +1,6 @@
 """What label files of all layouts share: a labelled image, when labels are the same, and the lines of a text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,22 @@ class LabelRow:
     array: str | None = None
     points: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     mm_per_px: float | None = None
+
+
+def of_parts(parts: Sequence[tuple[int, str]]) -> str:
+    """Return what stands for a mask that is a file per structure: `//1=a.tif//2=b.tif`; `//` where no file is there.
+
+    No path of a file has two slashes after each other. The same form holds the files' digests.
+    """
+    return "//" + "//".join(f"{value}={text}" for value, text in parts)
+
+
+def parts_of(text: str | None) -> list[tuple[int, str]] | None:
+    """Return the (value, path) of each structure's file; None of a mask that is one file, or none."""
+    if text is None or not text.startswith("//"):
+        return None
+    parts = [part.partition("=") for part in text.removeprefix("//").split("//") if part]
+    return [(int(value), path) for value, _, path in parts]
 
 
 def comparable(value: Any) -> Any:

@@ -13,7 +13,7 @@ from visionfm.data.layouts.columns import Columns, Eye, EyeColumn, SplitColumn, 
 from visionfm.data.layouts.folders import SPLIT_NAMES
 from visionfm.data.layouts.layout import Block, Layout
 from visionfm.data.layouts.outcomes import read_outcome
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelRow, of_parts
 from visionfm.data.tables.block import TableFile, table_file
 from visionfm.data.tables.cells import coded, is_unknown, number, plain_number, read_eye
 from visionfm.data.tables.paths import Files, filled, is_template, template_columns
@@ -110,7 +110,8 @@ def _wanted(columns: Columns) -> list[str]:
     wanted += [visit.column if visit else None, columns.subject_column, columns.eye_column, columns.split_column]
     wanted += [columns.interval, columns.event_column]
     wanted += [column for target in columns.targets.values() for column in target_columns(target)]
-    wanted += [columns.mask, columns.mask2, columns.fov]
+    for mask in (columns.mask, *columns.masks.values(), columns.mask2, columns.fov):
+        wanted += template_columns(mask) if mask is not None else []
     wanted += [name for pair in columns.points.values() for name in pair]
     wanted += [columns.mm_per_px if isinstance(columns.mm_per_px, str) else None]
     return list(dict.fromkeys(name for name in wanted if name is not None))
@@ -135,9 +136,17 @@ def _image_path(row: _Row, image: str, images: Files) -> str | None:
 def _read_dense(label: LabelRow, row: _Row, columns: Columns, masks: Files) -> None:
     """Take over masks, points and the size of a pixel."""
     for role in ("mask", "mask2", "fov"):
-        if (path := row.known(getattr(columns, role))) is not None:
-            found = masks.find(path)
-            label.partners[role] = found if isinstance(found, str) else path
+        if (path := _mask_path(row, getattr(columns, role), masks)) is not None:
+            label.partners[role] = path
+    nothing = columns.no_mask == "background"
+    if columns.masks:
+        paths = [_mask_path(row, column, masks) for column in columns.masks.values()]
+        parts = [(value, path) for value, path in enumerate(paths, 1) if path is not None]
+        there = [(value, path) for value, path in parts if not nothing or path in masks.paths]
+        if nothing or len(parts) == len(paths):
+            label.partners["mask"] = of_parts(there)
+    elif nothing and label.partners.get("mask") not in masks.paths:
+        label.partners["mask"] = of_parts([])
     for name, (x, y) in columns.points.items():
         texts = [row.value(x), row.value(y)]
         if texts == [None, None]:
@@ -158,6 +167,19 @@ def _read_dense(label: LabelRow, row: _Row, columns: Columns, masks: Files) -> N
             row.problems.add(f"{row.where}: {size}: {error}")
         if label.mm_per_px is not None and label.mm_per_px <= 0:
             row.problems.add(f"{row.where}: {size}: expected more than 0 mm, found {text}")
+
+
+def _mask_path(row: _Row, column: str | None, masks: Files) -> str | None:
+    """Return the path of a mask: the one file that a column, or a template, means, or else what it says."""
+    if column is None or (not is_template(column) and row.known(column) is None):
+        return None
+    try:
+        text = filled(column, row.cells) if is_template(column) else row.cells[column].strip()
+    except ValueError as error:
+        row.problems.add(f"{row.where}: {error}")
+        return None
+    found = masks.find(text)
+    return found if isinstance(found, str) else text
 
 
 def _visit(row: _Row, column: VisitColumn | None, dated: frozenset[str]) -> str | None:

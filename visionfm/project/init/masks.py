@@ -46,13 +46,14 @@ def understand_masks(root: Path, paths: Sequence[str], wanted: str | None = None
     if not own:
         return None
     if wanted is None and len(own) > 1:
-        return f"each image has several masks: {', '.join(own)}; name one: --mask {own[0]}"
-    if wanted is not None and wanted not in own:
+        return f"each image has several masks: {', '.join(own)}; name one, --mask {own[0]}, or join them: --mask all"
+    if wanted not in (None, "all", *own):
         return f"no masks are named {wanted!r}; found: {', '.join(own)}"
+    beside: dict[str, dict[str, str]] = {role: kinds[role] for role in ("mask2", "fov") if role in kinds}
+    if wanted == "all":
+        return _joined({kind: kinds[kind] for kind in own}, images, beside)
     kind = wanted or own[0]
-    roles = {"mask": kinds[kind]}
-    roles |= {role: kinds[role] for role in ("mask2", "fov") if role in kinds}
-    return _seen(root, images, kind, roles)
+    return _seen(root, images, kind, {"mask": kinds[kind], **beside})
 
 
 def _said(path: str) -> set[str]:
@@ -77,6 +78,17 @@ def _kind(path: str, rest: tuple[str, ...]) -> str:
     return "fov" if (last & FOV or stem & FOV) and not (stem | last) & (FIRST - FOV) else "mask"
 
 
+def _joined(kinds: dict[str, dict[str, str]], images: Sequence[str], beside: dict[str, dict[str, str]]) -> Seen:
+    """Return the masks of all structures as one."""
+    seen = _paired(images, {**kinds, **{role: pairs for role, pairs in beside.items() if role == "fov"}})
+    columns = {name: column for name, column in seen.keys["columns"].items() if name not in kinds}
+    seen.keys["columns"] = {**columns, "masks": {kind: kind for kind in kinds}, "no_mask": "background"}
+    seen.guesses.append("an image without a mask of some structure does not show it: `no_mask: background`")
+    classes = {"background": 0, **{kind: value for value, kind in enumerate(kinds, 1)}}
+    seen.targets.append(Target("structures", "mask", None, classes))
+    return seen
+
+
 def _seen(root: Path, images: Sequence[str], kind: str, roles: dict[str, dict[str, str]]) -> Seen:
     values: set[int] = set()
     problem = None
@@ -85,6 +97,25 @@ def _seen(root: Path, images: Sequence[str], kind: str, roles: dict[str, dict[st
             values |= set(inspect_mask(read_regular(root / path), 1, path).values)
         except (DataError, OSError) as error:
             problem = f"{path} cannot be used as a mask: {dict(getattr(error, 'details', [])).get('found', error)}"
+    seen = _paired(images, roles)
+    if problem is not None:
+        seen.unknown.append(problem)
+    name = "mask" if kind == "mask" else kind
+    if len(values) == 2:
+        low, high = sorted(values)
+        seen.targets.append(Target(name, "mask", None, {"background": low, "structure": high}))
+        seen.guesses.append(f"pixels of {low} are background, of {high} what the masks show: give it its name")
+    elif 2 < len(values) <= 20:
+        classes = {f"class_{value}": value for value in sorted(values)}
+        seen.targets.append(Target(name, "mask", None, classes))
+        seen.unknown.append(f"what the pixel values {', '.join(map(str, sorted(values)))} mean: give them names")
+    elif problem is None:
+        seen.unknown.append(f"what the masks' {len(values)} pixel values mean")
+    return seen
+
+
+def _paired(images: Sequence[str], roles: dict[str, dict[str, str]]) -> Seen:
+    """Return the dataset of images and their masks by role, with the table that pairs them."""
     used = sorted({image for pairs in roles.values() for image in pairs})
     splits = {image: split_of("/".join(PurePosixPath(image).parts[:-1])) for image in used}
     file = io.StringIO()
@@ -104,19 +135,6 @@ def _seen(root: Path, images: Sequence[str], kind: str, roles: dict[str, dict[st
     )
     if "fov" in roles:
         seen.guesses.append("masks named `mask` beside others show the field of view")
-    if problem is not None:
-        seen.unknown.append(problem)
-    name = "mask" if kind == "mask" else kind
-    if len(values) == 2:
-        low, high = sorted(values)
-        seen.targets.append(Target(name, "mask", None, {"background": low, "structure": high}))
-        seen.guesses.append(f"pixels of {low} are background, of {high} what the masks show: give it its name")
-    elif 2 < len(values) <= 20:
-        classes = {f"class_{value}": value for value in sorted(values)}
-        seen.targets.append(Target(name, "mask", None, classes))
-        seen.unknown.append(f"what the pixel values {', '.join(map(str, sorted(values)))} mean: give them names")
-    elif problem is None:
-        seen.unknown.append(f"what the masks' {len(values)} pixel values mean")
     return seen
 
 

@@ -75,7 +75,7 @@ def reading(names: Names, encoder: str, dataset: str) -> TokenReading:
 def mask_values(names: Names, dataset: str) -> dict[str, list[int]]:
     """Return, for each task that reads a dataset's masks, the pixel values that are its classes."""
     block = names.config.datasets[dataset]
-    if block.labels == "none" or not (answers(block.layout) == "masks" or block.columns.mask):
+    if block.labels == "none" or not (answers(block.layout) == "masks" or block.columns.mask or block.columns.masks):
         return {}
     tasks = names.config.tasks.items()
     return {name: task.mask_values() for name, task in tasks if task.has_masks and dataset in names.task_datasets(name)}

@@ -15,13 +15,14 @@ import numpy as np
 from reference import read_pickles
 
 from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, SOUND, Recipe
 from visionfm.tasks.vectors.spec import Spec
-from visionfm.tasks.vectors.training import Batches, Training, reproducible
+from visionfm.tasks.vectors.training import Batches, Training
 
 TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
 TAPS, VIEWS, PASSES = 4, 4, 10

@@ -24,13 +24,14 @@ from visionfm.images.reading import decode
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS, flip, resize_square
 from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.recipes import PUBLISHED_SINGLE
 from visionfm.tasks.vectors.spec import Spec
-from visionfm.tasks.vectors.training import Batches, Training, reproducible
+from visionfm.tasks.vectors.training import Batches, Training
 
 TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
 WANTED, EPOCHS = 20, 100

@@ -8,7 +8,6 @@ the first one writes.
 import argparse
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,14 +19,16 @@ from visionfm.artifacts.arguments import by_dataset
 from visionfm.encoders.file import SCHEMA, TAPS, read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.runtime.processes import choose_device, this_process
+from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks.finetuning.settings import FinetuneSettings
+from visionfm.tasks.fitting import Fitted, fit_decoder
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.slots import slots
-from visionfm.tasks.train import TRAINING_SCHEMA, objective_of, training_samples, training_table
+from visionfm.tasks.train import objective_of, training_samples
 from visionfm.tasks.vectors.spec import Spec
 
 if TYPE_CHECKING:
-    from visionfm.tasks.finetuning.training import Finetuning
+    from visionfm.tasks.resume import StateFile
 
 DIALECT = "finetuned"
 log = logging.getLogger("visionfm")
@@ -67,13 +68,11 @@ def finetune(
         raise UsageError(
             "the folders of some datasets are not given", expected=" ".join(f"--root {name}=DIR" for name in missing)
         )
-    slice_ = {**settings.what_matters(), "order": list(settings.targets)}
     inputs = {"train": artifacts.payload_digest(train_table), "encoder": artifacts.payload_digest(encoder)}
-    made_by = artifacts.provenance("finetune", slice_, inputs, settings.seed)
-    if all([artifacts.recall(path, made_by) for path in outputs]):
-        return
-    _check_images(samples, settings)
-    _fit(samples, roots, encoder, outputs, settings, made_by)
+    fit_decoder(
+        "finetune", settings, inputs, outputs.decoder, outputs.training,
+        lambda file: _fit(samples, roots, encoder, outputs.encoder, settings, file), [outputs.encoder],
+    )  # fmt: skip
 
 
 def _check_images(samples: Samples, settings: FinetuneSettings) -> None:
@@ -89,11 +88,12 @@ def _fit(
     samples: Samples,
     roots: Mapping[str, Path],
     encoder_path: Path,
-    outputs: Outputs,
+    encoder_out: Path,
     settings: FinetuneSettings,
-    made_by: artifacts.Provenance,
-) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
+    file: "StateFile",
+) -> Fitted | None:
+    """Fine-tune and write the encoder; None in processes that write nothing."""
+    _check_images(samples, settings)
     import torch
 
     from visionfm.encoders.vit import load_encoder
@@ -104,9 +104,7 @@ def _fit(
     from visionfm.tasks.finetuning.probe import probe_recipe, start_from_probe
     from visionfm.tasks.finetuning.processes import joined
     from visionfm.tasks.finetuning.training import Data, Finetuning
-    from visionfm.tasks.resume import StateFile
     from visionfm.tasks.vectors import decoder as decoders
-    from visionfm.tasks.vectors.training import reproducible
 
     recipe = settings.recipe
     process = this_process()
@@ -132,7 +130,6 @@ def _fit(
             network, data["train"], data["validation"], objective, recipe, settings.seed, weight_N, process, device,
             settings.workers,
         )  # fmt: skip
-        file = StateFile(outputs.decoder, made_by)
         if (state := file.load(str(device))) is not None:
             training.restore(state)
             log.info("finetune: goes on in epoch %d, after step %d", training.done + 1, training.step)
@@ -140,47 +137,17 @@ def _fit(
             start_from_probe(training, objective_of(settings, probe_recipe(recipe), truth_NT), stop)
         training.run(stop, file, settings.checkpoint_minutes)
     if process.rank:
-        return
+        return None
     network.take(training.best)
     tensors = {name: tensor.numpy() for name, tensor in network.encoder_tensors().items()}
-    artifacts.write_tensors(
-        outputs.encoder,
-        tensors,
-        made_by,
-        schema=SCHEMA,
-        extra=_encoder_metadata(encoder_path, _only(settings.modalities)),
-    )
-    people = len(set(parts["train"].ids["subject_id"]))
-    sizes = {"n_train": len(truth_NT), "n_train_subjects": people}
-    table = training_table(training, sizes)
-    artifacts.write_table(outputs.training, table, made_by, schema=TRAINING_SCHEMA)
-    _write_decoder(training, outputs.decoder, settings, made_by)
-    file.remove()
-    row = next(row for row in training.history if row["epoch"] == training.best_epoch)
-    log.info(
-        "finetune: %d training and %d validation samples, best epoch %d of %d, validation loss %.4g; %s",
-        *(len(truth_NT), len(data["validation"].images), training.best_epoch, training.done),
-        *(row["validation_loss"], outputs.decoder),
-    )
-
-
-def _write_decoder(
-    training: "Finetuning", out: Path, settings: FinetuneSettings, made_by: artifacts.Provenance
-) -> None:
-    from visionfm.tasks.vectors import decoder as decoders
-
-    decoder = training.network.decoder
-    extra = {
-        **decoder.spec.metadata(),
-        "recipe": settings.recipe_name,
-        "n_train": str(len(training.train.images)),
-        "n_validation": str(len(training.validation.images)),
-        "best_epoch": str(training.best_epoch),
-    }
-    statistics = tuple(value.cpu().numpy() for value in (training.network.mean_F, training.network.std_F))
-    known = {modality: (statistics[0], statistics[1]) for modality in settings.modalities}
-    tensors = decoders.file_tensors(decoder.state_dict(), training.objective, known)
-    artifacts.write_tensors(out, tensors, made_by, schema=Spec.SCHEMA, extra=extra)
+    metadata = _encoder_metadata(encoder_path, _only(settings.modalities))
+    artifacts.write_tensors(encoder_out, tensors, file.made_by, schema=SCHEMA, extra=metadata)
+    mean_F, std_F = (value.cpu().numpy() for value in (network.mean_F, network.std_F))
+    known = {modality: (mean_F, std_F) for modality in settings.modalities}
+    counts = (len(truth_NT), len(data["validation"].images), len(set(parts["train"].ids["subject_id"])))
+    loss = next(row["validation_loss"] for row in training.history if row["epoch"] == training.best_epoch)
+    decoder = decoders.file_tensors(network.decoder.state_dict(), objective, known)
+    return Fitted.by(training, spec, decoder, counts, f"validation loss {loss:.4g}")
 
 
 def _encoder_metadata(base: Path, modality: str | None) -> dict[str, str]:

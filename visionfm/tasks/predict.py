@@ -17,6 +17,7 @@ from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FEATURES, FeatureStore
 from visionfm.images.transforms import VIEWS
+from visionfm.runtime.reproducible import check_device, reproducible
 from visionfm.tasks import kind_in
 from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps import any_images as dense_main
@@ -24,7 +25,7 @@ from visionfm.tasks.maps.train import add_dense_arguments
 from visionfm.tasks.samples import Samples, read_samples
 from visionfm.tasks.settings import PredictSettings
 from visionfm.tasks.slots import targets_to_json
-from visionfm.tasks.train import check_device, store_of
+from visionfm.tasks.train import store_of
 from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.spec import Spec
 
@@ -145,7 +146,7 @@ def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
     import pyarrow as pa
     import torch
 
-    from visionfm.tasks.vectors.training import Batches, outputs_of, reproducible
+    from visionfm.tasks.vectors.training import Batches, outputs_of
 
     check_device(settings.device)
     spec = loaded.spec

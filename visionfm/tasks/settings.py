@@ -1,6 +1,6 @@
 """The settings of the stages of tasks on feature vectors, and of `evaluate`: their slices of the config."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from visionfm.config.base import Scalar
 from visionfm.config.settings import Settings
@@ -56,25 +56,47 @@ class TargetSpec(Settings):
     horizons: list[float] = []
 
 
-class FittingSettings(Settings):
-    """What `train` and `finetune` have in common; None is, of the two that choose a part of the training data, all."""
+class FitSettings(Settings):
+    """What all stages that fit a decoder have in common; `targets` are declared by each."""
 
     kind: str
-    targets: dict[str, TargetSpec]
+    targets: Any
     modalities: list[str]
+    seed: int = 0
+    recipe_name: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    checkpoint_minutes: float = 10
+
+    ignored: ClassVar[set[str]] = {"checkpoint_minutes"}
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return the settings that the weights depend on: not how often they are saved."""
+        return self.model_dump(mode="json", exclude=self.ignored)
+
+    @property
+    def fitted_by(self) -> str:
+        """The recipe's name, or the baseline's."""
+        return self.recipe_name
+
+
+class VectorFitSettings(FitSettings):
+    """On feature vectors; None is, of the two that choose a part of the training data, all."""
+
+    targets: dict[str, TargetSpec]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     baseline: Literal["knn", "logreg"] | None = None  # None: the recipe's head
     train_fraction: float | None = None
     shots: int | None = None
     head: str | None = None  # of kinds that have several
     visits: int | None = None  # of an eye, that it looks at together; None: a sample is of one visit
-    seed: int = 0
-    recipe_name: str
-    device: Literal["cpu", "cuda"] = "cpu"
-    checkpoint_minutes: float = 10
+
+    @property
+    def fitted_by(self) -> str:
+        """The baseline's name where there is one."""
+        return self.baseline or self.recipe_name
 
 
-class TrainSettings(FittingSettings):
+class TrainSettings(VectorFitSettings):
     """Of `train`."""
 
     recipe: Recipe

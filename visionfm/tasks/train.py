@@ -5,8 +5,6 @@ one key and are recalled together, before torch is imported.
 """
 
 import argparse
-import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +15,13 @@ from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
 from visionfm.images.transforms import VIEWS
+from visionfm.runtime.reproducible import check_device, reproducible
 from visionfm.tasks import kind_in, kind_of
+from visionfm.tasks.fitting import Fitted, check_splits, fit_decoder
 from visionfm.tasks.maps.settings import DenseTrainSettings
 from visionfm.tasks.maps.train import DenseFiles, add_dense_arguments, train_dense
 from visionfm.tasks.samples import Samples, read_samples
-from visionfm.tasks.settings import FittingSettings, TrainSettings
+from visionfm.tasks.settings import TrainSettings, VectorFitSettings
 from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.label_efficiency import part_of
@@ -29,14 +29,13 @@ from visionfm.tasks.vectors.recipe import HeadRecipe
 from visionfm.tasks.vectors.spec import Spec
 
 if TYPE_CHECKING:
-    from visionfm.tasks.finetuning.training import Finetuning
-    from visionfm.tasks.loop import Loop
+    import torch
+
+    from visionfm.tasks.resume import StateFile
     from visionfm.tasks.vectors.objective import Objective
     from visionfm.tasks.vectors.training import Batches
 
-TRAINING_SCHEMA = "visionfm/training/1"
 BASELINE_HEADS = {"knn": "knn", "logreg": "linear"}
-log = logging.getLogger("visionfm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,16 +81,11 @@ def train(
     fusion, visits = _fusion(settings, samples)
     views = VIEWS[:1] if settings.baseline else store.views
     streams = streams_of.gather(samples, store, settings.modalities, fusion, recipe.features, views, visits)
-    # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
-    slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
     inputs = {"train": artifacts.payload_digest(train_table), "features": streams_of.digest(streams)}
-    made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
-    if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
-        return
-    _fit(samples, streams, settings, out, training_out, made_by)
+    fit_decoder("train", settings, inputs, out, training_out, lambda file: _fit(samples, streams, settings, file))
 
 
-def training_samples(train_table: Path, settings: FittingSettings) -> Samples:
+def training_samples(train_table: Path, settings: VectorFitSettings) -> Samples:
     """Return the samples of training (or the part of them that the settings ask for) and validation."""
     samples = _labelled(read_samples(train_table, settings.targets, settings.modalities), train_table)
     return samples.take(part_of(samples, settings.targets, settings.seed, settings.train_fraction, settings.shots))
@@ -100,15 +94,10 @@ def training_samples(train_table: Path, settings: FittingSettings) -> Samples:
 def _labelled(samples: Samples, where: Path) -> Samples:
     """Return the samples that know some target; raises DataError where a split has none."""
     known = samples.take(np.asarray((~np.isnan(samples.truth_NT)).any(axis=1)))
-    for split in ("train", "validation"):
-        if not known.in_splits([split]).any():
-            raise DataError(
-                f"there is no {split} sample with a known target",
-                expected="at least one" + (": the best epoch is chosen by it" if split == "validation" else ""),
-                found=f"{samples.in_splits([split]).sum()} rows in the split, 0 with a known target",
-                where=where,
-                do="give the dataset a `split: {validation: 0.15}` by subject, or label some validation images",
-            )
+    rows = {split: int(samples.in_splits([split]).sum()) for split in ("train", "validation")}
+    counts = {split: int(known.in_splits([split]).sum()) for split in rows}
+    found = {split: f"{count} rows in the split, 0 with a known target" for split, count in rows.items()}
+    check_splits(counts, "sample with a known target", found, where)
     return known
 
 
@@ -135,22 +124,10 @@ def _parts(streams: list[Stream], keep_N: Any) -> list[Stream]:
     return found
 
 
-def _fit(
-    samples: Samples,
-    streams: list[Stream],
-    settings: TrainSettings,
-    out: Path,
-    training_out: Path,
-    made_by: artifacts.Provenance,
-) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
-    import torch
-
-    from visionfm.runtime.interruption import stop_on_signal
-    from visionfm.runtime.randomness import derived_seed
-    from visionfm.tasks.resume import StateFile
+def _fit(samples: Samples, streams: list[Stream], settings: TrainSettings, file: "StateFile") -> Fitted:
+    from visionfm.tasks.loop import trained
     from visionfm.tasks.vectors import decoder as decoders
-    from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
+    from visionfm.tasks.vectors.training import Batches, Training, outputs_of
 
     check_device(settings.device)
     recipe = settings.recipe
@@ -179,108 +156,47 @@ def _fit(
         times_NX = None if times is None else times[splits[split]]
         truth = samples.truth_NT[splits[split]]
         batches[split] = Batches.of(part, widths * visits, truth, settings.device, times_NX, visits)
-    extra = {
-        **spec.metadata(),
-        "recipe": settings.baseline or settings.recipe_name,
-        "n_train": str(len(batches["train"])),
-        "n_validation": str(len(batches["validation"])),
-    }
-    people = len(set(samples.ids["subject_id"][splits["train"]]))
-    sizes = {"n_train": len(batches["train"]), "n_train_subjects": people}
-    if settings.baseline:
-        _fit_baseline(settings, spec, batches, known, (out, training_out), made_by, extra, sizes)
-        return
+    counts = (len(batches["train"]), len(batches["validation"]), len(set(samples.ids["subject_id"][splits["train"]])))
     objective = objective_of(settings, recipe, truth_NT)
-    with reproducible(recipe.threads), stop_on_signal() as stop:
-        torch.manual_seed(derived_seed(settings.seed, "start"))
-        network = decoders.Decoder(spec).to(settings.device)
-        training = Training(network, batches["train"], batches["validation"], objective, recipe, settings.seed)
-        file = StateFile(out, made_by)
-        if (state := file.load(settings.device)) is not None:
-            training.restore(state)
-            log.info("train: goes on after epoch %d", state.epochs)
-        training.run(stop, file, settings.checkpoint_minutes)
+    if settings.baseline:
+        state, rows = _fit_baseline(settings.baseline, spec, batches, recipe.class_weighting == "balanced")
+        chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
+        tensors = decoders.file_tensors(state, objective, known)
+        return Fitted(spec, tensors, rows, *counts, f"{settings.baseline}: {chosen}")
 
-        def outputs() -> torch.Tensor:
-            network.load_state_dict(training.best)
-            return outputs_of(network, batches["train"])
+    def start() -> Training:
+        network = decoders.Decoder(spec).to(settings.device)
+        return Training(network, batches["train"], batches["validation"], objective, recipe, settings.seed)
+
+    with trained(start, settings, recipe.threads, file) as run:
+
+        def outputs() -> "torch.Tensor":
+            run.network.load_state_dict(run.best)
+            return outputs_of(run.network, batches["train"])
 
         objective.finish(outputs, batches["train"].truth_NT)
-    extra["best_epoch"] = str(training.best_epoch)
-    artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
-    tensors = decoders.file_tensors(training.best, objective, known)
-    artifacts.write_tensors(out, tensors, made_by, schema=spec.SCHEMA, extra=extra)
-    file.remove()
-    row = training.history[training.best_epoch - 1]
-    log.info(
-        "train: %s training and %s validation samples, best epoch %s of %d, validation loss %.4g; %s",
-        *(extra["n_train"], extra["n_validation"], extra["best_epoch"]),
-        *(len(training.history), row["validation_loss"], out),
-    )
+    tensors = decoders.file_tensors(run.best, objective, known)
+    loss = run.history[run.best_epoch - 1]["validation_loss"]
+    return Fitted.by(run, spec, tensors, counts, f"validation loss {loss:.4g}")
 
 
-def objective_of(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Any) -> "Objective":
+def objective_of(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Any) -> "Objective":
     """Return the targets' losses and predictions, as the labels of the training samples make them."""
     made: Objective = kind_of(settings.kind).fit().make(settings, recipe, truth_NT)
     return made
 
 
-def check_device(device: str) -> None:
-    """Raise UsageError where a GPU is asked for and there is none."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("there is no GPU", expected="CUDA", found="none", do="set `device: cpu`")
-
-
 def _fit_baseline(
-    settings: TrainSettings,
-    spec: Spec,
-    batches: "dict[str, Batches]",
-    known: streams_of.Statistics,
-    outs: tuple[Path, Path],
-    made_by: artifacts.Provenance,
-    extra: dict[str, str],
-    sizes: dict[str, int],
-) -> None:
-    import pyarrow as pa
+    baseline: str, spec: Spec, batches: "dict[str, Batches]", balanced: bool
+) -> "tuple[dict[str, torch.Tensor], list[dict[str, Any]]]":
+    """Return the network's state, and a row for each value that was tried."""
     import torch
 
     from visionfm.tasks.vectors import baselines
     from visionfm.tasks.vectors import decoder as decoders
-    from visionfm.tasks.vectors.training import reproducible
 
     with reproducible():
         torch.manual_seed(0)
         network = decoders.Decoder(spec).eval()
-        balanced = settings.recipe.class_weighting == "balanced"
-        rows = baselines.fit(settings.baseline or "", network, batches["train"], batches["validation"], balanced)
-    objective = objective_of(settings, settings.recipe, batches["train"].truth_NT.double().numpy())
-    text, number = pa.string(), pa.float64()
-    types = {"target": text, "class": text, "parameter": text, "value": number, "validation_loss": number}
-    types |= {"best": pa.bool_()}
-    columns = {name: pa.array([row[name] for row in rows], type_) for name, type_ in types.items()}
-    artifacts.write_table(outs[1], pa.table(columns | _sizes(sizes, len(rows))), made_by, schema=TRAINING_SCHEMA)
-    tensors = decoders.file_tensors(network.state_dict(), objective, known)
-    artifacts.write_tensors(outs[0], tensors, made_by, schema=spec.SCHEMA, extra=extra)
-    chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
-    log.info(
-        "train: %s on %s training samples; chosen on %s validation samples: %s; %s",
-        *(settings.baseline, extra["n_train"], extra["n_validation"], chosen, outs[0]),
-    )
-
-
-def training_table(training: "Loop | Finetuning", sizes: dict[str, int]) -> Any:
-    """Return a training's epochs, a row each, with the same sizes in all."""
-    import pyarrow as pa
-
-    rows = [{**row, "best": row["epoch"] == training.best_epoch} for row in training.history]
-    types = {"epoch": pa.int32(), "best": pa.bool_()}
-    columns = {name: pa.array([row[name] for row in rows], types.get(name, pa.float64())) for name in rows[0]}
-    return pa.table(columns | _sizes(sizes, len(rows)))
-
-
-def _sizes(sizes: dict[str, int], rows: int) -> dict[str, Any]:
-    import pyarrow as pa
-
-    return {name: pa.array([value] * rows, pa.int64()) for name, value in sizes.items()}
+        rows = baselines.fit(baseline, network, batches["train"], batches["validation"], balanced)
+    return network.state_dict(), rows

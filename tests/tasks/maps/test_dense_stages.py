@@ -110,7 +110,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(
         def __exit__(self, *_: object) -> None: ...
 
     with monkeypatch.context() as patch:
-        patch.setattr("visionfm.runtime.interruption.stop_on_signal", Stop)
+        patch.setattr("visionfm.tasks.loop.stop_on_signal", Stop)
         with pytest.raises(Stopped):
             stopped.train(head=head, epochs=4)
     assert stopped.train(head=head, epochs=4) == whole.train(head=head, epochs=4)

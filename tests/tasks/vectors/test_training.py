@@ -7,6 +7,7 @@ from world.decoder_data import BINARY, named, planted
 
 from visionfm import artifacts
 from visionfm.errors import DataError, Stopped
+from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.resume import StateFile
 from visionfm.tasks.vectors import feature_arrays as streams_of
@@ -14,7 +15,7 @@ from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.recipe import sound
 from visionfm.tasks.vectors.spec import Spec
-from visionfm.tasks.vectors.training import Batches, Training, outputs_of, reproducible
+from visionfm.tasks.vectors.training import Batches, Training, outputs_of
 
 PUBLISHED_MULTI = named("classification/recipes/published_multi.yaml")
 PUBLISHED_SINGLE = named("classification/recipes/published_single.yaml")

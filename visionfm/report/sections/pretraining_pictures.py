@@ -64,7 +64,7 @@ def look(encoder: Path, examples: Sequence[Example], recipe: "Recipe") -> Look:
     import torch
 
     from visionfm.encoders.vit import load_network
-    from visionfm.tasks.vectors.training import reproducible
+    from visionfm.runtime.reproducible import reproducible
 
     with reproducible(), torch.inference_mode():
         size = examples[0].image_HWC.shape[0]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from visionfm.errors import DataError
 from visionfm.tasks.classification import is_single
-from visionfm.tasks.settings import FittingSettings, TargetSpec
+from visionfm.tasks.settings import TargetSpec, VectorFitSettings
 from visionfm.tasks.slots import Slot, slots
 from visionfm.tasks.vectors.objective import Prediction
 from visionfm.tasks.vectors.recipe import HeadRecipe, sound
@@ -148,7 +148,7 @@ class Classification:
         return found
 
 
-def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Classification:
+def make(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Floats) -> Classification:
     """Return the objective of a training, whose labels are `truth_NT`."""
     single = is_single(settings.targets.values(), settings.modalities)
     return Classification(settings.targets, recipe, truth_NT, single)

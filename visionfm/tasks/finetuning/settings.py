@@ -1,11 +1,13 @@
 """What the stage `finetune` depends on."""
 
+from typing import ClassVar
+
 from visionfm.images.settings import Reading
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
-from visionfm.tasks.settings import FittingSettings
+from visionfm.tasks.settings import VectorFitSettings
 
 
-class FinetuneSettings(FittingSettings):
+class FinetuneSettings(VectorFitSettings):
     """Of `finetune`."""
 
     recipe: FinetuneRecipe
@@ -15,6 +17,4 @@ class FinetuneSettings(FittingSettings):
     gpu: int = 0
     workers: int = 2
 
-    def what_matters(self) -> dict[str, object]:
-        """Return the settings that the weights depend on: not how often they are saved, nor who decodes."""
-        return self.model_dump(mode="json", exclude={"checkpoint_minutes", "workers", "device", "gpu"})
+    ignored: ClassVar[set[str]] = {"checkpoint_minutes", "workers", "device", "gpu"}  # who decodes changes nothing

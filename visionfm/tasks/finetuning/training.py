@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from visionfm.errors import DataError, Stopped
@@ -23,7 +22,7 @@ from visionfm.tasks.finetuning.mixing import mix
 from visionfm.tasks.finetuning.network import Tensors, TunedNetwork, optimizer_of
 from visionfm.tasks.finetuning.processes import gathered, shared, summed
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe
-from visionfm.tasks.loop import check_finite
+from visionfm.tasks.loop import Epochs, check_finite, copied
 from visionfm.tasks.resume import State, StateFile
 from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.feature_arrays import CONSTANT_STD
@@ -42,8 +41,10 @@ class Data(NamedTuple):
     truth_NT: torch.Tensor
 
 
-class Finetuning:
+class Finetuning(Epochs):
     """One run of the loop."""
+
+    recipe: FinetuneRecipe
 
     def __init__(
         self,
@@ -59,12 +60,12 @@ class Finetuning:
         workers: int,
     ) -> None:
         """`weight_N` are the chances of training samples where classes are balanced. Raises DataError for too few."""
+        super().__init__(recipe, optimizer_of(network, recipe), seed)
         self.network, self.train, self.validation, self.objective = network, train, validation, objective
-        self.recipe, self.seed, self.weight_N = recipe, seed, weight_N
+        self.weight_N = weight_N
         self.process, self.device, self.workers = process, device, workers
         compiled = torch.compile(network) if recipe.compile else network
         self.forward: Any = shared(compiled, process, device)  # type: ignore[arg-type]
-        self.optimizer = optimizer_of(network, recipe)
         self.batch_size = recipe.batch(len(train.images))
         least, last = 2 * process.world * recipe.accumulate, len(train.images) % self.batch_size
         self.steps = len(train.images) // self.batch_size + (last >= least)
@@ -77,9 +78,7 @@ class Finetuning:
             )
         if 0 < last < least:
             log.info("finetune: the last batch of each epoch has %d samples, too few: it is left out", last)
-        self.history: list[dict[str, Any]] = []
-        self.best: Tensors = {}
-        self.average: Tensors = _copy(network.moving()) if recipe.ema else {}
+        self.average: Tensors = copied(network.moving()) if recipe.ema else {}
         self.step, self.sums = 0, [0.0, 0.0]  # inside the epoch: steps done; loss x samples, samples
 
     def run(self, stop: StopFlag, file: StateFile, checkpoint_minutes: float) -> None:
@@ -106,23 +105,6 @@ class Finetuning:
                         self._save(file)
                         saved_at = time.monotonic()
                 self._note(epoch)
-
-    def goes_on(self) -> bool:
-        """Tell whether there is an epoch to train: neither all done nor `patience` epochs without a better one."""
-        done, patience = self.done, self.recipe.patience
-        if done == 0 or patience is None or done >= self.recipe.epochs:
-            return done < self.recipe.epochs
-        return done - self.best_epoch < patience
-
-    @property
-    def done(self) -> int:
-        """How many epochs are done; the frozen encoder's row, 0, is none."""
-        return sum(row["epoch"] > 0 for row in self.history)
-
-    @property
-    def best_epoch(self) -> int:
-        """The best epoch so far, from 1; 0 where nothing is better than the head alone on the frozen encoder."""
-        return int(max(row["epoch"] for row in self.history if row["best"]))
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -187,30 +169,22 @@ class Finetuning:
 
     def _note(self, epoch: int) -> None:
         """Score the epoch on validation and keep its weights if it is the best so far."""
-        own = _copy(self.network.moving())
+        own = copied(self.network.moving())
         shown = self.average or own
         if self.average:
             self.network.take(shown)
         if self.recipe.standardise:
             self.calibrate()
-        validation_loss, score = self.objective.score(self.outputs(), self.validation.truth_NT)
-        best = _copy(self.network.moving())
+        scores = self.objective.score(self.outputs(), self.validation.truth_NT)
+        lr = self.recipe.lr_at(epoch, 0, self.steps, self.batch_size)
+        better = self.add(epoch, self.sums[0] / self.sums[1], scores, lr)
+        if better:
+            self.best = copied(self.network.moving())
         if self.average:
             self.network.take(own)
-        check_finite(validation_loss, "validation", f"epoch {epoch + 1}")
-        before = max((row["selection"] for row in self.history), default=-np.inf)
-        # Ties: the published scores take the later epoch, a loss the earlier one.
-        better = bool(score > before or (score == before and self.recipe.selection != "loss"))
-        if better:
-            self.best = best
-        lr = self.recipe.lr_at(epoch, 0, self.steps, self.batch_size)
-        row = {"epoch": epoch + 1, "train_loss": self.sums[0] / self.sums[1], "validation_loss": validation_loss}
-        self.history.append({**row, "selection": score, "lr": lr, "best": better})
         self.step, self.sums = 0, [0.0, 0.0]
         if not self.process.rank:
-            log.info(
-                "finetune: epoch %d: validation loss %.4g%s", epoch + 1, validation_loss, ", best" if better else ""
-            )
+            log.info("finetune: epoch %d: validation loss %.4g%s", epoch + 1, scores[0], ", best" if better else "")
 
     def begin(self, row: dict[str, Any]) -> None:
         """Take the network as it is, its head trained alone, as the first that may be the best; `row` says how."""
@@ -218,8 +192,8 @@ class Finetuning:
         check_finite(validation_loss, "validation", "the head alone, on frozen features")
         scored = {"epoch": 0, "validation_loss": validation_loss, "selection": score, "best": True}
         self.history.append({**row, **scored})
-        self.best = _copy(self.network.moving())
-        self.average = _copy(self.best) if self.average else {}
+        self.best = copied(self.network.moving())
+        self.average = copied(self.best) if self.average else {}
 
     def outputs(self) -> torch.Tensor:
         """Return outputs_NK on validation, on the CPU, in evaluation mode."""
@@ -265,23 +239,12 @@ class Finetuning:
     def _save(self, file: StateFile) -> None:
         if self.process.rank:
             return
-        moments = self.optimizer.state_dict()["state"]
-        flat = [(f"{at}.{name}", value) for at, entry in moments.items() for name, value in entry.items()]
-        optimizer = {name: value for name, value in flat if value is not None}
         progress = {"step": self.step, "sums": self.sums}
-        file.save(State(self.network.moving(), self.best, optimizer, self.history, self.average, progress))
+        file.save(State(self.network.moving(), self.best, self.moments(), self.history, self.average, progress))
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
         self.network.take(state.model)
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state.optimizer.items():
-            at, _, rest = name.partition(".")
-            moments.setdefault(int(at), {})[rest] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.best, self.average, self.history = state.best, state.average, list(state.history)
+        self.take_up(state)
+        self.average = state.average
         self.step, self.sums = state.progress["step"], list(state.progress["sums"])
-
-
-def _copy(tensors: Tensors) -> Tensors:
-    return {name: value.detach().clone() for name, value in tensors.items()}

@@ -16,6 +16,7 @@ from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.images.transforms import VIEWS
+from visionfm.runtime.reproducible import check_device
 from visionfm.tasks import kind_of
 from visionfm.tasks.maps.decoder import load_decoder
 from visionfm.tasks.maps.examples import read_image, swap_order
@@ -24,7 +25,6 @@ from visionfm.tasks.maps.settings import DensePredictSettings
 from visionfm.tasks.maps.tiles import tiled_logits, unflipped
 from visionfm.tasks.maps.tokens import TokenSource, Wanted
 from visionfm.tasks.maps.training import DenseInput
-from visionfm.tasks.train import check_device
 
 
 class Applied:

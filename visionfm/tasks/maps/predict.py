@@ -19,6 +19,7 @@ from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.runtime.progress import track
+from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks import kind_of
 from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps.archive import mask_names
@@ -106,7 +107,6 @@ def _predict(
     made_by: artifacts.Provenance,
 ) -> None:
     from visionfm.tasks.maps.applied import Applied
-    from visionfm.tasks.vectors.training import reproducible
 
     caches = {name: files.caches[name] for name in datasets if name in files.caches}
     store = DenseStore(caches) if caches else None

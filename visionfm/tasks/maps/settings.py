@@ -7,6 +7,7 @@ from pydantic import Field
 from visionfm.config.settings import Settings
 from visionfm.features.settings import TokenReading
 from visionfm.tasks.maps.recipe import DenseRecipe
+from visionfm.tasks.settings import FitSettings
 
 
 class DenseTarget(Settings):
@@ -18,22 +19,16 @@ class DenseTarget(Settings):
     weight: float = 1.0
 
 
-class DenseTrainSettings(Settings):
+class DenseTrainSettings(FitSettings):
     """Of `train`, for dense tasks."""
 
-    kind: str
     targets: dict[str, DenseTarget]
-    modalities: list[str]
     datasets: dict[str, TokenReading]
     size: int = 512
     swaps: list[list[str]] = Field([])
     tile_overlap: float | None = None
-    seed: int = 0
-    recipe_name: str
     recipe: DenseRecipe
-    device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 2  # of the CPU; the last bits of a sum can depend on it
-    checkpoint_minutes: float = 10
 
 
 class DensePredictSettings(Settings):

@@ -7,28 +7,28 @@ loop. A decoder's key does not depend on which of the two it was: on a CPU they 
 import argparse
 import hashlib
 import json
-import logging
-import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.encoders.file import read_encoder_file
-from visionfm.errors import DataError, UsageError
+from visionfm.errors import UsageError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.features.tokens import identity_of
+from visionfm.runtime.reproducible import check_device
 from visionfm.tasks import kind_of
+from visionfm.tasks.decoder_file import arrays_of
+from visionfm.tasks.fitting import Fitted, check_splits, fit_decoder
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 
 if TYPE_CHECKING:
     from visionfm.tasks.maps.examples import Example
-
-log = logging.getLogger("visionfm")
+    from visionfm.tasks.resume import StateFile
 
 
 def add_dense_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,14 +63,11 @@ def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, s
     samples = [sample for sample in read_dense_samples(table) if has_truth(sample, settings.targets)]
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
-    _check_splits(samples, table, settings)
+    counts = Counter(sample.split for sample in samples)
+    what = kind_of(settings.kind).fit().TRUTH
+    check_splits(counts, f"image with {what}", dict.fromkeys(("train", "validation"), "none"), table)
     inputs = {"train": _used(samples, settings), **token_inputs(files, datasets, settings)}
-    # How often progress is saved changes nothing; the order of the targets is the order of the outputs.
-    slice_ = {**settings.model_dump(mode="json", exclude={"checkpoint_minutes"}), "order": list(settings.targets)}
-    made_by = artifacts.provenance("train", slice_, inputs, settings.seed)
-    if artifacts.recall(out, made_by) and artifacts.recall(training_out, made_by):
-        return
-    _fit(samples, files, datasets, settings, out, training_out, made_by)
+    fit_decoder("train", settings, inputs, out, training_out, lambda file: _fit(samples, files, settings, file))
 
 
 def _used(samples: Sequence[DenseSample], settings: DenseTrainSettings) -> str:
@@ -98,44 +95,16 @@ def token_inputs(
     return found
 
 
-def _check_splits(samples: Sequence[DenseSample], where: Path, settings: DenseTrainSettings) -> None:
-    what = kind_of(settings.kind).fit().TRUTH
-    for split in ("train", "validation"):
-        if not any(sample.split == split for sample in samples):
-            raise DataError(
-                f"there is no {split} image with {what}",
-                expected="at least one" + (": the best epoch is chosen by it" if split == "validation" else ""),
-                found="none",
-                where=where,
-                do="give the dataset a `split: {validation: 0.15}` by subject, or label some validation images",
-            )
-
-
-def _fit(
-    samples: Sequence[DenseSample],
-    files: DenseFiles,
-    datasets: Sequence[str],
-    settings: DenseTrainSettings,
-    out: Path,
-    training_out: Path,
-    made_by: artifacts.Provenance,
-) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on a GPU
-    import torch
-
-    from visionfm.runtime.interruption import stop_on_signal
-    from visionfm.runtime.randomness import derived_seed
-    from visionfm.tasks.decoder_file import arrays_of
+def _fit(samples: Sequence[DenseSample], files: DenseFiles, settings: DenseTrainSettings, file: "StateFile") -> Fitted:
+    from visionfm.tasks.loop import trained
     from visionfm.tasks.maps.decoder import network_of
     from visionfm.tasks.maps.examples import swap_order
     from visionfm.tasks.maps.spec import DenseSpec
     from visionfm.tasks.maps.tokens import TokenSource
     from visionfm.tasks.maps.training import DenseTraining, Validation
-    from visionfm.tasks.resume import StateFile
-    from visionfm.tasks.train import TRAINING_SCHEMA, check_device, training_table
-    from visionfm.tasks.vectors.training import reproducible
 
     check_device(settings.device)
+    datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     store = DenseStore({name: files.caches[name] for name in datasets})
     store.check((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
     encoders = {name: files.encoders[name] for name in datasets}
@@ -159,9 +128,9 @@ def _fit(
     )
     tile_px = None if settings.tile_overlap is None else settings.size
     validation = Validation(_examples(samples, "validation", files, settings), settings.size, settings.tile_overlap)
-    with reproducible(settings.threads), stop_on_signal() as stop:
-        torch.manual_seed(derived_seed(settings.seed, "start"))
-        training = DenseTraining(
+
+    def start() -> DenseTraining:
+        return DenseTraining(
             network_of(spec).to(settings.device),
             train,
             validation,
@@ -173,31 +142,13 @@ def _fit(
             swap_order(settings.targets, settings.swaps),
             tile_px,
         )
-        file = StateFile(out, made_by)
-        if (state := file.load(settings.device)) is not None:
-            training.restore(state)
-            log.info("train: goes on after epoch %d", state.epochs)
-        training.run(stop, file, settings.checkpoint_minutes)
-        spec = replace(spec, threshold=validation.threshold(training))
-    people = {sample.subject_id for sample in samples if sample.split == "train"}
-    sizes = {"n_train": len(train), "n_train_subjects": len(people)}
-    count = {split: str(sum(sample.split == split for sample in samples)) for split in ("train", "validation")}
-    extra = {
-        **spec.metadata(),
-        "recipe": settings.recipe_name,
-        "n_train": count["train"],
-        "n_validation": count["validation"],
-        "best_epoch": str(training.best_epoch),
-    }
-    artifacts.write_table(training_out, training_table(training, sizes), made_by, schema=TRAINING_SCHEMA)
-    artifacts.write_tensors(out, arrays_of(training.best), made_by, schema=spec.SCHEMA, extra=extra)
-    file.remove()
-    row = training.history[training.best_epoch - 1]
-    log.info(
-        "train: %s training and %s validation images, best epoch %d of %d, validation %s %.4g; encoded %d; %s",
-        *(count["train"], count["validation"], training.best_epoch, len(training.history)),
-        *(kind_of(settings.kind).fit().SCORE, abs(row["selection"]), source.computed, out),
-    )
+
+    with trained(start, settings, settings.threads, file) as run:
+        spec = replace(spec, threshold=validation.threshold(run))
+    counts = (len(train), len(validation.examples), len({example.sample.subject_id for example in train}))
+    quality = abs(run.history[run.best_epoch - 1]["selection"])
+    said = f"validation {kind_of(settings.kind).fit().SCORE} {quality:.4g}; encoded {source.computed}"
+    return Fitted.by(run, spec, arrays_of(run.best), counts, said)
 
 
 def _examples(

@@ -7,17 +7,16 @@ image. Shapes: B batch, S px of the square input, K outputs, L levels, P patches
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from visionfm.images.transforms import VIEWS, flip
-from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.progress import track
 from visionfm.runtime.randomness import derived_seed
-from visionfm.tasks.loop import Loop, check_finite
+from visionfm.tasks.loop import Loop, adamw
 from visionfm.tasks.maps.examples import Example, augmented, cropped, flipped
 from visionfm.tasks.maps.objective import MapObjective
 from visionfm.tasks.maps.recipe import DenseRecipe
@@ -70,17 +69,11 @@ class DenseTraining(Loop):
         tile_px: int | None = None,
     ) -> None:
         """`order` says which point becomes which in a mirror image; `tile_px`: train on random crops of that side."""
-        super().__init__()
-        self.network, self.train, self.objective, self.recipe = network, train, objective, recipe
-        self.validate, self.input, self.seed, self.order = (
-            validate,
-            DenseInput(source, device, recipe.head),
-            seed,
-            order,
-        )
+        super().__init__(network, recipe, adamw(network, recipe.lr, recipe.weight_decay, recipe.decay_all), seed)
+        self.train, self.validate, self.objective = train, validate, objective
+        self.input, self.order = DenseInput(source, device, recipe.head), order
         self.device, self.tile_px = device, tile_px
         self.batch_size = min(recipe.batch_size, len(train))
-        self.optimizer = _optimizer(network, recipe)
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -99,32 +92,21 @@ class DenseTraining(Loop):
             logits_BKSS: torch.Tensor = self.network(tokens_BLPD, images_BCSS)
         return logits_BKSS.float()
 
-    def _epoch(self, stop: StopFlag) -> bool:
-        epoch = len(self.history)
-        lr = self.recipe.learning_rate(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+    def _lr(self, epoch: int) -> float:
+        return self.recipe.learning_rate(epoch)
+
+    def _steps(self, epoch: int) -> Iterator[tuple[int, Callable[[], torch.Tensor]]]:
         rng = np.random.default_rng(derived_seed(self.seed, "epoch", epoch))
-        torch.manual_seed(derived_seed(self.seed, "dropout", epoch))
         order = rng.permutation(len(self.train))
         starts = range(0, len(order), self.batch_size)
-        total, count = 0.0, 0
-        self.network.train()
         for start in track(starts, total=len(starts), what=f"train: epoch {epoch + 1}", unit="steps"):
-            if stop():
-                return False
-            batch = order[start : start + self.batch_size]
-            wanted, truth = self._batch([self.train[int(at)] for at in batch], rng)
-            self.optimizer.zero_grad()
-            tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
-            loss = self.objective.loss(self._applied(tokens, images), truth)
-            value = loss.item()
-            check_finite(value, "training", f"epoch {epoch + 1}")
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total, count = total + value * len(wanted), count + len(wanted)
-        self._note(epoch, total / count, lr)
-        return True
+            examples = [self.train[int(at)] for at in order[start : start + self.batch_size]]
+            yield len(examples), partial(self._loss, examples, rng)
+
+    def _loss(self, examples: list[Example], rng: np.random.Generator) -> torch.Tensor:
+        wanted, truth = self._batch(examples, rng)
+        tokens, images, truth = self._cut(*self.input(wanted), truth.to(self.device), rng)
+        return self.objective.loss(self._applied(tokens, images), truth)
 
     def _batch(self, examples: list[Example], rng: np.random.Generator) -> tuple[list[Wanted], torch.Tensor]:
         """Return what to encode and the truth, each example in a random view, augmented or cropped."""
@@ -204,10 +186,3 @@ def mean_scores(rows: Sequence[tuple[float, float]]) -> tuple[float, float]:
     losses, qualities = np.array(rows).T
     known = qualities[~np.isnan(qualities)]
     return float(losses.mean()), float(known.mean()) if len(known) else -1.0
-
-
-def _optimizer(network: nn.Module, recipe: DenseRecipe) -> torch.optim.Optimizer:
-    spared = [] if recipe.decay_all else [p for p in network.parameters() if p.ndim < 2]
-    decayed = [p for p in network.parameters() if not any(p is other for other in spared)]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], recipe.lr, weight_decay=recipe.weight_decay)

@@ -15,7 +15,7 @@ import torch
 
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.ordinal.heads import CornHead, CumulativeHead, cumulative_log_probabilities
-from visionfm.tasks.settings import FittingSettings, TargetSpec
+from visionfm.tasks.settings import TargetSpec, VectorFitSettings
 from visionfm.tasks.vectors.baselines import ITERATIONS, Part, Scores
 from visionfm.tasks.vectors.objective import Prediction
 from visionfm.tasks.vectors.recipe import HeadRecipe, sound
@@ -39,7 +39,7 @@ class Ordinal(Classification):
         return found
 
 
-def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Ordinal:
+def make(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Floats) -> Ordinal:
     """Return the objective of a training, whose labels are `truth_NT`."""
     return Ordinal(settings.targets, recipe, truth_NT, single=False)
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from visionfm.errors import DataError
 from visionfm.tasks.classification.fit import f1
-from visionfm.tasks.settings import FittingSettings, TargetSpec
+from visionfm.tasks.settings import TargetSpec, VectorFitSettings
 from visionfm.tasks.slots import Slot, slots
 from visionfm.tasks.vectors.objective import Objective, Prediction
 from visionfm.tasks.vectors.recipe import HeadRecipe, sound
@@ -214,7 +214,7 @@ def check_follow_up(days_N: Floats, edges_E: Floats) -> None:
         )
 
 
-def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Published | Hazard | Cox:
+def make(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Floats) -> Published | Hazard | Cox:
     """Return the objective of a head for these training labels."""
     targets = settings.targets
     if settings.head == "published":

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from visionfm.errors import DataError
-from visionfm.tasks.settings import FittingSettings, TargetSpec
+from visionfm.tasks.settings import TargetSpec, VectorFitSettings
 from visionfm.tasks.slots import slots
 from visionfm.tasks.vectors.objective import Prediction
 from visionfm.tasks.vectors.recipe import HeadRecipe, sound
@@ -83,7 +83,7 @@ class Regression:
         return [Prediction(slot, None, slot.labels.start, values_NK[:, slot.outputs], numbers=1) for slot in self.slots]
 
 
-def make(settings: FittingSettings, recipe: HeadRecipe, truth_NT: Floats) -> Regression:
+def make(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Floats) -> Regression:
     """Return the objective of a training, whose labels are `truth_NT`."""
     return Regression(settings.targets, recipe, *fit_targets(recipe, truth_NT, list(settings.targets)))
 

@@ -6,9 +6,9 @@ outputs, T labels.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ import torch
 from torch import nn
 
 from visionfm.errors import DataError
-from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.randomness import derived_seed
-from visionfm.tasks.loop import Loop, check_finite
+from visionfm.tasks.loop import Loop, adamw
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.objective import Objective
@@ -86,35 +85,11 @@ class Batches:
         return found
 
 
-@contextmanager
-def reproducible(threads: int = 1) -> Iterator[None]:
-    """Fix threads, algorithms and float32 precision while the block runs; leave torch's own state as it was found.
-
-    The last bits of a matrix product can depend on the number of threads, and a decoder's bytes must not.
-    """
-    found, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(found)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-
-
 def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; `sound` spares biases and norms the weight decay, `published` decays all."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), recipe.lr, MOMENTUM, weight_decay=recipe.weight_decay)
-    parameters = list(network.parameters())
-    spared = [p for p in parameters if p.ndim < 2 and recipe.mean_over == "known"]
-    decayed = [p for p in parameters if not any(p is other for other in spared)]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], recipe.lr, weight_decay=recipe.weight_decay)
+    return adamw(network, recipe.lr, recipe.weight_decay, decay_all=recipe.mean_over != "known")
 
 
 class Training(Loop):
@@ -127,12 +102,10 @@ class Training(Loop):
         self, network: Decoder, train: Batches, validation: Batches, objective: Objective, recipe: Recipe, seed: int
     ) -> None:
         """All on one device; raises DataError where BatchNorm would meet a single sample."""
-        super().__init__()
-        self.network, self.train, self.validation, self.objective = network, train, validation, objective
-        self.recipe, self.seed = recipe, seed
+        super().__init__(network, recipe, optimizer_of(network, recipe), seed)
+        self.train, self.validation, self.objective = train, validation, objective
         self.batch_size = recipe.batch(len(train))
         self.inputs = max(features_RVF.shape[2] for features_RVF in train.streams)
-        self.optimizer = optimizer_of(network, recipe)
         self.batch_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
         if self.batch_norm and min(self.batch_size, len(train)) < 2:
             raise DataError(
@@ -144,36 +117,11 @@ class Training(Loop):
         if self.batch_norm and len(train) % self.batch_size == 1:
             log.info("train: the last batch of each epoch has one sample, which BatchNorm cannot use: it is left out")
 
-    def _epoch(self, stop: StopFlag) -> bool:
-        """Train and score one epoch; False where a stop came first."""
-        epoch = len(self.history)
-        lr = self.recipe.learning_rate(epoch, self.batch_size, self.inputs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        total = torch.zeros((), dtype=torch.float64)
-        count = 0
-        self.network.train()
-        for step, batch in enumerate(self._batches(epoch)):
-            if stop():
-                return False
-            self.optimizer.zero_grad()
-            features, present_BS, times_BX, truth_BT = batch
-            loss = self.objective.loss(self.network(features, present_BS, times_BX), truth_BT)
-            value = loss.item()
-            check_finite(value, "training", f"epoch {epoch + 1}, step {step + 1}")
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total += value * len(truth_BT)
-            count += len(truth_BT)
-        self._note(epoch, float(total) / count, lr)
-        return True
+    def _lr(self, epoch: int) -> float:
+        return self.recipe.learning_rate(epoch, self.batch_size, self.inputs)
 
-    def _batches(
-        self, epoch: int
-    ) -> Iterator[tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, torch.Tensor]]:
-        """Yield features, presence, times and labels of an epoch's batches."""
+    def _steps(self, epoch: int) -> Iterator[tuple[int, Callable[[], torch.Tensor]]]:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
-        torch.manual_seed(derived_seed(self.seed, "dropout", epoch))
         train, device = self.train, self.train.truth_NT.device
         count, streams = len(train), len(train.streams)
         order_N = torch.randperm(count, generator=generator).to(device)
@@ -181,11 +129,13 @@ class Training(Loop):
         view_NS = torch.randint(views, (count, streams), generator=generator).to(device)
         found_NS = train.present_NS.cpu()
         present_NS = drop_modalities(found_NS, self.recipe.modality_dropout, generator, train.visits).to(device)
-        for start in range(0, count, self.batch_size):
-            at_B = order_N[start : start + self.batch_size]
-            if self.batch_norm and len(at_B) == 1:
-                continue
-            yield train.features(at_B, view_NS[at_B]), present_NS[at_B], train.times(at_B), train.truth_NT[at_B]
+        for at_B in torch.split(order_N, self.batch_size):
+            if len(at_B) > 1 or not self.batch_norm:
+                yield len(at_B), partial(self._loss, at_B, view_NS[at_B], present_NS[at_B])
+
+    def _loss(self, at_B: torch.Tensor, view_BS: torch.Tensor, present_BS: torch.Tensor) -> torch.Tensor:
+        outputs_BK = self.network(self.train.features(at_B, view_BS), present_BS, self.train.times(at_B))
+        return self.objective.loss(outputs_BK, self.train.truth_NT[at_B])
 
     def _validate(self) -> tuple[float, float]:
         return self.objective.score(outputs_of(self.network, self.validation), self.validation.truth_NT)

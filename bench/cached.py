@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from visionfm import artifacts
-from visionfm.features.rows import RowIdentity, write_cache
+from visionfm.features.cache import write_cache
+from visionfm.features.rows import Names, RowIdentity
 from visionfm.features.settings import ExtractSettings
 from visionfm.images.transforms import VIEWS, transform_name
 
@@ -84,7 +85,7 @@ def _cache(path: Path, image_ids: list[str], views: list[str], encoder_sha256: s
     blocks = json.dumps([8, 9, 10, 11])
     identity = RowIdentity(encoder_sha256, transform, blocks, default.precision, default.dtype)
     paths = [f"{image_id}.jpg" for image_id in image_ids]
-    write_cache(path, paths, image_ids, views, rows, identity, artifacts.provenance("extract", {}, {}))
+    write_cache(path, Names(paths, image_ids, tuple(views)), rows, identity, artifacts.provenance("extract", {}, {}))
 
 
 def _index(path: Path, image_ids: list[str]) -> Path:

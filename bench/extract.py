@@ -24,8 +24,9 @@ from visionfm.encoders.file import read_encoder_file
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
 from visionfm.features import encode
-from visionfm.features.cache import read_cache
-from visionfm.features.rows import RowBank, RowIdentity, write_cache
+from visionfm.features.cache import read_cache, write_cache
+from visionfm.features.row_bank import RowBank
+from visionfm.features.rows import Names, RowIdentity
 from visionfm.features.settings import ExtractSettings
 from visionfm.images.transforms import VIEWS
 from visionfm.runtime.interruption import StopFlag
@@ -145,7 +146,8 @@ class Bench:
             bank.put(done_ids, views, rows)
         identity = RowIdentity("", "", str(blocks), precision, settings.dtype)
         made_by = artifacts.provenance("extract", {}, {})
-        write_cache(out, [path for path, _ in images], image_ids, views, bank.take(image_ids), identity, made_by)
+        names = Names([path for path, _ in images], image_ids, tuple(views))
+        write_cache(out, names, bank.take(image_ids), identity, made_by)
         return out
 
     def _cosine(self, paths: Sequence[Path], precision: str) -> float:

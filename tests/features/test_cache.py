@@ -7,8 +7,8 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
-from visionfm.features.cache import FeatureStore, read_cache
-from visionfm.features.rows import RowIdentity, write_cache
+from visionfm.features.cache import FeatureStore, read_cache, write_cache
+from visionfm.features.rows import Names, RowIdentity
 
 IDENTITY = RowIdentity("e" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float16")
 TAPS, WIDTH = 4, 6
@@ -22,7 +22,8 @@ def write(
     cls_NVLD = generator.standard_normal((*shape, TAPS, width)).astype(np.float16)
     patch_mean_NVD = generator.standard_normal((*shape, width)).astype(np.float16)
     made_by = artifacts.provenance("extract", {"seed": seed}, {})
-    write_cache(path, names, [f"id-{name}" for name in names], views, (cls_NVLD, patch_mean_NVD), IDENTITY, made_by)
+    called = Names(names, [f"id-{name}" for name in names], views)
+    write_cache(path, called, (cls_NVLD, patch_mean_NVD), IDENTITY, made_by)
     return path
 
 

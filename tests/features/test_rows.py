@@ -7,9 +7,12 @@ import pytest
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
-from visionfm.features.rows import PartFiles, RowBank, RowIdentity, Rows, write_cache
+from visionfm.features.cache import Rows, write_cache
+from visionfm.features.row_bank import RowBank, VectorParts
+from visionfm.features.rows import Names, RowIdentity
 
 IDENTITY = RowIdentity("e" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float16")
+NAMES = Names(["a.png"], ["a"], ("identity", "h"))
 MADE_BY = artifacts.provenance("extract", {}, {})
 
 
@@ -59,18 +62,18 @@ def test_rows_that_got_lost_are_an_error() -> None:
 )
 def test_rows_of_another_encoder_or_transform_are_not_reused(tmp_path: Path, changed: dict[str, str]) -> None:
     path = tmp_path / "a.h5"
-    write_cache(path, ["a.png"], ["a"], ["identity", "h"], rows(1, 2), IDENTITY._replace(**changed), MADE_BY)
+    write_cache(path, NAMES, rows(1, 2), IDENTITY._replace(**changed), MADE_BY)
     bank = bank_of("a")
     bank.fill_from([path], IDENTITY)
     assert bank.missing()
-    write_cache(path, ["a.png"], ["a"], ["identity", "h"], rows(1, 2), IDENTITY, MADE_BY)
+    write_cache(path, NAMES, rows(1, 2), IDENTITY, MADE_BY)
     bank.fill_from([path], IDENTITY)
     assert not bank.missing()
 
 
 def test_a_damaged_file_is_passed_over_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.h5"
-    write_cache(path, ["a.png"], ["a"], ["identity", "h"], rows(1, 2), IDENTITY, MADE_BY)
+    write_cache(path, NAMES, rows(1, 2), IDENTITY, MADE_BY)
     path.write_bytes(path.read_bytes()[:-1])
     (tmp_path / "b.h5").write_bytes(b"")
     bank = bank_of("a")
@@ -82,10 +85,10 @@ def test_a_damaged_file_is_passed_over_and_named(tmp_path: Path, caplog: pytest.
 
 
 def test_parts_are_found_again_also_by_a_dataset_of_another_name_and_removed_in_the_end(tmp_path: Path) -> None:
-    parts = PartFiles(tmp_path / "results/features/fundus/old.cls224.h5", IDENTITY)
+    parts = VectorParts(tmp_path / "results/features/fundus/old.cls224.h5", IDENTITY)
     parts.publish(["a"], ["identity", "h"], rows(1, 2, seed=1))
     parts.publish(["b"], ["identity", "h"], rows(1, 2, seed=2))
-    other = PartFiles(tmp_path / "results/features/fundus/new.cls224.h5", IDENTITY)
+    other = VectorParts(tmp_path / "results/features/fundus/new.cls224.h5", IDENTITY)
     bank = bank_of("b", "a")
     bank.fill_from(other.reusable(), IDENTITY)
     np.testing.assert_array_equal(bank.take(["a"])[0], rows(1, 2, seed=1)[0])
@@ -95,7 +98,7 @@ def test_parts_are_found_again_also_by_a_dataset_of_another_name_and_removed_in_
 
 
 def test_a_part_written_twice_is_one_file(tmp_path: Path) -> None:
-    parts = PartFiles(tmp_path / "x.h5", IDENTITY)
+    parts = VectorParts(tmp_path / "x.h5", IDENTITY)
     for _ in range(2):
         parts.publish(["a"], ["identity"], rows(1, 1))
     assert len(list(parts.folder.iterdir())) == 1

@@ -121,11 +121,11 @@ def test_the_store_believes_only_rows_of_the_right_bytes(project: Project) -> No
     run(project)
     store = DenseStore({"eyes": [out_of(project)]})
     rows = json.loads(json.dumps([[row, image] for row, image in zip(*read_names(project), strict=True)]))
-    store.check([("eyes", path, image_id) for path, image_id in rows])
-    with pytest.raises(ArtifactError, match="expected the tokens of image"):
-        store.check([("eyes", rows[0][0], "f" * 64)])
+    store.locate([("eyes", path, image_id) for path, image_id in rows])
+    with pytest.raises(ArtifactError, match="expected the patch tokens of image"):
+        store.locate([("eyes", rows[0][0], "f" * 64)])
     with pytest.raises(ArtifactError, match="found none"):
-        store.check([("eyes", "no.png", rows[0][1])])
+        store.locate([("eyes", "no.png", rows[0][1])])
 
 
 def read_names(project: Project) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from visionfm import artifacts
 from visionfm.config.recipe import read_recipe
-from visionfm.features import rows
+from visionfm.features import cache, rows
 from visionfm.tasks import KINDS
 from visionfm.tasks.block import Training
 from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
@@ -29,7 +29,7 @@ def write_cache(
     ids = [f"{n:0>64}" for n in names]
     arrays = (cls_NVLD.astype(np.float32), patch_mean_NVD.astype(np.float32))
     made_by = artifacts.provenance("extract", {}, {})
-    rows.write_cache(path, names, ids, views, arrays, IDENTITY, made_by)
+    cache.write_cache(path, rows.Names(names, ids, tuple(views)), arrays, IDENTITY, made_by)
     return path
 
 

@@ -6,6 +6,7 @@
 from visionfm.artifacts.artifact import (
     UNSEALED,
     Provenance,
+    check_schema,
     is_artifact,
     payload_digest,
     provenance,
@@ -34,6 +35,7 @@ __all__ = [
     "UNSEALED",
     "VERSIONS",
     "Provenance",
+    "check_schema",
     "is_artifact",
     "kept_path",
     "payload_digest",

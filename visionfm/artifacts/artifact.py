@@ -191,6 +191,12 @@ def read_metadata(path: str | Path, verify: bool = True) -> dict[str, str]:
     return metadata
 
 
+def check_schema(metadata: Mapping[str, str], schema: str, what: str, path: Path) -> None:
+    """Raise ArtifactError unless a file's metadata say that it is `what`."""
+    if (found := metadata.get("schema")) != schema:
+        raise ArtifactError(f"{path.name} is no {what}", expected=schema, found=found, where=path, do="name another")
+
+
 def is_artifact(path: str | Path) -> bool:
     """Tell whether a stage wrote this file: a copy of it is kept, or it is whole and says which stage that was.
 

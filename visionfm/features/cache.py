@@ -13,19 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
-from visionfm.errors import ArtifactError, Problems
+from visionfm.errors import ArtifactError
+from visionfm.features.rows import Names, RowIdentity, Store
 from visionfm.images.transforms import VIEWS
 
 SCHEMA = "visionfm/features/1"
 FEATURES = ("cls", "patch_mean", "both")
-
-
-class Reference(NamedTuple):
-    """One image of a sample, as samples.parquet names it."""
-
-    dataset: str
-    path: str
-    image_id: str
+Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # cls_NVLD, patch_mean_NVD
 
 
 class CacheFile(NamedTuple):
@@ -47,47 +41,30 @@ def read_cache(path: str | Path) -> CacheFile:
     """
     path = Path(path)
     arrays, metadata = artifacts.read_hdf5(path)
-    if metadata["schema"] != SCHEMA:
-        raise ArtifactError(
-            f"{path.name} is no feature cache",
-            expected=SCHEMA,
-            found=metadata["schema"],
-            where=path,
-            do="name another file",
-        )
+    artifacts.check_schema(metadata, SCHEMA, "feature cache", path)
     cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
-    paths, image_ids, views = list(arrays["path"]), list(arrays["image_id"]), tuple(arrays["view"])
-    rows = (len(paths), len(views))
-    if cls_NVLD.shape[:2] != rows or patch_mean_NVD.shape != (*rows, cls_NVLD.shape[3]) or len(image_ids) != rows[0]:
-        raise ArtifactError(
-            f"{path.name}: its arrays do not fit each other",
-            expected=f"{rows[0]} paths x {rows[1]} views in each",
-            found=f"cls {cls_NVLD.shape}, patch_mean {patch_mean_NVD.shape}, {len(image_ids)} image_ids",
-            where=path,
-            do=f"`visionfm forget {path}`, then run again",
-        )
-    return CacheFile(path, cls_NVLD, patch_mean_NVD, paths, image_ids, views, metadata)
+    names = Names.of(arrays, {"cls": cls_NVLD.shape, "patch_mean": patch_mean_NVD.shape}, path)
+    return CacheFile(path, cls_NVLD, patch_mean_NVD, *names, metadata)
 
 
-class FeatureStore:
+def write_cache(path: Path, names: Names, rows: Rows, identity: RowIdentity, made_by: artifacts.Provenance) -> None:
+    """Publish a cache file."""
+    arrays = {"cls": rows[0], "patch_mean": rows[1], **names.columns()}
+    artifacts.write_hdf5(path, arrays, made_by, schema=SCHEMA, extra=identity.attributes())
+
+
+class FeatureStore(Store[CacheFile]):
     """The caches of a task's datasets, held in memory as stored; rows come out as float32.
 
     >>> store = FeatureStore({"idrid": [Path("results/features/fundus/idrid.cls224.h5")]})
     >>> features_NVF = store.gather([("idrid", "a.jpg", "ab12...")], "cls")
     """
 
+    WHAT, STAGE = "features", "extract"
+
     def __init__(self, files: Mapping[str, Sequence[str | Path]]) -> None:
         """`files` maps a dataset to its cache files (several when it is sharded); each is checked now."""
-        self.files: list[CacheFile] = []
-        self._datasets: list[str] = []
-        self._rows: dict[tuple[str, str], tuple[int, int]] = {}
-        for dataset in files:
-            for path in files[dataset]:
-                cache = read_cache(path)
-                number = len(self.files)
-                self._rows.update(((dataset, name), (number, row)) for row, name in enumerate(cache.paths))
-                self.files.append(cache)
-                self._datasets.append(dataset)
+        super().__init__(files, read_cache)
         if not self.files:
             raise ArtifactError(
                 "no feature cache was given", expected="at least one file", do="name the --features files"
@@ -104,7 +81,7 @@ class FeatureStore:
         Without `dataset` all datasets must agree, else ArtifactError (encoders of different width cannot be pooled).
         """
         widths: dict[str, int] = {}
-        for name, cache in zip(self._datasets, self.files, strict=True):
+        for name, cache in zip(self.datasets, self.files, strict=True):
             if cache.paths and dataset in (None, name):
                 widths[name] = _width(cache, features)
         if len(set(widths.values())) > 1:
@@ -132,9 +109,9 @@ class FeatureStore:
         Raises ArtifactError listing every reference without a row, or whose row was made from other bytes.
         """
         wanted = tuple(self.views if views is None else views)
-        number_N, row_N = self._locate(references)
+        number_N, row_N = self.locate(references).T
         used = np.unique(number_N)
-        width = self.width(features, self._datasets[used[0]] if len(used) else None)
+        width = self.width(features, self.datasets[used[0]] if len(used) else None)
         features_NVF = np.empty((len(references), len(wanted), width), np.float32)
         for number in used:
             cache = self.files[number]
@@ -145,21 +122,6 @@ class FeatureStore:
             for v, view in enumerate(wanted):
                 features_NVF[at, v] = _take(cache, rows, self._view(cache, view), features)
         return features_NVF
-
-    def _locate(self, references: Sequence[tuple[str, str, str]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        problems = Problems(ArtifactError, "features of the samples")
-        found = []
-        for dataset, path, image_id in references:
-            place = self._rows.get((dataset, path))
-            if place is None:
-                problems.add(f"{dataset}: {path}: expected a row, found none")
-            elif (cached := self.files[place[0]].image_ids[place[1]]) != image_id:
-                problems.add(f"{dataset}: {path}: expected the features of image {image_id[:12]}, found {cached[:12]}")
-            else:
-                found.append(place)
-        problems.raise_if_any(do="run `visionfm extract` for these datasets, then `visionfm fuse`")
-        places = np.array(found, dtype=np.intp).reshape(-1, 2)
-        return places[:, 0], places[:, 1]
 
     def _view(self, cache: CacheFile, view: str) -> int:
         if view not in cache.views:

@@ -12,18 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from visionfm.errors import DataError, Stopped
-from visionfm.features.rows import Rows
+from visionfm.features.cache import Rows
 from visionfm.images.batches import Batch, BatchReading, batches_of, decoded_batches
 from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
-from visionfm.runtime.processes import choose_device, this_process
+from visionfm.runtime.processes import Process, choose_device, this_process
 from visionfm.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from visionfm.features.settings import ExtractSettings
 
 log = logging.getLogger("visionfm")
+Decoded = tuple[Batch, npt.NDArray[np.uint8]]
+Encoded = TypeVar("Encoded")
 PART_IMAGES, PART_S = 1024, 60.0
 CPU_ACTIVATION_MB = 12.0  # of the widest activation: larger ones leave the cache, and are allocated anew each time
 CPU_ROWS = (4, 16)  # a multiple of the first, so that the four views of images fill a batch; at most the second
@@ -97,31 +100,53 @@ class Encoding:
 
         Raises DataError naming an image whose features are not finite, Stopped after a signal.
         """
-        batches = batches_of(images, views, self.reading.rows)[self.process.rank :: self.process.world]
-        count = sum(len(batch.images) for batch in batches)
-        workers = min(self.settings.workers, len(batches) - 1)  # one batch is not worth a process
-        done, chunk, since = 0, _Chunk(), time.monotonic()
-        with closing(decoded_batches(batches, self.reading, max(0, workers))) as decoded:
-            encoded = _encode_all(self.encoder, self.device, decoded)
-            each = len(batches[0].images) if batches else 1
-            shown = encoded if self.process.rank else track(encoded, total=count, what="extract", weight=each)
-            for batch, cls_BLD, patch_mean_BD in shown:
-                chunk.add(batch, *_stored(batch, cls_BLD, patch_mean_BD, self.settings.dtype))
-                done += len(batch.images)
-                if self.stop() or len(chunk.image_ids) >= PART_IMAGES or time.monotonic() - since >= PART_S:
-                    self.keep(chunk.image_ids, views, chunk.rows())
-                    yield chunk.image_ids, chunk.rows()
-                    chunk, since = _Chunk(), time.monotonic()
-                if self.stop():
-                    raise Stopped(
-                        f"stopped by {self.stop.signal_name}, progress saved",
-                        found=f"{done} of {count} images encoded",
-                        do="run the same command again: it goes on from there",
-                    )
+        chunk, since = _Chunk(), time.monotonic()
+        encode = partial(_encode_all, self.encoder, self.device)
+        steps = steps_of(images, views, self.reading, self.settings.workers, self.stop, encode, "extract", self.process)
+        for batch, (cls_BLD, patch_mean_BD), stopping in steps:
+            chunk.add(batch, *_stored(batch, cls_BLD, patch_mean_BD, self.settings.dtype))
+            if stopping or len(chunk.image_ids) >= PART_IMAGES or time.monotonic() - since >= PART_S:
+                self.keep(chunk.image_ids, views, chunk.rows())
+                yield chunk.image_ids, chunk.rows()
+                chunk, since = _Chunk(), time.monotonic()
         if chunk.image_ids:
             if self.process.world > 1:  # the process that puts the file together reads the others' parts
                 self.keep(chunk.image_ids, views, chunk.rows())
             yield chunk.image_ids, chunk.rows()
+
+
+def steps_of(
+    images: Sequence[tuple[str, str]],
+    views: tuple[str, ...],
+    reading: BatchReading,
+    workers: int,
+    stop: StopFlag,
+    encode: Callable[[Iterator[Decoded]], Iterator[tuple[Batch, Encoded]]],
+    what: str,
+    process: Process | None = None,
+) -> Iterator[tuple[Batch, Encoded, bool]]:
+    """Yield each batch of a process's share of (path, image_id) images, encoded, and whether to save it at once.
+
+    Raises Stopped after that, once a signal came.
+    """
+    process = process or Process(0, 1, 0)
+    batches = batches_of(images, views, reading.rows)[process.rank :: process.world]
+    count = sum(len(batch.images) for batch in batches)
+    done, each = 0, len(batches[0].images) if batches else 1
+    # One batch is not worth a process that decodes it.
+    with closing(decoded_batches(batches, reading, max(0, min(workers, len(batches) - 1)))) as decoded:
+        encoded = encode(decoded)
+        shown = encoded if process.rank else track(encoded, total=count, what=what, weight=each)
+        for batch, rows in shown:
+            done += len(batch.images)
+            stopping = stop()
+            yield batch, rows, stopping
+            if stopping:
+                raise Stopped(
+                    f"stopped by {stop.signal_name}, progress saved",
+                    found=f"{done} of {count} images encoded",
+                    do="run the same command again: it goes on from there",
+                )
 
 
 class _Chunk:
@@ -167,9 +192,7 @@ def load(
     return load_encoder(path, image_size=size, device=device, precision=precision, modality=modality)
 
 
-def _encode_all(
-    encoder: "Encoder", device: "torch.device", decoded: Iterator[tuple[Batch, npt.NDArray[np.uint8]]]
-) -> Iterator[tuple[Batch, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+def _encode_all(encoder: "Encoder", device: "torch.device", decoded: Iterator[Decoded]) -> Iterator[tuple[Batch, Rows]]:
     """Yield each batch with cls_BLD and patch_mean_BD; a GPU gets the next batch before the last one's are fetched."""
     import torch
 
@@ -181,13 +204,13 @@ def _encode_all(
         with torch.inference_mode():
             cls_BLD, patch_mean_BD = encoder.cls_and_mean(images_BCHW)
         if device.type == "cpu":
-            yield batch, cls_BLD.float().numpy(), patch_mean_BD.float().numpy()
+            yield batch, (cls_BLD.float().numpy(), patch_mean_BD.float().numpy())
             continue
         if waiting is not None:
-            yield waiting[0], waiting[1].float().cpu().numpy(), waiting[2].float().cpu().numpy()
+            yield waiting[0], (waiting[1].float().cpu().numpy(), waiting[2].float().cpu().numpy())
         waiting = (batch, cls_BLD, patch_mean_BD)
     if waiting is not None:
-        yield waiting[0], waiting[1].float().cpu().numpy(), waiting[2].float().cpu().numpy()
+        yield waiting[0], (waiting[1].float().cpu().numpy(), waiting[2].float().cpu().numpy())
 
 
 def _stored(batch: Batch, cls_BLD: npt.NDArray[Any], patch_mean_BD: npt.NDArray[Any], dtype: str) -> Rows:

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from visionfm import artifacts
 from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, Problems, UsageError
-from visionfm.features.rows import PartFiles, RowBank, RowIdentity, write_cache
+from visionfm.features.cache import write_cache
+from visionfm.features.row_bank import RowBank, VectorParts
+from visionfm.features.rows import Names, RowIdentity
 from visionfm.features.settings import DenseSettings, ExtractSettings
 from visionfm.images.transforms import VIEWS, transform_name
 from visionfm.runtime.interruption import stop_on_signal
@@ -97,6 +99,11 @@ def read_index(path: Path, settings: ExtractSettings | DenseSettings) -> list[In
     return images
 
 
+def names_of(images: Sequence[IndexedImage], views: tuple[str, ...]) -> Names:
+    """Return what the rows of a cache of these images are called."""
+    return Names([image.path for image in images], [image.image_id for image in images], views)
+
+
 def extract(
     images: Sequence[IndexedImage], source: Source, settings: ExtractSettings, out: Path, made_by: artifacts.Provenance
 ) -> None:
@@ -115,7 +122,7 @@ def extract(
         settings.precision,
         settings.dtype,
     )
-    parts = PartFiles(out, identity)
+    parts = VectorParts(out, identity)
     bank = RowBank((image.image_id for image in images), views, settings.dtype, len(blocks), encoder.width)
     bank.fill_from(parts.reusable(), identity)
     missing = bank.missing()
@@ -123,8 +130,8 @@ def extract(
     log.info("to encode %d, to reuse %d of %d images", encoded, len(images) - encoded, len(images))
     if missing and not _encode(images, missing, source, settings, parts, bank):
         return
-    image_ids = [image.image_id for image in images]
-    write_cache(out, [image.path for image in images], image_ids, views, bank.take(image_ids), identity, made_by)
+    names = names_of(images, views)
+    write_cache(out, names, bank.take(names.image_ids), identity, made_by)
     parts.remove()
     log.info("encoded %d, reused %d", encoded, len(images) - encoded)
 
@@ -134,7 +141,7 @@ def _encode(
     missing: dict[tuple[str, ...], list[str]],
     source: Source,
     settings: ExtractSettings,
-    parts: PartFiles,
+    parts: VectorParts,
     bank: RowBank,
 ) -> bool:
     """Fill the bank; return whether this is the process that writes the file."""

@@ -1,27 +1,26 @@
-"""Feature rows by (image bytes, encoder, transform): found in kept files, added when encoded, taken in any order.
+"""What caches of feature vectors and of patch tokens share: what a row is identified by, and where rows are found.
 
-Reads every cache file beside the output's kept copy, and the part files of runs that were cut short.
-Shapes: U different images (by image_id), N rows of a file, V views, L taps, D width.
+A row is identified by (image bytes, encoder, transform); a file of rows names them by path and image_id. Rows encoded
+so far are published as parts beside the output, so that a kill loses little.
+Shapes: N images or references, V views.
 """
 
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.artifacts.versions import VERSIONS
-from visionfm.errors import ArtifactError
-from visionfm.features import cache
+from visionfm.errors import ArtifactError, Problems
 
 log = logging.getLogger("visionfm")
-Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # cls_NVLD, patch_mean_NVD
 
 
 class RowIdentity(NamedTuple):
@@ -38,125 +37,126 @@ class RowIdentity(NamedTuple):
         return dict(self._asdict())
 
 
-class RowBank:
-    """The rows of a set of images, filled from files and from the encoder."""
+class Names(NamedTuple):
+    """What the rows of a file are called."""
 
-    def __init__(self, image_ids: Iterable[str], views: Sequence[str], dtype: str, taps: int, width: int) -> None:
-        """Make room for each different image of `image_ids` in `views`; `dtype` is float16 or float32, shape L, D."""
-        self.views = tuple(views)
-        self._row_of = {image_id: row for row, image_id in enumerate(dict.fromkeys(image_ids))}
-        self._have_UV = np.zeros((len(self._row_of), len(self.views)), bool)
-        self._cls_UVLD = np.zeros((*self._have_UV.shape, taps, width), dtype)
-        self._patch_mean_UVD = np.zeros((*self._have_UV.shape, width), dtype)
+    paths: list[str]
+    image_ids: list[str]
+    views: tuple[str, ...]
 
-    def put(
-        self,
-        image_ids: Sequence[str],
-        views: Sequence[str],
-        rows: Rows,
-    ) -> None:
-        """Add rows; images and views that are not wanted are passed over."""
-        wanted_N = [n for n, image_id in enumerate(image_ids) if image_id in self._row_of]
-        wanted_V = [v for v, view in enumerate(views) if view in self.views]
-        if not wanted_N or not wanted_V:
-            return
-        at_U = np.array([self._row_of[image_ids[n]] for n in wanted_N])
-        cls_NVLD, patch_mean_NVD = rows
-        source = slice(None) if len(wanted_N) == len(image_ids) else wanted_N  # a whole file needs no copy on the way
-        for v in wanted_V:
-            at_V = self.views.index(views[v])
-            self._cls_UVLD[at_U, at_V] = cls_NVLD[source, v]
-            self._patch_mean_UVD[at_U, at_V] = patch_mean_NVD[source, v]
-            self._have_UV[at_U, at_V] = True
+    def columns(self) -> dict[str, list[str]]:
+        """Return them as the file holds them."""
+        return {"path": self.paths, "image_id": self.image_ids, "view": list(self.views)}
 
-    def missing(self) -> dict[tuple[str, ...], list[str]]:
-        """Return the image_ids that lack rows, in order, by the views they lack."""
-        groups: dict[tuple[str, ...], list[str]] = {}
-        image_ids = list(self._row_of)
-        for row in np.flatnonzero(~self._have_UV.all(1)):
-            lacks = tuple(view for view, have in zip(self.views, self._have_UV[row], strict=True) if not have)
-            groups.setdefault(lacks, []).append(image_ids[row])
-        return groups
-
-    def take(self, image_ids: Sequence[str]) -> Rows:
-        """Return the rows of images in the order given; all must be there."""
-        if lacking := sum(len(ids) for ids in self.missing().values()):
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], path: Path) -> "Names":
+        """Return those among a file's arrays; ArtifactError unless the `shapes` of all others begin with (N, V)."""
+        names = cls(list(arrays["path"]), list(arrays["image_id"]), tuple(arrays["view"]))
+        rows = (len(names.paths), len(names.views))
+        if len(names.image_ids) != rows[0] or any(shape[:2] != rows for shape in shapes.values()):
             raise ArtifactError(
-                "features got lost while they were put together",
-                expected=f"{len(self._row_of)} images",
-                found=f"{len(self._row_of) - lacking}",
-                do="run the same command again; another run may have cleaned up the part files",
+                f"{path.name}: its arrays do not fit each other",
+                expected=f"{rows[0]} paths x {rows[1]} views in each",
+                found=", ".join(f"{name} {shape}" for name, shape in shapes.items())
+                + f", {len(names.image_ids)} image_ids",
+                where=path,
+                do=f"`visionfm forget {path}`, then run again",
             )
-        rows = np.array([self._row_of[image_id] for image_id in image_ids], dtype=np.intp)
-        return self._cls_UVLD[rows], self._patch_mean_UVD[rows]
+        return names
 
-    def fill_from(self, files: Iterable[Path], identity: RowIdentity) -> None:
-        """Take over rows of the same identity; a damaged file is named in the log and passed over."""
-        for path in files:
-            if self._have_UV.all():
-                return
-            try:
-                self._fill_from_file(path, identity)
-            except ArtifactError as error:
-                log.warning("not reused: %s", error.problem)
 
-    def _fill_from_file(self, path: Path, identity: RowIdentity) -> None:
-        attributes = artifacts.read_metadata(path, verify=False)
-        wanted = {**identity.attributes(), "version": str(VERSIONS["extract"])}
-        if any(attributes.get(name) != value for name, value in wanted.items()):
-            return
-        names, _ = artifacts.read_hdf5(path, ("image_id", "view"))
-        useful_V = [self.views.index(view) for view in names["view"] if view in self.views]
-        useful_U = [self._row_of[image_id] for image_id in names["image_id"] if image_id in self._row_of]
-        if not self._have_UV[np.ix_(useful_U, useful_V)].all():
-            found = cache.read_cache(path)
-            self.put(found.image_ids, found.views, (found.cls_NVLD, found.patch_mean_NVD))
+class RowFile(Protocol):
+    """A checked file of rows."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Of the images."""
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Of the images."""
+
+
+File = TypeVar("File", bound=RowFile)
+
+
+class Store(Generic[File]):
+    """The files of a task's datasets: a row is found by (dataset, path), and believed if its image_id is right."""
+
+    WHAT: ClassVar[str]  # the rows, in messages
+    STAGE: ClassVar[str]  # that makes them
+
+    def __init__(self, files: Mapping[str, Sequence[str | Path]], read: Callable[[str | Path], File]) -> None:
+        """`files` maps a dataset to its files (several when it is sharded); each is read, and so checked, now."""
+        opened = [(dataset, read(path)) for dataset, paths in files.items() for path in paths]
+        self.datasets, self.files = [dataset for dataset, _ in opened], [file for _, file in opened]
+        self._rows = {
+            (dataset, name): (number, row)
+            for number, (dataset, file) in enumerate(opened)
+            for row, name in enumerate(file.paths)
+        }
+
+    def of(self, dataset: str) -> list[File]:
+        """Return the files of one dataset."""
+        return [file for name, file in zip(self.datasets, self.files, strict=True) if name == dataset]
+
+    def locate(self, references: Iterable[tuple[str, str, str]]) -> npt.NDArray[np.intp]:
+        """Return (N, 2), file and row of each (dataset, path, image_id).
+
+        Raises ArtifactError listing every reference without a row, or whose row was made from other bytes.
+        """
+        problems = Problems(ArtifactError, f"{self.WHAT} of the samples")
+        found = []
+        for dataset, path, image_id in references:
+            number, row = self._rows.get((dataset, path), (-1, -1))
+            if number < 0:
+                problems.add(f"{dataset}: {path}: expected a row, found none")
+            elif (made_of := self.files[number].image_ids[row]) != image_id:
+                problems.add(
+                    f"{dataset}: {path}: expected the {self.WHAT} of image {image_id[:12]}, found {made_of[:12]}"
+                )
+            found.append((number, row))
+        problems.raise_if_any(do=f"run `visionfm {self.STAGE}` for these datasets, then `visionfm fuse`")
+        return np.array(found, dtype=np.intp).reshape(-1, 2)
 
 
 class PartFiles:
-    """Rows encoded so far, published beside the output so that a kill loses little; the next run finds them."""
+    """Where the parts of an output lie: in the folder `{out}.parts` beside it, and kept."""
 
     def __init__(self, out: Path, identity: RowIdentity) -> None:
-        """Parts of `out` go to the folder `{out}.parts`."""
-        self.out = out
-        self.identity = identity
+        """`identity` is that of all rows."""
+        self.out, self.identity = out, identity
         self.folder = out.with_name(f"{out.stem}.parts")
 
     def folders(self) -> list[Path]:
-        """Return where parts may lie: beside the output, and kept."""
+        """Return where parts may lie."""
         kept = artifacts.kept_path(self.folder)
         return [self.folder] if kept is None else [kept, self.folder]
+
+    def files(self) -> list[Path]:
+        """Return the parts of this output, this run's and those of runs cut short."""
+        return [path for folder in self.folders() for path in sorted(folder.glob("*.h5"))]
 
     def reusable(self) -> list[Path]:
         """Return all files whose rows may be reused, this output's own first."""
         kept = artifacts.kept_path(self.out)
-        files = [path for path in (kept, self.out) if path is not None and path.is_file()]
-        for folder in self.folders():
-            files += sorted(folder.glob("*.h5"))
+        files = [path for path in (kept, self.out) if path is not None and path.is_file()] + self.files()
         if kept is not None:
             files += sorted(path for path in kept.parent.glob("*.h5") if path != kept)
             files += sorted(kept.parent.glob("*.parts/*.h5"))
         return list(dict.fromkeys(files))
 
-    def publish(
-        self,
-        image_ids: Sequence[str],
-        views: Sequence[str],
-        rows: Rows,
-    ) -> None:
-        """Write one part. Its name is a digest of what it holds, so that several processes never meet in one file."""
+    def part(
+        self, stage: Literal["extract", "dense"], views: Sequence[str], listing: object
+    ) -> tuple[Path, artifacts.Provenance]:
+        """Return path and provenance of a part.
+
+        Its name is a digest of what it holds, so that several processes never meet in one file.
+        """
         settings = {**self.identity.attributes(), "views": list(views)}
-        name = hashlib.sha256(json.dumps([settings, list(image_ids)]).encode()).hexdigest()[:16]
-        write_cache(
-            self.folder / f"{name}.h5",
-            # Parts are found by image_id; one image may stand at several paths, which only the whole file knows.
-            list(image_ids),
-            list(image_ids),
-            views,
-            rows,
-            self.identity,
-            artifacts.provenance("extract", settings, {"encoder": self.identity.encoder_sha256}),
-        )
+        name = hashlib.sha256(json.dumps([settings, listing]).encode()).hexdigest()[:16]
+        made_by = artifacts.provenance(stage, settings, {"encoder": self.identity.encoder_sha256})
+        return self.folder / f"{name}.h5", made_by
 
     def remove(self) -> None:
         """Drop the parts, once all their rows stand in the output."""
@@ -165,21 +165,22 @@ class PartFiles:
                 shutil.rmtree(folder)
 
 
-def write_cache(
-    path: Path,
-    paths: Sequence[str],
-    image_ids: Sequence[str],
-    views: Sequence[str],
-    rows: Rows,
+def reuse(
+    files: Iterable[Path],
     identity: RowIdentity,
-    made_by: artifacts.Provenance,
+    stage: Literal["extract", "dense"],
+    schema: str,
+    take: Callable[[Path], bool],
 ) -> None:
-    """Publish a cache file."""
-    arrays = {
-        "cls": rows[0],
-        "patch_mean": rows[1],
-        "path": list(paths),
-        "image_id": list(image_ids),
-        "view": list(views),
-    }
-    artifacts.write_hdf5(path, arrays, made_by, schema=cache.SCHEMA, extra=identity.attributes())
+    """Give `take` the files with rows of this identity, until it says that it has all.
+
+    A damaged file is named in the log and passed over.
+    """
+    wanted = {**identity.attributes(), "schema": schema, "version": str(VERSIONS[stage])}
+    for path in files:
+        try:
+            attributes = artifacts.read_metadata(path, verify=False)
+            if all(attributes.get(name) == value for name, value in wanted.items()) and take(path):
+                return
+        except ArtifactError as error:
+            log.warning("not reused: %s", error.problem)

@@ -6,24 +6,22 @@ Shapes: B rows of a batch, H/W px, L levels, P patches, D width.
 """
 
 import logging
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.errors import DataError, Stopped
+from visionfm.errors import DataError
 from visionfm.features import encode
 from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.features.token_cache import Tokens
-from visionfm.features.token_parts import Parts
-from visionfm.images.batches import BatchReading, batches_of, decoded_batches
+from visionfm.features.token_parts import TokenParts
+from visionfm.images.batches import Batch, BatchReading
 from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.processes import choose_device
-from visionfm.runtime.progress import track
 
 if TYPE_CHECKING:
     from visionfm.encoders.vit import Encoder
@@ -70,33 +68,25 @@ def encode_images(
     root: Path,
     encoder_path: Path,
     settings: DenseSettings,
-    parts: Parts,
+    parts: TokenParts,
     stop: StopFlag,
 ) -> None:
     """Encode (path, image_id) images into `parts`, published now and then; Stopped after a signal."""
-    device = choose_device(settings.device, settings.gpu, 0)
-    encoder = TokenEncoder(encoder_path, settings.size, settings, device)
+    encoder = TokenEncoder(encoder_path, settings.size, settings, choose_device(settings.device, settings.gpu, 0))
     reading = BatchReading(root, settings.size, encoder.rows, EncoderReading.of(settings))
-    batches = batches_of(images, views, encoder.rows)
-    workers = max(0, min(settings.workers, len(batches) - 1))
-    done = 0
-    with closing(decoded_batches(batches, reading, workers)) as decoded:
-        for batch, images_BHWC in track(
-            decoded, total=len(images), what="dense", weight=len(batches[0].images) if batches else 1
-        ):
+
+    def encoded(decoded: Iterator[encode.Decoded]) -> Iterator[tuple[Batch, Tokens]]:
+        for batch, images_BHWC in decoded:
             try:
-                patches_BLPD = encoder(images_BHWC[: len(batch.images) * len(views)])
-            except DataError as error:
+                yield batch, encoder(images_BHWC[: len(batch.images) * len(views)])
+            except DataError:
                 log.error("in one of: %s", ", ".join(path for path, _ in batch.images))
-                raise error
-            for row, patches_LPD in enumerate(patches_BLPD):
-                parts.add(batch.images[row // len(views)][1], views[row % len(views)], patches_LPD)
-            done += len(batch.images)
-            if parts.full() or stop():
-                parts.publish()
-            if stop():
-                raise Stopped(
-                    f"stopped by {stop.signal_name}, progress saved",
-                    found=f"{done} of {len(images)} images encoded",
-                    do="run the same command again: it goes on from there",
-                )
+                raise
+
+    for batch, patches_BLPD, stopping in encode.steps_of(
+        images, views, reading, settings.workers, stop, encoded, "dense"
+    ):
+        for row, patches_LPD in enumerate(patches_BLPD):
+            parts.add(batch.images[row // len(views)][1], views[row % len(views)], patches_LPD)
+        if parts.full() or stopping:
+            parts.publish()

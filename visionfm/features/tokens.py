@@ -13,12 +13,12 @@ from pathlib import Path
 from visionfm import artifacts
 from visionfm.encoders.file import EncoderFile, read_encoder_file
 from visionfm.encoders.sizes import check_size
-from visionfm.features.extract import IndexedImage, read_index
+from visionfm.features.extract import IndexedImage, names_of, read_index
 from visionfm.features.extract import add_arguments as add_arguments
-from visionfm.features.rows import RowIdentity
+from visionfm.features.rows import Names, RowIdentity
 from visionfm.features.settings import DenseSettings, TokenReading
 from visionfm.features.token_cache import Tokens, in_order, write_dense
-from visionfm.features.token_parts import Parts, find_rows
+from visionfm.features.token_parts import TokenParts, find_rows
 from visionfm.images.transforms import transform_name
 from visionfm.runtime.interruption import stop_on_signal
 
@@ -48,7 +48,7 @@ def dense(index: Path, root: Path, encoder: Path, out: Path, settings: DenseSett
         return
     if streamed:
         why = "tiles are never cached" if settings.never else f"{needed_gb:.1f} GB are over the budget"
-        write_dense(out, [], views, shape_LPD, [], identity, made_by, streamed=True)
+        write_dense(out, Names([], [], views), shape_LPD, [], identity, made_by, streamed=True)
         log.info("dense: streamed (%s of %g GB); %s", why, settings.max_gb, out)
         return
     _fill(images, views, shape_LPD, root, encoder, settings, identity, out, made_by)
@@ -79,7 +79,7 @@ def _fill(
     made_by: artifacts.Provenance,
 ) -> None:
     """Encode what is missing, part by part, then put the file together from all rows."""
-    parts = Parts(out, identity, shape_LPD)
+    parts = TokenParts(out, identity, shape_LPD)
     path_of = {image.image_id: image.path for image in reversed(images)}
     found = find_rows(parts.reusable(), path_of, views, identity)
     missing = [
@@ -96,13 +96,12 @@ def _fill(
     def rows() -> Iterator[tuple[int, int, Tokens]]:
         for n, image in enumerate(images):
             for v, view in enumerate(views):
-                held = parts.held.get((image.image_id, view))
-                if held is not None:
+                if (held := parts.held.get((image.image_id, view))) is not None:
                     yield n, v, held
                 else:
                     cache, row = found[image.image_id, view]
-                    yield n, v, cache.patches_NVLPD[row, cache.views.index(view)]
+                    yield n, v, cache.row(row, view)
 
-    write_dense(out, images, views, shape_LPD, rows(), identity, made_by)
+    write_dense(out, names_of(images, views), shape_LPD, rows(), identity, made_by)
     parts.remove()
     log.info("encoded %d, reused %d", len(missing), len(path_of) - len(missing))

@@ -87,8 +87,7 @@ def write_data(path: Path, contents: Sequence[bytes], bucket: Bucket, reading: s
 def rows_of(path: Path) -> list[Row]:
     """Return the index's rows of one data file: where each of its images lies; read from its header alone."""
     metadata = artifacts.read_metadata(path, verify=False)
-    if metadata.get("schema") != DATA_SCHEMA:
-        raise ArtifactError("not a pack's data", expected=DATA_SCHEMA, found=metadata.get("schema"), where=path)
+    artifacts.check_schema(metadata, DATA_SCHEMA, "pack's data", path)
     with path.open("rb") as handle:
         start = 8 + int.from_bytes(handle.read(8), "little")
     names = ("image_id", "width", "height", "at", "bytes", "crc32")

@@ -65,10 +65,7 @@ class DecoderSpec:
 
     @classmethod
     def _of(cls, metadata: Mapping[str, str], path: Path) -> Self:
-        if metadata.get("schema") != cls.SCHEMA:
-            raise ArtifactError(
-                f"{path.name} is no {cls.WHAT}", expected=cls.SCHEMA, found=metadata.get("schema"), where=path
-            )
+        artifacts.check_schema(metadata, cls.SCHEMA, cls.WHAT, path)
         values: dict[str, Any] = {
             field.name: metadata[field.name] if field.type in AS_TEXT else json.loads(metadata[field.name])
             for field in fields(cls)

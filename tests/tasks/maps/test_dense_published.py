@@ -16,6 +16,7 @@ from visionfm import artifacts, cli
 from visionfm.artifacts.archive import Archive
 from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError
+from visionfm.features.rows import Names
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import write_dense
 from visionfm.features.tokens import identity_of
@@ -77,9 +78,9 @@ def cached(folder: Path, tokens_LPD: np.ndarray) -> tuple[list[str], Path]:
     settings = DensePredictSettings.model_validate_json(json.dumps(SETTINGS))
     identity = identity_of(read_encoder_file(project.encoder), settings.size, TokenReading(dtype="float32"))
     row = project.rows[5]
-    images = [(row["path"], row["image_id"])]
+    names = Names([row["path"]], [row["image_id"]], ("identity",))
     made_by = artifacts.provenance("dense", {}, {})
-    write_dense(project.cache, images, ["identity"], tokens_LPD.shape, [(0, 0, tokens_LPD)], identity, made_by)  # type: ignore[arg-type]
+    write_dense(project.cache, names, tokens_LPD.shape, [(0, 0, tokens_LPD)], identity, made_by)  # type: ignore[arg-type]
     flags = ["--samples", str(project.table), "--features", f"eyes={project.cache}"]
     return [*flags, "--encoders", f"eyes={project.encoder}", "--roots", f"eyes={project.root}"], project.root
 

@@ -111,7 +111,7 @@ def _predict(
     caches = {name: files.caches[name] for name in datasets if name in files.caches}
     store = DenseStore(caches) if caches else None
     if store is not None:
-        store.check((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
+        store.locate((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
     applied = Applied(decoder, {name: files.encoders[name] for name in datasets}, store, settings)
     predicted = kind_of(settings.kind).part("predicted")
     extra = {

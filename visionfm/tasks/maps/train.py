@@ -106,7 +106,7 @@ def _fit(samples: Sequence[DenseSample], files: DenseFiles, settings: DenseTrain
     check_device(settings.device)
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     store = DenseStore({name: files.caches[name] for name in datasets})
-    store.check((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
+    store.locate((s.dataset, s.path, s.image_id) for s in samples if not store.streamed(s.dataset))
     encoders = {name: files.encoders[name] for name in datasets}
     source = TokenSource(encoders, settings.datasets, settings.size, settings.device, store)
     recipe = settings.recipe

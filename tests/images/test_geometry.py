@@ -7,13 +7,10 @@ from PIL import Image
 from visionfm.images.geometry import (
     Affine,
     flip_mask,
-    flip_named,
     flip_points,
     inside,
     resize_mask,
     resize_points,
-    stored_point,
-    swapped_order,
     upright_point,
 )
 from visionfm.images.pixels import oriented
@@ -40,7 +37,6 @@ def test_exif(orientation: int) -> None:
     image = oriented(marked(), orientation)
     size = image.shape[1::-1]
     assert upright_point(*AT, orientation, size) == place(image)
-    assert stored_point(*place(image), orientation, size) == AT
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -85,16 +81,6 @@ def test_the_identity_changes_no_pixel() -> None:
 def test_a_positive_angle_turns_clockwise_as_seen() -> None:
     affine = Affine.about_centre((11, 11), degrees=90)
     assert affine.points(np.array([[10.0, 5.0]]))[0] == pytest.approx((5, 10))
-
-
-def test_pairs_change_places_when_left_and_right_do_and_only_then() -> None:
-    points = {"left": (1.0, 2.0), "apex": (5.0, 0.0), "right": None}
-    size, swaps = (11, 8), [["left", "right"]]
-    assert flip_named(points, "h", size, swaps) == {"left": None, "apex": (5.0, 0.0), "right": (9.0, 2.0)}
-    assert flip_named(points, "hv", size, swaps) == {"left": None, "apex": (5.0, 7.0), "right": (9.0, 5.0)}
-    assert flip_named(points, "v", size, swaps) == {"left": (1.0, 5.0), "apex": (5.0, 7.0), "right": None}
-    assert flip_named(points, "h", size) == {"left": (9.0, 2.0), "apex": (5.0, 0.0), "right": None}
-    assert swapped_order(["left", "apex", "right"], swaps) == [2, 1, 0]
 
 
 def test_the_border_belongs_to_the_image() -> None:

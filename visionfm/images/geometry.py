@@ -4,7 +4,7 @@ Coordinates are pixels, x to the right and y down; (0, 0) is the CENTRE of the f
 lies in `array[r, c]`, and an image of width W covers x from -0.5 to W - 0.5. Shapes: N points, H/W px, C channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from PIL import Image
 from visionfm.images.transforms import flip
 
 Points = npt.NDArray[np.float64]  # (N, 2) x, y
-Named = Mapping[str, tuple[float, float] | None]
 Array = npt.NDArray[Any]
 Size = tuple[int, int]  # width, height
 
@@ -38,16 +37,6 @@ def upright_point(x: float, y: float, orientation: int, upright_wh: Size) -> tup
     if orientation in (3, 4, 7, 8):
         y = height - 1 - y
     return x, y
-
-
-def stored_point(x: float, y: float, orientation: int, upright_wh: Size) -> tuple[float, float]:
-    """Undo `upright_point`."""
-    width, height = upright_wh
-    if orientation in (2, 3, 6, 7):
-        x = width - 1 - x
-    if orientation in (3, 4, 7, 8):
-        y = height - 1 - y
-    return (y, x) if orientation >= 5 else (x, y)
 
 
 # --- resizing -------------------------------------------------------------------------------------------------------
@@ -91,16 +80,6 @@ def swapped_order(names: Sequence[str], swaps: Sequence[Sequence[str]]) -> list[
     """
     partner = {one: other for pair in swaps for one, other in (tuple(pair), tuple(pair)[::-1])}
     return [names.index(partner.get(name, name)) for name in names]
-
-
-def flip_named(points: Named, view: str, size_wh: Size, swaps: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
-    """Return named points after a flip; pairs in `swaps` change places when left and right do."""
-    names = list(points)
-    order = swapped_order(names, swaps) if view in ("h", "hv") else list(range(len(names)))
-    moved: list[tuple[float, float] | None] = []
-    for at in points.values():
-        moved.append(None if at is None else tuple(flip_points(np.array([at]), view, size_wh)[0].tolist()))
-    return {name: moved[order[index]] for index, name in enumerate(names)}
 
 
 # --- affine maps ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 Pixels = npt.NDArray[np.uint8]
 
 VIEWS = ("identity", "h", "v", "hv")
+MIRRORED = ("h", "hv")  # those in which left is right
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _STEPS = {"identity": (1, 1), "h": (1, -1), "v": (-1, 1), "hv": (-1, -1)}  # (rows, columns)
 

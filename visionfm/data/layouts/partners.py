@@ -1,11 +1,11 @@
-"""Partners in the published trees: files that belong to images without being one, paired by their names."""
+"""Layouts of the published trees whose images have partners: files that are no images, paired by their names."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
 
-from visionfm.data.layouts.folders import IMAGES, LABELS, VFM_SPLITS
-from visionfm.data.layouts.layout import Block
+from visionfm.data.layouts.folders import IMAGES, LABELS, VFM_SPLITS, vfm_parts, vfm_split
+from visionfm.data.layouts.layout import Block, Layout, no_table
 from visionfm.data.layouts.rows import LabelRow
 from visionfm.errors import Problems
 
@@ -16,6 +16,41 @@ class Pairing(NamedTuple):
     what: str
     suffix: str
     suffixes: frozenset[str] | None  # None: all that were listed
+
+
+def paired(
+    name: str,
+    answers: Literal["masks", "points"],
+    unfit: Callable[[Block], str | None],
+    pairing: Pairing,
+    put: Callable[[LabelRow, str], None],
+) -> Layout:
+    """Return a layout: a tree of splits with images/ and, of the same names, partners in labels/.
+
+    `unfit` says what is wrong with a block's labels; `put` notes an image's partner in its row.
+    """
+
+    def problems(block: Block) -> Iterator[str]:
+        if (problem := unfit(block)) is not None:
+            yield problem
+        yield from no_table(block, frozenset({"mm_per_px"}))
+
+    def rows(
+        _root: Path, block: Block, listed: list[str], partners: Sequence[str], problems: Problems
+    ) -> Iterator[LabelRow]:
+        for row, partner in pairs(block, listed, partners, pairing, problems):
+            put(row, partner)
+            yield row
+
+    return Layout(
+        name,
+        problems,
+        rows,
+        answers=answers,
+        image_folders=lambda root: vfm_parts(root, IMAGES),
+        partner_folders=lambda root: vfm_parts(root, LABELS),
+        split_of=vfm_split,
+    )
 
 
 def pairs(

@@ -15,7 +15,7 @@ from visionfm.data.columns import DenseSample
 from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
-from visionfm.images.transforms import VIEWS
+from visionfm.images.transforms import MIRRORED, VIEWS
 from visionfm.runtime.reproducible import check_device
 from visionfm.tasks import kind_of
 from visionfm.tasks.maps.decoder import load_decoder
@@ -75,19 +75,8 @@ class Applied:
 
     def probabilities(self, sample: DenseSample, root: Path, reading: TokenReading) -> torch.Tensor:
         """Return probabilities (K, H, W) of an image at its original size, averaged over the views."""
-        overlap = self.spec.tile_overlap
-        image_HWC = read_image(sample, root, reading, self.spec.size if overlap is None else None)
-        total: torch.Tensor | None = None
-        for view in self.views:
-            if overlap is None:
-                logits = unflipped(self.logits([Wanted(sample.dataset, sample.path, view, image_HWC)]), view)
-            else:
-                logits = tiled_logits(self.logits, sample.dataset, image_HWC, self.spec.size, overlap, view)
-            found = self.objective.probabilities(logits)
-            total = found if total is None else total + found
-        assert total is not None
+        mean = self._mean(sample, root, reading, self.spec.tile_overlap)
         size = (sample.height, sample.width)
-        mean = total / len(self.views)
         if mean.shape[2:] != size:
             mean = functional.interpolate(mean, size=size, mode="bilinear", align_corners=False, antialias=True)
         return mean[0].clamp(0, 1)
@@ -96,14 +85,28 @@ class Applied:
         self, sample: DenseSample, root: Path, reading: TokenReading
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return points (K, 2) in px of the input, and their scores (K), read from the views' mean heat maps."""
-        image_HWC = read_image(sample, root, reading, self.spec.size)
+        points_K2, share_K = self.objective.read(self._mean(sample, root, reading, None, self.order)[0])
+        return points_K2.double().cpu().numpy(), share_K.double().cpu().numpy()
+
+    def _mean(
+        self,
+        sample: DenseSample,
+        root: Path,
+        reading: TokenReading,
+        overlap: float | None,
+        order: list[int] | None = None,
+    ) -> torch.Tensor:
+        """Return the views' mean map (1, K, H, W); in a mirror image its outputs stand in this `order`."""
+        image_HWC = read_image(sample, root, reading, self.spec.size if overlap is None else None)
         total: torch.Tensor | None = None
         for view in self.views:
-            logits = unflipped(self.logits([Wanted(sample.dataset, sample.path, view, image_HWC)]), view)
-            if "h" in view and view != VIEWS[0]:
-                logits = logits[:, self.order]
+            if overlap is None:
+                logits = unflipped(self.logits([Wanted(sample.dataset, sample.path, view, image_HWC)]), view)
+            else:
+                logits = tiled_logits(self.logits, sample.dataset, image_HWC, self.spec.size, overlap, view)
+            if order is not None and view in MIRRORED:
+                logits = logits[:, order]
             found = self.objective.probabilities(logits)
             total = found if total is None else total + found
         assert total is not None
-        points_K2, share_K = self.objective.read((total / len(self.views))[0])
-        return points_K2.double().cpu().numpy(), share_K.double().cpu().numpy()
+        return total / len(self.views)

@@ -14,7 +14,7 @@ from visionfm.data.columns import DenseSample
 from visionfm.features.settings import TokenReading
 from visionfm.images.geometry import Affine, flip_mask, flip_points, inside, resize_mask, resize_points, swapped_order
 from visionfm.images.reading import read_checked
-from visionfm.images.transforms import flip, resize_square
+from visionfm.images.transforms import MIRRORED, flip, resize_square
 from visionfm.tasks.maps.settings import DenseTarget
 
 Image = npt.NDArray[np.uint8]
@@ -64,7 +64,7 @@ def flipped(example: Example, view: str, order: list[int]) -> Example:
     """Return one of the exact flips; `order` says which point becomes which when left and right change places."""
     height, width = example.image_HWC.shape[:2]
     points_K2 = flip_points(example.points_K2, view, (width, height))
-    if view in ("h", "hv"):
+    if view in MIRRORED:
         points_K2 = points_K2[order]
     mask_HW = None if example.mask_HW is None else flip_mask(example.mask_HW, view)
     return replace(example, image_HWC=flip(example.image_HWC, view), mask_HW=mask_HW, points_K2=points_K2)

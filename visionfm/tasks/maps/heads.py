@@ -7,7 +7,6 @@ evaluation, same outputs; LightHead is the default. Shapes: B batch, L levels (s
 
 import math
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -20,13 +19,6 @@ UNETR_WIDTHS = (128, 64, 32, 16)  # at S/8, S/4, S/2, S
 LIGHT_WIDTHS = (8, 16, 32, 64, 128)  # at S, S/2, S/4, S/8, S/16: most of a step's time goes into the first
 LOCAL_PX, LEAST_DEVIATION = 16, 0.05  # of local_contrast; a deviation in units of the image's own
 LEVELS = 4
-
-
-class DenseHead(Protocol):
-    """What all dense heads are."""
-
-    def __call__(self, tokens_BLPD: torch.Tensor, image_BCSS: torch.Tensor) -> torch.Tensor:
-        """Return logits_BKSS of patch tokens and the normalised image they were made from."""
 
 
 def maps_of(tokens_BLPD: torch.Tensor) -> torch.Tensor:

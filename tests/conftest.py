@@ -1,6 +1,5 @@
 """What all tests may use: the folder of real data, an empty run, small images, and commands that start at once."""
 
-import os
 import subprocess
 import sys
 import time
@@ -11,12 +10,11 @@ import numpy as np
 import pytest
 import zygote
 from PIL import Image
+from world.checkout import SHARED
 
 from visionfm.runtime.devices import GIVEN
 
 pytest_plugins = ["world.fabricated"]
-
-SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,12 @@
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from world.checkout import SHARED
 
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
-
-SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,27 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from world.random_cache import TAPS, WIDTH, write
 
 from visionfm import artifacts
 from visionfm.errors import ArtifactError
-from visionfm.features.cache import FeatureStore, read_cache, write_cache
-from visionfm.features.rows import Names, RowIdentity
-
-IDENTITY = RowIdentity("e" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float16")
-TAPS, WIDTH = 4, 6
-
-
-def write(
-    path: Path, names: list[str], views: tuple[str, ...] = ("identity",), width: int = WIDTH, seed: int = 0
-) -> Path:
-    generator = np.random.default_rng(seed)
-    shape = (len(names), len(views))
-    cls_NVLD = generator.standard_normal((*shape, TAPS, width)).astype(np.float16)
-    patch_mean_NVD = generator.standard_normal((*shape, width)).astype(np.float16)
-    made_by = artifacts.provenance("extract", {"seed": seed}, {})
-    called = Names(names, [f"id-{name}" for name in names], views)
-    write_cache(path, called, (cls_NVLD, patch_mean_NVD), IDENTITY, made_by)
-    return path
+from visionfm.features.cache import FeatureStore, read_cache
 
 
 def references(dataset: str, names: list[str]) -> list[tuple[str, str, str]]:

@@ -78,7 +78,7 @@ def test_what_cannot_be_embedded_is_said_before_the_encoder_is_loaded(project: P
 
 
 def test_a_published_checkpoint_is_converted_on_the_way(project: Project, tmp_path: Path) -> None:
-    from test_reference import SHARED, golden_weights
+    from world.checkout import SHARED, golden_weights
 
     golden_weights()  # skips where there are none
     checkpoint = SHARED / "golden" / "visionfm_vit_tiny_teacher.pth"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from test_cache import TAPS, WIDTH, write
+from world.random_cache import TAPS, WIDTH, write
 
 from visionfm import artifacts
 from visionfm.features import export

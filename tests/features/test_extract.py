@@ -281,7 +281,7 @@ def test_when_all_is_cached_torch_is_not_imported(project: Project) -> None:
 
 def test_golden_features_survive_the_cache(new_project: NewProject, tmp_path: Path) -> None:
     from PIL import Image
-    from test_reference import SHARED, golden_weights
+    from world.checkout import SHARED, golden_weights
 
     from visionfm.encoders.importing import import_encoder
     from visionfm.encoders.settings import ImportSettings

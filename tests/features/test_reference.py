@@ -1,32 +1,18 @@
 """The benchmarks' reference computes what the published system computes."""
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
+from world.checkout import CHECKOUT, SHARED, golden_weights
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("VISIONFM_SHARED", ROOT / ".." / "shared"))
 FUNDUS_MEAN = (0.423737496137619, 0.2609460651874542, 0.128403902053833)
 FUNDUS_STD = (0.29482534527778625, 0.20167365670204163, 0.13668020069599152)
 
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(CHECKOUT))
 from bench import reference  # noqa: E402
-
-
-def golden_weights() -> dict[str, torch.Tensor]:
-    path = SHARED / "golden" / "visionfm_vit_tiny_teacher.pth"
-    if not path.exists():
-        pytest.skip("the golden files are not there: set VISIONFM_SHARED")
-    allowed = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np._core.multiarray.scalar]
-    with torch.serialization.safe_globals(allowed):
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    return {name.removeprefix("backbone."): tensor for name, tensor in checkpoint["teacher"].items()}
 
 
 def test_the_reference_encoder_gives_the_golden_features() -> None:

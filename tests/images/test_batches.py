@@ -1,6 +1,5 @@
 """Batches have one shape, come in order, and are the same whoever decodes them."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -12,20 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from world.batch_files import children, command_line, reading_of, with_ids
 from world.small_project import write_images
 
 from visionfm.errors import DataError
-from visionfm.images.batches import Batch, BatchReading, batches_of, decoded_batches, read_batch
-from visionfm.images.settings import EncoderReading
+from visionfm.images.batches import Batch, batches_of, decoded_batches, read_batch
 from visionfm.images.transforms import VIEWS
-
-
-def reading_of(root: Path, rows: int = 4) -> BatchReading:
-    return BatchReading(root, 32, rows, EncoderReading(exact_decode=True))
-
-
-def with_ids(root: Path, names: list[str]) -> list[tuple[str, str]]:
-    return [(name, hashlib.sha256((root / name).read_bytes()).hexdigest()) for name in names]
 
 
 def test_batches_hold_as_many_images_as_their_views_leave_room_for() -> None:
@@ -92,7 +83,8 @@ def test_workers_outlive_signals_to_the_group_but_not_their_parent(tmp_path: Pat
     script = f"""
 import time
 from pathlib import Path
-from test_batches import batches_of, children, command_line, decoded_batches, reading_of, with_ids
+from world.batch_files import children, command_line, reading_of, with_ids
+from visionfm.images.batches import batches_of, decoded_batches
 if __name__ == "__main__":
     root = Path({str(tmp_path)!r})
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*g"))
@@ -102,7 +94,7 @@ if __name__ == "__main__":
     time.sleep(60)
 """
     (tmp_path / "main.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     workers = {int(pid) for pid in parent.stdout.readline().split()}
@@ -118,18 +110,3 @@ if __name__ == "__main__":
     while any("spawn_main" in command_line(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any("spawn_main" in command_line(pid) for pid in workers)
-
-
-def children() -> set[int]:
-    """Return the ids of this process's children (Linux)."""
-    listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    if not listed.exists():
-        pytest.skip("needs /proc to see the worker processes")
-    return {int(pid) for pid in listed.read_text().split()}
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

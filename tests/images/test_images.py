@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from world.checkout import SHARED
 from world.image_files import RAMP, WHOLE, decode, encoded, inspect, picture, png, reason, tiff
 
 from visionfm.errors import DataError
 from visionfm.images import reading as images
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import resize_square
-
-SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
-
 
 # Pixels
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from test_networks import pair
+from world.pretraining_recipes import pair
 from world.small_training import FUNDUS, Small
 
 from visionfm import artifacts

@@ -4,27 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 from world.cheap_outputs import CheapOutputs
-from world.pretraining_recipes import recipe
+from world.pretraining_recipes import pair
 
 from visionfm.encoders.positions import resize_positions
-from visionfm.pretraining.networks import Pair, build_vit, pair_of
-
-SMALL = {
-    "image_size": 64,
-    "head_hidden": 24,
-    "head_bottleneck": 8,
-    "out_dim": 16,
-    "patch_out_dim": 16,
-    "drop_path": 0.0,
-}
-
-
-def pair(**fields: object) -> Pair:
-    chosen = recipe(**{**SMALL, **fields})
-    torch.manual_seed(0)
-    vits = [build_vit("test_vit", None, chosen) for _ in range(2)]
-    vits[1].load_state_dict(vits[0].state_dict())
-    return pair_of(vits, chosen)
 
 
 def test_without_masks_student_and_teacher_see_what_timm_sees() -> None:

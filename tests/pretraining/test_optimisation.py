@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from test_networks import pair
 from torch import nn
-from world.pretraining_recipes import recipe
+from world.pretraining_recipes import pair, recipe
 
 from visionfm.pretraining import optimisation
 from visionfm.pretraining.schedules import Values

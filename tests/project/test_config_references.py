@@ -1,9 +1,9 @@
 """What must fit between the blocks of a config, and inside one: each misfit has its place and says what to do."""
 
-import copy
 from typing import Any
 
 import pytest
+from world.configs import changed
 
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS, SAMPLE_COLUMNS
 from visionfm.errors import ConfigError
@@ -39,20 +39,9 @@ BASE: dict[str, Any] = {
 }
 
 
-def changed(place: str, value: Any) -> dict[str, Any]:
-    """The base config with one value set."""
-    raw = copy.deepcopy(BASE)
-    inside: Any = raw
-    *way, last = place.split(".")
-    for key in way:
-        inside = inside.setdefault(key, {})
-    inside[last] = value
-    return raw
-
-
 def problem_of(place: str, value: Any) -> str:
     with pytest.raises(ConfigError) as raised:
-        parse_config(changed(place, value))
+        parse_config(changed(BASE, place, value))
     return str(raised.value)
 
 
@@ -64,7 +53,7 @@ MIX: dict[str, Any] = {"modality": "any", "pretrain": {"datasets": ["f"], "arch"
 
 
 def test_a_mix_has_statistics_of_the_modalities_that_it_was_trained_on_alone() -> None:
-    raw = changed("encoders.all", MIX)
+    raw = changed(BASE, "encoders.all", MIX)
     raw["models"]["mix"] = {"any": "all"}
     raw["tasks"]["task"]["models"] = ["mix"]
     with pytest.raises(ConfigError, match=r"all has statistics of Fundus, none of OCT \(dataset o\)"):
@@ -74,7 +63,7 @@ def test_a_mix_has_statistics_of_the_modalities_that_it_was_trained_on_alone() -
 
 
 def test_a_mix_is_fine_tuned_on_one_modality_at_a_time() -> None:
-    raw = changed("encoders.all", {**MIX, "pretrain": {**MIX["pretrain"], "datasets": ["f", "o"]}})
+    raw = changed(BASE, "encoders.all", {**MIX, "pretrain": {**MIX["pretrain"], "datasets": ["f", "o"]}})
     raw["models"]["mix"] = {"any": "all"}
     raw["tasks"]["task"] |= {"models": ["mix"], "training": {"mode": "finetune"}}
     with pytest.raises(ConfigError, match="one modality at a time; the task has Fundus, OCT"):
@@ -208,7 +197,7 @@ def test_the_fixed_columns_are_those_that_the_stages_write(results: Any) -> None
     ],
 )
 def test_what_fits_is_accepted(place: str, value: Any) -> None:
-    raw = changed(place, value)
+    raw = changed(BASE, place, value)
     if place == "datasets.f.labels":
         raw["tasks"]["task"]["targets"] = {"grade": {"type": "binary"}}
     if place == "datasets.t":
@@ -224,14 +213,14 @@ def test_what_fits_is_accepted(place: str, value: Any) -> None:
     ],
 )
 def test_dense_tasks_need_masks_or_points(kind: str, targets: Any, message: str) -> None:
-    raw = changed("tasks.task", {"kind": kind, "datasets": ["f"], "models": ["both"], "targets": targets})
+    raw = changed(BASE, "tasks.task", {"kind": kind, "datasets": ["f"], "models": ["both"], "targets": targets})
     with pytest.raises(ConfigError) as raised:
         parse_config(raw)
     assert message in str(raised.value)
 
 
 def test_problems_between_blocks_stand_beside_those_of_the_schema() -> None:
-    raw = changed("datasets.f.rot", 1)
+    raw = changed(BASE, "datasets.f.rot", 1)
     raw["tasks"]["task"]["models"] = ["nobody"]
     with pytest.raises(ConfigError) as raised:
         parse_config(raw)

@@ -1,8 +1,7 @@
 """Ordinal grading in the config: what fits together, and what each stage is told."""
 
-import copy
-
 import pytest
+from world.configs import changed
 
 from visionfm.errors import ConfigError
 from visionfm.metrics.catalogue import headline
@@ -23,18 +22,8 @@ RAW = {
 }  # fmt: skip
 
 
-def changed(path: str, value: object) -> dict:
-    raw = copy.deepcopy(RAW)
-    *parts, last = path.split(".")
-    block = raw
-    for part in parts:
-        block = block.setdefault(part, {})
-    block[last] = value
-    return raw
-
-
 def test_each_stage_is_told_what_it_needs() -> None:
-    plan = Plan(parse_config(changed("tasks.t.training", {"class_weighting": "balanced"})))
+    plan = Plan(parse_config(changed(RAW, "tasks.t.training", {"class_weighting": "balanced"})))
     assert plan.tasks.fuse_settings("t").targets["dr"].type == "multiclass"
     target = plan.tasks.targets("t")["dr"]
     assert (target.form, target.unit, target.ordered, target.classes) == ("grades", "grades", True, list("01234"))
@@ -59,11 +48,11 @@ def test_each_stage_is_told_what_it_needs() -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_one_clear_error(path: str, value: object, problem: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse_config(changed(path, value))
+        parse_config(changed(RAW, path, value))
     assert problem in str(error.value)
 
 
 def test_the_heads_of_grades_belong_to_no_other_kind() -> None:
     classes = {"kind": "classification", "targets": {"dr": {"type": "multiclass", "column": "dr_grade", "classes": 5}}}
     with pytest.raises(ConfigError, match="only ordinal, progression, segmentation and landmarks have `head`"):
-        parse_config(changed("tasks.c", {**RAW["tasks"]["t"], **classes}))
+        parse_config(changed(RAW, "tasks.c", {**RAW["tasks"]["t"], **classes}))

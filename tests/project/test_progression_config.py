@@ -1,8 +1,7 @@
 """Progression in the config: what fits together, and what each stage is told."""
 
-import copy
-
 import pytest
+from world.configs import changed
 
 from visionfm.errors import ConfigError
 from visionfm.project.loading import parse_config
@@ -29,19 +28,6 @@ RAW = {
 }  # fmt: skip
 
 
-def changed(path: str, value: object) -> dict:
-    raw = copy.deepcopy(RAW)
-    *parts, last = path.split(".")
-    block = raw
-    for part in parts:
-        block = block.setdefault(part, {})
-    if value is None:
-        del block[last]
-    else:
-        block[last] = value
-    return raw
-
-
 def test_each_stage_is_told_what_it_needs() -> None:
     plan = Plan(parse_config(RAW))
     fused = plan.tasks.fuse_settings("by")
@@ -52,7 +38,7 @@ def test_each_stage_is_told_what_it_needs() -> None:
     settings = plan.tasks.vector_train_settings("when", "seed0")
     assert (settings.head, settings.visits, settings.recipe_name) == ("hazard", 3, "sound")
     assert plan.tasks.vector_train_settings("by", "seed0").recipe_name == "sound"
-    published = Plan(parse_config(changed("tasks.by.training", {"recipe": "published"})))
+    published = Plan(parse_config(changed(RAW, "tasks.by.training", {"recipe": "published"})))
     assert published.tasks.vector_train_settings("by", "seed0").recipe_name == "published"
     assert plan.tasks.evaluate_settings("when", "m").head == "hazard"
     assert plan.data.audit_settings("by").targets == []  # several intervals of an image are no contradiction
@@ -83,7 +69,7 @@ def test_each_stage_is_told_what_it_needs() -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_one_clear_error(path: str, value: object, problem: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse_config(changed(path, value))
+        parse_config(changed(RAW, path, value))
     assert problem in str(error.value)
 
 
@@ -94,8 +80,10 @@ def test_survival_belongs_to_progression_and_its_heads_to_no_other_kind() -> Non
         "models": ["m"],
         "targets": {"event": {"type": "binary"}},
     }
-    assert parse_config(changed("tasks.c", classes)).tasks["c"].kind == "classification"  # an event is a label, too
+    assert (
+        parse_config(changed(RAW, "tasks.c", classes)).tasks["c"].kind == "classification"
+    )  # an event is a label, too
     with pytest.raises(ConfigError, match="only progression has `survival`"):
-        parse_config(changed("tasks.c", {**classes, "survival": TIMES}))
+        parse_config(changed(RAW, "tasks.c", {**classes, "survival": TIMES}))
     with pytest.raises(ConfigError, match="only ordinal, progression, segmentation and landmarks have `head`"):
-        parse_config(changed("tasks.c", {**classes, "head": "cox"}))
+        parse_config(changed(RAW, "tasks.c", {**classes, "head": "cox"}))

@@ -3,8 +3,6 @@
 `VISIONFM_SHARED` names the folder that holds the images and the golden encoder (default: beside the checkout).
 """
 
-import os
-import subprocess
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from world.checkout import finished, snakemake
 
 from visionfm import artifacts
 from visionfm.features.cache import FeatureStore
@@ -25,27 +24,15 @@ from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 from visionfm.tasks.train import train
 from visionfm.tasks.vectors.recipe import sound
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 FLOOR = 0.79  # any DR against none, logistic regression on the untrained tiny encoder's features, five folds
 
 pytestmark = pytest.mark.xdist_group("real")
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = ["snakemake", "-s", str(CHECKOUT / "workflow/Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(folder / "config.yaml"), "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800, check=False)
-
-
 @pytest.fixture(scope="module")
 def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
-    folder = tmp_path_factory.mktemp("real")
-    text = (CHECKOUT / "tests/real/config.yaml").read_text().replace("{shared}", os.path.relpath(shared, folder))
-    (folder / "config.yaml").write_text(text)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    return folder
+    return finished(tmp_path_factory.mktemp("real"), "config.yaml")
 
 
 def metric(run: Path, task: str, target: str, name: str) -> dict:

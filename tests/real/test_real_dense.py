@@ -3,13 +3,12 @@
 `VISIONFM_SHARED` names the folder that holds the images and the golden encoder (default: beside the checkout).
 """
 
-import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from test_real import CHECKOUT, snakemake
+from world.checkout import finished, snakemake
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real_dense")]
 
@@ -17,12 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real_dense")]
 @pytest.fixture(scope="module")
 def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
-    folder = tmp_path_factory.mktemp("real_dense")
-    text = (CHECKOUT / "tests/real/dense.yaml").read_text().replace("{shared}", os.path.relpath(shared, folder))
-    (folder / "config.yaml").write_text(text)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    return folder
+    return finished(tmp_path_factory.mktemp("real_dense"), "dense.yaml")
 
 
 def metric(folder: Path, task: str, name: str, **keys: str | None) -> dict:

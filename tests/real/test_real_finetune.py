@@ -1,13 +1,11 @@
 """One modality in depth on real images: DR grade and FFA diagnosis, every way of training, to the report."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from world.checkout import finished
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real_finetune")]
 
@@ -18,13 +16,7 @@ def rows(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     if "VISIONFM_REAL_FINETUNE" in os.environ:
         folder = Path(os.environ["VISIONFM_REAL_FINETUNE"])
     else:
-        folder = tmp_path_factory.mktemp("real")
-        text = (CHECKOUT / "tests/real/finetune.yaml").read_text()
-        (folder / "config.yaml").write_text(text.replace("{shared}", os.path.relpath(shared, folder)))
-        command = ["snakemake", "-s", str(CHECKOUT / "workflow/Snakefile"), "--directory", str(folder)]
-        command += ["--configfile", str(folder / "config.yaml"), "--cores", "2"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=3000, check=False)
-        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+        folder = finished(tmp_path_factory.mktemp("real"), "finetune.yaml", timeout_s=3000)
     assert "Label efficiency" in (folder / "results/report/index.html").read_text()
     return [
         row

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_fuse import OUT, TRAIN, labelled
+from world.fused import OUT, TRAIN, labelled
 
 from visionfm import artifacts
 from visionfm.errors import DataError

@@ -1,8 +1,5 @@
 """The sound decoder on real photographs (IDRiD, any DR against none), beside scikit-learn's logistic regression."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +8,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
+from world.checkout import SHARED
 from world.decoder_data import BINARY, image, predict_settings, train_settings, write_cache, write_samples
 
 from visionfm import artifacts
@@ -19,7 +17,6 @@ from visionfm.images.transforms import VIEWS, flip
 from visionfm.tasks.predict import predict
 from visionfm.tasks.train import train
 
-SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 GOLDEN = SHARED / "golden" / "visionfm_vit_tiny_teacher.pth"
 LABELS = SHARED / "data" / "idrid" / "labels.csv"
 MEAN = (0.423737496137619, 0.2609460651874542, 0.128403902053833)

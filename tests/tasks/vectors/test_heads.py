@@ -1,15 +1,11 @@
 """The published heads against their golden outputs."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from world.checkout import SHARED
 
 from visionfm.tasks.vectors.heads import ClsHead, LinearHead, RegHead
-
-SHARED = Path(os.environ.get("VISIONFM_SHARED", Path(__file__).resolve().parents[3] / ".." / "shared"))
 
 
 @pytest.mark.parametrize(("name", "head"), [("cls_head", ClsHead(48, 13)), ("reg_head", RegHead(48, 38))])

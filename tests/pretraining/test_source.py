@@ -94,7 +94,7 @@ def test_one_picture_under_two_modalities_is_refused(eyes: ImageSet, results: Pa
 
 
 def test_a_dataset_without_its_files_is_a_usage_error(eyes: ImageSet) -> None:
-    with pytest.raises(UsageError, match="none for eyes"):
+    with pytest.raises(UsageError, match="eyes="):
         open_source({"eyes": eyes.settings()}, {}, {}, {}, {})
 
 

@@ -234,7 +234,7 @@ def test_label_outside_its_classes_is_an_error_that_names_the_sample(task):
 
 
 def test_missing_features_argument_is_a_usage_error(task):
-    with pytest.raises(UsageError, match="not given"):
+    with pytest.raises(UsageError, match="--features lacks"):
         train(task[2], {"other": task[1]["eyes"]}, task[0] / "d.safetensors", task[0] / "d.parquet", train_settings())
 
 

@@ -1,7 +1,7 @@
 """What stages' command lines share: files by the name of what they are of, `DATASET=FILE`."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from visionfm.errors import UsageError
@@ -21,3 +21,13 @@ def by_name(pairs: Iterable[str], what: str) -> dict[str, list[Path]]:
             raise UsageError("a file does not say whose it is", expected=f"{what}=FILE", found=pair)
         files[name].append(Path(path))
     return dict(files)
+
+
+def check_given(flag: str, needed: Iterable[str], given: Collection[str]) -> None:
+    """Raise UsageError naming the datasets that a flag does not give a file (or folder) for."""
+    if missing := [name for name in dict.fromkeys(needed) if name not in given]:
+        raise UsageError(
+            f"{flag} lacks datasets",
+            expected=f"{flag} {' '.join(f'{name}=...' for name in missing)}",
+            found=", ".join(given) or "none",
+        )

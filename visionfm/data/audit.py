@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset
+from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data import spelling
 from visionfm.data.labelled import Image, Labelled, identical, in_several_splits, of_people
 from visionfm.data.layouts.rows import comparable
 from visionfm.data.settings import AuditSettings, AuditTarget
-from visionfm.errors import DataError, Problems, UsageError
+from visionfm.errors import DataError, Problems
 from visionfm.images.identity import file_ids
 
 SCHEMA = "visionfm/audit/1"
@@ -64,8 +64,7 @@ def _check_given(settings: AuditSettings, images: dict[str, list[Path]], labels:
     wanted = [*settings.datasets, *settings.external]
     pretrained = [name for names in settings.pretraining.values() for name in names]
     for option, given in (("--images", images), ("--labels", labels)):
-        if missing := sorted({*wanted, *pretrained} - set(given)):
-            raise UsageError(f"{option} lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
+        check_given(option, [*wanted, *pretrained], given)
 
 
 def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Path, settings: AuditSettings) -> None:

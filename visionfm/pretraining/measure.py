@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset
-from visionfm.errors import DataError, UsageError
+from visionfm.artifacts.arguments import by_dataset, check_given
+from visionfm.errors import DataError
 from visionfm.pretraining import source as sources
 from visionfm.pretraining.measuring import measure
 from visionfm.pretraining.settings import MeasureSettings
@@ -48,8 +48,7 @@ def main(args: argparse.Namespace) -> None:
 def _training_images(source: ImageSource, settings: MeasureSettings, labels: dict[str, list[Path]]) -> ImageSource:
     """Leave out images that are not trained on: those outside the training split, unless the weights have seen them."""
     by_split = sorted(set(settings.datasets) - set(settings.every_split))
-    if absent := [name for name in by_split if name not in labels]:
-        raise UsageError("--labels lacks datasets", expected="one for each", found=f"none for {', '.join(absent)}")
+    check_given("--labels", by_split, labels)
     train: set[tuple[str, str]] = set()
     for name in by_split:
         for path in labels[name]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset
+from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.config.base import Statistics
-from visionfm.errors import ArtifactError, DataError, Problems, UsageError
+from visionfm.errors import ArtifactError, DataError, Problems
 from visionfm.pretraining.reading import Files, Item, Place
 from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.shrinking import shrunk_size
@@ -119,8 +119,7 @@ def open_source(
     the settings say, and modalities without any image.
     """
     for option, given in (("--images", images), ("--root", roots)):
-        if absent := sorted(set(sets) - set(given)):
-            raise UsageError(f"{option} lacks datasets", expected="one for each", found=f"none for {', '.join(absent)}")
+        check_given(option, sets, given)
     problems = Problems(DataError, "images to pretrain on")
     rows: dict[str, Item] = {}
     total = 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset
+from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.encoders.file import SCHEMA, TAPS, read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.runtime.processes import choose_device, this_process
@@ -64,10 +64,7 @@ def finetune(
 ) -> None:
     """Fine-tune one encoder with its decoder; see the module."""
     samples = training_samples(train_table, settings)
-    if missing := sorted({dataset for dataset, _, _ in samples.references} - set(roots)):
-        raise UsageError(
-            "the folders of some datasets are not given", expected=" ".join(f"--root {name}=DIR" for name in missing)
-        )
+    check_given("--root", (dataset for dataset, _, _ in samples.references), roots)
     inputs = {"train": artifacts.payload_digest(train_table), "encoder": artifacts.payload_digest(encoder)}
     fit_decoder(
         "finetune", settings, inputs, outputs.decoder, outputs.training,

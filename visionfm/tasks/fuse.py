@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset
+from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data import splits, visits
 from visionfm.data.block import LABEL_COLUMNS
 from visionfm.data.layouts.outcomes import INTERVAL
-from visionfm.errors import DataError, Problems, UsageError
+from visionfm.errors import DataError, Problems
 from visionfm.tasks import kind_of
 from visionfm.tasks.labels import Visits, absent_classes, encode, encode_columns, joined, side_by_side
 from visionfm.tasks.maps.samples import dense_fields, dense_samples
@@ -51,8 +51,7 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     """Write all samples to `out` and those of training and validation to `train_out`."""
     import pyarrow.compute as pc
 
-    if missing := sorted(set(settings.datasets) - set(labels)):
-        raise UsageError("--labels lacks datasets of the task", expected="DATASET=FILE", found=", ".join(missing))
+    check_given("--labels", settings.datasets, labels)
     inputs = {f"labels/{name}": artifacts.payload_digest(paths[0]) for name, paths in labels.items()}
     inputs["audit"] = artifacts.payload_digest(audit)
     # The kind itself is no part of the key: what of it matters to samples stands in the other settings.

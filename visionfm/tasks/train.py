@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset
-from visionfm.errors import DataError, UsageError
+from visionfm.artifacts.arguments import by_dataset, check_given
+from visionfm.errors import DataError
 from visionfm.features.cache import FeatureStore
 from visionfm.images.transforms import VIEWS
 from visionfm.runtime.reproducible import check_device, reproducible
@@ -62,12 +62,7 @@ def main(args: argparse.Namespace) -> None:
 def store_of(samples: Samples, files: dict[str, list[Path]]) -> FeatureStore:
     """Return the store of those datasets whose images the samples need."""
     needed = dict.fromkeys(dataset for dataset, _, _ in samples.references)
-    if missing := [dataset for dataset in needed if dataset not in files]:
-        raise UsageError(
-            "the features of some datasets are not given",
-            expected=f"--features {' '.join(f'{dataset}=FILE' for dataset in missing)}",
-            found=", ".join(files),
-        )
+    check_given("--features", needed, files)
     return FeatureStore({dataset: files[dataset] for dataset in needed})
 
 

@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionfm.artifacts.arguments import by_dataset
+from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.encoders.file import read_encoder_file
-from visionfm.errors import UsageError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.features.tokens import identity_of
@@ -48,13 +47,8 @@ class DenseFiles:
 
     def check(self, datasets: Sequence[str]) -> None:
         """Raise UsageError unless each dataset has all of them."""
-        for flag, known in (("encoders", self.encoders), ("roots", self.roots)):
-            if missing := [name for name in datasets if name not in known]:
-                raise UsageError(
-                    f"--{flag} lacks datasets",
-                    expected=f"--{flag} {' '.join(f'{name}=...' for name in missing)}",
-                    found=", ".join(known) or "none",
-                )
+        check_given("--encoders", datasets, self.encoders)
+        check_given("--roots", datasets, self.roots)
 
 
 def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, settings: DenseTrainSettings) -> None:

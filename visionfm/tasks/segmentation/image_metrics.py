@@ -18,8 +18,9 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.artifacts.archive import Archive
+from visionfm.artifacts.arguments import check_given
 from visionfm.data.columns import DenseSample
-from visionfm.errors import ArtifactError, UsageError
+from visionfm.errors import ArtifactError
 from visionfm.images.masks import read_mask
 from visionfm.images.parallel import in_order
 from visionfm.metrics.masks import Scores, mask_scores
@@ -138,10 +139,7 @@ def _measured(
     workers: int,
     run: str,
 ) -> Iterator[list[Row]]:
-    missing = sorted({one.row["dataset"] for one in samples} - set(roots))
-    if missing:
-        expected = f"--roots {' '.join(f'{name}=...' for name in missing)}"
-        raise UsageError("--roots lacks datasets", expected=expected, found=", ".join(roots) or "none")
+    check_given("--roots", sorted({one.row["dataset"] for one in samples}), roots)
     one = partial(measure_image, roots=roots, target=target, tubular=target[0] in settings.tubular, run=run)
     with closing(in_order(samples, one, workers)) as found:
         yield from (rows for _, rows in track(found, total=len(samples), what=f"evaluate {run}"))

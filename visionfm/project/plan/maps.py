@@ -1,5 +1,7 @@
 """The plan of dense tasks: their masks or points, how they read images, their trainings and predictions."""
 
+from typing import Any
+
 from visionfm.data.layouts import answers
 from visionfm.features.settings import TokenReading
 from visionfm.images.settings import Reading
@@ -16,26 +18,30 @@ class MapsPlan:
         self.names = names
         self.config = names.config
 
-    def _readings(self, task: str, model: str) -> dict[str, TokenReading]:
-        names = self.names.task_datasets(task)
-        return {name: reading(self.names, self.names.encoder_of(model, name), name) for name in names}
+    def _same(self, task: str, model: str) -> dict[str, Any]:
+        """Return what the settings of `train` and `predict` have in common."""
+        block, datasets = self.names.map_task(task), self.names.task_datasets(task)
+        encoder_of = {name: self.names.encoder_of(model, name) for name in datasets}
+        return {
+            "kind": block.kind,
+            "targets": block.dense_targets(),
+            "modalities": self.names.task_modalities(task),
+            "datasets": {name: reading(self.names, encoder, name) for name, encoder in encoder_of.items()},
+            "size": block.image_size,
+            "swaps": block.mirrored(),
+            "tile_overlap": block.overlap(),
+            "device": block.training.device,
+            "threads": block.training.resources.threads or 2,
+        }
 
     def train_settings(self, task: str, model: str, run: str) -> DenseTrainSettings:
         """Return the settings of `train` for one run of a dense task."""
         block = self.names.map_task(task)
         return DenseTrainSettings(
-            kind=block.kind,
-            targets=block.dense_targets(),
-            modalities=self.names.task_modalities(task),
-            datasets=self._readings(task, model),
-            size=block.image_size,
-            swaps=block.mirrored(),
-            tile_overlap=block.overlap(),
+            **self._same(task, model),
             seed=read_run(run).seed or 0,
             recipe_name=block.training.recipe,
             recipe=block.recipe(),
-            device=block.training.device,
-            threads=block.training.resources.threads or 2,
             checkpoint_minutes=block.training.checkpoint_minutes,
         )
 
@@ -43,20 +49,12 @@ class MapsPlan:
         """Return the settings of `predict` for one run of a dense task."""
         block = self.names.map_task(task)
         return DensePredictSettings(
+            **self._same(task, model),
             task=task,
             model=model,
             run=run,
-            kind=block.kind,
-            targets=block.dense_targets(),
-            modalities=self.names.task_modalities(task),
-            datasets=self._readings(task, model),
-            size=block.image_size,
-            swaps=block.mirrored(),
-            tile_overlap=block.overlap(),
             probabilities=block.writes_probabilities(),
             tta=block.tta,
-            device=block.training.device,
-            threads=block.training.resources.threads or 2,
         )
 
 

@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 from reference import read_pickles
 
+from visionfm.config.recipe import read_recipe
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
-from visionfm.tasks.vectors.recipes import PUBLISHED_MULTI, SOUND, Recipe
+from visionfm.tasks.vectors.recipe import SOUND, Recipe, sound
 from visionfm.tasks.vectors.spec import Spec
 from visionfm.tasks.vectors.training import Batches, Training
 
 TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
+PUBLISHED = read_recipe(Recipe, SOUND.parents[2] / "classification/recipes/published_multi.yaml")
 TAPS, VIEWS, PASSES = 4, 4, 10
 
 
@@ -80,7 +82,7 @@ def main() -> None:
                 started = time.perf_counter()
                 read_pickles(Path(folder))
                 reference_s = min(reference_s, time.perf_counter() - started)
-        for recipe_name, recipe in (("sound", SOUND), ("published", PUBLISHED_MULTI)):
+        for recipe_name, recipe in (("sound", sound()), ("published", PUBLISHED)):
             ours_s = seconds_an_epoch(training(features_NVF, recipe), args.rounds)
             for what, passes, wanted in (("one pickle per sample", 1, "-"), ("ten, as published", PASSES, ">= 100")):
                 label = f"epoch of {args.samples} samples, {name}, {recipe_name}; {what}"

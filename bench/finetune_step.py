@@ -8,18 +8,18 @@ same on it with larger batches.
 import argparse
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
 from bench import reference
+from visionfm.encoders.file import TAPS
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
-from visionfm.encoders.vit import TAPS, load_encoder
+from visionfm.encoders.vit import load_encoder
 from visionfm.tasks.finetuning.network import TunedNetwork, optimizer_of
-from visionfm.tasks.finetuning.recipes import PUBLISHED
+from visionfm.tasks.finetuning.recipe import RECIPES, finetune_recipe
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.heads import ClsHead
@@ -55,7 +55,7 @@ class OurStep:
     def __init__(self, path: Path, precision: str, device: str) -> None:
         """Build the network and its optimizer."""
         encoder = load_encoder(path)
-        recipe = replace(PUBLISHED, precision=precision)  # type: ignore[arg-type]
+        recipe = finetune_recipe(RECIPES / "published.yaml", {"precision": precision})
         spec = Spec("classification", TARGETS, ["Fundus"], "pooled", "ClsHead", "cls", [TAPS * encoder.dim])
         self.network = TunedNetwork(encoder, Decoder(spec), recipe).to(device).train()
         self.optimizer = optimizer_of(self.network, recipe)

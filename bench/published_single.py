@@ -17,9 +17,11 @@ import torch
 from PIL import Image
 
 from bench import reference
+from visionfm.config.recipe import read_recipe
+from visionfm.encoders.file import TAPS
 from visionfm.encoders.importing import import_encoder
 from visionfm.encoders.settings import ImportSettings
-from visionfm.encoders.vit import TAPS, load_encoder
+from visionfm.encoders.vit import load_encoder
 from visionfm.images.reading import decode
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS, flip, resize_square
@@ -29,11 +31,12 @@ from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
-from visionfm.tasks.vectors.recipes import PUBLISHED_SINGLE
+from visionfm.tasks.vectors.recipe import SOUND, Recipe
 from visionfm.tasks.vectors.spec import Spec
 from visionfm.tasks.vectors.training import Batches, Training
 
 TARGETS = {"grade": TargetSpec(type="multiclass", classes=list("01234"))}
+PUBLISHED_SINGLE = read_recipe(Recipe, SOUND.parents[2] / "classification/recipes/published_single.yaml")
 WANTED, EPOCHS = 20, 100
 
 

@@ -141,7 +141,7 @@ class DenseProject:
         out = self.run.parent / "image_metrics.parquet"
         archives = Archives([self.outputs.masks], [self.outputs.probabilities], {"eyes": self.root}, out)
         targets = {"disc": TargetSpec(type="mask", classes=MASK["disc"].classes)}
-        same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "draws": 0}
+        same = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled"}
         settings = EvaluateSettings(**same, kind="segmentation", targets=targets)
         evaluate([self.outputs.table], self.run.parent / "metrics.parquet", settings, archives)
         found: dict[str, dict[tuple[str, str], float | None]] = {}

@@ -21,7 +21,18 @@ from visionfm.project.config import Config
 from visionfm.project.plan import Plan
 
 # CPU seconds and MB at 100,000 and 1,000,000 rows, of the stages that made an object of each row.
-BEFORE: dict[tuple[str, int], tuple[float, float]] = {}
+BEFORE: dict[tuple[str, int], tuple[float, float]] = {
+    ("label d", 100_000): (5.4, 402),
+    ("label e", 100_000): (5.3, 402),
+    ("label f", 100_000): (6.2, 403),
+    ("audit, two datasets", 100_000): (10.3, 501),
+    ("fuse, three datasets, images", 100_000): (14.4, 939),
+    ("fuse, three datasets, eyes", 100_000): (11.1, 713),
+    ("index, rows kept", 100_000): (3.2, 346),
+    ("label d", 1_000_000): (46, 2600),
+    ("audit, two datasets", 1_000_000): (48, 3900),
+    ("index, rows kept", 1_000_000): (45, 1900),
+}
 DATASETS = {"d": "Fundus", "e": "OCT", "f": "FFA"}
 # A listing as `index` would make it from a folder, without a million files on the disk.
 STAGE = """
@@ -143,20 +154,23 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", type=int, default=[100_000, 1_000_000])
+    parser.add_argument("--without", default=" ", help="leave out stages whose name starts so: fuse, of 3 x 1e6 rows")
     args = parser.parse_args()
     of = plan()
     print("stage | rows each | CPU | peak memory | of before", flush=True)
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as folder:
-            _in_folder(Path(folder), of, rows)
+            _in_folder(Path(folder), of, rows, args.without)
 
 
-def _in_folder(folder: Path, of: Plan, rows: int) -> None:
+def _in_folder(folder: Path, of: Plan, rows: int, without: str) -> None:
     import contextlib
 
     with contextlib.chdir(folder):
         fabricate(of, rows)
         for name, command in stages(of).items():
+            if name.startswith(without):
+                continue
             seconds, megabytes = measured(command)
             then = BEFORE.get((name, rows))
             part = f"{seconds / then[0]:.2f}, {megabytes / then[1]:.2f}" if then else "-"

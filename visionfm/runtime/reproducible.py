@@ -24,15 +24,16 @@ def reproducible(threads: int = 1) -> Iterator[None]:
     """
     import torch
 
-    found, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    found, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     tf32 = torch.backends.cuda.matmul.allow_tf32
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # `use_deterministic_algorithms` does the same, and loads torch's compiler to tell it so.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         with torch.random.fork_rng():
             yield
     finally:
         torch.set_num_threads(found)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.set_deterministic_debug_mode(deterministic)
         torch.backends.cuda.matmul.allow_tf32 = tf32

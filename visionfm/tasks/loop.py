@@ -19,6 +19,7 @@ from visionfm.errors import DataError, Stopped
 from visionfm.runtime.interruption import StopFlag, stop_on_signal
 from visionfm.runtime.randomness import derived_seed
 from visionfm.runtime.reproducible import reproducible
+from visionfm.tasks.optimizers import AdamW, Optimizer
 from visionfm.tasks.resume import State, StateFile, Tensors
 from visionfm.tasks.settings import FitSettings
 
@@ -46,7 +47,7 @@ class Epochs:
 
     recipe: Schedule
 
-    def __init__(self, recipe: Schedule, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    def __init__(self, recipe: Schedule, optimizer: Optimizer, seed: int) -> None:
         """No epoch is done."""
         self.recipe, self.optimizer, self.seed = recipe, optimizer, seed
         self.history: list[dict[str, Any]] = []
@@ -102,7 +103,7 @@ class Loop(Epochs, ABC):
 
     network: nn.Module
 
-    def __init__(self, network: nn.Module, recipe: Schedule, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    def __init__(self, network: nn.Module, recipe: Schedule, optimizer: Optimizer, seed: int) -> None:
         """No epoch is done."""
         super().__init__(recipe, optimizer, seed)
         self.network = network
@@ -190,13 +191,13 @@ def trained(start: Callable[[], Run], settings: FitSettings, threads: int, file:
         yield run
 
 
-def adamw(network: nn.Module, lr: float, weight_decay: float, decay_all: bool) -> torch.optim.Optimizer:
+def adamw(network: nn.Module, lr: float, weight_decay: float, decay_all: bool) -> Optimizer:
     """Return AdamW, which spares biases and norms the weight decay unless `decay_all`."""
     parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for parameter in network.parameters():
         parts[parameter.ndim < 2 and not decay_all].append(parameter)
     groups: list[dict[str, Any]] = [{"params": parts[0]}, {"params": parts[1], "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr, weight_decay=weight_decay)
+    return AdamW([group for group in groups if group["params"]], lr, weight_decay)
 
 
 def check_finite(loss: float, which: str, where: str) -> None:

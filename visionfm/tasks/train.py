@@ -70,14 +70,20 @@ def train(
     train_table: Path, files: dict[str, list[Path]], out: Path, training_out: Path, settings: TrainSettings
 ) -> None:
     """Train one decoder, or fit one baseline; see the module."""
-    recipe = settings.recipe
     samples = training_samples(train_table, settings)
-    store = store_of(samples, files)
     fusion, visits = _fusion(settings, samples)
-    views = VIEWS[:1] if settings.baseline else store.views
-    streams = streams_of.gather(samples, store, settings.modalities, fusion, recipe.features, views, visits)
+    streams = _gathered(samples, files, settings, fusion, visits)
     inputs = {"train": artifacts.payload_digest(train_table), "features": streams_of.digest(streams)}
     fit_decoder("train", settings, inputs, out, training_out, lambda file: _fit(samples, streams, settings, file))
+
+
+def _gathered(
+    samples: Samples, files: dict[str, list[Path]], settings: TrainSettings, fusion: str, visits: int
+) -> list[Stream]:
+    """Return the samples' features; the caches, which hold many more, are let go of."""
+    store = store_of(samples, files)
+    views = VIEWS[:1] if settings.baseline else store.views
+    return streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
 
 
 def training_samples(train_table: Path, settings: VectorFitSettings) -> Samples:
@@ -108,17 +114,6 @@ def _fusion(settings: TrainSettings, samples: Samples) -> tuple[str, int]:
     return streams_of.VISITS, min(settings.visits, 1 + int(streams_of.visit_of_images(samples).max()))
 
 
-def _parts(streams: list[Stream], keep_N: Any) -> list[Stream]:
-    """Return the streams of some of the samples, with only their rows."""
-    found = []
-    for stream in streams:
-        row_N = stream.row_N[keep_N]
-        used = row_N[row_N >= 0]
-        at_N = np.where(row_N >= 0, np.cumsum(row_N >= 0) - 1, -1)
-        found.append(Stream(stream.name, stream.features_RVF[used], stream.modality_R[used], at_N))
-    return found
-
-
 def _fit(samples: Samples, streams: list[Stream], settings: TrainSettings, file: "StateFile") -> Fitted:
     from visionfm.tasks.loop import trained
     from visionfm.tasks.vectors import decoder as decoders
@@ -127,11 +122,11 @@ def _fit(samples: Samples, streams: list[Stream], settings: TrainSettings, file:
     check_device(settings.device)
     recipe = settings.recipe
     splits = {split: samples.in_splits([split]) for split in ("train", "validation")}
-    parts = {split: _parts(streams, keep_N) for split, keep_N in splits.items()}
+    parts = {split: [stream.of(keep_N) for stream in streams] for split, keep_N in splits.items()}
     fusion, visits = _fusion(settings, samples)
     first = parts["train"][: len(parts["train"]) // visits]  # without those of earlier visits
     for stream in first:
-        if not len(stream.features_RVF):
+        if not len(stream.used_R):
             raise DataError(
                 f"no training sample has an image of {stream.name}",
                 expected=f"training images of each modality: {', '.join(settings.modalities)}",
@@ -145,12 +140,13 @@ def _fit(samples: Samples, streams: list[Stream], settings: TrainSettings, file:
     modalities = settings.modalities
     spec = Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
-    batches = {}
+    streams_of.standardise(streams, known)
+    batches: dict[str, Batches] = {}
     for split, part in parts.items():
-        streams_of.standardise(part, known)
         times_NX = None if times is None else times[splits[split]]
         truth = samples.truth_NT[splits[split]]
-        batches[split] = Batches.of(part, widths * visits, truth, settings.device, times_NX, visits)
+        same = batches.get("train")
+        batches[split] = Batches.of(part, widths * visits, truth, settings.device, times_NX, visits, shared=same)
     counts = (len(batches["train"]), len(batches["validation"]), len(set(samples.ids["subject_id"][splits["train"]])))
     objective = objective_of(settings, recipe, truth_NT)
     if settings.baseline:

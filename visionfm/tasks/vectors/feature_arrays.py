@@ -6,8 +6,8 @@ Shapes: N samples, S streams, R rows of a stream, V views (the first is identity
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,31 @@ from visionfm.tasks.samples import Samples
 POOLED = "image"
 VISITS = "visits"  # fusion of an eye's modalities at its baseline and at visits before it
 CONSTANT_STD = 1e-6
+PIECE = 256  # rows that are copied at once
 Floats = npt.NDArray[np.float32]
 Statistics = dict[str, tuple[Floats, Floats]]  # modality -> mean_F, std_F
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The features of one stream; `row_N` is a sample's row, -1 where the sample lacks it."""
+    """The features of one stream; `row_N` is a sample's row, -1 where the sample lacks it.
+
+    Streams of some of the samples share the rows of all.
+    """
 
     name: str
     features_RVF: Floats
     modality_R: npt.NDArray[Any]
     row_N: npt.NDArray[np.int64]
+
+    @property
+    def used_R(self) -> npt.NDArray[np.intp]:
+        """Return which rows its samples have, in their order."""
+        return self.row_N[self.row_N >= 0]
+
+    def of(self, keep_N: npt.NDArray[np.bool_]) -> "Stream":
+        """Return it for some of the samples."""
+        return replace(self, row_N=self.row_N[keep_N])
 
 
 def gather(
@@ -161,29 +174,60 @@ def digest(streams: Sequence[Stream]) -> str:
 
 
 def statistics(streams: Sequence[Stream], identity: bool = False, scale: float = 1.0) -> Statistics:
-    """Return mean_F and std_F of each modality's rows, over all views; a feature that never changes has std 1.
+    """Return mean_F and std_F of each modality's used rows, over all views; a feature that never changes has std 1.
 
     `identity` returns mean 0 and std 1; features standardised by what is returned have a deviation of `scale`.
     Raises DataError where no feature of several different rows changes at all.
     """
     found: Statistics = {}
     for stream in streams:
-        for name in dict.fromkeys(stream.modality_R):
-            rows_RVF = stream.features_RVF[stream.modality_R == name]
-            mean_F = rows_RVF.mean(axis=(0, 1), dtype=np.float64)
-            std_F = rows_RVF.std(axis=(0, 1), dtype=np.float64)
+        used_R = stream.used_R
+        for name in dict.fromkeys(stream.modality_R[used_R]):
+            at_R = used_R[stream.modality_R[used_R] == name]
+            mean_F, std_F = _moments(stream.features_RVF, at_R)
             constant_F = std_F <= CONSTANT_STD * (1 + np.abs(mean_F))
-            if constant_F.all() and len(rows_RVF) > 1:
+            if constant_F.all() and len(at_R) > 1:
                 raise DataError(
                     f"the features of all {name} training images are equal",
                     expected="features that differ between images",
-                    found=f"{len(rows_RVF)} rows without any difference",
+                    found=f"{len(at_R)} rows without any difference",
                     do="look at the images and at the encoder's weights",
                 )
             std_F = np.where(constant_F, 1, std_F) / scale
             mean_F, std_F = (mean_F * 0, std_F * 0 + 1) if identity else (mean_F, std_F)
             found[name] = (mean_F.astype(np.float32), std_F.astype(np.float32))
     return found
+
+
+def _moments(
+    features_RVF: Floats, at_R: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean_F and std_F of some rows, in float64; bit for bit those of all at once, which would be copied twice.
+
+    numpy adds up rows one after the other, so a sum goes on where that of the rows before has ended.
+    """
+    views, width = features_RVF.shape[1:]
+    count = len(at_R) * views
+    mean_F = _sum_over(features_RVF, at_R, lambda rows_RVF: rows_RVF.astype(np.float64)) / count
+    variance_F = _sum_over(features_RVF, at_R, lambda rows_RVF: np.square(rows_RVF - mean_F)) / count
+    return mean_F, np.sqrt(variance_F)
+
+
+def _sum_over(
+    features_RVF: Floats, at_R: npt.NDArray[np.intp], of: Callable[[Floats], npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float64]:
+    total_1F = np.zeros((1, features_RVF.shape[2]))
+    for number, rows in enumerate(_pieces(at_R)):
+        terms_NF = of(features_RVF[rows]).reshape(-1, features_RVF.shape[2])
+        before = [total_1F] if number else []
+        total_1F = np.add.reduce(np.concatenate([*before, terms_NF]), axis=0, keepdims=True)
+    total_F: npt.NDArray[np.float64] = total_1F[0]
+    return total_F
+
+
+def _pieces(at_R: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    for start in range(0, len(at_R), PIECE):
+        yield at_R[start : start + PIECE]
 
 
 def standardise(streams: Sequence[Stream], known: Statistics) -> None:
@@ -205,6 +249,5 @@ def standardise(streams: Sequence[Stream], known: Statistics) -> None:
                     found=str(stream.features_RVF.shape[2]),
                     do="give the caches of the encoder that the decoder was trained with",
                 )
-            at = stream.modality_R == name
-            rows = slice(None) if at.all() else at
-            stream.features_RVF[rows] = (stream.features_RVF[rows] - mean_F) / std_F
+            for rows in _pieces(np.flatnonzero(stream.modality_R == name)):
+                stream.features_RVF[rows] = (stream.features_RVF[rows] - mean_F) / std_F

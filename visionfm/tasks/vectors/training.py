@@ -18,6 +18,7 @@ from torch import nn
 from visionfm.errors import DataError
 from visionfm.runtime.randomness import derived_seed
 from visionfm.tasks.loop import Loop, adamw
+from visionfm.tasks.optimizers import Optimizer, Sgd
 from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.objective import Objective
@@ -47,16 +48,24 @@ class Batches:
         device: str,
         times_NX: Any = None,
         visits: int = 1,
+        shared: "Batches | None" = None,
     ) -> "Batches":
-        """Move the arrays to the device, uncopied on the CPU; a stream that no sample has gets one row of zeros."""
+        """Move the arrays to the device, uncopied on the CPU; a stream that no sample has gets one row of zeros.
+
+        `shared` are other samples of the same rows.
+        """
         rows = torch.from_numpy(np.stack([stream.row_N for stream in streams], axis=1)).to(device)
         truth = torch.from_numpy(np.asarray(truth_NT, dtype=np.float32)).to(device)
-        features = [
-            torch.from_numpy(stream.features_RVF).to(device)
-            if len(stream.features_RVF)
-            else torch.zeros(1, stream.features_RVF.shape[1], width, device=device)
-            for stream, width in zip(streams, widths, strict=True)
-        ]
+        features = (
+            shared.streams
+            if shared is not None
+            else [
+                torch.from_numpy(stream.features_RVF).to(device)
+                if len(stream.features_RVF)
+                else torch.zeros(1, stream.features_RVF.shape[1], width, device=device)
+                for stream, width in zip(streams, widths, strict=True)
+            ]
+        )
         times = None if times_NX is None else torch.from_numpy(times_NX).to(device)
         return cls(features, rows, truth, times, visits)
 
@@ -85,10 +94,10 @@ class Batches:
         return found
 
 
-def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer_of(network: nn.Module, recipe: Recipe) -> Optimizer:
     """Return the recipe's optimizer; `sound` spares biases and norms the weight decay, `published` decays all."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), recipe.lr, MOMENTUM, weight_decay=recipe.weight_decay)
+        return Sgd([{"params": list(network.parameters())}], recipe.lr, MOMENTUM, recipe.weight_decay)
     return adamw(network, recipe.lr, recipe.weight_decay, decay_all=recipe.mean_over != "known")
 
 

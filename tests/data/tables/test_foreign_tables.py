@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from world.workbooks import ods, xls, xlsx
 
 from visionfm.data.label_rows import read_labels
@@ -269,14 +271,14 @@ def read(case: Case, root: Path) -> tuple[list[LabelRow], list[str]]:
     content = case.content.encode() if isinstance(case.content, str) else case.content
     (root / case.name).write_bytes(content)
     keys = {"image": "f", "targets": {"dx": "dx"}, **case.columns}
-    settings = LabelSettings(
+    block = LabelSettings(
         dataset="d",
         layout="table",
         table={"file": case.name, **case.table} if case.table else case.name,
         columns=Columns(**keys),
     )
     problems = Problems(DataError, "labels")
-    rows = read_labels(root, settings, case.images, problems, case.masks)
+    rows = read_labels(root, block, case.images, problems, case.masks)
     return rows, list(problems)
 
 
@@ -315,11 +317,11 @@ def test_rows_without_an_image_are_left_out_and_listed_when_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "l.csv").write_text(paths("1.png", "gone.png", "lost.png"))
-    settings = LabelSettings(
+    block = LabelSettings(
         dataset="d", layout="table", table="l.csv", columns=Columns(image="f", targets={"dx": "dx"}), missing="skip"
     )
     problems = Problems(DataError, "labels")
-    rows = read_labels(tmp_path, settings, IMAGES, problems)
+    rows = read_labels(tmp_path, block, IMAGES, problems)
     assert list(problems) == [] and [row.path for row in rows] == ["1.png"]
     assert caplog.messages == [
         "2 of 3 rows are left out, for their image is not there:",
@@ -331,3 +333,40 @@ def test_rows_without_an_image_are_left_out_and_listed_when_asked(
 def test_settings_that_say_nothing_new_keep_their_key() -> None:
     plain = LabelSettings(dataset="d", layout="table", table="l.csv", columns=Columns(image="f", eye="e"))
     assert "missing" not in plain.model_dump(mode="json") and plain.model_dump(mode="json")["columns"]["eye"] == "e"
+
+
+# --- whatever is written --------------------------------------------------------------------------------------------
+
+SIGNS = "f,dx;\t|\"'\n\r12.pngRL/\\ \ufeff\u00e4\u53f3\x00=<>"
+KEYS = st.fixed_dictionaries(
+    {},
+    optional={
+        "header_row": st.one_of(st.integers(1, 4), st.just([1, 2])),
+        "encoding": st.sampled_from(["cp1252", "utf-16", "gb18030"]),
+        "separator": st.sampled_from(";|,"),
+        "decimal": st.sampled_from(",."),
+        "unknown": st.just(["-"]),
+        "short_rows": st.sampled_from(["fail", "unknown"]),
+        "sheet": st.just("A"),
+    },
+)
+ANY_FILE = st.one_of(
+    st.binary(max_size=200),
+    st.text(SIGNS, max_size=120).map(str.encode),
+    st.text(SIGNS, max_size=80).map(lambda text: ("f,dx\n" + text).encode("utf-16")),
+    st.tuples(st.sampled_from([made({"A": ROWS}) for made in (xlsx, xls, ods)] + [parquet()]), st.binary(max_size=8),
+              st.integers(0, 4000)).map(lambda made: made[0][: made[2]] + made[1] + made[0][made[2] + len(made[1]) :]),
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_FILE, KEYS)
+def test_any_bytes_are_rows_of_known_images_or_a_reason(tmp_path: Path, content: bytes, keys: dict[str, Any]) -> None:
+    (tmp_path / "l.csv").write_bytes(content)
+    columns = Columns(image="f", eye="dx", targets={"dx": "dx"})
+    label = LabelSettings(dataset="d", layout="table", table={"file": "l.csv", **keys}, columns=columns)
+    problems = Problems(DataError, "labels")
+    rows = read_labels(tmp_path, label, IMAGES, problems)
+    if not problems:
+        assert {row.path for row in rows} <= set(IMAGES) and len({row.path for row in rows}) == len(rows)
+        assert all(row.eye in ("R", "L", None) for row in rows)

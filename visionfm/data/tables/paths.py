@@ -41,9 +41,9 @@ class Files:
 
     def like(self, text: str) -> str:
         """Return, as the end of a message, the file that a text is most like; empty for none."""
-        name = PurePosixPath(_clean(text)).name
+        name = _name(_clean(text))
         close = sorted(self.paths, key=lambda path: abs(len(path) - len(text)))[:MOST_COMPARED]
-        by_name = {PurePosixPath(path).name: path for path in reversed(close)}
+        by_name = {_name(path): path for path in reversed(close)}
         near = nearest(name, by_name, 0.75) if name else None
         return "" if near is None else f"; did you mean {by_name[near]!r}?"
 
@@ -63,7 +63,7 @@ class Files:
         yield "found but for the case of the suffix", by["suffix"].get(_small_suffix(clean), [])
         yield "found without a suffix", by["stem"].get(clean, [])
         # A name alone, of a file in some folder; or in front the root's own name, or a folder of another machine.
-        name = PurePosixPath(clean).name
+        name = _name(clean)
         for way, key in (("suffix", _small_suffix(name)), ("stem", name)):
             inside = by[f"{way} of name"].get(key, [])
             fitting = [path for path in inside if _ends(path, clean) or self._is_below(text, clean, path)]
@@ -80,7 +80,7 @@ class Files:
             self._by = defaultdict(lambda: defaultdict(list))
             for path in sorted(self.paths):
                 clean = unicodedata.normalize("NFC", path)
-                name = PurePosixPath(clean).name
+                name = _name(clean)
                 self._by["composed"][clean].append(path)
                 self._by["suffix"][_small_suffix(clean)].append(path)
                 self._by["stem"][_stem(clean)].append(path)
@@ -96,13 +96,23 @@ def _clean(text: str) -> str:
 
 
 def _small_suffix(path: str) -> str:
-    suffix = PurePosixPath(path).suffix
-    return path[: len(path) - len(suffix)] + suffix.lower() if suffix else path
+    stem, suffix = _parted(path)
+    return stem + suffix.lower()
 
 
 def _stem(path: str) -> str:
-    suffix = PurePosixPath(path).suffix
-    return path[: len(path) - len(suffix)] if suffix else path
+    return _parted(path)[0]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _parted(path: str) -> tuple[str, str]:
+    """Return a path without its suffix, and the suffix; by hand, for tables have millions of paths."""
+    at = path.rfind(".")
+    has_one = path.rfind("/") + 1 < at < len(path) - 1
+    return (path[:at], path[at:]) if has_one else (path, "")
 
 
 def _ends(long: str, short: str) -> bool:
@@ -113,7 +123,7 @@ def _ends(long: str, short: str) -> bool:
 
 def _stem_parts(path: str) -> list[str]:
     clean = unicodedata.normalize("NFC", path)
-    return (_stem(clean) if PurePosixPath(clean).suffix.lower() in ALLOWED_SUFFIXES else clean).split("/")
+    return (_stem(clean) if _parted(clean)[1].lower() in ALLOWED_SUFFIXES else clean).split("/")
 
 
 def filled(template: str, record: dict[str, str]) -> str:

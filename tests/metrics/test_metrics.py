@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from visionfm.metrics.binary import Binary
+from visionfm.metrics.jackknife import groups_of_samples, left_out
 from visionfm.metrics.multiclass import Multiclass
 from visionfm.metrics.regression import Regression
+from visionfm.metrics.subjects import Subjects
 
 EXACT = 1e-12
 GRADES = 4
@@ -272,3 +274,17 @@ def test_a_miss_by_two_grades_costs_kappa_more_than_a_miss_by_one() -> None:
 
     assert kappa([0, 1, 2, 3]) == 1
     assert 1 > kappa([1, 1, 2, 3]) > kappa([2, 1, 2, 3]) > kappa([3, 1, 2, 3])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_average_precision_without_each_group_is_that_of_the_others(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 600))  # more than 200 people are left out in groups
+    truth = (rng.random(count) < rng.random()) * 1.0
+    truth[rng.random(count) < 0.1] = np.nan
+    score = np.round(rng.random(count), int(rng.integers(1, 4)))  # some are equal
+    subjects = Subjects.of(np.array([f"p{n}" for n in rng.integers(0, max(1, count // 2), count)]))
+    scorer = Binary(truth, score, {})
+    counted_again = np.concatenate([scorer(weights_JN)["average_precision", None] for weights_JN in left_out(subjects)])
+    quick = scorer.without_each(*groups_of_samples(subjects))["average_precision", None]
+    assert quick == pytest.approx(counted_again, rel=1e-12, nan_ok=True)

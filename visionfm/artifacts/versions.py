@@ -19,8 +19,8 @@ VERSIONS = {
     "train": 2,
     "finetune": 2,
     "predict": 2,
-    "evaluate": 6,
-    "compare": 1,
+    "evaluate": 7,
+    "compare": 2,
     "report": 15,
     "export": 1,
 }

@@ -101,13 +101,32 @@ class Binary:
 
     # --- evidence -----------------------------------------------------------------------------------------------------
 
-    def left_out(self, weights_JN: Floats) -> Values:
-        """Return the metrics that have no evidence but their values without each group of subjects."""
-        n_J, positives_J = (weights_JN @ np.stack([self.known_N, self.positive_N], 1).astype(np.float64)).T
-        return {("average_precision", None): self._ranked(weights_JN, n_J, positives_J)[1]}
+    def without_each(self, group_N: NDArray[np.intp], groups: int) -> Values:
+        """Return the metrics that have no evidence but their values without each group of samples, all samples first.
+
+        What a group takes from the counts of all is taken away: much faster than to count all again for each group.
+        """
+        count = len(self.ends_G)
+        # The first group of equal scores with a positive that has the sample among its calls.
+        enters_N = np.searchsorted(self.ends_G, np.arange(len(self.order)), side="right")
+        positive_N = self.positive_N[self.order]
+        sorted_N = np.argsort(group_N[self.order], kind="stable")
+        bounds = np.searchsorted(group_N[self.order][sorted_N], np.arange(groups + 1))
+        called_G = self.ends_G.astype(np.float64)
+        tied_G = np.bincount(enters_N[positive_N], minlength=count).astype(np.float64)
+        values_J = np.full(1 + groups, np.nan)
+        values_J[0] = _average_precision(tied_G, called_G, len(self.order))
+        for group in range(groups):
+            members = sorted_N[bounds[group] : bounds[group + 1]]
+            entering, of_positives = enters_N[members], enters_N[members[positive_N[members]]]
+            fewer_G = np.cumsum(np.bincount(entering, minlength=count + 1)[:count])
+            values_J[1 + group] = _average_precision(
+                tied_G - np.bincount(of_positives, minlength=count), called_G - fewer_G, len(self.order) - len(members)
+            )
+        return {("average_precision", None): values_J}
 
     def evidence(self, left: Values, subjects: Subjects) -> dict[tuple[str, str | None], Evidence]:
-        """Return what each metric's interval is computed from; `left` are all values of `left_out`."""
+        """Return what each metric's interval is computed from; `left` are all values of `without_each`."""
         positive_N, negative_N = self.positive_N, self.negative_N
         needs = {"with the condition": positive_N, "without the condition": negative_N}
         prevalence = positive_N.sum() / max(1, self.known_N.sum())
@@ -172,6 +191,15 @@ def at_threshold(true_D: Floats, called_D: Floats, positives_D: Floats, n_D: Flo
     positive_D = ratio(sensitivity_D, (called_D - true_D) / np.where(negatives_D > 0, negatives_D, np.nan))
     negative_D = ratio((positives_D - true_D) / np.where(positives_D > 0, positives_D, np.nan), specificity_D)
     return f1_D, sensitivity_D, specificity_D, (sensitivity_D + specificity_D) / 2, ppv_D, npv_D, positive_D, negative_D
+
+
+def _average_precision(tied_G: Floats, called_G: Floats, known: int) -> float:
+    """Return it from the positives in each group of equal scores and the calls down to it; NaN without both kinds."""
+    true_G = np.cumsum(tied_G)
+    positives = true_G[-1] if len(true_G) else 0
+    if not 0 < positives < known:
+        return float("nan")
+    return float(np.einsum("g,g->", tied_G, true_G / np.maximum(called_G, 1.0)) / positives)
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------

@@ -28,11 +28,15 @@ def left_out(subject_N: NDArray[Any] | Subjects, chunk_bytes: int = CHUNK_BYTES)
     yield np.ones((1, len(subjects.place_N)))
     if subjects.count == 0:
         return
-    group_N = groups_of(subjects.count)[subjects.place_N]
+    group_N, groups = groups_of_samples(subjects)
     rows = max(1, chunk_bytes // (8 * len(group_N)))
-    groups = min(subjects.count, MOST_GROUPS)
     for first in range(0, groups, rows):
         yield (group_N != np.arange(first, min(first + rows, groups))[:, None]).astype(np.float64)
+
+
+def groups_of_samples(subjects: Subjects) -> tuple[NDArray[np.intp], int]:
+    """Return the group with which each sample is left out, and how many groups there are."""
+    return groups_of(subjects.count)[subjects.place_N], min(subjects.count, MOST_GROUPS)
 
 
 def groups_of(count: int) -> NDArray[np.intp]:

@@ -97,13 +97,21 @@ def read_frames(paths: list[Path], settings: EvaluateSettings) -> dict[str, tupl
     for path in paths:
         table = artifacts.read_table(path)
         check_origin(path, {key.decode(): value.decode() for key, value in table.schema.metadata.items()}, settings)
-        for run, rows in table.to_pandas().groupby("run", sort=True):
+        for run, rows in table.to_pandas(types_mapper=_lists_stay).groupby("run", sort=True):
             if run in frames:
                 raise UsageError(f"run {run} is given twice", found=f"{frames[run][0]} and {path}", do="give each once")
             frames[run] = (path, rows)
     if not frames:
         raise ArtifactError("the predictions are empty", where=", ".join(map(str, paths)), do=REDO)
     return dict(sorted(frames.items(), key=lambda item: natural(item[0])))
+
+
+def _lists_stay(type_of_column: Any) -> Any:
+    """Return the pandas type of a column of lists, which would otherwise become an object per row."""
+    import pandas as pd
+    import pyarrow as pa
+
+    return pd.ArrowDtype(type_of_column) if pa.types.is_list(type_of_column) else None
 
 
 def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Answers]]:
@@ -139,11 +147,14 @@ def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
     """Return the answers of one target from its rows (a DataFrame)."""
     import pandas as pd
 
-    key = ["split", "subset", "sample_id"]
-    rows = rows.sort_values(key, kind="stable")  # sums of floats depend on the order; metrics should not
-    samples = pd.MultiIndex.from_frame(rows[key])
-    sample_R, unique = pd.factorize(samples)
-    first_N = np.unique(sample_R, return_index=True)[1] if len(rows) else np.zeros(0, dtype=np.intp)
+    code_R = np.zeros(len(rows), dtype=np.int64)
+    for name in ("split", "subset", "sample_id"):
+        of_name_R, names = pd.factorize(rows[name], sort=True)
+        code_R = code_R * len(names) + of_name_R
+    order_R = np.argsort(code_R, kind="stable")  # sums of floats depend on the order; metrics should not
+    rows, code_R = rows.iloc[order_R], code_R[order_R]
+    first_N = np.flatnonzero(np.diff(code_R, prepend=-1))
+    sample_R = np.repeat(np.arange(len(first_N)), np.diff(first_N, append=len(rows)))
     classes = target.classes if target.type == "multilabel" else [None]
     column_R = np.zeros(len(rows), dtype=np.intp)
     if target.type == "multilabel":
@@ -158,7 +169,7 @@ def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
             )
     if len(np.unique(sample_R * len(classes) + column_R)) != len(rows):
         raise ArtifactError("a sample is answered twice", where=where, do=REDO)
-    truth_NK = np.full((len(unique), len(classes)), np.nan)
+    truth_NK = np.full((len(first_N), len(classes)), np.nan)
     truth_NK[sample_R, column_R] = rows["truth"].to_numpy(dtype=np.float64, na_value=np.nan)
     if target.type == "event":
         days_R = rows["interval_days"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -177,16 +188,21 @@ def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
 
 def _scores(rows: Any, target: TargetSpec, where: str) -> Floats:
     """Return score_RK (K = 1 but for multiclass and events), finite, and probabilities where they should be."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     width = len(target.classes) if target.type == "multiclass" else len(target.intervals) or 1
     if target.type == "value":
         score_RK: Floats = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
     else:
-        lists = rows["scores"].tolist()
-        if wrong := [scores for scores in lists if scores is None or len(scores) != width]:
+        lists = pa.chunked_array(rows["scores"].array.__arrow_array__()).combine_chunks()
+        wrong_R = pc.fill_null(pc.not_equal(pc.list_value_length(lists), width), True).to_numpy(zero_copy_only=False)
+        if wrong_R.any():
+            found = lists[int(np.argmax(wrong_R))].as_py()
             raise ArtifactError(
-                "scores do not fit the target", expected=f"{width} a sample", found=wrong[0], where=where, do=REDO
+                "scores do not fit the target", expected=f"{width} a sample", found=found, where=where, do=REDO
             )
-        score_RK = np.asarray(lists, dtype=np.float64).reshape(-1, width)
+        score_RK = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, width)
         if (bad := (score_RK < -ROUNDING) | (score_RK > 1 + ROUNDING)).any():
             raise ArtifactError("scores are no probabilities", found=score_RK[bad][0], where=where, do=REDO)
     if target.type == "event":

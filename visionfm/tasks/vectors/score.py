@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from visionfm.metrics.binary import AT_THRESHOLD, HALF, Binary, Threshold, operating_points
 from visionfm.metrics.evidence import Members
-from visionfm.metrics.jackknife import left_out
+from visionfm.metrics.jackknife import groups_of_samples, left_out
 from visionfm.metrics.measure import Measure
 from visionfm.metrics.multiclass import Multiclass
 from visionfm.metrics.regression import Regression
@@ -112,12 +112,18 @@ def measures(
 
 def _left_out(by_label: Mapping[str | None, Any], subjects: Subjects) -> dict[str | None, Values]:
     """Return, by label, the values of the metrics that need the jackknife: with all, then without each group."""
-    chunks: dict[str | None, dict[Any, list[Floats]]] = {label: defaultdict(list) for label in by_label}
-    for weights_JN in left_out(subjects):
-        for label, scorer in by_label.items():
+    found: dict[str | None, Values] = {
+        label: scorer.without_each(*groups_of_samples(subjects))
+        for label, scorer in by_label.items()
+        if isinstance(scorer, Binary)
+    }
+    rest = {label: scorer for label, scorer in by_label.items() if label not in found}
+    chunks: dict[str | None, dict[Any, list[Floats]]] = {label: defaultdict(list) for label in rest}
+    for weights_JN in left_out(subjects) if rest else ():
+        for label, scorer in rest.items():
             for key, values_J in scorer.left_out(weights_JN).items():
                 chunks[label][key].append(values_J)
-    return {label: {key: np.concatenate(parts) for key, parts in of.items()} for label, of in chunks.items()}
+    return found | {label: {key: np.concatenate(parts) for key, parts in of.items()} for label, of in chunks.items()}
 
 
 def _of_scorer(label: str | None, scorer: Any, left: Values, subjects: Subjects, points: Points) -> Iterator[Measure]:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
+from world.filled_tables import filled, made_in
 
 from visionfm import artifacts
 from visionfm.artifacts.archive import Archive
@@ -270,6 +271,38 @@ def test_several_seeds_show_their_mean_and_each_of_them(made):
     assert "seed0 no DR" in each
     assert "seed1 no DR" in each
     assert "mean" not in each
+
+
+# Where a table of the page is made -> the words of its caption here, or the test that looks at it elsewhere.
+PLACES = {
+    "report/sections/audit.audit_view": "findings of the audit",
+    "report/sections/comparison._table": "differences, first minus second",
+    "report/sections/datasets._agreement": "report/test_report_agreement.py",
+    "report/sections/datasets._counts": "images by split",
+    "report/sections/datasets._left_out": "images left out",
+    "report/sections/datasets._summary": "report/test_report_values.py",
+    "report/sections/efficiency._table": "label efficiency on test data",
+    "report/sections/encoders.encoders_table": "Encoders and their weights",
+    "report/sections/models._training": "visionfm: training",
+    "report/sections/partners.partner_counts": "report/test_report_dense.py",
+    "report/sections/pretraining._table": "report/test_report_pretraining.py",
+    "report/sections/setup.sections": "Versions of the stages",
+    "report/sections/tasks._samples": "samples by split",
+    "report/sections/tasks._targets": ": targets",
+    "report/tables.pivot": "test data",
+    "tasks/progression/figures._groups": "tasks/test_evaluate_progression.py",
+}
+
+
+def test_every_table_is_filled_by_some_test(made):
+    """Rows in each, no empty column; a new place that makes a table names its test here."""
+    assert made_in() == set(PLACES)
+    captions = filled(made[2])
+    for place, words_or_test in PLACES.items():
+        if words_or_test.endswith(".py"):
+            assert re.search(r"filled(_table)?\(", (Path(__file__).parents[1] / words_or_test).read_text()), place
+        else:
+            assert any(words_or_test in caption for caption in captions), (place, captions)
 
 
 def test_a_table_names_datasets_where_there_are_several(made):

@@ -1,5 +1,7 @@
 """The report says how far the graders of the labels agree, with n and the interval or the reason why there is none."""
 
+from world.filled_tables import filled_table
+
 from visionfm.report.data import DatasetTables
 from visionfm.report.sections.datasets import _agreement
 
@@ -9,6 +11,7 @@ SAID = {"target": "dr", "graders": "one, two", "images": 1200, "subjects": 600, 
 def test_kappa_stands_with_its_images_people_and_interval() -> None:
     found = {**SAID, "kappa": 0.71, "low": 0.65, "high": 0.76, "reason": None}
     (table,) = _agreement(DatasetTables("d", "Fundus", "data/d", None, None, [found]))
+    filled_table(table)
     cells = [(cell.text, cell.small) for cell in table.rows[0]]
     assert cells == [("dr", ""), ("one, two", ""), ("1,200", "600 subjects"), ("80%", ""), ("0.710", "0.650 to 0.760")]
 

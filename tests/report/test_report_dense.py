@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from world.dense_run import DenseRun
+from world.filled_tables import filled
 
 from visionfm.figures import overlays as o
 from visionfm.project.settings import ReportSettings
@@ -90,6 +91,7 @@ def test_points_are_drawn_where_they_lie(run: DenseRun) -> None:
 
 def test_numbers_of_both_tasks_stand_in_the_page(run: DenseRun) -> None:
     page = OUT.read_text()
+    assert any("images with masks and points" in caption for caption in filled(page))
     assert "Beside the second observer" in page and "observer2" in page
     assert "within 4 px" in page and "within 0.05 mm" in page and "all points" in page
     summary = page[page.index('class="summary"') :].split("</table>")[0]

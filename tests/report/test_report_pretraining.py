@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from world.filled_tables import filled
 
 from visionfm.data.index import index
 from visionfm.data.labels import label
@@ -78,6 +79,7 @@ def plan(results: Path) -> Plan:
 
 def test_the_page_shows_curves_pictures_and_what_was_trained_on(plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
     page = run_stages(plan)
+    assert any("first and last interval" in caption for caption in filled(page))
     assert "vit_tiny_patch16_224 at 64 px, trained on 8 of 8 images of eyes." in page
     assert "Encoders whose pretraining saw fewer than 100,000 images: eyes. They may be no better" in page
     assert page.count("data:image/jpeg;base64,") >= 4 * 5

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from visionfm import artifacts, cli
 from visionfm.errors import ArtifactError, UsageError
+from visionfm.tasks.evaluate import COLUMNS
 
 TEXT, NUMBER = pa.string(), pa.float64()
 PREDICTIONS = pa.schema(
@@ -21,7 +22,7 @@ PREDICTIONS = pa.schema(
 )  # fmt: skip
 METRICS = [
     "task", "model", "head", "fusion", "run", "seed", "fold", "train_fraction", "shots", "dataset", "modality",
-    "modalities", "split", "subgroup", "target", "class", "metric", "threshold", "operating_point", "value",
+    "modalities", "split", "target", "class", "metric", "threshold", "operating_point", "value",
     "ci_low", "ci_high", "interval", "n", "n_positive", "n_subjects", "unit", "reason",
 ]  # fmt: skip
 BINARY = {"type": "binary", "classes": ["negative", "positive"]}
@@ -131,7 +132,7 @@ def test_columns_are_those_of_the_contract(evaluated: Callable[..., list[Row]]) 
         "pooled",
         0,
     )
-    assert row["fold"] is row["shots"] is row["train_fraction"] is row["subgroup"] is None
+    assert row["fold"] is row["shots"] is row["train_fraction"] is None
 
 
 def test_every_key_stands_once_and_every_row_has_a_value_and_interval_or_a_reason(
@@ -522,3 +523,16 @@ def test_beside_the_brier_score_stands_that_of_the_prevalence(evaluated: Callabl
     reference = one(rows, metric="brier_prevalence")
     assert reference["value"] == pytest.approx(share * (1 - share))
     assert reference["ci_low"] < reference["value"] < reference["ci_high"] <= 0.25
+
+
+def test_every_column_is_filled_by_some_run(evaluated: Callable[..., list[Row]]) -> None:
+    """A column that nothing fills is a promise that nobody keeps."""
+    of = samples(60) + samples(40, "validation")
+    signs = [row for label in SIGNS["classes"] for row in binary_rows(of, target="signs", label=label)]
+    rows = evaluated(
+        {"seed0": signs, "seed0-frac0p1": signs, "seed0-shots5": signs, "seed0-fold1": signs}, {"signs": SIGNS}
+    )
+    rows += evaluated({"seed0": pressure_rows(samples(8))}, {"iop": PRESSURE})
+    filled = {name for row in rows for name, value in row.items() if value is not None}
+    assert filled == set(METRICS)
+    assert set(METRICS) == set(COLUMNS)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from world.filled_tables import filled_table
 
 from visionfm import artifacts
 from visionfm.figures import svg as plots
@@ -119,6 +120,7 @@ def test_page_has_groups_a_log_rank_test_and_two_figures():
     result = result_of(rows())
     (section,) = sections(result)
     view = section.view
+    filled_table(view.groups)
     assert [row[0].text for row in view.groups.rows] == ["low", "middle", "high"]
     assert sum(int(row[1].text) for row in view.groups.rows) == 80
     assert "n = 80" in view.says[1] and "40 subjects" in view.says[1] and "variance over subjects" in view.says[1]

@@ -21,6 +21,6 @@ VERSIONS = {
     "predict": 2,
     "evaluate": 7,
     "compare": 2,
-    "report": 15,
+    "report": 16,
     "export": 1,
 }

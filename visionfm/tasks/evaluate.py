@@ -35,7 +35,7 @@ SCHEMA = "visionfm/metrics/1"
 COLUMNS = {
     "task": "string", "model": "string", "head": "string", "fusion": "string",
     "run": "string", "seed": "int64", "fold": "int64", "train_fraction": "double", "shots": "int64",
-    "dataset": "string", "modality": "string", "modalities": "string", "split": "string", "subgroup": "string",
+    "dataset": "string", "modality": "string", "modalities": "string", "split": "string",
     "target": "string", "class": "string", "metric": "string", "threshold": "double", "operating_point": "string",
     "value": "double", "ci_low": "double", "ci_high": "double", "interval": "string",
     "n": "int64", "n_positive": "int64", "n_subjects": "int64",
@@ -212,7 +212,7 @@ def _row(run: str, target: str, part: Part, measure: Measure, settings: Evaluate
     return {
         "task": settings.task, "model": settings.model, "run": run, **_of_run(run, settings),
         "dataset": part.dataset, "modality": part.modality, "modalities": part.subset,
-        "split": part.split, "subgroup": None, "target": target, "class": measure.label,
+        "split": part.split, "target": target, "class": measure.label,
         "metric": measure.metric, "threshold": measure.threshold, "operating_point": measure.point,
         "value": None if np.isnan(measure.value) else measure.value,
         "ci_low": interval.low, "ci_high": interval.high, "interval": interval.method,

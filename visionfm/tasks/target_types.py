@@ -38,7 +38,7 @@ def answers(target: Target) -> str:
         return target["unit"] or "no unit"
     if target["type"] == "event":
         return f"intervals that end after {', '.join(f'{days:g}' for days in target['intervals'])} days"
-    return ", ".join(target["classes"])
+    return "px" if target["type"] == "point" else ", ".join(target["classes"])
 
 
 def counts(target: Target, column: Any) -> dict[str, int]:

@@ -69,9 +69,9 @@ class Headline(NamedTuple):
 
 
 def sections(results: Results) -> list[Section]:
-    """Return the section."""
-    template = "report/sections/results.html.j2"
-    return [Section(template, all_headlines(results), "Results on test data", "results", "Results")]
+    """Return the section; none where nothing but encoders was trained."""
+    template, found = "report/sections/results.html.j2", all_headlines(results)
+    return [Section(template, found, "Results on test data", "results", "Results")] if found else []
 
 
 def all_headlines(results: Results) -> list[Headline]:

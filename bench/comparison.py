@@ -1,8 +1,8 @@
 """Type I error and power of comparisons of two models on the same people, whose eyes correlate at 0.7.
 
 Prints, for each metric, in which share of simulated test sets p is below 0.05: of two models that are equal by design
-(wanted: 0.04 to 0.06) and of one that is better. AUROC by DeLong's test for clustered data, others by the jackknife
-and by the bootstrap of `visionfm.metrics.comparison`. One process, some minutes.
+(wanted: 0.04 to 0.06) and of one that is better, as stage `compare` tells them apart: AUROC by DeLong's test for
+clustered data, others by `paired`; beside it the bootstrap over subjects. One process, some minutes.
 
     python -m bench.comparison --repeats 2000
 """
@@ -16,7 +16,9 @@ from scipy.special import expit, ndtri
 
 from visionfm.metrics import comparison
 from visionfm.metrics.binary import Binary
+from visionfm.metrics.intervals import interval
 from visionfm.metrics.jackknife import left_out
+from visionfm.metrics.subjects import Subjects
 
 DRAWS = 400
 ALIKE = 0.7  # correlation between the eyes of one person; half of the variance of both models' errors is shared
@@ -38,27 +40,28 @@ def found(people: int, eyes: int, prevalence: float, aurocs: tuple[float, float]
     """Return the share of p values below 0.05 by metric and method, of those that there are."""
     rng = np.random.default_rng([people, eyes, round(1000 * prevalence), *(round(1000 * one) for one in aurocs)])
     place_N = np.repeat(np.arange(people), eyes)
-    subject_N = np.char.zfill(place_N.astype(str), 5).astype(object)
-    left_JN = np.concatenate(list(left_out(subject_N)))
+    subjects = Subjects(place_N, people)
+    left_JN = np.concatenate(list(left_out(subjects)))
     drawn_DN = np.random.default_rng(0).multinomial(people, np.full(people, 1 / people), DRAWS).astype(float)
-    weights = np.concatenate([left_JN, drawn_DN[:, place_N]])
     p: dict[str, list[float]] = {}
     for _ in range(repeats):
         truth_N = (normal(rng, people, eyes) > ndtri(1 - prevalence)).astype(float)
         shared_N = normal(rng, people, eyes)
-        scores, values = [], []
+        scores, values, intervals = [], [], []
         for auroc in aurocs:
             apart = np.sqrt(2) * ndtri(auroc)
             score_N = apart * truth_N + (shared_N + normal(rng, people, eyes)) / np.sqrt(2)
             scores.append(score_N)
-            values.append(Binary(truth_N, expit(score_N - apart / 2), {None: score_N > apart / 2})(weights))
-        results = {"auroc, DeLong": comparison.auroc(truth_N, *scores, subject_N)}
+            question = Binary(truth_N, expit(score_N - apart / 2), {None: score_N > apart / 2})
+            values.append(question(drawn_DN[:, place_N]))
+            evidence = question.evidence(question.left_out(left_JN), subjects)
+            intervals.append({metric: interval(metric, evidence[metric, None], subjects) for metric in METRICS})
+        results = {"auroc, DeLong": comparison.auroc(truth_N, *scores, subjects)}
         for metric in METRICS:
-            first, second = (next(one[key] for key in one if key[0] == metric) for one in values)
-            left = slice(0, len(left_JN))
-            draws = np.r_[0, len(left_JN) : len(weights)]
-            results[f"{metric}, jackknife"] = comparison.jackknife(first[left], second[left], people)
-            results[f"{metric}, bootstrap"] = comparison.bootstrap(first[draws], second[draws], people)
+            first, second = (one[metric] for one in intervals)
+            results[f"{metric}, paired"] = comparison.paired([first], [second], people)
+            draws = [np.append(one[metric].value, of[metric, None]) for one, of in zip(intervals, values, strict=True)]
+            results[f"{metric}, bootstrap"] = comparison.bootstrap(*draws, people)
         for name, result in results.items():
             if result.p is not None:
                 p.setdefault(name, []).append(result.p)
@@ -80,7 +83,7 @@ def main() -> None:
     )
     for people, eyes, prevalence, *aurocs in CELLS:
         shares = found(people, eyes, prevalence, (aurocs[0], aurocs[1]), repeats)
-        both = [f"{shares[f'{name}, jackknife']:.3f}, {shares[f'{name}, bootstrap']:.3f}" for name in METRICS]
+        both = [f"{shares[f'{name}, paired']:.3f}, {shares[f'{name}, bootstrap']:.3f}" for name in METRICS]
         name = f"{people}, {eyes}, {prevalence:g}, {aurocs[0]:.2f} and {aurocs[1]:.2f}"
         print("| " + " | ".join([name, f"{shares['auroc, DeLong']:.3f}", *both]) + " |", flush=True)
     print(f"{time.process_time() - started:.0f} s of CPU", file=sys.stderr)

@@ -5,9 +5,8 @@ import pytest
 from scipy import stats
 
 from visionfm.metrics import comparison
-from visionfm.metrics.evidence import Interval, Ranking
+from visionfm.metrics.evidence import Interval, Mean, Members, Ranking, Share
 from visionfm.metrics.intervals import interval
-from visionfm.metrics.jackknife import left_out
 
 
 def people(count, eyes=1):
@@ -84,13 +83,40 @@ def means(value_N, weights_DN):
     return weights_DN @ value_N / weights_DN.sum(axis=1)
 
 
-def test_jackknife_of_a_mean_is_the_paired_t_test():
+def test_a_mean_is_compared_as_by_the_paired_t_test():
     first, second = np.random.default_rng(4).random((2, 30))
-    weights = np.concatenate(list(left_out(people(30))))
-    found = comparison.jackknife(means(first, weights), means(second, weights), 30)
+    found = comparison.paired(*([interval("brier", Mean(one), people(30))] for one in (first, second)), 30)
     test = stats.ttest_rel(first, second)
-    assert found.p == pytest.approx(test.pvalue)
-    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
+    assert found.difference == pytest.approx(first.mean() - second.mean())
+    assert found.p == pytest.approx(test.pvalue, rel=0.1)
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()), abs=0.005)
+
+
+def test_a_sensitivity_is_told_by_the_people_with_the_condition_alone():
+    rng = np.random.default_rng(8)
+    hit_N, other_N, case_N = rng.random(40) < 0.8, rng.random(40) < 0.4, np.arange(40) < 12
+    alone = slice(0, 12)
+    found = []
+    for where in (slice(0, 40), alone):
+        shares = [Share(one[where], case_N[where]) for one in (hit_N, other_N)]
+        sides = [interval("sensitivity", share, people(40)[where]) for share in shares]
+        found.append(comparison.paired([sides[0]], [sides[1]], 40))
+    assert found[0].p == pytest.approx(found[1].p) and found[0].low == pytest.approx(found[1].low)
+
+
+@pytest.mark.parametrize(("better", "least", "most"), [(1.0, 0.02, 0.09), (2.0, 0.6, 1.0)])
+def test_rare_cases_are_told_apart_where_they_differ_and_else_in_five_percent(better, least, most):
+    """The mean of two classes, of 60 people with two eyes."""
+    rng, found = np.random.default_rng(9), []
+    for _ in range(300):
+        truth, first, second = two_models(rng, 60, better, 1.0)
+        other, third, fourth = two_models(rng, 60, better, 1.0)
+        sides = []
+        for one, two in ((first, third), (second, fourth)):
+            members = [interval("auroc", Ranking(*pair), people(120, 2)) for pair in ((truth, one), (other, two))]
+            sides.append(interval("auroc", Members(dict(zip("ab", members, strict=True))), people(120, 2)))
+        found.append(comparison.paired([sides[0]], [sides[1]], 60).p)
+    assert least < np.mean(np.array(found) < 0.05) < most
 
 
 def test_bootstrap_of_a_mean_is_close_to_the_paired_t_test():
@@ -102,9 +128,8 @@ def test_bootstrap_of_a_mean_is_close_to_the_paired_t_test():
     assert (found.p < 0.05) == (not found.low < 0 < found.high)
 
 
-@pytest.mark.parametrize("compare", [comparison.bootstrap, comparison.jackknife])
-def test_what_cannot_be_compared_says_why(compare):
-    values = np.linspace(0.5, 0.6, 31)
+def test_what_cannot_be_compared_says_why():
+    compare, values = comparison.bootstrap, np.linspace(0.5, 0.6, 31)
     assert "fewer than five subjects: 4" in compare(values, values[::-1], 4).reason
     assert "no subject tells" in compare(values, values, 30).reason
     nothing = values.copy()

@@ -82,8 +82,9 @@ def paired(first_R: Sequence[Interval], second_R: Sequence[Interval], n_subjects
     """Compare any metric of the same samples by how far each subject moves the difference of both values.
 
     The sum of its squares is the variance: the paired jackknife over subjects, linearised for shares and means.
-    Student's t counts the subjects that move at least one of the two (of a sensitivity: those with the condition).
-    Several runs are compared by the mean of their values.
+    Student's t has the freedom with which that sum is known (Satterthwaite, Biometrics Bulletin 1946, 2:110; fewer
+    where few subjects move much), less than the number of subjects that move at least one of the two (of a
+    sensitivity: those with the condition). Several runs are compared by the mean of their values.
     """
     value_first, value_second = (float(np.mean([one.value for one in side])) for side in (first_R, second_R))
     difference = value_first - value_second
@@ -96,8 +97,11 @@ def paired(first_R: Sequence[Interval], second_R: Sequence[Interval], n_subjects
     if 0 < moving < FEWEST_SUBJECTS:
         reason = f"no comparison: fewer than five subjects tell how far values differ: {moving}"
         return Difference(difference, None, None, None, None, reason, n_subjects)
-    variance = float(((first_S - second_S) ** 2).sum())
-    return _by_t(difference, variance, moving - 1, "paired over subjects, t", n_subjects)
+    square_S = (first_S - second_S) ** 2
+    variance = float(square_S.sum())
+    spread = float((square_S**2).sum()) - variance**2 / max(1, moving)  # the variance of that sum
+    freedom = min(moving - 1, 2 * variance**2 / spread) if spread > 0 else moving - 1
+    return _by_t(difference, variance, freedom, "paired over subjects, t", n_subjects)
 
 
 def bootstrap(first_D: Floats, second_D: Floats, n_subjects: int) -> Difference:
@@ -112,16 +116,6 @@ def bootstrap(first_D: Floats, second_D: Floats, n_subjects: int) -> Difference:
         return Difference(float(difference_D[0]), None, None, None, None, reason, n_subjects)
     variance = float(drawn.var(ddof=1)) * n_subjects / (n_subjects - 1)
     return _by_t(float(difference_D[0]), variance, n_subjects - 1, "paired bootstrap, t", n_subjects)
-
-
-def jackknife(first_J: Floats, second_J: Floats, n_subjects: int) -> Difference:
-    """Compare a metric of two models by its values under the weights of `jackknife.left_out`: no draws, no seed."""
-    difference_J = first_J - second_J
-    left_J = difference_J[1:][~np.isnan(difference_J[1:])]
-    if reason := _too_little(difference_J, len(left_J), n_subjects):
-        return Difference(float(difference_J[0]), None, None, None, None, reason, n_subjects)
-    variance = float(((left_J - left_J.mean()) ** 2).sum()) * (len(left_J) - 1) / len(left_J)
-    return _by_t(float(difference_J[0]), variance, len(left_J) - 1, "paired jackknife, t", n_subjects)
 
 
 def _too_little(difference_D: Floats, defined: int, n_subjects: int) -> str | None:

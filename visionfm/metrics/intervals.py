@@ -111,7 +111,8 @@ def _auroc(evidence: Ranking, subjects: Subjects) -> Interval:
         return _none(found)
     variance, value = found.variance(), found.value
     fewer = min(found.with_condition, found.without_condition)
-    influence_S = found.positive_S + found.negative_S
+    widened = [np.sqrt(persons / (persons - 1)) for persons in (found.with_condition, found.without_condition)]
+    influence_S = widened[0] * found.positive_S + widened[1] * found.negative_S
     if value in (0, 1):  # no pair is (or all are) in the wrong order: as if each of the rarer subjects were one trial
         low, high = clopper_pearson(fewer * value, fewer)
         return _given(low, high, "Clopper-Pearson over subjects", SHARE, value, influence_S)

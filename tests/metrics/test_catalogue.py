@@ -13,6 +13,7 @@ from visionfm.metrics.regression import Regression
 from visionfm.metrics.survival import AtTime, Whole
 from visionfm.metrics.written import interval, number
 from visionfm.tasks import KINDS
+from visionfm.tasks.progression.score import Forecast
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.target_types import TYPES, answers, counts
 
@@ -26,6 +27,7 @@ def test_every_computed_metric_has_an_entry() -> None:
         Regression(truth, score),
         Whole(truth, days, score, by, np.array([15.0, 35.0])),
         AtTime(truth, days, score, 25.0),
+        Forecast(truth, score, {}, days),
     ]
     computed = {metric for scorer in scorers for metric, _ in scorer(np.ones((1, 4)))}
     computed |= {*MASK_METRICS, "mre", "mre_mm", "success_rate"}
@@ -39,7 +41,10 @@ def test_every_kind_has_one_headline(kind: str) -> None:
 
 
 def test_a_target_of_times_has_its_own_headline() -> None:
-    assert headline("progression", "event") == "concordance" and headline("progression", "binary") == "auroc"
+    assert (
+        headline("progression", "event") == "concordance"
+        and headline("progression", "binary") == "auroc_within_intervals"
+    )
     with pytest.raises(KeyError, match="no metric is the headline of cooking"):
         headline("cooking")
 

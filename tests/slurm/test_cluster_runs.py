@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cluster_run import Run, assert_same
 
 GPU_STAGES = ("pretrain", "extract")
-CPU_STAGES = ("index", "label", "audit", "import", "fuse", "train", "predict", "evaluate", "report")
+CPU_STAGES = ("index", "label", "audit", "import", "fuse", "train", "predict", "evaluate", "compare", "report")
 FEATURES = {"fundus": "results/features/fundus/fundus.cls32.0.h5", "oct": "results/features/oct/oct.cls32.h5"}
 GROUPS = ("samples", "encoders", "decoders", "report")
 

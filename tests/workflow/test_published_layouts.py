@@ -88,6 +88,8 @@ def test_every_published_layout_runs_through(noise: bool, tmp_path: Path, comman
     assert {call.stage for call in project.run()} >= {"label", "audit", "train", "predict", "evaluate", "report"}
     metrics = pq.read_table(tmp_path / "results/report/metrics.parquet").to_pylist()
     assert {row["task"] for row in metrics} == set(project.config["tasks"])
+    within = [row for row in metrics if row["metric"] == "auroc_within_intervals" and row["split"] == "test"]
+    assert within and all((row["value"] is None) <= (row["reason"] is not None) for row in within)
     page = (tmp_path / "results/report/index.html").read_text()
     assert all(task in page for task in project.config["tasks"])
     for modality in MODALITIES:

@@ -99,6 +99,14 @@ class Binary:
         auroc_D = 1 - ratio(discordant_D, positives_D * negatives_D)
         return auroc_D, np.where(negatives_D > 0, precision_D, np.nan)
 
+    def counted(self, metric: str) -> Mask:
+        """Return the samples that a metric counts."""
+        return self.known_N
+
+    def note(self, metric: str) -> str | None:
+        """Return what a reader must know of a value that is there."""
+        return None
+
     # --- evidence -----------------------------------------------------------------------------------------------------
 
     def without_each(self, group_N: NDArray[np.intp], groups: int) -> Values:

@@ -19,6 +19,7 @@ class Metric(NamedTuple):
     headline_of: tuple[str, ...] = ()  # kinds of tasks, or types of targets, which come first
     left_out: str = ""  # why it does not exist for an image
     endless: bool = False  # has no unit, and may be above 1
+    of_data: bool = False  # says something of the data, not of a model, so that no two models differ in it
 
     @property
     def bounded(self) -> bool:
@@ -34,8 +35,22 @@ METRICS = {
         "Take one case and one non-case at random: the chance that the case gets the higher score. 1 is perfect, 0.5 "
         "is guessing.",
         guessing=0.5,
-        headline_of=("classification", "progression"),
+        headline_of=("classification",),
         left_out="the truth has one class only there, or there are no probabilities",
+    ),
+    "auroc_within_intervals": Metric(
+        "AUROC within equal intervals",
+        "The same among samples that were asked at nearly the same interval (within one quarter of a year): longer "
+        "intervals hold more events, and a score that only knew the interval would look good over all of them.",
+        guessing=0.5,
+        headline_of=("progression",),
+    ),
+    "auroc_of_interval": Metric(
+        "AUROC of the interval alone",
+        "What a score reaches that knows nothing but the interval, the longer the higher. AUROC over all intervals "
+        "means little where it is not clearly above this.",
+        guessing=0.5,
+        of_data=True,
     ),
     "average_precision": Metric(
         "Average precision",
@@ -104,6 +119,7 @@ METRICS = {
         "What everybody would reach who always says the share of cases in these data. A model whose Brier score is not "
         "lower says no more than that.",
         lower_is_better=True,
+        of_data=True,
     ),
     "concordance": Metric(
         "Concordance (Harrell)",

@@ -23,6 +23,13 @@ GENERAL = (
     ),
     ("positives", "How many of them have the finding. With few positives every number of that row is uncertain."),
     ("subjects", "From how many people the samples come."),
+    (
+        "difference, p, p after Holm",
+        "p is the chance of a difference at least this large between two models that are equally good, on other test "
+        "subjects like these. It is below 0.05 exactly where the interval of the difference leaves 0 out. Who asks "
+        "several such questions finds a small p by chance: Holm's correction makes up for all rows of a task's table "
+        "of differences. A large p is no proof that two models are equally good.",
+    ),
     ("macro", "The plain mean over the classes: each counts the same, however rare."),
     (
         "threshold",

@@ -45,6 +45,7 @@ class TaskKind(NamedTuple):
     """What does not fit between a task of this kind and its datasets: places inside the task, and what is wrong."""
     sections: tuple[Section, ...]  # of docs/config.md
     scoring: str = "visionfm.tasks.vectors.score"  # of vectors: the module of `thresholds` and `scorers`
+    timed: bool = False  # a sample's truth is an outcome and the days until then or so far
 
     def fit(self) -> Any:
         """Return the kind's heavy module `fit` (losses, predictions), imported now."""

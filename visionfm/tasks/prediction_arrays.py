@@ -17,6 +17,7 @@ from visionfm import artifacts
 from visionfm.errors import ArtifactError, UsageError
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask
+from visionfm.tasks import kind_of
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 ALL = "all"
@@ -83,7 +84,8 @@ class Samples:
 class Answers:
     """All answers to one target; binary and value: K = 1, multiclass: truth_NK has one column of class indices.
 
-    Event: truth_NK is (event, days), score_NK the risk and the probability of the event by the end of each interval.
+    Of a timed kind truth_NK is (outcome, days). Event: score_NK is the risk and the probability of the event by the
+    end of each interval.
     """
 
     truth_NK: Floats
@@ -116,8 +118,9 @@ def _lists_stay(type_of_column: Any) -> Any:
 
 def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Answers]]:
     """Return run -> target -> answers; targets in the settings' order."""
+    timed = kind_of(settings.kind).timed
     return {
-        run: {name: _answers(rows[rows["target"] == name], target, f"{path}, target {name}")
+        run: {name: _answers(rows[rows["target"] == name], target, timed, f"{path}, target {name}")
               for name, target in settings.targets.items()}
         for run, (path, rows) in read_frames(paths, settings).items()
     }  # fmt: skip
@@ -143,7 +146,7 @@ def check_origin(path: Path, metadata: Mapping[str, str], settings: EvaluateSett
             )
 
 
-def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
+def _answers(rows: Any, target: TargetSpec, timed: bool, where: str) -> Answers:
     """Return the answers of one target from its rows (a DataFrame)."""
     import pandas as pd
 
@@ -171,7 +174,7 @@ def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
         raise ArtifactError("a sample is answered twice", where=where, do=REDO)
     truth_NK = np.full((len(first_N), len(classes)), np.nan)
     truth_NK[sample_R, column_R] = rows["truth"].to_numpy(dtype=np.float64, na_value=np.nan)
-    if target.type == "event":
+    if timed:
         days_R = rows["interval_days"].to_numpy(dtype=np.float64, na_value=np.nan)
         truth_NK = np.stack([truth_NK[:, 0], days_R[first_N]], axis=1)
     score_RK = _scores(rows, target, where)
@@ -180,7 +183,7 @@ def _answers(rows: Any, target: TargetSpec, where: str) -> Answers:
         score_NK[sample_R, column_R] = score_RK[:, 0]
     else:
         score_NK = score_RK[first_N]
-    _check_truth(truth_NK, target, where)
+    _check_truth(truth_NK, target, timed, where)
     names = ("sample_id", "subject_id", "split", "dataset", "modalities", "subset")
     samples = Samples(*(rows[name].to_numpy(dtype=object)[first_N] for name in names))
     return Answers(truth_NK, score_NK, samples)
@@ -216,11 +219,11 @@ def _scores(rows: Any, target: TargetSpec, where: str) -> Floats:
     return score_RK
 
 
-def _check_truth(truth_NK: Floats, target: TargetSpec, where: str) -> None:
+def _check_truth(truth_NK: Floats, target: TargetSpec, timed: bool, where: str) -> None:
     known = truth_NK[~np.isnan(truth_NK)]
     if target.type == "value":
         wrong, expected = known[~np.isfinite(known)], "finite numbers"
-    elif target.type == "event":
+    elif timed:
         wrong, expected = known[(known < 0) | ~np.isfinite(known)], "an event 0 or 1 at a day from 0 on"
     else:
         count = len(target.classes) if target.type == "multiclass" else 2

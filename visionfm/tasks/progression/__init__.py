@@ -130,6 +130,8 @@ KIND = TaskKind(
     name="progression",
     block=ProgressionTask,
     family="vectors",
+    scoring="visionfm.tasks.progression.score",
+    timed=True,
     problems=problems,
     sections=(
         Section(

@@ -48,8 +48,11 @@ def sentences(task: TaskBlock) -> list[str]:
         return found
     return [
         *found,
-        "It answers for each sample's own interval. The published loss weighs progression ten times, so its "
-        "probabilities are too high; the order of the samples does not suffer.",
+        "It answers for each sample's own interval. Longer intervals hold more events, so that AUROC over all of them "
+        "is high even where outcomes say nothing of the eye: the headline compares samples of nearly equal intervals "
+        "(one quarter of a year), and what the interval alone reaches stands beside it.",
+        "The published loss weighs progression ten times, so its probabilities are too high; the order of the samples "
+        "does not suffer.",
     ]
 
 

@@ -135,11 +135,12 @@ def _of_scorer(label: str | None, scorer: Any, left: Values, subjects: Subjects,
                 threshold if isinstance(threshold, str) else "it is not defined for these samples"
             )
         else:
-            reason = scorer.note(metric) if isinstance(scorer, Whole) else None
+            reason = scorer.note(metric) if isinstance(scorer, Whole | Binary) else None
+        known_N = scorer.counted(metric) if isinstance(scorer, Binary) else scorer.known_N
         yield Measure(
             label, metric, point, value, None if np.isnan(value) else evidence[metric, point], subjects,
-            scorer.known_N,
-            n_positive=int(scorer.positive_N.sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
+            known_N,
+            n_positive=int(scorer.positive_N[known_N].sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
             threshold=None if isinstance(threshold, str) else threshold,
             reason=reason,
         )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from world.small_project import Project
+from world.stopping import AfterSteps
 
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import ArtifactError, Stopped
@@ -85,21 +86,8 @@ def test_a_stopped_run_goes_on_from_its_parts_and_gives_the_same_bytes(
 ) -> None:
     stopped, clean = new_project(5, "stopped"), new_project(5, "clean")
 
-    class Stop:
-        signal_name = "SIGTERM"
-        calls = 0
-
-        def __call__(self) -> bool:
-            self.calls += 1
-            return self.calls > 0
-
-        def __enter__(self) -> "Stop":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(dense, "stop_on_signal", Stop)
+        patch.setattr(dense, "stop_on_signal", lambda: AfterSteps(0))
         run(stopped)
     assert list(stopped.out.parent.glob("eyes.dense32.parts/*.h5"))
     with caplog.at_level("INFO"):

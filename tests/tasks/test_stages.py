@@ -1,6 +1,5 @@
 """Stages `train` and `predict` from files to files."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,9 +18,10 @@ from world.decoder_data import (
     write_cache,
     write_samples,
 )
+from world.stopping import signalled
 
 from visionfm import artifacts, cli
-from visionfm.errors import DataError, Stopped, UsageError
+from visionfm.errors import DataError, UsageError
 from visionfm.tasks.predict import predict, subsets
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
@@ -48,6 +48,14 @@ def run(task, settings, table=None, name="decoder"):
     out = folder / f"{name}.safetensors"
     train(table or task[2], files, out, folder / f"{name}.parquet", settings)
     return out
+
+
+def command_line(task, **changes):
+    """`train` into files named d."""
+    folder, files, table = task[:3]
+    line = ["train", "--train", str(table), "--features", f"eyes={files['eyes'][0]}"]
+    line += ["--out", str(folder / "d.safetensors"), "--training-out", str(folder / "d.parquet")]
+    return [*line, "--settings", train_settings(**changes).model_dump_json()]
 
 
 def predictions(task, decoder, settings, samples=None):
@@ -157,35 +165,15 @@ def test_order_of_rows_on_disk_changes_nothing(task):
 def test_signal_saves_progress_and_the_same_command_ends_in_equal_bytes(task, monkeypatch):
     whole = run(task, train_settings(epochs=8), name="whole").read_bytes()
     (task[0].parent / ".kept" / "task" / "whole.safetensors").unlink()
-    note = loop.Training._note
-
-    def note_then_signal(self, epoch, *rest):
-        note(self, epoch, *rest)
-        if epoch == 3:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    monkeypatch.setattr(loop.Training, "_note", note_then_signal)
-    with pytest.raises(Stopped, match="SIGUSR1"):
+    with signalled(3, signal.SIGUSR1, monkeypatch):
         run(task, train_settings(epochs=8))
     assert not (task[0] / "decoder.safetensors").exists()
-    monkeypatch.setattr(loop.Training, "_note", note)
     assert run(task, train_settings(epochs=8)).read_bytes() == whole
     assert not list(task[0].parent.rglob("training-*"))
 
 
 def test_train_on_the_command_line_ends_with_75_when_stopped(task):
-    folder, files, table = task[:3]
-    settings = train_settings(epochs=100_000, patience=100_000).model_dump_json()
-    arguments = [
-        "train",
-        "--train",
-        str(table),
-        "--features",
-        f"eyes={files['eyes'][0]}",
-        "--out",
-        str(folder / "d.safetensors"),
-    ]
-    arguments += ["--training-out", str(folder / "d.parquet"), "--settings", settings, "--log", str(folder / "log")]
+    arguments = [*command_line(task, epochs=100_000, patience=100_000), "--log", str(task[0] / "log")]
     code = "import sys; from visionfm import cli; from visionfm.tasks.vectors import training as t; import os, signal\n"
     code += "note = t.Training._note\n"
     code += "def once(self, epoch, *rest):\n    note(self, epoch, *rest)\n"
@@ -193,8 +181,8 @@ def test_train_on_the_command_line_ends_with_75_when_stopped(task):
     code += "t.Training._note = once\nsys.exit(cli.main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 75, done.stderr
-    assert "after epoch 3" in (folder / "log").read_text()
-    assert list(folder.parent.rglob("state.safetensors"))
+    assert "after epoch 3" in (task[0] / "log").read_text()
+    assert list(task[0].parent.rglob("state.safetensors"))
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -346,19 +334,8 @@ def test_published_decoder_with_other_outputs_is_refused(task):
 
 
 def test_stages_import_no_torch_when_nothing_changed(task):
-    folder, files, table = task[:3]
     run(task, train_settings(epochs=1), name="d")
-    settings = train_settings(epochs=1).model_dump_json()
-    arguments = [
-        "train",
-        "--train",
-        str(table),
-        "--features",
-        f"eyes={files['eyes'][0]}",
-        "--out",
-        str(folder / "d.safetensors"),
-    ]
-    arguments += ["--training-out", str(folder / "d.parquet"), "--settings", settings]
+    arguments = command_line(task, epochs=1)
     code = "import sys; from visionfm import cli; code = cli.main(sys.argv[1:]);"
     code += " assert 'torch' not in sys.modules; sys.exit(code)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

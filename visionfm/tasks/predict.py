@@ -22,7 +22,7 @@ from visionfm.tasks import kind_in
 from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps import any_images as dense_main
 from visionfm.tasks.maps.train import add_dense_arguments
-from visionfm.tasks.samples import Samples, read_samples
+from visionfm.tasks.samples import Samples, check_some, read_samples
 from visionfm.tasks.settings import PredictSettings
 from visionfm.tasks.slots import targets_to_json
 from visionfm.tasks.train import store_of
@@ -78,14 +78,7 @@ def predict(
     targets = spec.targets
     samples = read_samples(samples_table, targets, settings.modalities)
     samples = samples.take(samples.in_splits(settings.splits))
-    if not len(samples):
-        raise DataError(
-            "there is no sample to score",
-            expected=f"samples of split {' or '.join(settings.splits)}",
-            found="none",
-            where=samples_table,
-            do="give the datasets a test split, or name other splits",
-        )
+    check_some(len(samples), settings.splits, samples_table)
     store = store_of(samples, files)
     features = spec.features or features_of_width(spec.widths[0], store)
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]

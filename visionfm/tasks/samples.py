@@ -58,6 +58,18 @@ class Samples:
         return np.isin(self.ids["split"].astype(str), list(splits))
 
 
+def check_some(count: int, splits: Sequence[str], where: Path | None) -> None:
+    """Raise DataError where no sample of the splits is there to predict."""
+    if not count:
+        raise DataError(
+            "there is no sample to predict",
+            expected=f"samples of split {' or '.join(splits)}",
+            found="none",
+            where=where,
+            do="give the datasets a test split, or name other splits",
+        )
+
+
 def read_samples(path: str | Path, targets: Mapping[str, TargetSpec], modalities: Sequence[str]) -> Samples:
     """Return the samples of a checked table.
 

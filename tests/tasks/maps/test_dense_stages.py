@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from world.dense_project import HEIGHT, MASK, WIDTH, DenseProject, write_encoder
+from world.stopping import AfterSteps
 
 from visionfm import artifacts, cli
 from visionfm.artifacts.archive import Archive
@@ -96,23 +97,9 @@ def test_a_stopped_training_goes_on_bit_for_bit(
     stopped.dense()
     whole.dense()
 
-    class Stop:
-        signal_name = "SIGTERM"
-        calls = 0
-
-        def __call__(self) -> bool:
-            self.calls += 1
-            return self.calls > 5
-
-        def __enter__(self) -> "Stop":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-    with monkeypatch.context() as patch:
-        patch.setattr("visionfm.tasks.loop.stop_on_signal", Stop)
-        with pytest.raises(Stopped):
-            stopped.train(head=head, epochs=4)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("visionfm.tasks.loop.stop_on_signal", lambda: AfterSteps(5))
+        stopped.train(head=head, epochs=4)
     assert stopped.train(head=head, epochs=4) == whole.train(head=head, epochs=4)
     assert not list(stopped.folder.rglob("state.safetensors"))
 

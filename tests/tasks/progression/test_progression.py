@@ -1,7 +1,6 @@
 """Progression heads: likelihoods against hand calculation and oracles, and planted risks that are learned."""
 
 import math
-import os
 import signal
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
 from world.decoder_data import image, planted, splits_of, train_settings, write_cache, write_samples
+from world.stopping import signalled
 
 from visionfm import artifacts
-from visionfm.errors import DataError, Stopped
+from visionfm.errors import DataError
 from visionfm.tasks.predict import predict
 from visionfm.tasks.progression.fit import (
     Cox,
@@ -30,7 +30,6 @@ from visionfm.tasks.progression.fit import (
 )
 from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.train import train
-from visionfm.tasks.vectors import training as loop
 from visionfm.tasks.vectors.fusion import Visits
 from visionfm.tasks.vectors.heads import ForecastHead, sinusoid
 from visionfm.tasks.vectors.training import drop_modalities
@@ -287,18 +286,9 @@ def test_signal_saves_progress_and_the_same_command_ends_in_equal_bytes(eyes, mo
     whole = out.read_bytes()
     for path in (out, eyes.folder.parent / ".kept" / "task" / out.name):
         path.unlink()
-    note = loop.Training._note
-
-    def note_then_signal(self, epoch, *rest):
-        note(self, epoch, *rest)
-        if epoch == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop.Training, "_note", note_then_signal)
-    with pytest.raises(Stopped, match="SIGTERM"):
+    with signalled(2, signal.SIGTERM, monkeypatch):
         eyes.answers(form, visits, epochs=6)
     assert not out.exists()
-    monkeypatch.setattr(loop.Training, "_note", note)
     eyes.answers(form, visits, epochs=6)
     assert out.read_bytes() == whole
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from world.decoder_data import BINARY, named, planted
+from world.stopping import AfterSteps
 
 from visionfm import artifacts
 from visionfm.errors import DataError, Stopped
+from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.resume import StateFile
@@ -21,24 +23,6 @@ PUBLISHED_MULTI = named("classification/recipes/published_multi.yaml")
 PUBLISHED_SINGLE = named("classification/recipes/published_single.yaml")
 SOUND = sound()
 RECIPES = {"sound": SOUND, "adamw": PUBLISHED_SINGLE, "sgd": PUBLISHED_MULTI}
-
-
-class Never:
-    signal_name = ""
-
-    def __call__(self):
-        return False
-
-
-class AfterSteps(Never):
-    signal_name = "SIGTERM"
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def __call__(self):
-        self.left -= 1
-        return self.left < 0
 
 
 def training(recipe, fusion="pooled", count=70, seed=0):
@@ -69,13 +53,13 @@ def test_stopped_run_goes_on_bit_for_bit(recipe, fusion, steps, tmp_path):
     made_by = artifacts.provenance("train", {}, {})
     with reproducible():
         whole = training(plan, fusion)
-        whole.run(Never())
+        whole.run(StopFlag())
         cut = training(plan, fusion)
         with pytest.raises(Stopped):
             cut.run(AfterSteps(steps), StateFile(out, made_by))
         resumed = training(plan, fusion)
         resumed.restore(StateFile(out, made_by).load("cpu"))
-        resumed.run(Never())
+        resumed.run(StopFlag())
     assert len(cut.history) == steps // 5
     assert resumed.history == whole.history
     assert same(resumed.best, whole.best)
@@ -111,7 +95,7 @@ def test_number_of_threads_found_does_not_change_the_decoder(fusion):
         torch.set_num_threads(threads)
         with reproducible():
             run = training(plan, fusion)
-            run.run(Never())
+            run.run(StopFlag())
         assert torch.get_num_threads() == threads
         found.append(run.best)
     torch.set_num_threads(before)
@@ -122,7 +106,7 @@ def test_stops_early_and_keeps_the_best_epoch():
     with reproducible():
         run = training(SOUND.model_copy(update={"lr": 1.0, "patience": 3, "schedule": "constant"}))
         run.validation.truth_NT.copy_(1 - run.train.truth_NT)  # learning makes it worse
-        run.run(Never())
+        run.run(StopFlag())
     assert len(run.history) == run.best_epoch + 3
     assert run.history[run.best_epoch - 1]["validation_loss"] == min(row["validation_loss"] for row in run.history)
 
@@ -131,7 +115,7 @@ def test_batch_of_one_is_left_out_where_there_is_batch_norm(caplog):
     caplog.set_level("INFO", logger="visionfm")
     with reproducible():
         run = training(PUBLISHED_SINGLE.model_copy(update={"epochs": 1, "batch_size": 23}), count=70)
-        run.run(Never())
+        run.run(StopFlag())
     assert "last batch of each epoch has one sample" in caplog.text
     assert run.history[0]["train_loss"] > 0
 
@@ -146,7 +130,7 @@ def test_infinite_loss_names_epoch_and_step():
         run = training(SOUND)
         run.train.streams[0][3] = float("inf")
         with pytest.raises(DataError, match="epoch 1, step"):
-            run.run(Never())
+            run.run(StopFlag())
 
 
 def test_evaluation_looks_at_the_view_it_is_told():

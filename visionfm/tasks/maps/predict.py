@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
 from visionfm.data.columns import DenseSample
-from visionfm.errors import DataError
 from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.runtime.progress import track
@@ -26,6 +25,7 @@ from visionfm.tasks.maps.archive import mask_names
 from visionfm.tasks.maps.settings import DensePredictSettings
 from visionfm.tasks.maps.spec import DenseSpec
 from visionfm.tasks.maps.train import DenseFiles, token_inputs
+from visionfm.tasks.samples import check_some
 from visionfm.tasks.slots import targets_to_json
 
 SCHEMA, MASKS, PROBABILITIES = "visionfm/dense-predictions/1", "visionfm/masks/1", "visionfm/probabilities/1"
@@ -75,13 +75,7 @@ def predict_dense(
         names = ("targets", "size", "tile_overlap", "swaps", "modalities")
         settings = settings.model_copy(update={name: getattr(spec, name) for name in names})
     samples = [sample for sample in samples if sample.split in settings.splits]
-    if not samples:
-        raise DataError(
-            "there is no image to predict",
-            expected=f"images of split {' or '.join(settings.splits)}",
-            found="none",
-            do="give the datasets a test split, or name other splits",
-        )
+    check_some(len(samples), settings.splits, None)
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
     inputs = {

@@ -4,7 +4,7 @@ All sizes and points here are those of the upright image, after its EXIF rotatio
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,14 @@ class DenseSample:
     width: int
     height: int
     orientation: int
-    mask_path: str | None
-    mask_id: str | None
-    mask2_path: str | None
-    mask2_id: str | None
-    fov_path: str | None
-    fov_id: str | None
-    points: Mapping[str, Point | None]
-    mm_per_px: float | None
+    mask_path: str | None = None
+    mask_id: str | None = None
+    mask2_path: str | None = None
+    mask2_id: str | None = None
+    fov_path: str | None = None
+    fov_id: str | None = None
+    points: Mapping[str, Point | None] = field(default_factory=dict)
+    mm_per_px: float | None = None
 
     def mask(self, root: Path, values: Sequence[Sequence[int]], role: str = "mask") -> Classes | None:
         """Return the class indices (H, W) of its mask (or `mask2`), None where it has none."""

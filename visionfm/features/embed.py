@@ -15,16 +15,15 @@ from pathlib import Path
 from visionfm import artifacts
 from visionfm.data.layouts.folders import files_below
 from visionfm.encoders import given
-from visionfm.errors import DataError, Problems, UsageError
+from visionfm.errors import DataError, UsageError
 from visionfm.features import export
 from visionfm.features.cache import read_cache
 from visionfm.features.extract import IndexedImage, Source, extract, what_matters
 from visionfm.features.settings import ExtractSettings
-from visionfm.images.reading import ALLOWED_SUFFIXES, inspect
+from visionfm.images.reading import ALLOWED_SUFFIXES, usable
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS
 from visionfm.modalities import canonical
-from visionfm.runtime.progress import track
 
 log = logging.getLogger("visionfm")
 
@@ -55,7 +54,9 @@ def main(args: argparse.Namespace) -> None:
     if args.out.suffix not in (".h5", ".parquet"):
         raise UsageError("unknown kind of output", expected="a name ending in .h5 or .parquet", found=args.out.name)
     root, paths = list_paths(args.images)
-    images = _usable(root, paths, args)
+    do = "repair or remove these files, or leave them out with --skip-bad-images"
+    found = usable(root, paths, Reading.of(args), skip=args.skip_bad_images, do=do)
+    images = [IndexedImage(path, facts.image_id) for path, facts in found]
     with given.encoder_file(given.from_arguments(args)) as encoder:
         metadata = artifacts.read_metadata(encoder)
         settings = ExtractSettings(
@@ -91,24 +92,6 @@ def list_paths(given: Sequence[Path]) -> tuple[Path, list[str]]:
     alone = given[0] if len(given) == 1 and given[0].is_dir() else None
     root = alone or Path(os.path.commonpath([path.absolute().parent for path in found]))
     return root, sorted({path.absolute().relative_to(root.absolute()).as_posix() for path in found})
-
-
-def _usable(root: Path, paths: Sequence[str], args: argparse.Namespace) -> list[IndexedImage]:
-    problems = Problems(DataError, f"images of {root}")
-    images, reading = [], Reading.of(args)
-    for path in track(paths, total=len(paths), what="index"):
-        facts = inspect(root / path, reading)
-        if facts.status == "ok":
-            images.append(IndexedImage(path, facts.image_id))
-        else:
-            problems.add(f"{path}: {facts.status}")
-    if not args.skip_bad_images:
-        problems.raise_if_any(do="repair or remove these files, or leave them out with --skip-bad-images")
-    for problem in problems:
-        log.warning("left out: %s", problem)
-    if not images:
-        raise DataError("no usable image", expected="at least one", found="none", where=root)
-    return images
 
 
 def _embed(images: list[IndexedImage], source: Source, settings: ExtractSettings, out: Path) -> None:

@@ -7,14 +7,16 @@ profiles are not applied, and no metadata but the orientation is used. Shapes: H
 
 import errno
 import hashlib
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from visionfm.errors import DataError, cannot_read_now, is_passing
+from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
 from visionfm.images.containers import CONTAINERS, Container, container_of
 from visionfm.images.containers.container import Header, Opened, Refused
 from visionfm.images.containers.foreign import DICOM, name_of_foreign
@@ -24,9 +26,11 @@ from visionfm.images.identity import file_id, file_path
 from visionfm.images.pixels import Pixels
 from visionfm.images.regular import NotRegular, read_regular
 from visionfm.images.settings import Reading
+from visionfm.runtime.progress import track
 
 ALLOWED_SUFFIXES = frozenset(suffix for container in CONTAINERS for suffix in container.suffixes)
 KNOWN = f"{', '.join(one.name for one in CONTAINERS[:-1])} or {CONTAINERS[-1].name}"
+log = logging.getLogger("visionfm")
 MAX_FILE_BYTES = 4 << 30
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as both sides keep this many times the target: measured on 4288 x 2848
 # fundus images, features stay at cosine 0.9999 to the exact path (bench/decode.py).
@@ -98,6 +102,28 @@ def inspect(path: Path, reading: Reading) -> ImageFacts:
     except Refused as refused:
         return facts._replace(status=str(refused))
     return facts
+
+
+def usable(root: Path, paths: Sequence[str], reading: Reading, *, skip: bool, do: str) -> list[tuple[str, ImageFacts]]:
+    """Return the images below a folder that can be used, with their facts; at least one.
+
+    DataError listing the others, or, where they are to be skipped, a line of the log for each; `do` says what helps.
+    """
+    problems = Problems(DataError, f"images of {root}")
+    found = []
+    for path in track(paths, total=len(paths), what="index"):
+        facts = inspect(root / path, reading)
+        if facts.status == "ok":
+            found.append((path, facts))
+        else:
+            problems.add(f"{path}: {facts.status}")
+    if not skip:
+        problems.raise_if_any(do=do)
+    for problem in problems:
+        log.warning("left out: %s", problem)
+    if not found:
+        raise DataError("no usable image", expected="at least one", found="none", where=root)
+    return found
 
 
 def decode(data: bytes, reading: Reading, *, target_px: int | None, exact: bool, where: object) -> Pixels:

@@ -14,9 +14,9 @@ from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.data.layouts.folders import files_below
 from visionfm.encoders import given
 from visionfm.encoders.file import read_encoder_file
-from visionfm.errors import DataError, Problems, UsageError
+from visionfm.errors import UsageError
 from visionfm.features.settings import TokenReading
-from visionfm.images.reading import inspect
+from visionfm.images.reading import usable
 from visionfm.tasks import kind_of
 from visionfm.tasks.decoder_file import is_own
 from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
@@ -74,37 +74,20 @@ def _of_folder(settings: DensePredictSettings, decoder: Path, encoder: Path) -> 
 
 def samples_of_folder(folder: Path, settings: DensePredictSettings) -> list[DenseSample]:
     """Return all images below a folder as samples without truth; DataError listing those that cannot be used."""
-    reading = reading_of(settings, IMAGES)
-    problems = Problems(DataError, f"images of {folder}")
-    samples = []
-    for listed in files_below(folder):
-        facts = inspect(folder / listed.path, reading)
-        if facts.status != "ok":
-            problems.add(f"{listed.path}: {facts.status}")
-            continue
-        samples.append(
-            DenseSample(
-                sample_id=f"{IMAGES}/{listed.path}",
-                subject_id=f"{IMAGES}/{listed.path}",
-                dataset=IMAGES,
-                split="test",
-                modality=settings.modalities[0] if len(settings.modalities) == 1 else "",
-                path=listed.path,
-                image_id=facts.image_id,
-                width=facts.width,
-                height=facts.height,
-                orientation=facts.orientation,
-                mask_path=None,
-                mask_id=None,
-                mask2_path=None,
-                mask2_id=None,
-                fov_path=None,
-                fov_id=None,
-                points={},
-                mm_per_px=None,
-            )
+    modality = settings.modalities[0] if len(settings.modalities) == 1 else ""
+    paths, do = [listed.path for listed in files_below(folder)], "repair or remove these files"
+    return [
+        DenseSample(
+            sample_id=f"{IMAGES}/{path}",
+            subject_id=f"{IMAGES}/{path}",
+            dataset=IMAGES,
+            split="test",
+            modality=modality,
+            path=path,
+            image_id=facts.image_id,
+            width=facts.width,
+            height=facts.height,
+            orientation=facts.orientation,
         )
-    problems.raise_if_any(do="repair or remove these files")
-    if not samples:
-        raise DataError("there is no image to predict", expected="images", found="none", where=folder)
-    return samples
+        for path, facts in usable(folder, paths, reading_of(settings, IMAGES), skip=False, do=do)
+    ]

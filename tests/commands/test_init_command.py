@@ -178,6 +178,23 @@ def test_masks_come_with_a_table_that_pairs_them(here: Path, draw: Draw) -> None
     assert config.datasets["drive"].images == "*images/*" and config.tasks["mask"].kind == "segmentation"
 
 
+def test_columns_that_name_masks_are_no_images_and_no_labels(
+    here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(10):
+        draw(here / f"set/{n}.jpg", n)
+        mask(here / f"set/{n}_vessels.png")
+        mask(here / f"set/{n}_fov.png", 1)
+    rows = [f"{n}_vessels.png,{n}.jpg,{n}_fov.png,p{n // 2},R,{n % 2}" for n in range(10)]
+    table(here / "set/files.csv", "vessels,file,fov,patient,eye,dr", rows)
+    assert main(["init", "set", "--target", "vessels"]) == 0
+    block = load_config("set.yaml").datasets["set"]
+    assert (block.columns.image, block.columns.mask, block.columns.fov) == ("file", "vessels", "fov")
+    assert block.images == "*.jpg" and block.columns.subject == "patient" and block.columns.eye == "eye"
+    assert load_config("set.yaml").tasks["vessels"].mask_values() == [0, 255]
+    assert "dr (binary): 0: 5, 1: 5" in capsys.readouterr().out
+
+
 def test_masks_of_several_structures_are_a_question_and_one_mask_when_asked(
     here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,9 +230,12 @@ def test_several_tables_with_other_labels_are_a_question(
     for name in ("dr", "dme"):
         table(root / f"{name}.csv", f"file,{name}", [f"{n}.png,{n % 2}" for n in range(8)])
     assert main(["init", "data/two"]) == 3
-    assert "several tables have labels of these images" in capsys.readouterr().err
-    assert main(["init", "data/two", "--table", "data/two/dr.csv"]) == 0
-    assert list(load_config("two.yaml").tasks) == ["dr"]
+    said = capsys.readouterr().err
+    assert "several tables have labels of these images" in said and "--table 'dme.csv' or --table 'dr.csv'" in said
+    for given in ("data/two/dr.csv", "dr.csv"):
+        assert main(["init", "data/two", "--table", given]) == 0
+        assert list(load_config("two.yaml").tasks) == ["dr"]
+        (here / "two.yaml").unlink()
 
 
 def test_a_folder_of_other_files_says_which_and_a_config_is_never_overwritten(

@@ -83,13 +83,16 @@ def _by_tables(root: Path, paths: list[str], given: Path | None) -> list[Seen]:
         splits = [seen.split for seen in labelled]
         same = {tuple(target.name for target in seen.targets) for seen in labelled}
         if None in splits or len(set(splits)) < len(splits) or len(same) > 1:
-            listed = ", ".join(str(seen.keys["table"]) for seen in labelled)
-            raise DataError("several tables have labels of these images", found=listed, where=root,
-                            do=f"name one: --table {labelled[0].keys['table']}")  # fmt: skip
+            tables = [table if isinstance(table := seen.keys["table"], str) else table["file"] for seen in labelled]
+            raise DataError("several tables have labels of these images", found=", ".join(tables), where=root,
+                            do="name one: " + " or ".join(f"--table {table!r}" for table in tables))  # fmt: skip
     return labelled or found[:1]
 
 
 def _relative(root: Path, table: Path) -> str:
+    """Return a table's path from the root, given from here or from there."""
+    if not table.is_file() and (root / table).is_file():
+        return table.as_posix()
     return Path(os.path.relpath(table, root)).as_posix()
 
 

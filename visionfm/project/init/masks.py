@@ -90,17 +90,22 @@ def _joined(kinds: dict[str, dict[str, str]], images: Sequence[str], beside: dic
 
 
 def _seen(root: Path, images: Sequence[str], kind: str, roles: dict[str, dict[str, str]]) -> Seen:
+    seen = _paired(images, roles)
+    look_at(root, list(roles["mask"].values()), kind, seen)
+    return seen
+
+
+def look_at(root: Path, masks: Sequence[str], name: str, seen: Seen) -> None:
+    """Add what the pixel values of a few masks say to what was understood: a target of two classes, or of several."""
     values: set[int] = set()
     problem = None
-    for path in list(roles["mask"].values())[:LOOKED_AT]:
+    for path in masks[:LOOKED_AT]:
         try:
             values |= set(inspect_mask(read_regular(root / path), 1, path).values)
         except (DataError, OSError) as error:
             problem = f"{path} cannot be used as a mask: {dict(getattr(error, 'details', [])).get('found', error)}"
-    seen = _paired(images, roles)
     if problem is not None:
         seen.unknown.append(problem)
-    name = "mask" if kind == "mask" else kind
     if len(values) == 2:
         low, high = sorted(values)
         seen.targets.append(Target(name, "mask", None, {"background": low, "structure": high}))
@@ -111,7 +116,6 @@ def _seen(root: Path, images: Sequence[str], kind: str, roles: dict[str, dict[st
         seen.unknown.append(f"what the pixel values {', '.join(map(str, sorted(values)))} mean: give them names")
     elif problem is None:
         seen.unknown.append(f"what the masks' {len(values)} pixel values mean")
-    return seen
 
 
 def _paired(images: Sequence[str], roles: dict[str, dict[str, str]]) -> Seen:
@@ -128,7 +132,7 @@ def _paired(images: Sequence[str], roles: dict[str, dict[str, str]]) -> Seen:
     columns: dict[str, object] = {"image": "image", **{role: role for role in roles}}
     columns |= {"split": "split"} if divided else {}
     seen = Seen("masks", {"layout": "table", "columns": columns}, table=file.getvalue())
-    seen.keys["images"] = _glob(images, [mask for pairs in roles.values() for mask in pairs.values()])
+    seen.keys["images"] = glob_of(images, [mask for pairs in roles.values() for mask in pairs.values()])
     counts = ", ".join(f"{role} {len(pairs)}" for role, pairs in roles.items())
     seen.facts.append(
         f"{count(len(images), 'image')} and masks of them, paired by their names ({counts}), written to a table"
@@ -138,7 +142,7 @@ def _paired(images: Sequence[str], roles: dict[str, dict[str, str]]) -> Seen:
     return seen
 
 
-def _glob(images: Sequence[str], masks: Sequence[str]) -> str:
+def glob_of(images: Sequence[str], masks: Sequence[str]) -> str:
     """Return the narrowest glob that matches all images and no mask; by suffix where they lie in one folder."""
     folder = common_folder(images)
     last = {PurePosixPath(path).parent.name for path in images}

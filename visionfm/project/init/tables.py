@@ -15,10 +15,12 @@ from visionfm.data.tables.paths import Files
 from visionfm.data.tables.reading import read_table
 from visionfm.data.visits import moments
 from visionfm.errors import DataError, Problems
+from visionfm.project.init.masks import PARTNER, SECOND, glob_of, look_at
 from visionfm.project.init.seen import Seen, Target, as_name, common_folder, count, glob_below, split_of, words_of
 
 SAMPLED = 400
 MOST_CLASSES = 20
+MOST_CODES = 4  # of eyes; more are no codes
 HEADERS = (None, *range(2, 9))
 PEOPLE = {"patient", "patientid", "subject", "subjectid", "person", "participant", "proband", "pid"}
 EYES = {"eye", "laterality", "side"}
@@ -26,8 +28,9 @@ VISITS = {"visit", "date", "timepoint"}
 SPLITS = {"split", "fold", "partition", "subset"}
 BESIDE = {  # what is known of people and cameras, seldom asked of a picture
     *("age", "sex", "gender", "camera", "device", "quality", "birth", "comorbidities", "nationality", "duration"),
-    *("insulin", "name", "date", "comment", "comments", "remark", "keywords", "url"),
+    *("width", "height", "orig", "insulin", "name", "date", "comment", "comments", "remark", "keywords", "url"),
 }
+MASKS = PARTNER | {"mask2", "vessels", "vessel"}
 ANSWERS = {"r": "R", "right": "R", "od": "R", "l": "L", "left": "L", "os": "L"}
 
 
@@ -78,12 +81,40 @@ def understand(root: Path, name: str, paths: Sequence[str]) -> Seen | str | None
     if encoding := how.get("encoding"):
         seen.guesses.append(f"{name} is no UTF-8; it is read as {encoding}: look at a name with accents")
     others = [column for column in table.header if column and column not in named]
+    others = _masks(root, seen, columns, others, rows, Files(sorted(set(paths) - used), place), inside)
     others = _roles(seen, columns, others, rows, wide="images" in columns)
     keys["columns"] = columns
     _targets(seen, columns, others, rows)
     _missing(seen, named, rows, inside, used, Files(inside, place))
     seen.split = split_of(PurePosixPath(name).stem) if "split" not in columns else None
     return seen
+
+
+def _masks(
+    root: Path, seen: Seen, columns: dict[str, Any], others: list[str], rows: Sequence[Mapping[str, str]], files: Files,
+    inside: list[str],
+) -> list[str]:  # fmt: skip
+    """Take columns that name masks out of the columns; return the others."""
+    masks: dict[str, list[str]] = {}
+    for column in others:
+        texts = _known(rows[:SAMPLED], column)
+        hits = [hit for text in texts if isinstance(hit := files.find(text), str)]
+        if texts and len(hits) > len(texts) / 2 and not all(map(is_number, texts)):
+            masks[column] = hits
+    for column, hits in masks.items():
+        words = set(words_of(column))
+        role = "fov" if "fov" in words else "mask2" if words & SECOND or column.endswith("2") else "mask"
+        if role in columns:
+            seen.unknown.append(f"what the files of {column!r} are")
+            continue
+        columns[role] = column
+        seen.facts.append(f"{role}: {column!r}")
+        if role == "mask":
+            look_at(root, list(dict.fromkeys(hits)), as_name(column), seen)
+    named = {hit for hits in masks.values() for hit in hits}
+    if masks and ("images" not in seen.keys or named & set(inside)):
+        seen.keys["images"] = glob_of([path for path in inside if path not in named], sorted(named))
+    return [column for column in others if column not in masks]
 
 
 def _known(rows: Sequence[Mapping[str, str]], column: str) -> list[str]:
@@ -104,7 +135,7 @@ def _image_columns(table: Table, files: Files) -> dict[str, list[str]]:
     if not found:
         return {}
     sides = {side: column for column in found for word in words_of(column) if (side := ANSWERS.get(word))}
-    best = max(found, key=lambda column: len(found[column]))
+    best = max(found, key=lambda column: (not set(words_of(column)) & MASKS, len(found[column])))
     if len(sides) == 2 and best in sides.values():
         return {column: found[column] for column in sides.values()}
     return {best: found[best]}
@@ -150,6 +181,8 @@ def _roles(
             if all(map(read_eye, texts)):
                 columns["eye"] = column
                 seen.facts.append(f"eyes: {column!r}")
+            elif len(set(texts)) > MOST_CODES:
+                left.append(column)
             else:
                 codes = sorted(set(texts))[:4]
                 hint = f"`eye: {{column: {column}, values: {{{codes[0]}: R, ...}}}}`"

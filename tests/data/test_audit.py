@@ -21,7 +21,6 @@ from visionfm.data.settings import AuditSettings, AuditTarget, IndexSettings, La
 from visionfm.errors import DataError, UsageError
 
 Row = dict[str, Any]
-MADE_BY = artifacts.provenance("label", {}, {})
 
 
 def row(number: int, split: str, subject: str | None = None, image: str | None = None, **labels: Any) -> Row:
@@ -39,9 +38,9 @@ def write(dataset: str, rows: list[Row]) -> None:
     """The tables that index and label would write, with what an audit reads."""
     for name, left_out in (("images", ()), ("labels", ("status",))):
         plain = [{key: value for key, value in one.items() if key not in left_out} for one in rows]
-        artifacts.write_table(
-            f"results/datasets/{dataset}/{name}.parquet", pa.Table.from_pylist(plain), MADE_BY, schema="visionfm/x/1"
-        )
+        made_by = artifacts.provenance({"images": "index", "labels": "label"}[name], {}, {})
+        path = f"results/datasets/{dataset}/{name}.parquet"
+        artifacts.write_table(path, pa.Table.from_pylist(plain), made_by, schema=f"visionfm/{name}/1")
 
 
 def run(data: dict[str, list[Row]], **settings: Any) -> list[Row]:
@@ -242,8 +241,9 @@ def test_the_audit_says_the_same_wherever_and_in_whatever_order_its_files_lie(re
     settings = AuditSettings(task="t", datasets=["a", "b"])
     folder = tmp_path / "results" / "datasets"
     files = {kind: {name: [folder / name / f"{kind}.parquet"] for name in ("b", "a")} for kind in ("images", "labels")}
-    audit(files["images"], files["labels"], tmp_path / "elsewhere.parquet", settings)
-    assert (tmp_path / "elsewhere.parquet").read_bytes() == Path("results/tasks/t/audit.parquet").read_bytes()
+    elsewhere = tmp_path / "elsewhere/results/tasks/t/audit.parquet"
+    audit(files["images"], files["labels"], elsewhere, settings)
+    assert elsewhere.read_bytes() == Path("results/tasks/t/audit.parquet").read_bytes()
 
 
 def test_nothing_is_done_again_when_nothing_changed(results: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -38,10 +38,12 @@ def run(rows: list[dict[str, Any]], head: str = "hazard", unit: str = "eye", **m
         types = {"event": pa.float64(), "interval_days": pa.float64()}
         schema = pa.schema([(key, types.get(key, pa.string())) for key in names])
         made_by = artifacts.provenance("label", {}, {})
-        artifacts.write_table(path, pa.Table.from_pylist(table, schema=schema), made_by, schema="x")
+        artifacts.write_table(path, pa.Table.from_pylist(table, schema=schema), made_by, schema="visionfm/labels/1")
         labels[name] = [Path(path)]
     audit = Path("results/tasks/t/audit.parquet")
-    artifacts.write_table(audit, pa.table({"check": ["none"]}), artifacts.provenance("audit", {}, {}), schema="x")
+    artifacts.write_table(
+        audit, pa.table({"check": ["none"]}), artifacts.provenance("audit", {}, {}), schema="visionfm/audit/1"
+    )
     modalities = {"f": "Fundus", "o": "OCT"}
     datasets = {name: modalities[name] for name in labels}
     fusion = "pooled" if unit == "image" else "attention"

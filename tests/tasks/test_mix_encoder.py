@@ -17,6 +17,7 @@ from visionfm.errors import DataError
 from visionfm.features import extract
 from visionfm.features.cache import read_cache
 from visionfm.features.settings import ExtractSettings, TokenReading
+from visionfm.tasks.encodings import NAME, Encoding, to_json
 from visionfm.tasks.maps.any_images import IMAGES, _of_folder
 from visionfm.tasks.maps.settings import DensePredictSettings
 from visionfm.tasks.maps.spec import DenseSpec
@@ -83,12 +84,16 @@ def test_segmentation_from_the_cache_and_streamed(tmp_path: Path) -> None:
 def test_a_folder_of_images_is_taken_for_the_decoders_modality(tmp_path: Path) -> None:
     plain = dense_encoder(tmp_path / "plain.safetensors")
     mix, decoder = write_mix(plain, tmp_path / "mix.safetensors"), tmp_path / "decoder.safetensors"
+    seen = Encoding("0" * 64, "square64-bicubic-exact-OCT", "[3, 5, 7, 11]", "bf16")
     spec = DenseSpec("segmentation", MASK, ["OCT"], "light", 64, 16, 192, 1, 0.0, None, [])
-    made_by = artifacts.provenance("train", {}, {})
-    artifacts.write_tensors(decoder, {}, made_by, schema=spec.SCHEMA, extra=spec.metadata())
+    extra = {**spec.metadata(), NAME: to_json({"OCT": [seen]})}
+    artifacts.write_tensors(decoder, {}, artifacts.provenance("train", {}, {}), schema=spec.SCHEMA, extra=extra)
     settings = DensePredictSettings(kind="segmentation")
-    assert _of_folder(settings, decoder, mix).datasets[IMAGES].modality == "OCT"
-    assert _of_folder(settings, decoder, plain).datasets == {}
+    of_mix = _of_folder(settings, decoder, mix)
+    read = TokenReading(interpolation="bicubic", exact_decode=True, precision="bf16")
+    assert of_mix.modalities == ["OCT"]
+    assert of_mix.datasets[IMAGES] == read.model_copy(update={"modality": "OCT"})
+    assert _of_folder(settings, decoder, plain).datasets[IMAGES] == read, "and its images are read as the decoder's own"
 
 
 def test_settings_of_other_encoders_do_not_mention_the_modality() -> None:

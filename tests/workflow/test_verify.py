@@ -1,8 +1,14 @@
-"""A run that ended well passes `visionfm verify`, the page of cost beside it."""
+"""A run that ended well passes `visionfm verify`, the page of cost beside it; what is put in its place does not."""
 
 import subprocess
+from pathlib import Path
 
-from rerun_project import Project
+import pytest
+
+from rerun_project import Project, assert_same
+
+from visionfm import artifacts, cli
+from visionfm.artifacts import tree
 
 
 def test_all_results_of_a_run_are_as_they_were_written(finished: Project) -> None:
@@ -11,3 +17,41 @@ def test_all_results_of_a_run_are_as_they_were_written(finished: Project) -> Non
     done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, check=False)
     (finished.folder / "calls.log").unlink()
     assert done.returncode == 0 and "artefacts are as they were written" in done.stderr, done.stderr
+    artefacts = [path for path in finished.folder.glob("results/**/*") if path.suffix in SUFFIXES and sealed(path)]
+    assert [path for path in artefacts if tree.owner(path) == {} and "report" not in path.parts] == [], "known places"
+    assert len(artefacts) > 20
+
+
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html")
+
+
+def sealed(path: Path) -> bool:
+    below = path.parts[path.parts.index("results") + 1]
+    return below not in ("benchmarks", "logs", ".kept")
+
+
+def test_what_was_put_in_an_artefacts_place_stops_the_run_and_is_found(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Predictions of an earlier decoder, and another run's, put where a run's lie: both are whole."""
+    run = project.folder / "results/tasks/sick_a/tiny/seed0"
+    predictions, earlier = run / "predictions.parquet", tmp_path / "earlier.parquet"
+    clean = project.results()
+    inputs = {"decoder": "0" * 64, "samples": artifacts.payload_digest(run.parent / "samples.parquet")}
+    made_by = artifacts.provenance("predict", {}, inputs)
+    artifacts.write_table(earlier, artifacts.read_table(predictions), made_by, schema="visionfm/predictions/1")
+    others = {"not what was written here last": earlier, "belongs elsewhere": run.with_name("logreg") / predictions.name}
+    monkeypatch.chdir(project.folder)
+    for why, other in others.items():
+        content = other.read_bytes()
+        predictions.unlink()
+        predictions.write_bytes(content)
+        capsys.readouterr()
+        assert cli.main(["verify", "results"]) == 4
+        assert f"predictions.parquet: predictions.parquet {'is ' if why[0] == 'n' else ''}{why}" in capsys.readouterr().err
+        stopped = project.run(fails=True)  # whoever reads them
+        assert "evaluate" in {call.stage for call in stopped} <= {"evaluate", "compare"}
+        assert all(why in call.log and "delete it and run again" in call.log for call in stopped)
+        predictions.unlink()
+        assert {call.stage for call in project.run() if not call.unchanged} == set()
+        assert_same(project.results(), clean)

@@ -175,7 +175,7 @@ class DenseRun:
         schema = pa.schema([(name, numbers.get(name, pa.string())) for name in sorted(rows[0])])
         table = pa.Table.from_pylist(rows, schema=schema)
         path = plan.predictions("vessels", "tiny", "seed0")
-        artifacts.write_table(path, table, made_by, schema="visionfm/predictions/1")
+        artifacts.write_table(path, table, made_by, schema="visionfm/dense-predictions/1")
 
     def _points(self) -> None:
         """Answer below the truth by more and more pixels, upright."""
@@ -188,4 +188,4 @@ class DenseRun:
         made_by = artifacts.provenance("predict", {"points": 1}, {})
         table = pa.Table.from_pylist(rows)
         path = plan.predictions("places", "tiny", "seed0")
-        artifacts.write_table(path, table, made_by, schema="visionfm/predictions/1")
+        artifacts.write_table(path, table, made_by, schema="visionfm/dense-predictions/1")

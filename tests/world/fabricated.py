@@ -239,6 +239,7 @@ class Fabricated:
             rows = len(curves["best"])
             n_train = int(60 * (about.train_fraction or 1))
             curves = pa.table({**curves, "n_train": [n_train] * rows, "n_train_subjects": [n_train // 2] * rows})
+            by = artifacts.provenance("train", {"task": task, "model": model, "run": run}, {})
             artifacts.write_table(self.plan.training(task, model, run), curves, by, schema="visionfm/training/1")
         self.evaluate(task, model)
 

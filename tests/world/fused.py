@@ -37,9 +37,9 @@ def write(path: str, table: list[Row], stage: str) -> Path:
     types = {"dx": pa.float64(), "iop": pa.float64()}
     names = list(table[0])
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
-    artifacts.write_table(
-        path, pa.Table.from_pylist(table, schema=schema), artifacts.provenance(stage, {}, {}), schema="x"
-    )
+    made_by = artifacts.provenance(stage, {}, {})
+    kind = {"label": "labels"}.get(stage, stage)
+    artifacts.write_table(path, pa.Table.from_pylist(table, schema=schema), made_by, schema=f"visionfm/{kind}/1")
     return Path(path)
 
 

@@ -52,7 +52,7 @@ def writing(
             yield writer
             said = json.dumps([dict(extra), writer.digests], sort_keys=True)
             payload = hashlib.sha256(said.encode()).hexdigest()
-            metadata = artifacts.unsealed_metadata(made_by, schema, payload, extra)
+            metadata = artifacts.unsealed_metadata(path, made_by, schema, payload, extra)
             file.comment = _comment(metadata)
         artifacts.seal_file(temporary)
         publish_file(temporary, path)
@@ -78,7 +78,7 @@ class Archive:
     def __init__(self, path: str | Path, verify: bool = True) -> None:
         """Raises ArtifactError where the archive is missing or damaged; `verify` False: it was checked before."""
         self.path = Path(path)
-        self.metadata = artifacts.read_metadata(self.path, verify)
+        self.metadata = artifacts.read_metadata(self.path, verify=verify)
         with zipfile.ZipFile(self.path) as file:
             self.names = sorted(file.namelist())
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from visionfm.artifacts import formats
-from visionfm.artifacts.files import kept_path, publish, put_back
+from visionfm.artifacts import formats, tree
+from visionfm.artifacts.files import keep, kept_path, publish, put_back
 from visionfm.artifacts.versions import VERSIONS
 from visionfm.errors import ArtifactError, cannot_read_now
 
@@ -55,17 +55,20 @@ def recall(path: str | Path, made_by: Provenance) -> bool:
     Snakemake deletes a job's outputs before it reruns the job: this is what makes the rerun of an unchanged stage free.
     """
     path = Path(path)
-    for candidate in (kept_path(path), path):
+    kept = kept_path(path)
+    for candidate in (kept, path):
         if candidate is None or not candidate.is_file():
             continue
         try:
-            metadata = read_metadata(candidate)
+            metadata = sealed_metadata(candidate)
         except ArtifactError as error:
             log.warning("%s is damaged and will be made again: %s", candidate, error.problem)
             continue
         if metadata.get("key") != made_by.key:
             continue
         put_back(candidate, path)
+        if kept is not None and candidate is path:
+            keep(path)  # whose kept copy is gone, damaged or of another time
         log.info("unchanged: %s", path)
         return True
     return False
@@ -75,9 +78,9 @@ def recall(path: str | Path, made_by: Provenance) -> bool:
 
 
 def unsealed_metadata(
-    made_by: Provenance, schema: str, payload_sha256: str, extra: Mapping[str, str]
+    path: str | Path, made_by: Provenance, schema: str, payload_sha256: str, extra: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return all metadata of an artefact, `file_sha256` still zeros."""
+    """Return all metadata of an artefact to be written to `path`, `file_sha256` still zeros."""
     metadata = {
         "schema": schema,
         "stage": made_by.stage,
@@ -86,6 +89,7 @@ def unsealed_metadata(
         "inputs": json.dumps(made_by.inputs, sort_keys=True),
         "seed": json.dumps(made_by.seed),
         "payload_sha256": payload_sha256,
+        **tree.owner(path),
     }
     if taken := metadata.keys() & extra.keys():
         raise ValueError(f"metadata names taken by the provenance: {sorted(taken)}")
@@ -130,7 +134,7 @@ def write_table(
     extra = extra or {}
     said = {name: text for name, text in extra.items() if name not in not_payload}
     payload = formats.table_digest(table, not_payload, said)
-    _publish_sealed(path, formats.table_bytes(table, unsealed_metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.table_bytes(table, unsealed_metadata(path, made_by, schema, payload, extra)))
 
 
 def write_tensors(
@@ -144,7 +148,7 @@ def write_tensors(
     """Publish numpy arrays as safetensors with a sorted header, so that equal tensors give equal bytes."""
     extra = extra or {}
     payload = formats.arrays_digest(tensors, extra)
-    _publish_sealed(path, formats.tensors_bytes(tensors, unsealed_metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.tensors_bytes(tensors, unsealed_metadata(path, made_by, schema, payload, extra)))
 
 
 def write_hdf5(
@@ -158,7 +162,7 @@ def write_hdf5(
     """Publish arrays (lists of str allowed) as HDF5, built in memory: a full disk under an open one is a crash."""
     extra = extra or {}
     payload = formats.arrays_digest(arrays, extra)
-    _publish_sealed(path, formats.hdf5_bytes(arrays, unsealed_metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.hdf5_bytes(arrays, unsealed_metadata(path, made_by, schema, payload, extra)))
 
 
 def write_text(
@@ -167,27 +171,56 @@ def write_text(
     """Publish an HTML page or a Markdown text with its metadata in a trailing comment."""
     extra = extra or {}
     payload = hashlib.sha256(text.encode()).hexdigest()
-    _publish_sealed(path, formats.text_bytes(text, unsealed_metadata(made_by, schema, payload, extra)))
+    _publish_sealed(path, formats.text_bytes(text, unsealed_metadata(path, made_by, schema, payload, extra)))
 
 
 def write_json(path: str | Path, content: Mapping[str, Any], made_by: Provenance, *, schema: str) -> None:
     """Publish a small JSON object, its metadata under `visionfm`."""
     payload = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    _publish_sealed(path, formats.json_bytes(content, unsealed_metadata(made_by, schema, payload, {})))
+    _publish_sealed(path, formats.json_bytes(content, unsealed_metadata(path, made_by, schema, payload, {})))
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_metadata(path: str | Path, verify: bool = True) -> dict[str, str]:
+def read_metadata(
+    path: str | Path, schema: str | None = None, *, verify: bool = True, earlier: bool = False
+) -> dict[str, str]:
+    """Return an artefact's metadata, after checking that it is whole and belongs where it lies (`tree`).
+
+    `schema` is the one that its reader knows. `earlier`: it is what an earlier run left, of which parts are reused by
+    an identity of their own; it need not belong to the tree of now. ArtifactError where it is not so.
+    """
+    path = Path(path)
+    metadata = sealed_metadata(path) if verify else _head(path)
+    if schema is not None and metadata.get("schema") != schema:
+        raise ArtifactError(
+            f"{path.name} is another kind of artefact, or one of another version",
+            expected=schema,
+            found=metadata.get("schema", "no schema"),
+            where=path,
+            do="name another file, or run the stage that writes it",
+        )
+    if verify and not earlier:
+        tree.check(path, metadata, sealed_metadata, _head)
+    return metadata
+
+
+def sealed_metadata(path: Path) -> dict[str, str]:
     """Return an artefact's metadata, after checking that no byte of the file changed since it was written.
 
     The check comes before any parser sees the file: the C libraries of HDF5 and Parquet do not survive every damage.
     """
-    path = Path(path)
-    if verify and not _reading(path, _is_as_written):
+    if not _reading(path, _is_as_written):
         raise _damaged(path, "its bytes do not match its checksum, or it has none")
+    return _head(path)
+
+
+def _head(path: Path) -> dict[str, str]:
+    """Return what a file says of itself; ArtifactError unless these are texts by name, as in all that we write."""
     metadata: dict[str, str] = _reading(path, formats.read_metadata)
+    if not all(type(text) is str for text in metadata.values()):
+        raise _damaged(path, "its metadata are not texts")
     return metadata
 
 
@@ -207,7 +240,7 @@ def is_artifact(path: str | Path) -> bool:
     if kept is not None and kept.is_file():
         return True
     try:
-        return read_metadata(path).get("stage") in VERSIONS
+        return sealed_metadata(path).get("stage") in VERSIONS
     except ArtifactError:
         return False
 
@@ -217,24 +250,28 @@ def payload_digest(path: str | Path) -> str:
     return read_metadata(path)["payload_sha256"]
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] | None = None) -> Any:
+def read_table(
+    path: str | Path, columns: tuple[str, ...] | None = None, *, schema: str | None = None, earlier: bool = False
+) -> Any:
     """Return a checked Parquet artefact as `pyarrow.Table`; its schema's metadata is the artefact's.
 
-    `columns`: only these, where it has them.
+    `columns`: only these, where it has them. `earlier` as in `read_metadata`.
     """
-    read_metadata(path)
+    read_metadata(path, schema, earlier=earlier)
     return _reading(Path(path), lambda checked: formats.read_table(checked, columns))
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_tensors(path: str | Path, schema: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the numpy arrays and the metadata of a checked safetensors artefact."""
-    metadata = read_metadata(path)
+    metadata = read_metadata(path, schema)
     return _reading(Path(path), formats.read_tensors), metadata
 
 
-def read_hdf5(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+def read_hdf5(
+    path: str | Path, names: tuple[str, ...] | None = None, schema: str | None = None, *, earlier: bool = False
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the arrays (all, or those named; text as object arrays of str) and the metadata of a checked HDF5 file."""
-    metadata = read_metadata(path)
+    metadata = read_metadata(path, schema, earlier=earlier)
     return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names)), metadata
 
 
@@ -243,9 +280,9 @@ def read_hdf5_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]
     return _reading(Path(path), lambda checked: formats.read_hdf5(checked, names))  # type: ignore[no-any-return]
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
+def read_json(path: str | Path, schema: str | None = None) -> dict[str, Any]:
     """Return the content of a checked JSON artefact, without its metadata."""
-    read_metadata(path)
+    read_metadata(path, schema)
     content: dict[str, Any] = _reading(Path(path), formats.read_json)
     del content["visionfm"]
     return content

@@ -101,6 +101,16 @@ def _sweep(folder: Path) -> None:
                 abandoned.unlink()
 
 
+def keep(path: Path) -> None:
+    """Keep a hard link of an artefact that lies there already."""
+    kept = kept_path(path)
+    try:
+        if kept is not None and not (kept.exists() and kept.samefile(path)):
+            _link(path, kept)
+    except OSError as error:
+        _explain(error, path, path.stat().st_size)
+
+
 def put_back(kept: Path, path: Path) -> None:
     """Link an artefact's kept copy to `path`, where it is not there already, as a file of now."""
     try:

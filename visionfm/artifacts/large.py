@@ -48,7 +48,7 @@ def writing(
 
     path = Path(path)
     with temporary_for(path) as temporary:
-        metadata = artifacts.unsealed_metadata(made_by, schema, artifacts.UNSEALED, extra)
+        metadata = artifacts.unsealed_metadata(path, made_by, schema, artifacts.UNSEALED, extra)
         with h5py.File(temporary, "w") as file:
             _lay_out(file, name, layout, small, metadata)
             at = file[name].id.get_offset() if 0 not in layout.shape else None

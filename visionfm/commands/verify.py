@@ -1,4 +1,4 @@
-"""`visionfm verify PATH...`: checks artefacts, or all below a folder, against the checksums inside them.
+"""`visionfm verify PATH...`: checks that artefacts, or all below a folder, are whole and belong where they lie.
 
 What Snakemake writes beside them, logs and benchmark files, carries none and is passed over.
 """
@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
         checked += 1
         if args.show:
             print(json.dumps({"path": str(path), **metadata}, sort_keys=True))
-    problems.raise_if_any(do="`visionfm forget` them and run again")
+    problems.raise_if_any(do="`visionfm forget` what is damaged, delete what belongs elsewhere, then run again")
     log.info("verify: %d artefacts are as they were written", checked)
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data import spelling
+from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.labelled import Image, Labelled, identical, in_several_splits, of_people
 from visionfm.data.layouts.rows import comparable
 from visionfm.data.settings import AuditSettings, AuditTarget
@@ -119,7 +120,8 @@ def _listed(paths: list[Path]) -> Any:
     import pyarrow as pa
 
     columns = ("path", "image_id", "status", "note")
-    return pa.concat_tables([artifacts.read_table(path, columns) for path in paths], promote_options="permissive")
+    tables = [artifacts.read_table(path, schema=IMAGES, columns=columns) for path in paths]
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _known(label: Any, target: AuditTarget) -> tuple[Any, Any] | None:

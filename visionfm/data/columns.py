@@ -108,7 +108,7 @@ def checked_bytes(path: Path, digest: str | None, where: str) -> bytes:
 
 def read_dense_samples(path: str | Path) -> list[DenseSample]:
     """Return the samples of a dense task from samples.parquet or train.parquet, in order of sample_id."""
-    table = artifacts.read_table(path)
+    table = artifacts.read_table(path, schema=SCHEMA)
     missing = [name for name in DENSE_COLUMNS if name not in table.column_names]
     if missing:
         raise ArtifactError(

@@ -138,9 +138,9 @@ def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[Any, lis
     source_N = np.full(len(listed), -1)  # the row that says it, among those of all indices; of several, the last
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
-            if artifacts.read_metadata(path).get("reading") != reading:
+            if artifacts.read_metadata(path, SCHEMA, earlier=True).get("reading") != reading:
                 continue
-            table = artifacts.read_table(path).select(_schema().names)
+            table = artifacts.read_table(path, schema=SCHEMA, earlier=True).select(_schema().names)
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
             continue

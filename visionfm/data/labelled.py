@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
+from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.images.identity import file_ids, file_paths
 
 KEYS = ("path", "image_id", "subject_id", "split")
@@ -51,7 +52,7 @@ class Labelled:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        table = artifacts.read_table(path, tuple(dict.fromkeys((*KEYS, *labels))))
+        table = artifacts.read_table(path, schema=LABELS, columns=tuple(dict.fromkeys((*KEYS, *labels))))
         columns = table.select([name for name in KEYS if name != "split" or not external])
         if external:
             columns = columns.append_column("split", pa.repeat("test", table.num_rows))

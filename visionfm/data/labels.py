@@ -20,6 +20,7 @@ from visionfm import artifacts
 from visionfm.data import spelling, splits
 from visionfm.data.columns import column_type
 from visionfm.data.graders import agreements
+from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.folders import check_root
 from visionfm.data.layouts.outcomes import INTERVAL
@@ -67,7 +68,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     made_by = artifacts.provenance("label", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by):
         return
-    indexed = pa.concat_tables([artifacts.read_table(path, READ) for path in images])
+    indexed = pa.concat_tables([artifacts.read_table(path, READ, schema=IMAGES) for path in images])
     listed = {path: at for at, path in enumerate(indexed["path"].to_pylist())}
     is_readable = pc.equal(indexed["status"], "ok").to_pylist()
     taken = None if like is None else _splits_of(like)
@@ -128,7 +129,7 @@ def labelled(
 
 def _splits_of(labels: Path) -> dict[str, str]:
     """Return subject -> split of a labels.parquet."""
-    return {row["subject_id"]: row["split"] for row in artifacts.read_table(labels).to_pylist()}
+    return {row["subject_id"]: row["split"] for row in artifacts.read_table(labels, schema=SCHEMA).to_pylist()}
 
 
 def _order(row: LabelRow) -> tuple[str, float]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.config.base import Statistics
+from visionfm.encoders.checksum import SCHEMA as CHECKSUM
 from visionfm.encoders.checksum import check_present, sha256_of
 from visionfm.encoders.file import SCHEMA
-from visionfm.encoders.settings import ImportSettings
+from visionfm.encoders.settings import MEASURED, ImportSettings
 from visionfm.errors import ArtifactError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _measured(settings: ImportSettings, statistics: Path | None) -> ImportSettin
         if settings.statistics == "auto":
             raise UsageError("`statistics: auto` needs measured ones", expected="--statistics", do="run `measure`")
         return settings
-    said = artifacts.read_json(statistics)
+    said = artifacts.read_json(statistics, MEASURED)
     found = Statistics(mean=said["mean"], std=said["std"])
     return settings.model_copy(
         update={"statistics": found} if settings.statistics == "auto" else {"modality_statistics": found}
@@ -86,7 +87,7 @@ def _identity(weights: Path, weights_sum: Path | None) -> dict[str, Any]:
     if weights_sum is None:
         check_present(weights)
         return {"sha256": sha256_of(weights), "name": weights.name, "bytes": weights.stat().st_size, "measured": True}
-    stated = artifacts.read_json(weights_sum)
+    stated = artifacts.read_json(weights_sum, CHECKSUM)
     if not {"sha256", "name", "bytes"} <= stated.keys():
         raise ArtifactError(
             "a checksum file without sha256, name and bytes", where=weights_sum, do="run `visionfm checksum` again"

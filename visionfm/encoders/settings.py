@@ -6,6 +6,8 @@ from visionfm.config.base import Statistics
 from visionfm.config.settings import Settings
 from visionfm.images.transforms import Interpolation
 
+MEASURED = "visionfm/statistics/1"  # schema of what `measure` writes and `import` reads
+
 
 class ImportSettings(Settings):
     """Of `import`."""

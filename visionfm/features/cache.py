@@ -34,14 +34,13 @@ class CacheFile(NamedTuple):
     metadata: dict[str, str]
 
 
-def read_cache(path: str | Path) -> CacheFile:
-    """Return a cache file whole, checked.
+def read_cache(path: str | Path, earlier: bool = False) -> CacheFile:
+    """Return a cache file whole, checked; `earlier` as in `artifacts.read_metadata`.
 
     Raises ArtifactError when it is damaged, of another schema, or its arrays do not fit each other.
     """
     path = Path(path)
-    arrays, metadata = artifacts.read_hdf5(path)
-    artifacts.check_schema(metadata, SCHEMA, "feature cache", path)
+    arrays, metadata = artifacts.read_hdf5(path, schema=SCHEMA, earlier=earlier)
     cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
     names = Names.of(arrays, {"cls": cls_NVLD.shape, "patch_mean": patch_mean_NVD.shape}, path)
     return CacheFile(path, cls_NVLD, patch_mean_NVD, *names, metadata)

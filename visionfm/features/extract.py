@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm import artifacts
+from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, Problems, UsageError
 from visionfm.features.cache import write_cache
@@ -73,7 +74,7 @@ def read_index(path: Path, settings: ExtractSettings | DenseSettings) -> list[In
 
     Raises DataError listing the bad ones, unless they are to be skipped, and when there are more than `max_rows`.
     """
-    columns = artifacts.read_table(path).select(["path", "image_id", "status"]).to_pydict()
+    columns = artifacts.read_table(path, schema=IMAGES).select(["path", "image_id", "status"]).to_pydict()
     listed = sorted(zip(columns["path"], columns["image_id"], columns["status"], strict=True))
     problems = Problems(DataError, f"images of {path}")
     for name, _, status in listed:

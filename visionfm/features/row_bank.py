@@ -74,11 +74,11 @@ class RowBank:
 
     def _take_over(self, path: Path) -> bool:
         """Take a file's rows; tell whether none is missing any more."""
-        names, _ = artifacts.read_hdf5(path, ("image_id", "view"))
+        names, _ = artifacts.read_hdf5(path, ("image_id", "view"), earlier=True)
         useful_V = [self.views.index(view) for view in names["view"] if view in self.views]
         useful_U = [self._row_of[image_id] for image_id in names["image_id"] if image_id in self._row_of]
         if not self._have_UV[np.ix_(useful_U, useful_V)].all():
-            found = cache.read_cache(path)
+            found = cache.read_cache(path, earlier=True)
             self.put(found.image_ids, found.views, (found.cls_NVLD, found.patch_mean_NVD))
         return bool(self._have_UV.all())
 

@@ -41,14 +41,13 @@ class DenseFile(NamedTuple):
         return patches_LPD
 
 
-def read_dense(path: str | Path) -> DenseFile:
-    """Return a cache file, checked; its rows are mapped, not read.
+def read_dense(path: str | Path, earlier: bool = False) -> DenseFile:
+    """Return a cache file, checked; its rows are mapped, not read. `earlier` as in `artifacts.read_metadata`.
 
     Raises ArtifactError when it is damaged, of another schema, or its arrays do not fit each other.
     """
     path = Path(path)
-    metadata = artifacts.read_metadata(path)
-    artifacts.check_schema(metadata, SCHEMA, "cache of patch tokens", path)
+    metadata = artifacts.read_metadata(path, SCHEMA, earlier=earlier)
     patches_NVLPD = mapped(path, "patches")
     arrays = artifacts.read_hdf5_arrays(path, ("path", "image_id", "view"))
     return DenseFile(patches_NVLPD, *Names.of(arrays, {"patches": patches_NVLPD.shape}, path), metadata)

@@ -56,7 +56,7 @@ def find_rows(files: Iterable[Path], image_ids: Collection[str], views: Sequence
     found: Places = {}
 
     def take(path: Path) -> bool:
-        cache = read_dense(path)
+        cache = read_dense(path, earlier=True)
         for row, image_id in enumerate(cache.image_ids):
             for view in cache.views:
                 if (image_id, view) in needed:

@@ -127,7 +127,7 @@ class Folder:
         path = self.path / "images.parquet"
         if not path.is_file():
             return None
-        table = artifacts.read_table(path)
+        table = artifacts.read_table(path, schema=IMAGES_SCHEMA)
         stored = json.loads(table.schema.metadata[b"statistics"])
         return table["image_id"].to_pylist(), {name: Statistics(**values) for name, values in stored.items()}
 

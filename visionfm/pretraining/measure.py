@@ -11,13 +11,14 @@ from pathlib import Path
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
+from visionfm.data.labels import SCHEMA as LABELS
+from visionfm.encoders.settings import MEASURED as SCHEMA
 from visionfm.errors import DataError
 from visionfm.pretraining import source as sources
 from visionfm.pretraining.measuring import measure
 from visionfm.pretraining.settings import MeasureSettings
 from visionfm.pretraining.source import ImageSource
 
-SCHEMA = "visionfm/statistics/1"
 log = logging.getLogger("visionfm")
 
 
@@ -35,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
     seen = settings.model_dump(mode="json", include={"every_split", "size", "interpolation", "exact_decode"})
     made_by = artifacts.provenance("measure", {**seen, "datasets": sorted(settings.datasets)}, {})
     if artifacts.recall(args.out, made_by):
-        log.info("measured on %s images", f"{artifacts.read_json(args.out)['images']:,}")
+        log.info("measured on %s images", f"{artifacts.read_json(args.out, SCHEMA)['images']:,}")
         return
     source = sources.from_arguments(args, settings.datasets, {})
     source = _training_images(source, settings, by_dataset(args.labels))
@@ -52,7 +53,7 @@ def _training_images(source: ImageSource, settings: MeasureSettings, labels: dic
     train: set[tuple[str, str]] = set()
     for name in by_split:
         for path in labels[name]:
-            columns = artifacts.read_table(path).select(["path", "split"]).to_pydict()
+            columns = artifacts.read_table(path, schema=LABELS).select(["path", "split"]).to_pydict()
             pairs = zip(columns["path"], columns["split"], strict=True)
             train.update((name, file) for file, split in pairs if split == "train")
     whole = set(settings.every_split)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from visionfm import artifacts
 from visionfm.config.base import Statistics
+from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.errors import DataError, UsageError
 from visionfm.images.reading import decode
 from visionfm.images.regular import read_regular
@@ -79,7 +80,7 @@ class Monitor:
 
 def knn_accuracy(backbone: Backbone, labelled: Labelled, choice: Knn) -> float:
     """Return the balanced accuracy of a majority vote of the k nearest training images, on validation images."""
-    table = artifacts.read_table(labelled.labels).to_pydict()
+    table = artifacts.read_table(labelled.labels, schema=LABELS).to_pydict()
     if choice.target not in table:
         raise DataError("no such label for k-NN", expected=choice.target, found=", ".join(table), where=labelled.labels)
     rows = [

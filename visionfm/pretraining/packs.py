@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from visionfm import artifacts
+from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.errors import ArtifactError, Stopped
 from visionfm.images.parallel import in_order
 from visionfm.images.settings import DatasetReading
@@ -44,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
 
 def pack(images: Path, root: Path, out: Path, settings: PackSettings, jobs: int = 1) -> None:
     """Write the pack of one dataset (or of one shard of it), whose index is `out`."""
-    modality = artifacts.read_metadata(images).get("modality", "")
+    modality = artifacts.read_metadata(images, IMAGES).get("modality", "")
     one_set = ImageSetSettings(modality=modality, pack_px=settings.size, **dict(DatasetReading.of(settings)))
     source = open_source({DATASET: one_set}, {DATASET: [images]}, {DATASET: root}, {}, {}, may_be_empty=True)
     items = {item.image_id: item for item in source.items}

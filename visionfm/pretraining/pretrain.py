@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from visionfm import artifacts
 from visionfm.artifacts.files import put_back
 from visionfm.config.base import Statistics
+from visionfm.encoders.checksum import SCHEMA as CHECKSUM
 from visionfm.encoders.checksum import sha256_of
 from visionfm.errors import ArtifactError, DataError, UsageError
 from visionfm.pretraining import source as sources
@@ -79,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
 def _init_sha256(settings: PretrainSettings, weights_sum: Path | None) -> str | None:
     if settings.init is None:
         return None
-    stated = None if weights_sum is None else str(artifacts.read_json(weights_sum)["sha256"])
+    stated = None if weights_sum is None else str(artifacts.read_json(weights_sum, CHECKSUM)["sha256"])
     path = Path(settings.init)
     if not path.is_file():
         if stated is not None:  # a finished encoder may outlive the file it started from

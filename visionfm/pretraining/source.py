@@ -14,7 +14,9 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.config.base import Statistics
+from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.errors import ArtifactError, DataError, Problems
+from visionfm.pretraining.pack_files import SCHEMA as PACK
 from visionfm.pretraining.reading import Files, Item, Place
 from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.shrinking import shrunk_size
@@ -153,7 +155,7 @@ def open_source(
 def _items(dataset: str, settings: ImageSetSettings, paths: Sequence[Path], problems: Problems) -> "list[Item]":
     items = []
     for table_path in paths:
-        table = artifacts.read_table(table_path).to_pydict()
+        table = artifacts.read_table(table_path, schema=IMAGES).to_pydict()
         for path, image_id, modality, width, height, status in zip(
             *(table[name] for name in ("path", "image_id", "modality", "width", "height", "status")), strict=True
         ):
@@ -173,7 +175,7 @@ def _places(paths: Sequence[Path], settings: ImageSetSettings) -> dict[str, tupl
     """Return where packs hold images, by image_id, with the size there."""
     found = {}
     for index in paths:
-        table = artifacts.read_table(index)
+        table = artifacts.read_table(index, schema=PACK)
         said = {name.decode(): text.decode() for name, text in table.schema.metadata.items()}
         if said.get("size") != str(settings.pack_px):
             raise ArtifactError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS
+from visionfm.encoders.file import SCHEMA as ENCODER
 from visionfm.images.settings import Reading
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
@@ -86,7 +87,7 @@ def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
         datasets=[_dataset(plan, name) for name in config.datasets],
         audits={task: _frame(plan.audit(task)) for task in config.tasks},
         comparisons={task: _frame(path) for task in config.tasks for path in plan.comparison(task)},
-        encoders={name: artifacts.read_metadata(plan.encoder(name)) for name in used_encoders(plan)},
+        encoders={name: artifacts.read_metadata(plan.encoder(name), ENCODER) for name in used_encoders(plan)},
         pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )
 

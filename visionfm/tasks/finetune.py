@@ -18,8 +18,10 @@ from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.encoders.file import SCHEMA, TAPS, read_encoder_file
 from visionfm.errors import DataError, UsageError
+from visionfm.images.transforms import VIEWS, transform_name
 from visionfm.runtime.processes import choose_device, this_process
 from visionfm.runtime.reproducible import reproducible
+from visionfm.tasks import encodings
 from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.fitting import Fitted, fit_decoder
 from visionfm.tasks.samples import Samples
@@ -144,7 +146,11 @@ def _fit(
     counts = (len(truth_NT), len(data["validation"].images), len(set(parts["train"].ids["subject_id"])))
     loss = next(row["validation_loss"] for row in training.history if row["epoch"] == training.best_epoch)
     decoder = decoders.file_tensors(network.decoder.state_dict(), objective, known)
-    return Fitted.by(training, spec, decoder, counts, f"validation loss {loss:.4g}")
+    tuned = read_encoder_file(encoder_out)
+    transform, blocks = transform_name(how.size_px, how.interpolation, how.exact), json.dumps(tuned.vector_blocks)
+    encoding = encodings.Encoding(tuned.sha256, transform, blocks, recipe.precision)
+    origin = encodings.origin({modality: [encoding] for modality in settings.modalities}, VIEWS)
+    return Fitted.by(training, spec, decoder, counts, f"validation loss {loss:.4g}")._replace(origin=origin)
 
 
 def _encoder_metadata(base: Path, modality: str | None) -> dict[str, str]:

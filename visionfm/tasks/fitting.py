@@ -35,6 +35,7 @@ class Fitted(NamedTuple):
     train_subjects: int
     said: str
     best_epoch: int | None = None  # None: there were no epochs
+    origin: Mapping[str, str] = {}  # metadata: how the images were encoded that it learned from
 
     @classmethod
     def by(
@@ -74,6 +75,7 @@ def fit_decoder(
         return
     extra = {
         **fitted.spec.metadata(),
+        **fitted.origin,
         "recipe": settings.fitted_by,
         "n_train": str(fitted.train),
         "n_validation": str(fitted.validation),

@@ -19,6 +19,7 @@ from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data import splits, visits
 from visionfm.data.block import LABEL_COLUMNS
+from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.errors import DataError, Problems
 from visionfm.tasks import kind_of
@@ -156,7 +157,8 @@ def _labelled(dataset: str, path: Path, settings: FuseSettings, problems: Proble
     import pyarrow.compute as pc
 
     wanted = [column for target in settings.targets.values() for column in target.columns()]
-    table = artifacts.read_table(path, tuple(dict.fromkeys([*LABEL_COLUMNS, INTERVAL, *wanted]))).combine_chunks()
+    names = tuple(dict.fromkeys([*LABEL_COLUMNS, INTERVAL, *wanted]))
+    table = artifacts.read_table(path, names, schema=LABELS).combine_chunks()
     said = Problems(DataError, dataset)
     parts = {name: encode_columns(target, table, said) for name, target in settings.targets.items()}
     for row in table.to_pylist() if len(said) else ():

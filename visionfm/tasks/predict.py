@@ -6,6 +6,7 @@ them. Class scores are probabilities, values are in the target's unit. Shapes: N
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,16 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
-from visionfm.errors import DataError, UsageError
+from visionfm.errors import ArtifactError, DataError, UsageError
 from visionfm.features.cache import FEATURES, FeatureStore
 from visionfm.images.transforms import VIEWS
 from visionfm.runtime.reproducible import check_device, reproducible
-from visionfm.tasks import kind_in
+from visionfm.tasks import encodings, kind_in
 from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps import any_images as dense_main
 from visionfm.tasks.maps.train import add_dense_arguments
 from visionfm.tasks.samples import Samples, check_some, read_samples
-from visionfm.tasks.settings import PredictSettings
+from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.slots import targets_to_json
 from visionfm.tasks.train import store_of
 from visionfm.tasks.vectors import feature_arrays as streams_of
@@ -75,14 +76,18 @@ def predict(
 ) -> None:
     """Score the samples of the settings' splits; see the module."""
     spec = Spec.read(decoder) if is_own(decoder) else _published_spec(decoder, settings)
+    if is_own(decoder):
+        _check_task(decoder, spec, settings)
     targets = spec.targets
     samples = read_samples(samples_table, targets, settings.modalities)
     samples = samples.take(samples.in_splits(settings.splits))
     check_some(len(samples), settings.splits, samples_table)
     store = store_of(samples, files)
     features = spec.features or features_of_width(spec.widths[0], store)
+    encodings.check(decoder, encodings.of_vectors(samples, store))
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
-    streams = streams_of.gather(samples, store, settings.modalities, spec.fusion, features, views, spec.visits)
+    # Each modality has its place in a fused decoder: that of its training, in whatever order a config names datasets.
+    streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, features, views, spec.visits)
     inputs = {
         "decoder": digest_of(decoder),
         "samples": artifacts.payload_digest(samples_table),
@@ -97,6 +102,35 @@ def predict(
     extra = {"targets": targets_to_json(targets), "task": settings.task, "model": settings.model}
     artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra)
     log.info("predict: %d samples, %d rows; %s", len(samples), len(table), out)
+
+
+def _check_task(decoder: Path, spec: Spec, settings: PredictSettings) -> None:
+    """Raise ArtifactError unless a decoder of this project answers what the settings ask, of such samples."""
+    pooled = spec.fusion == "pooled"
+    pairs = {
+        "kind of task": (spec.kind, settings.kind),
+        "targets": (_asked(spec.targets), _asked(settings.targets)),
+        # Pooled, an image is a sample, and its own modality is checked; fused, each modality has its place.
+        "modalities": (sorted(spec.modalities), sorted(spec.modalities if pooled else settings.modalities)),
+        "samples": (_units(spec.fusion), _units(settings.fusion)),
+    }
+    for what, (known, wanted) in pairs.items():
+        if known != wanted:
+            raise ArtifactError(
+                f"{decoder.name} is for another task: its {what} are not those of {settings.task}",
+                expected=known,
+                found=wanted,
+                where=decoder,
+                do="write the task as the decoder was trained, classes in their order, or name another decoder",
+            )
+
+
+def _units(fusion: str) -> str:
+    return "single images" if fusion == "pooled" else "images joined by eye, visit or subject"
+
+
+def _asked(targets: Mapping[str, TargetSpec]) -> dict[str, Any]:
+    return {name: target.model_dump(mode="json", exclude={"weight"}) for name, target in targets.items()}
 
 
 def _published_spec(decoder: Path, settings: PredictSettings) -> Spec:

@@ -18,6 +18,8 @@ from visionfm.errors import ArtifactError, UsageError
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks import kind_of
+from visionfm.tasks.maps.predict import SCHEMA as DENSE
+from visionfm.tasks.predict import SCHEMA as VECTORS
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 ALL = "all"
@@ -95,9 +97,10 @@ class Answers:
 
 def read_frames(paths: list[Path], settings: EvaluateSettings) -> dict[str, tuple[Path, Any]]:
     """Return run -> its file and its rows (a DataFrame); runs in natural order (seed2 before seed10)."""
+    schema = DENSE if kind_of(settings.kind).family == "maps" else VECTORS
     frames: dict[str, tuple[Path, Any]] = {}
     for path in paths:
-        table = artifacts.read_table(path)
+        table = artifacts.read_table(path, schema=schema)
         check_origin(path, {key.decode(): value.decode() for key, value in table.schema.metadata.items()}, settings)
         for run, rows in table.to_pandas(types_mapper=_lists_stay).groupby("run", sort=True):
             if run in frames:

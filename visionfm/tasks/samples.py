@@ -76,15 +76,14 @@ def read_samples(path: str | Path, targets: Mapping[str, TargetSpec], modalities
     Raises ArtifactError for another schema or a missing target, DataError (all problems at once) for values that cannot
     be used.
     """
-    table = artifacts.read_table(path)
-    schema = (table.schema.metadata or {}).get(b"schema", b"").decode()
+    table = artifacts.read_table(path, schema=SCHEMA)
     wanted = (*IDS, "images", *targets, *([INTERVAL] if any(t.type == "event" for t in targets.values()) else ()))
     missing = [name for name in wanted if name not in table.column_names]
-    if schema != SCHEMA or missing:
+    if missing:
         raise ArtifactError(
             f"{Path(path).name} does not fit the decoder's task",
-            expected=f"{SCHEMA} with columns {', '.join(wanted)}",
-            found=f"{schema or 'no schema'}" + (f", without {', '.join(missing)}" if missing else ""),
+            expected=f"columns {', '.join(wanted)}",
+            found=f"no {', '.join(missing)}",
             where=path,
             do="run `visionfm fuse` for this task again",
         )

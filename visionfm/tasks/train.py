@@ -5,6 +5,7 @@ one key and are recalled together, before torch is imported.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from visionfm.errors import DataError
 from visionfm.features.cache import FeatureStore
 from visionfm.images.transforms import VIEWS
 from visionfm.runtime.reproducible import check_device, reproducible
-from visionfm.tasks import kind_in, kind_of
+from visionfm.tasks import encodings, kind_in, kind_of
 from visionfm.tasks.fitting import Fitted, check_splits, fit_decoder
 from visionfm.tasks.maps.settings import DenseTrainSettings
 from visionfm.tasks.maps.train import DenseFiles, add_dense_arguments, train_dense
@@ -72,18 +73,27 @@ def train(
     """Train one decoder, or fit one baseline; see the module."""
     samples = training_samples(train_table, settings)
     fusion, visits = _fusion(settings, samples)
-    streams = _gathered(samples, files, settings, fusion, visits)
-    inputs = {"train": artifacts.payload_digest(train_table), "features": streams_of.digest(streams)}
-    fit_decoder("train", settings, inputs, out, training_out, lambda file: _fit(samples, streams, settings, file))
+    streams, origin = _gathered(samples, files, settings, fusion, visits)
+    inputs = {
+        "train": artifacts.payload_digest(train_table),
+        "features": streams_of.digest(streams),
+        "encodings": hashlib.sha256(origin[encodings.NAME].encode()).hexdigest(),
+    }
+
+    def fit(file: "StateFile") -> Fitted:
+        return _fit(samples, streams, settings, file)._replace(origin=origin)
+
+    fit_decoder("train", settings, inputs, out, training_out, fit)
 
 
 def _gathered(
     samples: Samples, files: dict[str, list[Path]], settings: TrainSettings, fusion: str, visits: int
-) -> list[Stream]:
-    """Return the samples' features; the caches, which hold many more, are let go of."""
+) -> tuple[list[Stream], dict[str, str]]:
+    """Return the samples' features and how they were encoded; the caches, which hold many more, are let go of."""
     store = store_of(samples, files)
     views = VIEWS[:1] if settings.baseline else store.views
-    return streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
+    streams = streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
+    return streams, encodings.origin(encodings.of_vectors(samples, store), views)
 
 
 def training_samples(train_table: Path, settings: VectorFitSettings) -> Samples:

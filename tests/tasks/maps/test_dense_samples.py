@@ -45,10 +45,12 @@ def run(data: dict[str, list[Row]], targets: dict[str, LabelledTarget], **settin
         path = Path(f"results/datasets/{name}/labels.parquet")
         made_by = artifacts.provenance("label", {"name": name}, {})
         content = pa.Table.from_pylist(table, schema=pa.schema(list(kinds.items())))
-        artifacts.write_table(path, content, made_by, schema="x")
+        artifacts.write_table(path, content, made_by, schema="visionfm/labels/1")
         labels[name] = [path]
     audit = Path("results/tasks/t/audit.parquet")
-    artifacts.write_table(audit, pa.table({"check": ["none"]}), artifacts.provenance("audit", {}, {}), schema="x")
+    artifacts.write_table(
+        audit, pa.table({"check": ["none"]}), artifacts.provenance("audit", {}, {}), schema="visionfm/audit/1"
+    )
     datasets = dict.fromkeys(data, "Fundus")
     kind = {"mask": "segmentation", "point": "landmarks"}[next(iter(targets.values())).type]
     settings = {"kind": kind, "datasets": datasets, "modalities": ["Fundus"], "targets": targets, **settings}

@@ -31,7 +31,9 @@ def write(rows: list[Row], run: str) -> Path:
     fields += [(name, pa.float64()) for name in ("x", "y", "truth_x", "truth_y", "mm_per_px")]
     path = Path(f"results/tasks/t/m/{run}/predictions.parquet")
     made_by = artifacts.provenance("predict", {"run": run}, {})
-    artifacts.write_table(path, pa.Table.from_pylist(rows, schema=pa.schema(fields)), made_by, schema="x")
+    artifacts.write_table(
+        path, pa.Table.from_pylist(rows, schema=pa.schema(fields)), made_by, schema="visionfm/dense-predictions/1"
+    )
     return path
 
 

@@ -50,7 +50,10 @@ def predicted(run: str, shift: int) -> list[Path]:
     rows = []
     masks, maps = folder / "masks.zip", folder / "probabilities.zip"
     targets = {"targets": json.dumps({"vessel": TARGET.model_dump(mode="json")})}
-    with writing(masks, made_by, schema="m", extra=targets) as said, writing(maps, made_by, schema="p") as likely:
+    with (
+        writing(masks, made_by, schema="visionfm/masks/1", extra=targets) as said,
+        writing(maps, made_by, schema="visionfm/probabilities/1") as likely,
+    ):
         for n in range(COUNT):
             row: dict[str, Any] = dict.fromkeys((*IDS, *FILES, "mm_per_px"))
             row |= {"sample_id": f"eyes/{n}", "subject_id": f"p{n}", "dataset": "eyes", "modalities": "Fundus"}
@@ -67,7 +70,7 @@ def predicted(run: str, shift: int) -> list[Path]:
     schema = [(name, pa.string()) for name in (*IDS, *FILES)] + [("mm_per_px", pa.float64())]
     schema += [(name, pa.int32()) for name in ("width", "height", "orientation")]
     table = pa.Table.from_pylist(rows, schema=pa.schema(schema))
-    artifacts.write_table(folder / "predictions.parquet", table, made_by, schema="p")
+    artifacts.write_table(folder / "predictions.parquet", table, made_by, schema="visionfm/dense-predictions/1")
     return [folder / "predictions.parquet", masks, maps]
 
 

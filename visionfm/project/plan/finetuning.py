@@ -41,11 +41,12 @@ class FinetuningPlan:
         return block
 
     def extract_settings(self, task: str, same: ExtractSettings) -> ExtractSettings:
-        """Return the settings of `extract` with a fine-tuned encoder: one view, unrounded, where training computed."""
+        """Return the settings of `extract` with a fine-tuned encoder: one view, unrounded, as training computed."""
         block = self._block(task)
         return same.model_copy(
             update={
                 "views": list(ALL_VIEWS) if block.tta == "flips" else ["identity"],
+                "exact_decode": same.exact_decode or block.finetuning().exact_decode,
                 "precision": block.finetuning().precision,
                 "dtype": "float32",
                 "device": "cuda" if block.training.device == "cuda" else "cpu",

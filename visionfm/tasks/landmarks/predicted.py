@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from visionfm.images.geometry import resize_points
-from visionfm.tasks.maps.predict import Archives, Image, reading_of
-from visionfm.tasks.maps.settings import DensePredictSettings
+from visionfm.tasks.maps.predict import Archives, Image
+from visionfm.tasks.maps.settings import DensePredictSettings, reading_of
 
 if TYPE_CHECKING:
     from visionfm.tasks.maps.applied import Applied

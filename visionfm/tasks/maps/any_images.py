@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from visionfm import artifacts
 from visionfm.data.columns import DenseSample, read_dense_samples
@@ -17,11 +18,10 @@ from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import UsageError
 from visionfm.features.settings import TokenReading
 from visionfm.images.reading import usable
-from visionfm.tasks import kind_of
+from visionfm.tasks import encodings, kind_of
 from visionfm.tasks.decoder_file import is_own
-from visionfm.tasks.maps.predict import Outputs, predict_dense, reading_of
-from visionfm.tasks.maps.settings import DensePredictSettings
-from visionfm.tasks.maps.spec import DenseSpec
+from visionfm.tasks.maps.predict import Outputs, predict_dense
+from visionfm.tasks.maps.settings import DensePredictSettings, reading_of
 from visionfm.tasks.maps.train import DenseFiles
 
 IMAGES = "images"  # the name of a dataset that is a folder
@@ -63,13 +63,21 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _of_folder(settings: DensePredictSettings, decoder: Path, encoder: Path) -> DensePredictSettings:
-    """Return the settings for a folder's images: of the decoder's modality, where the encoder has to know it."""
-    datasets = dict(settings.datasets)
-    if IMAGES not in datasets and is_own(decoder) and read_encoder_file(encoder).is_mix:
-        modalities = DenseSpec.read(decoder).modalities
-        if len(modalities) == 1:
-            datasets[IMAGES] = TokenReading(modality=modalities[0])
-    return settings.model_copy(update={"splits": ["test"], "datasets": datasets})
+    """Return the settings for a folder's images: read as the decoder's own, where nothing is said of it.
+
+    Its modality is the decoder's where there is one alone; an encoder of several has to know it.
+    """
+    update: dict[str, Any] = {"splits": ["test"]}
+    if is_own(decoder):
+        known = encodings.recorded(artifacts.read_metadata(decoder), decoder)
+        of_mix = {"modality": next(iter(known))} if len(known) == 1 and read_encoder_file(encoder).is_mix else {}
+        if len(known) == 1 and not settings.modalities:
+            update["modalities"] = list(known)
+        if IMAGES not in settings.datasets:
+            first = next(iter(known.values()))[0]
+            reading = TokenReading(**dict(first.resizing()), precision=first.precision, **of_mix)
+            update["datasets"] = {**settings.datasets, IMAGES: reading}
+    return settings.model_copy(update=update)
 
 
 def samples_of_folder(folder: Path, settings: DensePredictSettings) -> list[DenseSample]:

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
 from visionfm.data.columns import DenseSample
-from visionfm.features.settings import TokenReading
+from visionfm.errors import ArtifactError
 from visionfm.features.token_cache import DenseStore
 from visionfm.runtime.progress import track
 from visionfm.runtime.reproducible import reproducible
-from visionfm.tasks import kind_of
+from visionfm.tasks import encodings, kind_of
 from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps.archive import mask_names
 from visionfm.tasks.maps.settings import DensePredictSettings
 from visionfm.tasks.maps.spec import DenseSpec
-from visionfm.tasks.maps.train import DenseFiles, token_inputs
+from visionfm.tasks.maps.train import DenseFiles, encodings_of, token_inputs
 from visionfm.tasks.samples import check_some
 from visionfm.tasks.slots import targets_to_json
 
@@ -72,12 +72,21 @@ def predict_dense(
         artifact_archive.check_folder(outputs.masks)
     if is_own(decoder):  # it says of itself what it was trained for
         spec = DenseSpec.read(decoder)
+        if spec.kind != settings.kind:
+            raise ArtifactError(
+                f"{decoder.name} is for another kind of task",
+                expected=settings.kind,
+                found=spec.kind,
+                where=decoder,
+                do="name its kind, or another decoder",
+            )
         names = ("targets", "size", "tile_overlap", "swaps", "modalities")
         settings = settings.model_copy(update={name: getattr(spec, name) for name in names})
     samples = [sample for sample in samples if sample.split in settings.splits]
     check_some(len(samples), settings.splits, None)
     datasets = list(dict.fromkeys(sample.dataset for sample in samples))
     files.check(datasets)
+    encodings.check(decoder, encodings_of(samples, files, settings))
     inputs = {
         "decoder": digest_of(decoder),
         "samples": samples_digest,
@@ -136,11 +145,6 @@ def _predict(
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
-
-
-def reading_of(settings: DensePredictSettings, dataset: str) -> TokenReading:
-    """Return how a dataset's images are read; those of no config by default."""
-    return settings.datasets.get(dataset, TokenReading())
 
 
 def _ids(sample: DenseSample, settings: DensePredictSettings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS
 from visionfm.data.columns import column_type
+from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.errors import DataError, Problems
 from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
@@ -31,7 +32,7 @@ def dense_samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list
 
 
 def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) -> Iterator[Row]:
-    table = artifacts.read_table(path)
+    table = artifacts.read_table(path, schema=LABELS)
     labelled = any(column in table.column_names for t in settings.targets.values() for column in t.columns())
     if "width" not in table.column_names:
         what = "mask" if any(t.type == "mask" for t in settings.targets.values()) else "points"

@@ -52,3 +52,8 @@ class DensePredictSettings(Settings):
     splits: list[str] = Field(["validation", "test"])
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 2
+
+
+def reading_of(settings: DenseTrainSettings | DensePredictSettings, dataset: str) -> TokenReading:
+    """Return how a dataset's images are read; those of no config by default."""
+    return settings.datasets.get(dataset, TokenReading())

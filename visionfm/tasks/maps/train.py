@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.encoders.file import read_encoder_file
-from visionfm.features.settings import TokenReading
 from visionfm.features.token_cache import DenseStore
 from visionfm.features.tokens import identity_of
 from visionfm.runtime.reproducible import check_device
-from visionfm.tasks import kind_of
+from visionfm.tasks import encodings, kind_of
 from visionfm.tasks.decoder_file import arrays_of
 from visionfm.tasks.fitting import Fitted, check_splits, fit_decoder
-from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
+from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings, reading_of
 
 if TYPE_CHECKING:
     from visionfm.tasks.maps.examples import Example
@@ -60,7 +59,7 @@ def train_dense(table: Path, files: DenseFiles, out: Path, training_out: Path, s
     counts = Counter(sample.split for sample in samples)
     what = kind_of(settings.kind).fit().TRUTH
     check_splits(counts, f"image with {what}", dict.fromkeys(("train", "validation"), "none"), table)
-    inputs = {"train": _used(samples, settings), **token_inputs(files, datasets, settings)}
+    inputs = {"used": _used(samples, settings), **token_inputs(files, datasets, settings)}
     fit_decoder("train", settings, inputs, out, training_out, lambda file: _fit(samples, files, settings, file))
 
 
@@ -84,9 +83,21 @@ def token_inputs(
     """Return what the tokens of the datasets depend on beside their images, as inputs of a key."""
     found = {}
     for name in datasets:
-        reading, encoder = settings.datasets.get(name, TokenReading()), read_encoder_file(files.encoders[name])
-        found[f"tokens/{name}"] = "/".join(identity_of(encoder, settings.size, reading))
+        encoder = read_encoder_file(files.encoders[name])
+        found[f"tokens/{name}"] = "/".join(identity_of(encoder, settings.size, reading_of(settings, name)))
     return found
+
+
+def encodings_of(
+    samples: Sequence[DenseSample], files: DenseFiles, settings: DenseTrainSettings | DensePredictSettings
+) -> encodings.Encodings:
+    """Return how the images of samples are encoded."""
+    pairs = {(sample.modality, sample.dataset) for sample in samples}
+    facts = {dataset: read_encoder_file(files.encoders[dataset]) for _, dataset in pairs}
+    return encodings.joined(
+        (modality, encodings.Encoding.of(identity_of(facts[name], settings.size, reading_of(settings, name))))
+        for modality, name in pairs
+    )
 
 
 def _fit(samples: Sequence[DenseSample], files: DenseFiles, settings: DenseTrainSettings, file: "StateFile") -> Fitted:
@@ -142,7 +153,8 @@ def _fit(samples: Sequence[DenseSample], files: DenseFiles, settings: DenseTrain
     counts = (len(train), len(validation.examples), len({example.sample.subject_id for example in train}))
     quality = abs(run.history[run.best_epoch - 1]["selection"])
     said = f"validation {kind_of(settings.kind).fit().SCORE} {quality:.4g}; encoded {source.computed}"
-    return Fitted.by(run, spec, arrays_of(run.best), counts, said)
+    origin = encodings.origin(encodings_of(samples, files, settings), run.views)
+    return Fitted.by(run, spec, arrays_of(run.best), counts, said)._replace(origin=origin)
 
 
 def _examples(

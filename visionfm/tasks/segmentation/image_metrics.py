@@ -119,7 +119,7 @@ def _kept(out: Path, keys: Mapping[str, str]) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        table = artifacts.read_table(path)
+        table = artifacts.read_table(path, schema=SCHEMA, earlier=True)
     except ArtifactError as error:
         log.warning("%s is damaged and will be made again: %s", path, error.problem)
         return {}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from visionfm.images.masks import encode_mask
 from visionfm.tasks.maps.archive import encode_map, map_names
-from visionfm.tasks.maps.predict import Archives, Image, reading_of
-from visionfm.tasks.maps.settings import DensePredictSettings
+from visionfm.tasks.maps.predict import Archives, Image
+from visionfm.tasks.maps.settings import DensePredictSettings, reading_of
 
 if TYPE_CHECKING:
     from visionfm.tasks.maps.applied import Applied

@@ -13,6 +13,7 @@ import numpy as np
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore, read_cache
+from visionfm.tasks import encodings
 from visionfm.tasks.decoder_file import digest_of, is_own, published_state
 from visionfm.tasks.predict import features_of_width, scored
 from visionfm.tasks.samples import Samples
@@ -40,7 +41,9 @@ def predict_images(decoder: Path, files: dict[str, list[Path]], out: Path, class
             where=decoder,
             do="score it in a task of a config, which says whose images belong together",
         )
-    store = FeatureStore(files)
+    store, modality = FeatureStore(files), loaded.spec.modalities[0]
+    given = ((modality, encodings.Encoding.of(file.metadata)) for name in files for file in store.of(name))
+    encodings.check(decoder, encodings.joined(given))
     references = [
         (dataset, name, image_id)
         for dataset, paths in files.items()
@@ -50,7 +53,7 @@ def predict_images(decoder: Path, files: dict[str, list[Path]], out: Path, class
     ]
     if not references:
         raise DataError("there is no image to score", found="empty caches", where=", ".join(files))
-    samples = _samples(references, loaded.spec.modalities[0], loaded)
+    samples = _samples(references, modality, loaded)
     features = loaded.spec.features or features_of_width(loaded.spec.widths[0], store)
     streams = streams_of.gather(samples, store, loaded.spec.modalities, "pooled", features, ["identity"])
     table = _wide(scored(samples, streams, loaded, settings), references, loaded.spec.targets)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from visionfm.config.base import Resources
 from visionfm.data.listing import file_state, images_fingerprint, labels_fingerprint
@@ -183,6 +183,19 @@ class Jobs:
     def extract_finetuned(self, task: str) -> Needs:
         """Return the needs of `extract` with an encoder that a run fine-tuned."""
         return Needs(4, 8_000, 240, min(1, self.plan.tasks.finetuning.gpu(task)))
+
+    def on_devices(self) -> dict[str, Callable[[Any], Needs]]:
+        """Return, for each rule whose jobs may compute on GPUs, its needs by the job's wildcards."""
+        return {
+            "pretrain": lambda w: self.pretrain(w.encoder),
+            "extract": lambda w: self.extract(w.encoder),
+            "dense": lambda w: self.dense(w.encoder),
+            "finetune": lambda w: self.finetune(w.tuned),
+            "extract_finetuned": lambda w: self.extract_finetuned(w.tuned),
+            "train": lambda w: self.train(w.task),
+            "predict": lambda w: self.predict(w.task),
+            "predict_masks": lambda w: self.predict(w.task),
+        }
 
 
 def _needs(asked: Resources, usual: Needs) -> Needs:

@@ -47,7 +47,6 @@ rule pretrain:
         "../../environment.yml"
     threads: lambda w: JOBS.pretrain(w.encoder).threads
     resources:
-        **devices(lambda w: JOBS.pretrain(w.encoder)),
         mem_mb=growing(lambda w: JOBS.pretrain(w.encoder).mem_mb),
         # Does not grow: at its limit a training goes back to the queue and on from there.
         runtime=lambda w: JOBS.pretrain(w.encoder).runtime_min,

@@ -15,7 +15,6 @@ rule extract:
         "../../environment.yml"
     threads: lambda w: JOBS.extract(w.encoder).threads
     resources:
-        **devices(lambda w: JOBS.extract(w.encoder)),
         mem_mb=growing(lambda w: JOBS.extract(w.encoder).mem_mb),
         runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:
@@ -42,7 +41,6 @@ rule dense:
         "../../environment.yml"
     threads: lambda w: JOBS.extract(w.encoder).threads
     resources:
-        **devices(lambda w: JOBS.dense(w.encoder)),
         mem_mb=growing(lambda w: JOBS.extract(w.encoder).mem_mb),
         runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:

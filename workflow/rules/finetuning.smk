@@ -24,7 +24,6 @@ rule finetune:
         "../../environment.yml"
     threads: lambda w: JOBS.finetune(w.tuned).threads
     resources:
-        **devices(lambda w: JOBS.finetune(w.tuned)),
         mem_mb=growing(lambda w: JOBS.finetune(w.tuned).mem_mb),
         runtime=growing(lambda w: JOBS.finetune(w.tuned).runtime_min),
     params:
@@ -54,7 +53,6 @@ rule extract_finetuned:
         "../../environment.yml"
     threads: 4
     resources:
-        **devices(lambda w: JOBS.extract_finetuned(w.tuned)),
         mem_mb=growing(8000),
         runtime=growing(240),
     params:

@@ -17,7 +17,6 @@ rule train:
         "../../environment.yml"
     threads: lambda w: JOBS.train(w.task).threads
     resources:
-        **devices(lambda w: JOBS.train(w.task)),
         mem_mb=growing(lambda w: JOBS.train(w.task).mem_mb),
         runtime=growing(lambda w: JOBS.train(w.task).runtime_min),
     params:
@@ -50,7 +49,6 @@ rule predict:
         "../../environment.yml"
     threads: 2
     resources:
-        **devices(lambda w: JOBS.predict(w.task)),
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
@@ -85,7 +83,6 @@ rule predict_masks:
         "../../environment.yml"
     threads: 2
     resources:
-        **devices(lambda w: JOBS.predict(w.task)),
         mem_mb=growing(8000),
         runtime=growing(120),
     params:

@@ -56,11 +56,7 @@ def of_vectors(samples: Samples, store: FeatureStore) -> Encodings:
     """Return how the images of samples were encoded."""
     images = zip(samples.modality_I, samples.references, strict=True)
     pairs = {(str(modality), dataset) for modality, (dataset, _, _) in images}
-    return joined(
-        (modality, Encoding.of(said))
-        for modality, dataset in pairs
-        for said in (file.metadata for file in store.of(dataset))
-    )
+    return joined((modality, Encoding.of(file.metadata)) for modality, dataset in pairs for file in store.of(dataset))
 
 
 def joined(found: Iterable[tuple[str, Encoding]]) -> Encodings:

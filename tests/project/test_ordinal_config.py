@@ -37,7 +37,7 @@ def test_each_stage_is_told_what_it_needs() -> None:
     ("path", "value", "problem"),
     [
         ("tasks.t.survival", {}, "only progression has `survival`"),
-        ("tasks.t.head", "hazard", "expected 'cumulative' or 'corn', found 'hazard'"),
+        ("tasks.t.head", "hazard", "expected 'corn' or 'cumulative', found 'hazard'"),
         ("tasks.t.targets.dr.ordered", True, "only classification has"),
         ("tasks.t.targets.dr.classes", ["none", "any"], "there are three grades at least"),
         ("tasks.t.targets.dr.classes", {"a": 0, "b": [1, 2], "c": 2}, "these stand twice: 2"),

@@ -25,7 +25,7 @@ from visionfm.tasks.vectors.block import (
 from visionfm.tasks.vectors.recipe import Recipe
 
 FORM, UNIT = "grades", "grades"
-HEADS: tuple[Literal["cumulative", "corn"], ...] = ("cumulative", "corn")
+HEADS: tuple[Literal["corn", "cumulative"], ...] = ("corn", "cumulative")
 
 
 class SoundOnly(Frozen):
@@ -70,10 +70,10 @@ class OrdinalTask(LabelledTask):
     kind: Literal["ordinal"] = Field(description="targets are grades")
     targets: dict[Name, GradeTarget] = Field(min_length=1, description="what is predicted")
     training: GradeTraining = Field(GradeTraining(), description="of the decoders")
-    head: Literal["cumulative", "corn"] = Field(
-        "cumulative",
-        description="cumulative: proportional odds, one direction of the features with rising thresholds; corn: a "
-        "question per grade, whether it is passed given that it was reached",
+    head: Literal["corn", "cumulative"] = Field(
+        "corn",
+        description="corn: a question per grade, whether it is passed given that it was reached; cumulative: "
+        "proportional odds, one direction of the features with rising thresholds, for few samples",
     )
     baselines: list[Literal["knn", "logreg"]] | None = Field(
         None, description="k-NN and ordinal logistic regression beside the decoder; default both, `[]` none"
@@ -128,7 +128,7 @@ tasks:
     kind: ordinal
     datasets: [graded]
     models: [visionfm, baseline]
-    head: cumulative
+    head: corn
     targets: {dr: {column: dr_grade, classes: {none: dr0, mild: dr1, moderate: dr2, severe: dr3, proliferative: dr4}}}
     seeds: [0, 1, 2]
     train_fraction: [0.1, 0.3]

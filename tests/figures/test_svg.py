@@ -148,19 +148,23 @@ def test_reliability_bins_hold_all_samples_with_their_means():
 
 def test_bland_altman_gives_the_mean_difference_and_its_limits():
     truth = np.array([1.0, 2.0, 3.0, 4.0])
-    rows = pd.DataFrame({"truth": truth, "value": truth + [0.0, 1.0, 0.0, 1.0]})
+    rows = pd.DataFrame({"truth": truth, "value": truth + [0.0, 1.0, 0.0, 1.0], "subject_id": list("abcd")})
     agreement, bland_altman = panels_values.regression(rows, "iop", {"unit": "mmHg"})
     half = 1.96 * np.std([0, 1, 0, 1], ddof=1)
     assert (
-        f"Mean difference 0.5; 95 % of differences lie about between {0.5 - half:.3g} and {0.5 + half:.3g}"
+        f"Mean difference 0.5; 95 % of differences lie about between {0.5 - half:.3g} and {0.5 + half:.3g}."
         in bland_altman.alt
     )
+    more = pd.concat([rows.assign(subject_id=rows["subject_id"] + str(n)) for n in range(5)])
+    assert "Mean difference 0.5 (0.2" in panels_values.regression(more, "iop", {"unit": "mmHg"})[1].alt
     assert "mmHg" in texts(plots.single(agreement))
 
 
 def test_many_points_are_thinned_and_the_axis_says_how_many_are_drawn():
     truth = np.arange(5000.0)
-    agreement = panels_values.regression(pd.DataFrame({"truth": truth, "value": truth}), "v", {"unit": None})[0]
+    agreement = panels_values.regression(
+        pd.DataFrame({"truth": truth, "value": truth, "subject_id": "a"}), "v", {"unit": None}
+    )[0]
     assert "n = 5000, 1500 drawn" in agreement.alt
     assert len(plots.single(agreement)) < 400_000
 

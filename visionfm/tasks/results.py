@@ -108,6 +108,16 @@ def recipe(task: TaskBlock) -> str:
     return f"{MODES[task.training.mode]}, recipe {task.training.recipe}"
 
 
+def weighted(task: TaskBlock) -> list[str]:
+    """Return what weighting does to probabilities, where the task asks for it."""
+    if getattr(task.training, "class_weighting", None) != "balanced":
+        return []
+    return [
+        "`class_weighting: balanced` trains as if all classes were equally frequent: probabilities of rare classes are "
+        "too high, so that Brier scores and calibration are worse than the order of the samples."
+    ]
+
+
 def no_sentences(task: TaskBlock) -> list[str]:
     """Return nothing that only one kind says."""
     return []

@@ -108,3 +108,18 @@ def test_probabilities_follow_the_layout_of_the_targets():
     assert grade.values == pytest.approx(np.array([[0.25, 0.25, 0.5]]))
     assert (drusen.class_name, fluid.class_name) == ("drusen", "fluid")
     assert float(drusen.values[0, 0]) + float(fluid.values[0, 0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("weighting", "said"), [("balanced", 1), ("none", 0)])
+def test_the_page_says_what_balanced_weights_do_to_probabilities(weighting, said):
+    from visionfm.tasks.classification import ClassificationTask
+    from visionfm.tasks.classification.figures import sentences
+
+    block = {
+        "kind": "classification",
+        "datasets": ["clinic"],
+        "models": ["tiny"],
+        "targets": {"dme": {"type": "binary"}},
+    }
+    task = ClassificationTask.model_validate({**block, "training": {"class_weighting": weighting}})
+    assert sum("probabilities of rare classes are too high" in sentence for sentence in sentences(task)) == said

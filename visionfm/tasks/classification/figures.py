@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
 from visionfm.metrics.written import missing, percent, text_of
-from visionfm.tasks.results import TaskModel, by_dataset, no_sections, no_sentences, recipe
+from visionfm.tasks.results import TaskModel, by_dataset, no_sections, recipe, weighted
 
-sections, trained_by, sentences = no_sections, recipe, no_sentences
+sections, trained_by, sentences = no_sections, recipe, weighted
 
 CURVE_POINTS = 300  # more are not seen and make the page heavy
 BINS = 10

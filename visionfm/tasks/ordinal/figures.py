@@ -10,7 +10,7 @@ from typing import Any
 from visionfm.figures.svg import PALETTE, Panel, label
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import Scored, areas, calibration, curves, matrix
-from visionfm.tasks.results import TaskModel, no_sections
+from visionfm.tasks.results import TaskModel, no_sections, weighted
 from visionfm.tasks.results import recipe as how
 
 sections = no_sections
@@ -29,7 +29,7 @@ def sentences(task: TaskBlock) -> list[str]:
     ]
     if "logreg" in task.baseline_names():
         found.append("Logistic regression is here that of proportional odds.")
-    return found
+    return found + weighted(task)
 
 
 def panels(result: TaskModel) -> list[Panel]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visionfm.metrics.binary import Binary, operating_points
 from visionfm.metrics.evidence import Evidence, LeftOut, Ranking
@@ -57,12 +58,14 @@ class Forecast(Binary):
             pairs_D += positives_D * negatives_D
         return ratio(right_D, pairs_D)
 
-    def left_out(self, weights_JN: Floats) -> Values:
-        """Return the metrics that have no evidence but their values without each group of subjects."""
-        return {WITHIN: self._within(weights_JN), **super().left_out(weights_JN)}
+    def without_each(self, group_N: NDArray[np.intp], groups: int) -> Values:
+        """Return the metrics whose only evidence is their values without each group of samples; all samples first."""
+        within = [self._within(np.ones((1, len(group_N))))]
+        within += [self._within((group_N != group)[None].astype(np.float64)) for group in range(groups)]
+        return {WITHIN: np.concatenate(within), **super().without_each(group_N, groups)}
 
     def evidence(self, left: Values, subjects: Subjects) -> dict[tuple[str, str | None], Evidence]:
-        """Return what each metric's interval is computed from; `left` are all values of `left_out`."""
+        """Return what each metric's interval is computed from; `left` are all values of `without_each`."""
         where = "in bands of intervals with both"
         needs = {
             f"with the condition, {where}": self.positive_N & self.paired_N,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
+from visionfm.metrics.evidence import Interval
 from visionfm.tasks.results import TaskModel, no_sections, no_sentences, recipe
 
 SCATTER_POINTS = 1500
@@ -28,6 +29,9 @@ def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
     """Return predicted-against-true and Bland-Altman panels of one value; none where no truth is known."""
     import numpy as np
 
+    from visionfm.metrics.limits_of_agreement import limits_of_agreement
+    from visionfm.metrics.subjects import Subjects
+
     known = rows[rows["truth"].notna() & rows["value"].notna()]
     if not len(known):
         return []
@@ -36,8 +40,8 @@ def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
     keep = np.unique(np.linspace(0, len(truth_N) - 1, min(len(truth_N), SCATTER_POINTS)).round().astype(int))
     count = f"n = {len(truth_N)}" + (f", {len(keep)} drawn" if len(keep) < len(truth_N) else "")
     difference_N, middle_N = said_N - truth_N, (said_N + truth_N) / 2
-    bias, spread = float(difference_N.mean()), float(difference_N.std(ddof=1)) if len(truth_N) > 1 else 0.0
-    low, high = bias - 1.96 * spread, bias + 1.96 * spread
+    agree = limits_of_agreement(difference_N, Subjects.of(known["subject_id"].to_numpy(dtype=object)))
+    bias, low, high = (_limit(found) for found in agree)
     dots = {"s": 14, "color": PALETTE[0], "alpha": 0.55, "linewidths": 0}
 
     def agreement(figure: Any) -> None:
@@ -51,24 +55,34 @@ def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
         axes = figure.subplots()
         axes.scatter(middle_N[keep], difference_N[keep], **dots)
         axes.axhline(0, color=FAINT, linestyle=":", linewidth=1.2)
-        axes.axhline(bias, color=PALETTE[1], linewidth=1.4)
-        for limit in (low, high):
-            axes.axhline(limit, color=PALETTE[1], linestyle="--", linewidth=1.2)
+        axes.axhline(agree.bias.value, color=PALETTE[1], linewidth=1.4)
+        for found in (agree.low, agree.high):
+            axes.axhline(found.value, color=PALETTE[1], linestyle="--", linewidth=1.2)
+        for found in agree:
+            if found.low is not None and found.high is not None:
+                axes.axhspan(found.low, found.high, color=PALETTE[1], alpha=0.12, linewidth=0)
         axes.set(title=f"Bland-Altman: {label(name, 22)}", xlabel=f"mean of predicted and true{unit}, {count}")
         axes.set_ylabel(f"predicted - true{unit}")
         figure.legend(
             axes.get_lines()[1:3],
-            [f"mean difference {bias:.3g}", f"mean difference \u00b1 1.96 SD: {low:.3g} to {high:.3g}"],
+            [f"mean difference {bias}", f"\u00b1 1.96 SD: {low} and {high}"],
             loc="outside lower left",
             borderaxespad=0.2,
         )
 
     agreeing = f"Predicted against true {name}{unit}, {count}; a dotted line where both are equal."
     differing = (
-        f"Difference of predicted and true {name}{unit} against their mean, {count}. Mean difference {bias:.3g}; "
-        f"95 % of differences lie about between {low:.3g} and {high:.3g}."
+        f"Difference of predicted and true {name}{unit} against their mean, {count}. Mean difference {bias}; "
+        f"95 % of differences lie about between {low} and {high}. In brackets, and as bands: 95 % intervals."
     )
     return [
         Panel("agreement", f"Predicted and true: {name}", agreeing, agreement, 2),
         Panel("bland_altman", f"Bland-Altman: {name}", differing, bland_altman, 2),
     ]
+
+
+def _limit(found: Interval) -> str:
+    """Return a value with its interval, where there is one."""
+    if found.low is None or found.high is None:
+        return f"{found.value:.3g}"
+    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"

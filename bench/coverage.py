@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from visionfm.metrics.binary import Binary
-from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Share
+from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Ratio, Share
 from visionfm.metrics.intervals import interval
 from visionfm.metrics.jackknife import left_out
 from visionfm.metrics.kaplan_meier import free_of_event
@@ -88,6 +88,9 @@ def question(rng: np.random.Generator, subject_N: np.ndarray, shape: tuple[int, 
         found = {metric: values_D for (metric, _), values_D in scorer(weights_DN).items()}
         with np.errstate(invalid="ignore", divide="ignore"):
             found["ppv"] = weights_DN @ (called_N & sick_N) / (weights_DN @ called_N)
+            alarms, rejected = weights_DN @ (called_N & ~sick_N), weights_DN @ ~(called_N | sick_N)
+            found["LR+"] = found["sensitivity"] * (alarms + rejected) / alarms
+            found["LR-"] = (1 - found["sensitivity"]) * (alarms + rejected) / rejected
             found["npv"] = weights_DN @ ~(called_N | sick_N) / (weights_DN @ ~called_N)
         return found
 
@@ -104,6 +107,14 @@ def question(rng: np.random.Generator, subject_N: np.ndarray, shape: tuple[int, 
         }
         found = {metric: interval(metric, what, subject_N) for metric, what in evidence.items()}
         both = Members({name: found[name] for name in ("sensitivity", "specificity")})
+        missed, alarms = Share(sick_N & ~called_N, sick_N), Share(called_N & ~sick_N, ~sick_N)
+        ratios = {
+            "LR+": Ratio(found["sensitivity"], interval("specificity", alarms, subject_N)),
+            "LR-": Ratio(interval("sensitivity", missed, subject_N), found["specificity"]),
+        }
+        for name, metric in (("LR+", "likelihood_ratio_positive"), ("LR-", "likelihood_ratio_negative")):
+            if ratios[name].below.value > 0:
+                found[name] = interval(metric, ratios[name], subject_N)
         return found | {"balanced_accuracy": interval("balanced_accuracy", both, subject_N)}
 
     return Sample(values, intervals, min(persons(subject_N, sick_N), persons(subject_N, ~sick_N)))

@@ -6,7 +6,7 @@ from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
 from visionfm.metrics.binary import Binary
-from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Share
+from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Ratio, Share
 from visionfm.metrics.intervals import interval, t_quantile
 from visionfm.metrics.jackknife import left_out
 from visionfm.metrics.placements import placements
@@ -279,3 +279,22 @@ def test_skewed_dice_of_few_people_is_covered(count, fewest):
         return interval("dice", Mean(special.ndtr(1.3 + 0.7 * eyes(rng, count))), people(2 * count, 2))
 
     assert fewest < held(draw, everybody) < 0.99
+
+
+def test_the_interval_of_a_likelihood_ratio_is_about_that_of_the_logarithm():
+    """40 of 50 cases and 20 of 100 others are called: LR+ is 4; Simel's log method is right for many people."""
+    sick, place = np.arange(150) < 50, np.arange(150)
+    hits = interval("sensitivity", Share(place < 40, sick), people(150))
+    alarms = interval("specificity", Share(place >= 130, ~sick), people(150))
+    found = interval("likelihood_ratio_positive", Ratio(hits, alarms), people(150))
+    error = np.sqrt(1 / 40 - 1 / 50 + 1 / 20 - 1 / 100)
+    assert found.value == pytest.approx(4.0)
+    assert (found.low, found.high) == pytest.approx((4 * np.exp(-1.96 * error), 4 * np.exp(1.96 * error)), rel=0.06)
+
+
+def test_a_likelihood_ratio_without_an_interval_names_whom_it_lacks():
+    few = interval("sensitivity", Share(np.ones(40, bool), np.arange(40) < 3), people(40))
+    ratio = interval("likelihood_ratio_positive", Ratio(few, share(10, 40)), people(40))
+    assert ratio.reason == "no interval: fewer than five subjects with the condition: 3"
+    none = interval("likelihood_ratio_negative", Ratio(share(0, 40), share(10, 40)), people(40))
+    assert none.low == 0.0 and 0 < none.high < 1

@@ -12,6 +12,9 @@ from sksurv.metrics import (
 )
 from sksurv.util import Surv
 
+from visionfm.metrics.intervals import interval
+from visionfm.metrics.jackknife import left_out
+from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.survival import AtTime, Whole
 
 TIMES = np.array([200.0, 500.0, 900.0, 1300.0])
@@ -129,3 +132,32 @@ def test_unknown_answers_are_left_out():
     nobody = Whole(np.full(3, np.nan), np.full(3, np.nan), np.zeros(3), np.zeros((3, 4)), TIMES)
     assert nobody.why_undefined("concordance") == "no sample with a known answer"
     assert np.isnan(nobody(np.ones((1, 3)))["concordance", None])
+
+
+def test_intervals_of_survival_metrics_cover_the_truth_about_as_often_as_they_say():
+    """Thirty people with two eyes each; the truth is that of many cohorts of strangers."""
+    rng, edges = np.random.default_rng(5), np.array([300.0, 600.0, 900.0])
+
+    def draw(people, eyes):
+        shared, own = rng.normal(size=(people, 1)), rng.normal(size=(people, eyes))
+        risk = (np.sqrt(0.6) * shared + np.sqrt(0.4) * own).ravel()
+        seen, lost = rng.exponential(800 * np.exp(-risk)), rng.uniform(100, 1800, people * eyes)
+        event, time = (seen <= lost) * 1.0, np.minimum(seen, lost)
+        by_NK = 1 - np.exp(-edges / 800 * np.exp(risk)[:, None])
+        return Whole(event, time, risk, by_NK, edges), AtTime(event, time, by_NK[:, 1], 600.0)
+
+    def values(scorer, weights):
+        return {key: float(value_D[0]) for key, value_D in scorer(weights).items()}
+
+    many = [values(scorer, np.ones((1, 2000))) for _ in range(30) for scorer in draw(2000, 1)]
+    true = {key: np.mean([found[key] for found in many if key in found]) for key in {k for m in many for k in m}}
+    subjects = Subjects(np.repeat(np.arange(30), 2), 30)
+    left_JN = np.concatenate(list(left_out(subjects)))
+    held = {key: [] for key in true}
+    for _ in range(120):
+        for scorer in draw(30, 2):
+            for key, evidence in scorer.evidence(scorer.left_out(left_JN), subjects).items():
+                found = interval(key[0], evidence, subjects)
+                held[key] += [] if found.low is None else [found.low <= true[key] <= found.high]
+    for key, covered in held.items():
+        assert len(covered) >= 110 and np.mean(covered) >= 0.88, key

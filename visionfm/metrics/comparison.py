@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, MOST_UNDEFINED
 from visionfm.metrics.evidence import Interval
 from visionfm.metrics.intervals import NORMAL, ROUNDING, t_quantile, welch
+from visionfm.metrics.limits import FEWEST_SUBJECTS, MOST_UNDEFINED
 from visionfm.metrics.placements import clustered_variance, placements
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from visionfm.metrics.bootstrap import FEWEST_SUBJECTS, LEVEL
 from visionfm.metrics.evidence import NOTHING, Evidence, Interval, LeftOut, Mean, Members, Ranking, Ratio, Share
+from visionfm.metrics.limits import FEWEST_SUBJECTS, LEVEL
 from visionfm.metrics.placements import placements
 from visionfm.metrics.scales import SHARE, Scale, scale_of
 from visionfm.metrics.subjects import Subjects

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.bootstrap import CHUNK_BYTES
+from visionfm.metrics.limits import CHUNK_BYTES
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from visionfm.metrics.bootstrap import FEWEST_SUBJECTS
 from visionfm.metrics.intervals import TAIL, t_quantile
+from visionfm.metrics.limits import FEWEST_SUBJECTS
 from visionfm.metrics.weighted import Floats, Mask
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visionfm.metrics.bootstrap import FEWEST_SUBJECTS
 from visionfm.metrics.evidence import Interval
 from visionfm.metrics.intervals import t_quantile
+from visionfm.metrics.limits import FEWEST_SUBJECTS
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats
 

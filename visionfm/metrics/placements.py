@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.bootstrap import FEWEST_SUBJECTS
+from visionfm.metrics.limits import FEWEST_SUBJECTS
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats
 

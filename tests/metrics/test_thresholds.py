@@ -1,4 +1,4 @@
-"""Draws of subjects, and the thresholds from validation data."""
+"""Thresholds from validation data."""
 
 import numpy as np
 import pytest
@@ -6,64 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionfm.metrics.binary import threshold_reaching, youden_threshold
-from visionfm.metrics.bootstrap import subject_draws
-
-SUBJECTS = ["b", "a", "c", "a", "b", "d", "e", "a"]
-
-
-def all_draws(subjects: list[str], draws: int = 200, seed: int = 0, **options: int) -> np.ndarray:
-    return np.concatenate(list(subject_draws(subjects, draws, seed, **options)))
-
-
-def test_the_first_row_is_the_sample_itself_and_the_others_are_draws() -> None:
-    weights_DN = all_draws(SUBJECTS, draws=7)
-    assert weights_DN.shape == (8, len(SUBJECTS))
-    assert (weights_DN[0] == 1).all()
-
-
-def test_a_drawn_subject_brings_all_its_samples() -> None:
-    weights_DN = all_draws(SUBJECTS)
-    for subject in set(SUBJECTS):
-        of_subject = weights_DN[:, [name == subject for name in SUBJECTS]]
-        assert (of_subject == of_subject[:, :1]).all()
-
-
-def test_every_draw_has_as_many_subjects_as_there_are() -> None:
-    first = [SUBJECTS.index(subject) for subject in sorted(set(SUBJECTS))]
-    assert (all_draws(SUBJECTS)[:, first].sum(axis=1) == len(first)).all()
-
-
-def test_each_subject_is_drawn_once_on_average_and_left_out_as_often_as_it_should() -> None:
-    subjects = [str(number) for number in range(50)]
-    weights_DN = all_draws(subjects, draws=4000)[1:]
-    assert np.abs(weights_DN.mean(axis=0) - 1).max() < 0.08
-    assert (weights_DN == 0).mean() == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.permutations(range(len(SUBJECTS))), st.integers(1, 2000))
-def test_draws_depend_on_seed_and_subjects_alone_not_on_order_of_samples_or_chunks(
-    order: list[int], chunk: int
-) -> None:
-    expected = all_draws(SUBJECTS, draws=40, seed=3)
-    found = all_draws([SUBJECTS[number] for number in order], draws=40, seed=3, chunk_bytes=chunk)
-    assert (found == expected[:, order]).all()
-
-
-def test_a_further_sample_of_a_known_subject_leaves_the_draws_alone() -> None:
-    assert (all_draws([*SUBJECTS, "a"])[:, :-1] == all_draws(SUBJECTS)).all()
-
-
-def test_another_seed_or_another_subject_draws_differently() -> None:
-    plain = all_draws(SUBJECTS)
-    assert (plain != all_draws(SUBJECTS, seed=1)).any()
-    assert (plain != all_draws([name.upper() for name in SUBJECTS])).any()
-    assert (all_draws(["ab", "c"], 40) != all_draws(["a", "bc"], 40)).any()
-
-
-def test_no_subjects_no_draws() -> None:
-    assert all_draws([]).shape == (1, 0)
-
 
 samples = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.2, 0.5, 0.9]) | st.floats(0, 1)), min_size=1)
 

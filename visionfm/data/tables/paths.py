@@ -42,7 +42,7 @@ class Files:
     def like(self, text: str) -> str:
         """Return, as the end of a message, the file that a text is most like; empty for none."""
         name = _name(_clean(text))
-        close = sorted(self.paths, key=lambda path: abs(len(path) - len(text)))[:MOST_COMPARED]
+        close = sorted(self.paths, key=lambda path: (abs(len(path) - len(text)), path))[:MOST_COMPARED]
         by_name = {_name(path): path for path in reversed(close)}
         near = nearest(name, by_name, 0.75) if name else None
         return "" if near is None else f"; did you mean {by_name[near]!r}?"

@@ -210,6 +210,10 @@ def test_a_runs_own_keys_beside_the_sites_are_left_alone() -> None:
     assert read_site({"encoders": {}, "tasks": {}, "cpu_partition": "x"}, Config.model_fields).cpu_partition == "x"
 
 
+def test_a_null_of_the_profile_arrives_as_text_and_says_nothing() -> None:
+    assert read_site({"cpu_partition": "None", "qos": "None"}, ()) == read_site({}, ())
+
+
 def test_without_a_site_nothing_is_asked_but_devices() -> None:
     found = read_site({}, ()).resources(Needs(1, 1, 1, gpus=2))
     assert {name: value for name, value in found.items() if value is not None} == {"gpu": 2}

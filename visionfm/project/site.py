@@ -145,7 +145,8 @@ def read_site(config: Mapping[str, Any], known: Collection[str]) -> Site:
     names = [*Site.model_fields, *known]
     if problems := [problem for name in config if (problem := unknown(name, names, "key of a site"))]:
         raise UsageError("keys that no site has", found="; ".join(problems), where=where, do="correct them")
-    said = {name: config[name] for name in Site.model_fields if config.get(name) is not None}
+    # Snakemake hands a profile's `null` over as the text None.
+    said = {name: config[name] for name in Site.model_fields if config.get(name) not in (None, "None")}
     try:
         site = Site.model_validate(said)
         for device in (site.extra.cpu, site.extra.gpu):

@@ -1,4 +1,4 @@
-"""What a site's words become on the command line of `sbatch`: recorded with a stand-in for it, one row per kind of site.
+"""What a site's words become on the command line of `sbatch`: recorded with a stand-in, one row per kind of site.
 
 A job on CPUs (label), one on a GPU (extract) and a training on a GPU (pretrain) are submitted; nothing computes.
 """
@@ -58,7 +58,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "as shipped": Kind({}, ["-p cpu", "--mem 2000", "--ntasks=1"], ["-p gpu", "--gpus=1", "--mem 2000"], ["--qos", "-C"]),
+    "as shipped": Kind(
+        {}, ["-p cpu", "--mem 2000", "--ntasks=1"], ["-p gpu", "--gpus=1", "--mem 2000"], ["--qos", "-C"]
+    ),
     "several partitions": Kind({"cpu_partition": "short,long"}, ["-p short,long"], ["-p gpu"]),
     "one partition for all": Kind({"gpu_partition": "cpu"}, ["-p cpu"], ["-p cpu", "--gpus=1"]),
     "no partition to be named": Kind({"cpu_partition": None, "gpu_partition": None}, [], ["--gpus=1"], ["-p"]),
@@ -80,11 +82,15 @@ KINDS = {
         ["--mail-type=FAIL", "--nice=10"],
         profile={"default-resources": {"slurm_extra": "'--mail-type=FAIL'"}},
     ),
-    "an account of the profile": Kind({}, ["-A old"], ["-A old"], profile={"default-resources": {"slurm_account": "old"}}),
+    "an account of the profile": Kind(
+        {}, ["-A old"], ["-A old"], profile={"default-resources": {"slurm_account": "old"}}
+    ),
     "one rule set apart": Kind(
         {}, ["-p cpu"], ["-p debug"], profile={"set-resources": {"extract": {"slurm_partition": "debug"}}}
     ),
-    "no requeueing": Kind({}, ["--no-requeue"], ["--no-requeue"], profile={"slurm-requeue": False, "slurm-no-requeue": True}),
+    "no requeueing": Kind(
+        {}, ["--no-requeue"], ["--no-requeue"], profile={"slurm-requeue": False, "slurm-no-requeue": True}
+    ),
     "two nodes": Kind(
         {"extra": "--exclusive"}, ["--ntasks=1"], ["--nodes=2", "--ntasks=2", "--exclusive --gpus-per-node=1"], nodes=2
     ),
@@ -97,7 +103,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose files are all there, and stand-ins for SLURM's commands."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "bin").mkdir()
-    commands = {"sbatch": SBATCH.format(python=sys.executable, folder=str(folder)), **dict.fromkeys(SILENT, "#!/bin/sh\n")}
+    commands = {
+        "sbatch": SBATCH.format(python=sys.executable, folder=str(folder)),
+        **dict.fromkeys(SILENT, "#!/bin/sh\n"),
+    }
     commands |= dict.fromkeys(("sacctmgr",), "#!/bin/sh\nprintf 'eyes\\neyes_gpu\\nold\\n'\n")
     for name, text in commands.items():
         (folder / "bin" / name).write_text(text)
@@ -161,7 +170,11 @@ def test_the_guide_has_the_line_of_each_kind() -> None:
     """docs/slurm.md: a table of kinds of sites with their lines, which are the ones that are tried above."""
     guide = (CHECKOUT / "docs/slurm.md").read_text()
     rows = [[cell.strip() for cell in line.split(" | ")] for line in guide.splitlines() if line.startswith("| ")]
-    lines = {row[0].removeprefix("| "): row[1].removesuffix(" |").strip("`").replace("\\|", "|") for row in rows if len(row) == 2}
+    lines = {
+        row[0].removeprefix("| "): row[1].removesuffix(" |").strip("`").replace("\\|", "|")
+        for row in rows
+        if len(row) == 2
+    }
     for name, kind in KINDS.items():
         if kind.config:
             assert yaml.safe_load(f"{{{lines[name]}}}" if lines[name][0] != "{" else lines[name]) == kind.config, name
@@ -176,7 +189,17 @@ def test_the_guide_has_the_line_of_each_kind() -> None:
     "text",
     [
         *("--qos=medical", "'--qos=medical'", "-p gpu", "-pgpu", "--mem=4G", "--mem 4G", "--gres=gpu:1", "--account x"),
-        *("-A x", "--part=gpu", "--export=NONE", "--time=10", "-J name", "--wrap=x", "medical", "'", "--nice --nodes=2"),
+        *(
+            "-A x",
+            "--part=gpu",
+            "--export=NONE",
+            "--time=10",
+            "-J name",
+            "--wrap=x",
+            "medical",
+            "'",
+            "--nice --nodes=2",
+        ),
     ],
 )
 def test_options_of_the_executor_are_refused_while_the_profile_is_read(text: str) -> None:
@@ -185,7 +208,9 @@ def test_options_of_the_executor_are_refused_while_the_profile_is_read(text: str
             read()
 
 
-@pytest.mark.parametrize("text", ["--nodelist=n1", "--exclude=n[1-3]", "--mail-user=a@b.c", "--begin=now+1hour", "--x='a b'"])
+@pytest.mark.parametrize(
+    "text", ["--nodelist=n1", "--exclude=n[1-3]", "--mail-user=a@b.c", "--begin=now+1hour", "--x='a b'"]
+)
 def test_other_options_pass_and_are_quoted_for_the_shell(text: str) -> None:
     assert options(f'"{text}"' if "'" not in text else text).replace("'", "") == text.replace("'", "")
 
@@ -221,7 +246,9 @@ def test_without_a_site_nothing_is_asked_but_devices() -> None:
 
 def test_setup_lines_run_before_the_stage_and_a_failing_one_is_told() -> None:
     site = read_site({"setup": ["module() { export LOADED=$1; }", "module ${UNSET}cuda", 'echo "{braces}"']}, ())
-    done = subprocess.run(["bash", "-c", site.prefix + 'echo "loaded $LOADED"'], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", site.prefix + 'echo "loaded $LOADED"'], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "{braces}\nloaded cuda\n"
     broken = read_site({"setup": "false"}, ()).prefix
     assert subprocess.run(["bash", "-c", broken + "echo on"], capture_output=True, check=False).returncode

@@ -94,3 +94,11 @@ def test_a_run_that_made_its_report_ends_with_the_results(said: Path, caplog: py
         said.write_text(log)
         show("results/report/summary.md", "a.html", said)
         assert "\n".join(record.getMessage() for record in caplog.records).strip() == shown
+
+
+def test_a_damaged_summary_is_told_and_fails_no_run(said: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said.write_text("Finished jobid: 1 (Rule: report)\n")
+    Path("results/report").mkdir(parents=True)
+    Path("results/report/summary.md").write_text("# Eyes\n")
+    show("results/report/summary.md", "a.html", said)
+    assert "the summary is not shown" in caplog.text and "damaged" in caplog.text

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visionfm import artifacts
+from visionfm.errors import VisionFMError
 
 LINES_SHOWN = 12
 STOPPED = "Terminating processes on user request"  # by Ctrl-C
@@ -30,9 +31,16 @@ class Failure(NamedTuple):
 
 
 def show(summary: str, page: str, *snakemake_logs: Path) -> None:
-    """Print the summary, and where the page is, where the run that wrote these logs came to its report."""
-    if any("(Rule: report)" in _text(path) for path in snakemake_logs):
+    """Print the summary, and where the page is, where the run that wrote these logs came to its report.
+
+    That it cannot be read is said, and is no failure of the run.
+    """
+    if not any("(Rule: report)" in _text(path) for path in snakemake_logs):
+        return
+    try:
         log.warning("\n%s\nThe report: %s", artifacts.read_text(summary), page)
+    except VisionFMError as error:
+        log.warning("the summary is not shown: %s", error)
 
 
 def tell(*snakemake_logs: Path) -> None:

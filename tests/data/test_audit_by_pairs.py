@@ -16,7 +16,7 @@ from visionfm.data.settings import AuditSettings, AuditTarget
 
 Row = dict[str, Any]
 NAMES = ("a", "b", "outside", "seen")
-MADE_BY = artifacts.provenance("label", {}, {})
+MADE_BY = {kind: artifacts.provenance(stage, {}, {}) for kind, stage in (("images", "index"), ("labels", "label"))}
 
 
 def drawn(dataset: str, rng: random.Random) -> list[Row]:
@@ -70,7 +70,7 @@ def test_what_is_found_is_what_a_comparison_of_all_pairs_finds(seed: int, result
             if kind == "images":
                 table = table.append_column("status", pa.array(["ok"] * len(of_dataset)))
             path = Path(f"results/datasets/{name}/{kind}.parquet")
-            artifacts.write_table(path, table, MADE_BY, schema="visionfm/x/1")
+            artifacts.write_table(path, table, MADE_BY[kind], schema=f"visionfm/{kind}/1")
             files[kind][name] = [path]
     settings = AuditSettings(
         task="t",

@@ -119,10 +119,7 @@ def _wanted(columns: Columns) -> list[str]:
 
 def _image_path(row: _Row, image: str, images: Files) -> str | None:
     """Return the path of a row's image: the one file that it means, or else what it says; None with a problem."""
-    try:
-        text = filled(image, row.cells) if is_template(image) else row.cells[image].strip()
-    except ValueError as error:
-        row.problems.add(f"{row.where}: {error}")
+    if (text := _file_name(row, image)) is None:
         return None
     found = images.find(text)
     if isinstance(found, str):
@@ -131,6 +128,15 @@ def _image_path(row: _Row, image: str, images: Files) -> str | None:
         row.problems.add(f"{row.where}: {text!r} fits {len(found)} images: {', '.join(found[:4])}; write it in full")
         return None
     return text
+
+
+def _file_name(row: _Row, column: str) -> str | None:
+    """Return what a column says, or a template filled from the row; None with a problem."""
+    try:
+        return filled(column, row.cells) if is_template(column) else row.cells[column].strip()
+    except ValueError as error:
+        row.problems.add(f"{row.where}: {error}")
+        return None
 
 
 def _read_dense(label: LabelRow, row: _Row, columns: Columns, masks: Files) -> None:
@@ -173,10 +179,7 @@ def _mask_path(row: _Row, column: str | None, masks: Files) -> str | None:
     """Return the path of a mask: the one file that a column, or a template, means, or else what it says."""
     if column is None or (not is_template(column) and row.known(column) is None):
         return None
-    try:
-        text = filled(column, row.cells) if is_template(column) else row.cells[column].strip()
-    except ValueError as error:
-        row.problems.add(f"{row.where}: {error}")
+    if (text := _file_name(row, column)) is None:
         return None
     found = masks.find(text)
     return found if isinstance(found, str) else text

@@ -46,6 +46,14 @@ def test_all_damaged_and_missing_artefacts_are_listed(results: Path, capsys: pyt
     assert "results/y.html" not in shown
 
 
+@pytest.mark.parametrize("name", ["index.html", "summary.md"])
+def test_a_damaged_text_is_found_in_its_folder(name: str, results: Path) -> None:
+    path = write(f"results/{name}")
+    assert main(["verify", "results"]) == 0
+    path.write_text(path.read_text().replace("results", "Results", 1))
+    assert main(["verify", "results"]) == 4
+
+
 def test_metadata_are_shown_as_json(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("results/x.html")
     assert main(["verify", "--show", "results/x.html"]) == 0

@@ -22,7 +22,7 @@ def test_all_results_of_a_run_are_as_they_were_written(finished: Project) -> Non
     assert len(artefacts) > 20
 
 
-SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html")
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html", ".md")
 
 
 def sealed(path: Path) -> bool:

@@ -29,6 +29,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
 )
 ROWS_AT_ONCE = 65_536
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html", ".md")  # of files that carry metadata
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
     "F64": "float64",
@@ -211,9 +212,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(json.loads(path.read_text(encoding="utf-8"))["visionfm"])
     if path.suffix in (".html", ".md"):
         return dict(json.loads(_text_and_comment(path)[1]))
-    raise ValueError(
-        f"files ending in {path.suffix!r} carry no metadata; expected .parquet .h5 .safetensors .zip .json .html .md"
-    )
+    raise ValueError(f"files ending in {path.suffix!r} carry no metadata; expected {' '.join(SUFFIXES)}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from visionfm import artifacts
+from visionfm.artifacts import formats
 from visionfm.errors import ArtifactError, Problems
 
 log = logging.getLogger("visionfm")
-SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html")
 UNSEALED = ("logs", "benchmarks")  # folders of a results folder
 
 
@@ -44,7 +44,7 @@ def _artifacts(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix in formats.SUFFIXES and p.is_file())
             kept_too = artifacts.KEPT in path.parts
             found += [p for p in inside if _is_sealed(p) and (kept_too or artifacts.KEPT not in p.parts)]
         else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from visionfm.artifacts import tree
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ConfigError, UsageError
 from visionfm.project.loading import load_config, parse_config
@@ -111,6 +112,10 @@ def test_everything_names_each_artefact_of_the_config_once_below_results(plan: P
         for name in ("decoder.safetensors", "training.parquet", "predictions.parquet"):
             assert f"results/tasks/t/m/{run}/{name}" in paths
     assert {"results/datasets/old/labels.parquet", "results/tasks/t/audit.parquet"} <= set(paths)
+
+
+def test_every_planned_artefact_has_a_place_by_which_readers_know_whether_it_belongs_there(plan: Plan) -> None:
+    assert [path for path in plan.everything() if tree._found(Path(path)) is None] == []
 
 
 def test_a_comparison_is_planned_where_there_are_two_to_compare(plan: Plan) -> None:

@@ -80,6 +80,7 @@ PLACES = (
         {"{model}.{number}": "tasks/{task}/{model}/**/*.parquet"},  # predictions; of masks image_metrics
     ),
     Place("report/index.html", ("report",), ("report",)),
+    Place("report/summary.md", ("report",), ("summary",)),
     Place("report/metrics.parquet", ("report",), ("metrics",)),
     Place("report/figures.zip", ("report",), ("figures",)),
 )

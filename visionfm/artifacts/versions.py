@@ -21,6 +21,6 @@ VERSIONS = {
     "predict": 2,
     "evaluate": 7,
     "compare": 2,
-    "report": 17,
+    "report": 18,
     "export": 1,
 }

@@ -47,6 +47,7 @@ SURFACE = {
     "profile": "--log NAME",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
+    "handover": "--log --out DECODER",
     "publish": "--log --out CHECKPOINT",
     "doctor": "--log --results",
     "verify": "--log --show PATHS",

@@ -42,6 +42,7 @@ COMMANDS = {
     },
     "use without the pipeline": {
         "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
+        "handover": ("visionfm.tasks.handover", "write a k-NN decoder that holds its training samples' features"),
         "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
     },
 }

@@ -16,7 +16,7 @@ VERSIONS = {
     "extract": 1,
     "dense": 1,
     "fuse": 3,
-    "train": 3,
+    "train": 4,
     "finetune": 3,
     "predict": 2,
     "evaluate": 7,

@@ -6,6 +6,9 @@ one key and are recalled together, before torch is imported.
 
 import argparse
 import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
     from visionfm.tasks.resume import StateFile
+    from visionfm.tasks.vectors.decoder import Decoder
     from visionfm.tasks.vectors.objective import Objective
     from visionfm.tasks.vectors.training import Batches
 
@@ -79,9 +83,12 @@ def train(
         "features": streams_of.digest(streams),
         "encodings": hashlib.sha256(origin[encodings.NAME].encode()).hexdigest(),
     }
+    caches = _caches(samples, files, out)
+    if settings.baseline == "knn":  # whose file names them
+        inputs["caches"] = hashlib.sha256(json.dumps(caches).encode()).hexdigest()
 
     def fit(file: "StateFile") -> Fitted:
-        return _fit(samples, streams, settings, file)._replace(origin=origin)
+        return _fit(samples, streams, settings, file, caches)._replace(origin=origin)
 
     fit_decoder("train", settings, inputs, out, training_out, fit)
 
@@ -94,6 +101,17 @@ def _gathered(
     views = VIEWS[:1] if settings.baseline else store.views
     streams = streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
     return streams, encodings.origin(encodings.of_vectors(samples, store), views)
+
+
+def _caches(samples: Samples, files: dict[str, list[Path]], out: Path) -> dict[str, list[str]]:
+    """Return the caches of the samples' datasets as a decoder names them: seen from its folder, so that a results
+    folder can be moved.
+    """
+    datasets = sorted({dataset for dataset, _, _ in samples.references})
+    folder = out.absolute().parent
+    return {
+        dataset: [Path(os.path.relpath(path, folder)).as_posix() for path in files[dataset]] for dataset in datasets
+    }
 
 
 def training_samples(train_table: Path, settings: VectorFitSettings) -> Samples:
@@ -124,9 +142,17 @@ def _fusion(settings: TrainSettings, samples: Samples) -> tuple[str, int]:
     return streams_of.VISITS, min(settings.visits, 1 + int(streams_of.visit_of_images(samples).max()))
 
 
-def _fit(samples: Samples, streams: list[Stream], settings: TrainSettings, file: "StateFile") -> Fitted:
+def _fit(
+    samples: Samples,
+    streams: list[Stream],
+    settings: TrainSettings,
+    file: "StateFile",
+    caches: Mapping[str, Sequence[str]],
+) -> Fitted:
     from visionfm.tasks.loop import trained
     from visionfm.tasks.vectors import decoder as decoders
+    from visionfm.tasks.vectors.heads import KnnHead
+    from visionfm.tasks.vectors.neighbours import Neighbours
     from visionfm.tasks.vectors.training import Batches, Training, outputs_of
 
     check_device(settings.device)
@@ -160,9 +186,11 @@ def _fit(samples: Samples, streams: list[Stream], settings: TrainSettings, file:
     counts = (len(batches["train"]), len(batches["validation"]), len(set(samples.ids["subject_id"][splits["train"]])))
     objective = objective_of(settings, recipe, truth_NT)
     if settings.baseline:
-        state, rows = _fit_baseline(settings.baseline, spec, batches, recipe.class_weighting == "balanced")
+        network, rows = _fit_baseline(settings.baseline, spec, batches, recipe.class_weighting == "balanced")
         chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
-        tensors = decoders.file_tensors(state, objective, known)
+        tensors = decoders.file_tensors(network.state_dict(), objective, known)
+        if isinstance(head := network.head, KnnHead):
+            tensors[decoders.NAMED] = Neighbours.of(samples.take(splits["train"]), caches, head.rows_NF).tensor()
         return Fitted(spec, tensors, rows, *counts, f"{settings.baseline}: {chosen}")
 
     def start() -> Training:
@@ -189,8 +217,8 @@ def objective_of(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Any)
 
 def _fit_baseline(
     baseline: str, spec: Spec, batches: "dict[str, Batches]", balanced: bool
-) -> "tuple[dict[str, torch.Tensor], list[dict[str, Any]]]":
-    """Return the network's state, and a row for each value that was tried."""
+) -> "tuple[Decoder, list[dict[str, Any]]]":
+    """Return the network, and a row for each value that was tried."""
     import torch
 
     from visionfm.tasks.vectors import baselines
@@ -200,4 +228,4 @@ def _fit_baseline(
         torch.manual_seed(0)
         network = decoders.Decoder(spec).eval()
         rows = baselines.fit(baseline, network, batches["train"], batches["validation"], balanced)
-    return network.state_dict(), rows
+    return network, rows

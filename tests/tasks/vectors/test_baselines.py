@@ -17,8 +17,8 @@ from world.decoder_data import (
     write_samples,
 )
 
-from visionfm import artifacts
-from visionfm.errors import DataError
+from visionfm import artifacts, cli
+from visionfm.errors import ArtifactError, DataError
 from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
@@ -89,7 +89,8 @@ def test_neighbours_vote_as_scikit_learns_do_with_one_vote_of_the_prior(task, ty
     expected = (model.predict_proba(features_NF[splits == "test"]) * k + prior_C) / (k + 1)
     said = np.stack(found[found.split == "test"].sort_values("sample_id").scores)
     assert np.abs(said - (expected if type_ == "multiclass" else expected[:, 1:])).max() < 1e-5
-    assert artifacts.read_tensors(decoder)[0]["rows_NF"].shape[0] == learned.sum()
+    held = artifacts.read_tensors(decoder)[0]
+    assert len(held["truth_NK"]) == learned.sum() and "rows_NF" not in held
 
 
 @pytest.mark.parametrize("baseline", ["knn", "logreg"])
@@ -150,10 +151,78 @@ def test_the_best_value_depends_on_validation_only_and_equal_input_gives_equal_b
     assert run("knn", {"sick": test_flipped}, BINARY)[0].read_bytes() == first
 
 
-def test_a_nearest_neighbour_head_loads_however_many_rows_its_file_has():
+def test_a_nearest_neighbour_head_loads_however_many_labels_its_file_has():
     head, other = KnnHead(4, 1), KnnHead(4, 1)
     head.remember(torch.randn(7, 4), torch.arange(7)[:, None] % 2 * 1.0)
     head.odds_K[:] = True
     other.load_state_dict(head.state_dict())
+    other.remember(head.rows_NF, other.truth_NK)
     x_BF = torch.randn(3, 4)
     assert torch.equal(head(x_BF), other(x_BF))
+
+
+# --- its training samples stay in the caches ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def neighbours(task, tmp_path):
+    """A k-NN decoder, the bytes of a function that scores with a decoder, and the cache."""
+    run, cls_NVLD, patch_mean_NVD, hidden_N = task
+    decoder = run("knn", {"sick": (hidden_N > 0) * 1.0}, BINARY)[0]
+    cache = tmp_path / "eyes.cls224.h5"
+    queries = {"eyes": [write_cache(tmp_path / "queries" / "eyes.cls224.h5", cls_NVLD, patch_mean_NVD)]}
+
+    def scored(which=decoder):
+        predict(which, tmp_path / "samples.parquet", queries, tmp_path / "q.parquet", predict_settings(BINARY))
+        return artifacts.read_table(tmp_path / "q.parquet").replace_schema_metadata()
+
+    return decoder, scored, cache, (cls_NVLD, patch_mean_NVD)
+
+
+def test_a_nearest_neighbour_decoder_names_an_image_in_fewer_bytes_than_its_features_have(neighbours):
+    decoder, _, _, _ = neighbours
+    assert len(artifacts.read_tensors(decoder)[0]["neighbours"]) < 120 * 0.6 * COUNT
+
+
+def test_it_answers_the_same_beside_its_caches_and_handed_over(neighbours, tmp_path):
+    decoder, scored, cache, _ = neighbours
+    expected = scored()
+    alone = tmp_path / "elsewhere" / "knn.safetensors"
+    cli.main(["handover", str(decoder), "--out", str(alone)])
+    cache.unlink()
+    assert scored(alone).equals(expected)
+    assert "neighbours" not in artifacts.read_tensors(alone)[0]
+
+
+def test_rows_that_others_added_to_a_cache_change_nothing(neighbours):
+    _, scored, cache, arrays = neighbours
+    expected = scored()
+    names = [f"{n:04}.png" for n in range(COUNT)] + ["new.png"]
+    more = [np.concatenate([array, array[:1]]) for array in arrays]
+    write_cache(cache, *more, names=names)
+    assert scored().equals(expected)
+
+
+def test_without_its_caches_it_says_what_it_needs(neighbours):
+    _, scored, cache, _ = neighbours
+    cache.unlink()
+    with pytest.raises(ArtifactError, match="120 training samples") as told:
+        scored()
+    assert str(cache) in str(told.value) and "handover" in str(told.value)
+
+
+def test_it_refuses_other_features_of_its_images_and_a_cache_that_lacks_some(neighbours):
+    _, scored, cache, (cls_NVLD, patch_mean_NVD) = neighbours
+    write_cache(cache, cls_NVLD + 1e-3, patch_mean_NVD)
+    with pytest.raises(ArtifactError, match="other features of its training images"):
+        scored()
+    write_cache(cache, cls_NVLD[:-10], patch_mean_NVD[:-10])
+    with pytest.raises(ArtifactError, match="no features of 6 of the images"):
+        scored()
+
+
+def test_what_stands_alone_already_is_not_handed_over(task, tmp_path, capsys):
+    run, _, _, hidden_N = task
+    decoder = run("logreg", {"sick": (hidden_N > 0) * 1.0}, BINARY)[0]
+    assert cli.main(["handover", str(decoder), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "copy the file" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from visionfm.errors import DataError
 from visionfm.tasks import kind_of
 from visionfm.tasks.slots import Slot, slots
 from visionfm.tasks.vectors.decoder import Decoder
+from visionfm.tasks.vectors.neighbours import fused
 from visionfm.tasks.vectors.training import Batches
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -83,14 +84,6 @@ def fit(baseline: str, network: Decoder, train: Batches, validation: Batches, ba
         head: Any = network.head
         head.remember(torch.from_numpy(features_NF), _one_hot(network, train))
     return rows
-
-
-def fused(network: Decoder, batches: Batches) -> npt.NDArray[np.float32]:
-    """Return features_NF as the head sees them, from the identity view."""
-    at_N = torch.arange(len(batches))
-    with torch.no_grad():
-        features_NF: npt.NDArray[np.float32] = network.fusion(batches.features(at_N), batches.present_NS).numpy()
-    return features_NF
 
 
 def _parts(network: Decoder, train: Batches, validation: Batches) -> list[Part]:

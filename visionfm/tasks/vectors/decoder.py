@@ -1,8 +1,8 @@
 """The decoder as a network and as a file: `decoder.safetensors`, or a published `checkpoint_*_linear.pth`.
 
-The file holds the head's tensors under their published names, `fusion.*`, `standardisation.{modality}.{mean,std}`, and
-in regression `targets.{mean,std}`; its metadata say what it was trained for. Shapes: B batch, S streams, F features, K
-outputs.
+The file holds the head's tensors under their published names, `fusion.*`, `standardisation.{modality}.{mean,std}`, in
+regression `targets.{mean,std}`, and of k-NN `neighbours`; its metadata say what it was trained for.
+Shapes: B batch, S streams, N training samples, F features, K outputs.
 """
 
 import re
@@ -16,16 +16,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from visionfm.errors import DataError
+from visionfm.errors import ArtifactError, DataError
 from visionfm.tasks import kind_of
 from visionfm.tasks.decoder_file import arrays_of, fill, is_own, not_published, published_state
 from visionfm.tasks.settings import PredictSettings
 from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
-from visionfm.tasks.vectors.heads import HEADS, ForecastHead, sinusoid
+from visionfm.tasks.vectors.heads import HEADS, ForecastHead, KnnHead, sinusoid
 from visionfm.tasks.vectors.objective import Objective
 from visionfm.tasks.vectors.spec import Spec
+
+NAMED, HELD = "neighbours", "rows_NF"  # tensors of a k-NN decoder's file: its training samples; it has one of them
 
 
 class Decoder(nn.Module):
@@ -81,10 +83,11 @@ def file_tensors(
 
 def load_decoder(path: Path, settings: PredictSettings) -> Loaded:
     """Return a decoder of this project, or a published one, whose targets and modalities the settings name."""
-    return _load_own(path) if is_own(path) else _load_published(path, settings)
+    return load_own(path) if is_own(path) else _load_published(path, settings)
 
 
-def _load_own(path: Path) -> Loaded:
+def load_own(path: Path) -> Loaded:
+    """Return a decoder of this project; ArtifactError where a k-NN's training samples are not to be had."""
     spec, tensors = Spec.load(path)
     standardisation = {
         name: (tensors.pop(f"standardisation.{name}.mean"), tensors.pop(f"standardisation.{name}.std"))
@@ -92,8 +95,23 @@ def _load_own(path: Path) -> Loaded:
         if f"standardisation.{name}.mean" in tensors
     }
     constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("targets.", "baseline."))}
+    named, rows_NF = tensors.pop(NAMED, None), tensors.pop(HELD, None)
     state = {name: torch.from_numpy(value) for name, value in tensors.items()}
-    return _loaded(spec, state, constants, standardisation, path)
+    loaded = _loaded(spec, state, constants, standardisation, path)
+    if isinstance(head := loaded.network.head, KnnHead):
+        head.remember(_rows(named, rows_NF, loaded, path), head.truth_NK)
+    return loaded
+
+
+def _rows(named: npt.NDArray[Any] | None, rows_NF: npt.NDArray[Any] | None, loaded: Loaded, path: Path) -> torch.Tensor:
+    """Return the features of a k-NN decoder's training samples, which its file holds or names."""
+    if rows_NF is not None:
+        return torch.from_numpy(rows_NF)
+    if named is None:
+        raise ArtifactError(f"{path.name} names no training samples", where=path, do="train the decoder again")
+    from visionfm.tasks.vectors.neighbours import Neighbours  # which needs this module
+
+    return Neighbours.read(named).rows(loaded.network, loaded.standardisation, path)
 
 
 def _load_published(path: Path, settings: PredictSettings) -> Loaded:

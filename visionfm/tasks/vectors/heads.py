@@ -77,8 +77,8 @@ class LinearHead(nn.Module):
 class KnnHead(nn.Module):
     """Votes of the k most similar training samples (cosine), smoothed by one vote of the training frequencies.
 
-    Outputs are log odds of a yes-or-no question (`odds_K`), log probabilities of a class. It holds its training
-    samples: N rows; a load takes over their number from the file.
+    Outputs are log odds of a yes-or-no question (`odds_K`), log probabilities of a class. Labels of the N training
+    samples are part of its state, a load takes over their number; their features are not, see `neighbours`.
     """
 
     rows_NF: torch.Tensor
@@ -89,7 +89,7 @@ class KnnHead(nn.Module):
     def __init__(self, features: int, outputs: int) -> None:
         """`features` is F, `outputs` K; without training samples."""
         super().__init__()
-        self.register_buffer("rows_NF", torch.zeros(0, features))
+        self.register_buffer("rows_NF", torch.zeros(0, features), persistent=False)
         self.register_buffer("truth_NK", torch.zeros(0, outputs))
         self.register_buffer("k_K", torch.ones(outputs, dtype=torch.int64))
         self.register_buffer("odds_K", torch.zeros(outputs, dtype=torch.bool))
@@ -99,10 +99,9 @@ class KnnHead(nn.Module):
         self.rows_NF, self.truth_NK = rows_NF, truth_NK
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
-        for name in ("rows_NF", "truth_NK"):
-            held, found = getattr(self, name), state_dict.get(prefix + name)
-            if found is not None and found.shape[1:] == held.shape[1:]:
-                setattr(self, name, held.new_zeros(found.shape))
+        found = state_dict.get(f"{prefix}truth_NK")
+        if found is not None and found.shape[1:] == self.truth_NK.shape[1:]:
+            self.truth_NK = self.truth_NK.new_zeros(found.shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, features_BF: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import zygote
 from PIL import Image
 from world.checkout import SHARED
 
+from visionfm.images import guarded
 from visionfm.runtime.devices import GIVEN
 
 pytest_plugins = ["world.fabricated"]
@@ -23,6 +24,13 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"no shared data at {SHARED}; VISIONFM_SHARED names their folder")
     return SHARED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_reading_process_stays() -> Iterator[None]:
+    """End the process that reads DICOM and volumes."""
+    yield
+    guarded.end()
 
 
 @pytest.fixture(scope="session")

@@ -166,14 +166,6 @@ def test_other_formats_are_refused_by_content_whatever_the_suffix(head, tmp_path
     assert reason(inspect(head + bytes(200), tmp_path)) == "not_an_image"
 
 
-def test_dicom_is_refused_with_advice_to_convert_and_deidentify(tmp_path):
-    data = bytes(128) + b"DICM" + bytes(100)
-    assert reason(inspect(data, tmp_path)) == "dicom"
-    with pytest.raises(DataError, match="convert it to PNG or TIFF and de-identify"):
-        decode(data)
-    assert reason(inspect(b"II*\0" + bytes(124) + b"DICM", tmp_path)) == "dicom"  # a TIFF preamble hides nothing
-
-
 # Size
 
 

@@ -83,7 +83,7 @@ def test_the_index_keeps_the_notes_and_says_them(
         index(tmp_path / "d", out, IndexSettings(modality="Fundus", layout="table"))
     notes = {row["path"]: row["note"] for row in artifacts.read_table(out).to_pylist()}
     assert notes["b.png"] is None and notes["c.png"] == "constant: every pixel is 3 of 255"
-    assert "bits: 12" in notes["a.png"] and "range: a.png: dark for 16 bits" in caplog.text
+    assert "bits: 12" in notes["a.png"] and "noted: a.png: dark for 16 bits" in caplog.text
     index(tmp_path / "d", out, IndexSettings(modality="Fundus", layout="table", bits=12))
     rows = {row["path"]: row for row in artifacts.read_table(out).to_pylist()}
     assert rows["a.png"]["note"] is None and rows["b.png"]["status"].startswith("too_bright")

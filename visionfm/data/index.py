@@ -19,7 +19,7 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.data.layouts.folders import Listed
-from visionfm.data.listing import list_images
+from visionfm.data.listing import list_images, other_files, to_install
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ArtifactError, DataError, Problems
 from visionfm.images.parallel import killed_worker
@@ -61,11 +61,14 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         raise DataError(
             "the dataset has no images",
             expected=f"image files as layout {settings.layout} has them",
-            found="none",
+            found=other_files(root),
             where=root if settings.images is None else f"{root}, glob {settings.images}",
             do="correct `root`, `layout` or `images` in the config",
         )
     _check_names(root, images)
+    if missing := to_install(images):
+        raise DataError("images cannot be read by this installation", found="; ".join(missing), where=root,
+                        do="install that, or limit what is an image by `images`")  # fmt: skip
     listed = [entry for entry in images if in_shard(entry.path, settings.shard, settings.shards)]
     listing = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     made_by = artifacts.provenance("index", settings.model_dump(mode="json"), {"listing": listing})
@@ -92,9 +95,9 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         log.warning("unreadable: %s: %s", row["path"], row["status"])
     noted = table.filter(table["note"].is_valid())
     for row in noted.slice(0, 20).to_pylist():
-        log.warning("range: %s: %s", row["path"], row["note"])
+        log.warning("noted: %s: %s", row["path"], row["note"])
     if noted.num_rows > 20:
-        log.warning("range: %d further images use little of their range; see `note` in %s", noted.num_rows - 20, out)
+        log.warning("noted: %d further images; see `note` in %s", noted.num_rows - 20, out)
     log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), known.num_rows, bad.num_rows, out)
 
 

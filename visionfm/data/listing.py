@@ -6,7 +6,8 @@ read here, and the contents of label files, for they are small.
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
 from visionfm.data.tables.block import TableFile
 from visionfm.errors import cannot_read_now, is_passing
+from visionfm.images.containers import CONTAINERS
 from visionfm.images.reading import ALLOWED_SUFFIXES
 from visionfm.images.regular import read_regular
 
@@ -25,6 +27,21 @@ def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Lis
     check_root(root)
     found = files_below(root, LAYOUTS[layout].image_folders(root))
     return [entry for entry in found if pattern is None or fnmatch(entry.path, pattern)]
+
+
+def to_install(images: Sequence[Listed]) -> list[str]:
+    """Return what has to be installed to read these images, as their names tell: `12 files .dcm: install ...`."""
+    missing = {suffix: what for one in CONTAINERS if (what := one.missing()) for suffix in one.suffixes}
+    if not missing:
+        return []
+    count = Counter(os.path.splitext(entry.path)[1].lower() for entry in images)  # noqa: PTH122
+    return [f"{count[suffix]} files {suffix}: {what}" for suffix, what in missing.items() if count[suffix]]
+
+
+def other_files(root: Path) -> str:
+    """Return what lies in a folder that has no images, by suffix: `7 files .e2e`."""
+    count = Counter(path.suffix.lower() or "without suffix" for path in root.rglob("*") if path.is_file())
+    return ", ".join(f"{times} files {suffix}" for suffix, times in count.most_common(5)) or "nothing"
 
 
 def list_partners(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:

@@ -40,7 +40,7 @@ def worker_pool(workers: int) -> "Iterator[Pool | int]":
     # Fresh interpreters: a forked copy of a process in which torch has started its threads may hang.
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)  # the workers end when our end of it closes
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (theirs,))
+    pool = ProcessPoolExecutor(workers, context, start_worker, (theirs,))
     try:
         yield Pool(pool, workers)
     except BrokenProcessPool as error:
@@ -118,7 +118,8 @@ def _stop_signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(pool: multiprocessing.connection.Connection) -> None:
+def start_worker(pool: multiprocessing.connection.Connection) -> None:
+    """Ignore signals sent to the group, and end when the other end of this pipe closes."""
     ignore_stop_signals()
     threading.Thread(target=_end_with_pool, args=(pool,), daemon=True).start()
 

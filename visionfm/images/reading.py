@@ -16,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
+from visionfm.errors import CannotReadNow, DataError, Problems, cannot_read_now, is_passing
 from visionfm.images.containers import CONTAINERS, Container, container_of
 from visionfm.images.containers.container import Header, Opened, Refused
-from visionfm.images.containers.foreign import DICOM, name_of_foreign
+from visionfm.images.containers.foreign import name_of_foreign
 from visionfm.images.containers.pillow import PillowImage
 from visionfm.images.exposure import remark
+from visionfm.images.guarded import guarded
 from visionfm.images.identity import file_id, file_path
 from visionfm.images.pixels import Pixels
 from visionfm.images.regular import NotRegular, read_regular
@@ -41,7 +42,6 @@ REASONS = {  # reason: (expected, what to do)
     "not_a_file": ("a regular file", "remove it from the dataset's folder"),
     "no_access": ("a file that can be read", "check its permissions and the disk"),
     "empty": ("an image", "copy the file again from its source"),
-    "dicom": (KNOWN, "convert it to PNG or TIFF and de-identify it first"),
     "not_an_image": (KNOWN, "convert it to PNG or TIFF, or remove it"),
     "too_large": ("an image within the limit", "downscale it, or raise max_megapixels of the dataset"),
     "multi_frame": ("one image in the file", "set `frame: 0` (or another) of the dataset, or split the file"),
@@ -84,12 +84,35 @@ class Stored(NamedTuple):
 def inspect(path: Path, reading: Reading) -> ImageFacts:
     """Read one file once, hash it, decode it to its last byte; never raises for what the file is or holds.
 
-    CannotReadNow where the system does not give it, which says nothing of the file.
+    CannotReadNow where the system does not give it, DataError where a library for its format is not installed; both say
+    nothing of the file. A guarded format is read in a process of its own.
     """
     facts = ImageFacts("", 0, 0, "", 0, 0, "ok")
     try:
         data = _read(path)
         facts = facts._replace(image_id=hashlib.sha256(data).hexdigest(), bytes=len(data))
+        container = container_of(data)
+        if container is None or not container.guarded:
+            return _inspected(data, facts, reading)
+        container.require()
+        return guarded(_inspected_alone, path, facts, reading, file_bytes=len(data))
+    except Refused as refused:
+        return facts._replace(status=str(refused))
+
+
+def _inspected_alone(path: Path, facts: ImageFacts, reading: Reading) -> ImageFacts:
+    """Return the facts of a file, in a process that may have no more memory than a file may take."""
+    try:
+        return _inspected(_read(path), facts, reading)
+    except CannotReadNow as error:
+        if not isinstance(error.__cause__, MemoryError):
+            raise
+        return facts._replace(status=str(Refused("too_large", "more memory than a file may take")))
+
+
+def _inspected(data: bytes, facts: ImageFacts, reading: Reading) -> ImageFacts:
+    """Return the facts of a file's bytes."""
+    try:
         image = _open(data)[0]
         facts = _with_header(facts, image.header())._replace(frames=image.frames)
         _choose(image, reading)
@@ -98,7 +121,8 @@ def inspect(path: Path, reading: Reading) -> ImageFacts:
         width, height, turn = image.load(shrink_to_px=1)
         facts = facts._replace(width=width, height=height, orientation=turn)
         sixteen_bits = facts.mode.startswith("I")
-        facts = facts._replace(note=remark(image.rgb(reading.bits), sixteen_bits=sixteen_bits) or image.note())
+        notes = (remark(image.rgb(reading.bits), sixteen_bits=sixteen_bits), image.note())
+        facts = facts._replace(note="; ".join(note for note in notes if note) or None)
     except Refused as refused:
         return facts._replace(status=str(refused))
     return facts
@@ -217,12 +241,10 @@ def _open(data: bytes) -> tuple[Opened, Container]:
     """Parse the header."""
     if not data:
         raise Refused("empty", "0 bytes")
-    foreign = name_of_foreign(data)
-    if foreign == DICOM:
-        raise Refused("dicom", "DICOM, which may name a person")
     container = container_of(data)
     if container is None:
-        raise Refused("not_an_image", foreign or "bytes of no known image format")
+        raise Refused("not_an_image", name_of_foreign(data) or "bytes of no known image format")
+    container.require()
     return container.open(data), container
 
 

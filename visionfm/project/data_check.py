@@ -12,7 +12,7 @@ from visionfm.data import spelling
 from visionfm.data.label_rows import as_columns
 from visionfm.data.labels import draw_splits, labelled, subject_of
 from visionfm.data.layouts.rows import LabelRow, Value, parts_of
-from visionfm.data.listing import label_files, list_images, list_partners
+from visionfm.data.listing import label_files, list_images, list_partners, to_install
 from visionfm.data.partners import has_partners, mask_roles
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
@@ -62,7 +62,10 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
         log.warning("dataset %s: label files of %d MB are not opened here", name, size // 1_000_000)
         return None
     own = Problems(DataError, name)
-    listed = [entry.path for entry in list_images(root, block.layout, block.images)]
+    images = list_images(root, block.layout, block.images)
+    for missing in to_install(images):
+        own.add(f"images cannot be read by this installation: {missing}")
+    listed = [entry.path for entry in images]
     if not listed:
         log.warning("dataset %s: no images below %s", name, block.root)
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visionfm.errors import DataError
+from visionfm.images.containers import container_of
 from visionfm.images.reading import ALLOWED_SUFFIXES
 
 VFM_SPLITS = {"training": "train", "test": "test"}
@@ -24,6 +25,8 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+HEAD_BYTES = 132  # of a file whose name says nothing; enough to know every format
+DIRECTORY = "DICOMDIR"  # a list of files, as CDs have it; begins as an image does
 
 
 class Listed(NamedTuple):
@@ -95,14 +98,30 @@ def folders_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset())
 def _files(root: Path, start: Path, suffixes: frozenset[str]) -> Iterator[Listed]:
     """Yield every file of these suffixes below a folder, linked ones too; hidden entries are no data.
 
-    A folder may hold millions of files: a path object for each would take three times as long as the listing.
+    A folder may hold millions of files: a path object for each would take three times as long as the listing. Where
+    images are sought, a name that ends in no suffix, or in a number as the UIDs of DICOM do, is looked into.
     """
+    looked_into = suffixes is ALLOWED_SUFFIXES
     for folder in folders_below(start):
         inside = folder.relative_to(root).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
         with os.scandir(folder) as entries:
             for entry in entries:
-                is_wanted = os.path.splitext(entry.name)[1].lower() in suffixes and not entry.name.startswith(".")  # noqa: PTH122
-                if is_wanted and not entry.is_dir():
+                if entry.name.startswith("."):
+                    continue
+                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+                nameless = looked_into and (not suffix or suffix[1:].isdigit())
+                if not entry.is_dir() if suffix in suffixes else nameless and _begins_as_image(entry):
                     stat = entry.stat(follow_symlinks=entry.is_file())
                     yield Listed(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
+
+
+def _begins_as_image(entry: os.DirEntry[str]) -> bool:
+    """Tell by a file's first bytes whether it is an image; one that cannot be opened now is not passed over."""
+    if not entry.is_file() or entry.name == DIRECTORY:
+        return False
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123
+            return container_of(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return True

@@ -5,9 +5,12 @@ images knows no format by name. Every method of an opened file raises nothing bu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
+from visionfm.errors import DataError
 from visionfm.images.pixels import Pixels
 
 
@@ -68,10 +71,28 @@ class Opened(ABC):
 
 
 class Container(NamedTuple):
-    """A file format: `suffixes` with the dot, in small letters; `lossy` formats blur the borders of masks."""
+    """A file format: `suffixes` with the dot, in small letters; `lossy` formats blur the borders of masks.
+
+    `needs` are modules that are no part of a plain installation, and `extra` is what installs them. A `guarded` format
+    is parsed by other people's native code: files are first read in a process of their own. `header` returns what a
+    file says beside its pixels, by name; columns of a dataset can be read from it.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     matches: Callable[[bytes], bool]
     open: Callable[[bytes], Opened]
     lossy: bool = False
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+    guarded: bool = False
+    header: Callable[[Path], Mapping[str, str]] | None = None
+
+    def missing(self) -> str | None:
+        """Return what has to be installed to read this format here; None where nothing is missing. Imports nothing."""
+        return None if all(find_spec(name) for name in self.needs) else f"install visionfm[{self.extra}]"
+
+    def require(self) -> None:
+        """Raise DataError where a module is missing: that says nothing of a file, and no index may remember it."""
+        if (what := self.missing()) is not None:
+            raise DataError(f"{self.name} cannot be read by this installation", do=f"{what}, then run the same again")

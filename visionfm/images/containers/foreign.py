@@ -1,8 +1,6 @@
 """Formats that are known and not read here: refused by name, so that the reason helps."""
 
-DICOM = "DICOM"
 _MARKS = {  # name: (offset, bytes)
-    DICOM: (128, b"DICM"),
     "PDF": (0, b"%PDF"),
     "EPS": (0, b"%!PS"),
     "HEIC or AVIF": (4, b"ftyp"),

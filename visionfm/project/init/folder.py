@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import SPLIT_NAMES, VFM_SPLITS, files_below, folders_below, vfm_folders
+from visionfm.data.listing import other_files
 from visionfm.errors import DataError
 from visionfm.images.reading import decode
 from visionfm.images.regular import read_regular
@@ -36,7 +37,7 @@ def understand_folder(root: Path, table: Path | None, mask: str | None) -> list[
     """Return the datasets that a folder seems to hold; DataError with what to say where that cannot be told."""
     paths = [entry.path for entry in files_below(root)]
     if not paths:
-        raise DataError("the folder has no images", found=_what_else(root), where=root, do="name the images' folder")
+        raise DataError("the folder has no images", found=other_files(root), where=root, do="name the images' folder")
     found = _by_tables(root, paths, table) or _by_masks(root, paths, mask) or _by_folders(root, paths)
     for seen in found:
         if seen.keys.get("labels") != "none" and seen.keys["layout"] in ("table", "imagefolder") and seen.table is None:
@@ -47,11 +48,6 @@ def understand_folder(root: Path, table: Path | None, mask: str | None) -> list[
 def _own(seen: Seen, paths: list[str]) -> list[str]:
     """Return the images of a dataset among all that were found."""
     return [path for path in paths if "images" not in seen.keys or fnmatch(path, seen.keys["images"])]
-
-
-def _what_else(root: Path) -> str:
-    suffixes = Counter(path.suffix.lower() or "no suffix" for path in root.rglob("*") if path.is_file())
-    return ", ".join(f"{times} files {suffix}" for suffix, times in suffixes.most_common(5)) or "nothing"
 
 
 def _by_tables(root: Path, paths: list[str], given: Path | None) -> list[Seen]:

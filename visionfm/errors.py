@@ -66,6 +66,10 @@ class ArtifactError(VisionFMError):
     exit_code = 4
 
 
+class OutOfDate(ArtifactError):
+    """A whole artefact that was made from other inputs than lie beside it now."""
+
+
 class Stopped(VisionFMError):
     """Ended by a signal after the progress was saved; the same command goes on from there."""
 

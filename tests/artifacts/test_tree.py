@@ -126,6 +126,15 @@ def test_senseless_metadata_are_an_error(inputs: str, sealed_with: Callable[...,
     refused(sealed_with(PREDICTIONS, inputs=inputs), "does not say what it was made from")
 
 
+def test_an_artefact_that_does_not_say_whose_it_is_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from visionfm.artifacts import tree
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tree, "owner", lambda path: {})
+        write(PREDICTIONS, 0, "predict", "visionfm/predictions/1")
+    refused(PREDICTIONS, "belongs elsewhere")
+
+
 @pytest.fixture
 def sealed_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Write an artefact whose metadata were changed before it was sealed."""

@@ -3,12 +3,20 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from visionfm import artifacts
 from visionfm.cli import main
 from visionfm.errors import ArtifactError
+from visionfm.project.loading import parse_config
 
+SMALL: dict[str, dict[str, object]] = {
+    "encoders": {"fundus": {"modality": "Fundus", "weights": "random", "arch": "vit_tiny_patch16_224"}},
+    "models": {},
+    "datasets": {},
+    "tasks": {},
+}
 MADE_BY = artifacts.provenance("report", {}, {})
 
 
@@ -59,6 +67,31 @@ def test_metadata_are_shown_as_json(results: Path, capsys: pytest.CaptureFixture
     assert main(["verify", "--show", "results/x.html"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["path"], shown["stage"], shown["key"]) == ("results/x.html", "report", MADE_BY.key)
+
+
+def test_what_the_config_no_longer_has_is_listed_and_fails_only_where_it_is_damaged(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A decoder was trained again, and then the metadata of its predictions name another one."""
+    gone = results / "tasks/gone/tiny/seed0"
+    for value in (0, 1):
+        trained = artifacts.provenance("train", {"value": value}, {})
+        decoder = gone / "decoder.safetensors"
+        artifacts.write_tensors(decoder, {}, trained, schema="visionfm/decoder/1", extra={"value": str(value)})
+        if not value:
+            applied = artifacts.provenance("predict", {}, {"decoder": artifacts.payload_digest(decoder)})
+            table = pa.table({"value": [1]})
+            artifacts.write_table(gone / "predictions.parquet", table, applied, schema="visionfm/predictions/1")
+    assert main(["verify", "results"]) == 4, "nothing says which config these are of"
+    assert "predictions.parquet is out of date" in capsys.readouterr().err
+    plan = results.parent / ".snakemake/visionfm/0.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(parse_config(SMALL).model_dump_json(exclude_unset=True))
+    assert main(["verify", "results"]) == 0
+    said = capsys.readouterr().err
+    assert "2 of them are no longer in the config" in said and "tasks/gone/tiny/seed0/predictions.parquet" in said
+    (gone / "predictions.parquet").write_bytes(b"damaged")
+    assert main(["verify", "results"]) == 4
 
 
 @pytest.mark.parametrize(

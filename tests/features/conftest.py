@@ -11,7 +11,7 @@ from world.small_project import Project, write_encoder, write_images
 @pytest.fixture(scope="session")
 def first_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the encoder that projects start with, once."""
-    return write_encoder(tmp_path_factory.mktemp("encoder") / "encoder.safetensors")
+    return write_encoder(tmp_path_factory.mktemp("encoder") / "results/encoders/fundus/encoder.safetensors")
 
 
 @pytest.fixture

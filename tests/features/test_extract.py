@@ -220,7 +220,7 @@ def test_an_empty_shard_gives_an_empty_file(project: Project) -> None:
 def test_features_that_float16_cannot_hold_name_the_image(project: Project) -> None:
     tensors, metadata = artifacts.read_tensors(project.encoder)
     tensors["norm.weight"] *= 1e6
-    own = {"schema", "stage", "version", "key", "inputs", "seed", "payload_sha256", "file_sha256"}
+    own = {"schema", "stage", "version", "key", "inputs", "seed", "payload_sha256", "file_sha256", "owner"}
     extra = {name: text for name, text in metadata.items() if name not in own}
     made_by = artifacts.provenance("import", {"scaled": True}, {})
     artifacts.write_tensors(project.encoder, tensors, made_by, schema="visionfm/encoder/1", extra=extra)

@@ -17,6 +17,7 @@ def test_all_results_of_a_run_are_as_they_were_written(finished: Project) -> Non
     done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, check=False)
     (finished.folder / "calls.log").unlink()
     assert done.returncode == 0 and "artefacts are as they were written" in done.stderr, done.stderr
+    assert "no longer in the config" not in done.stderr
     artefacts = [path for path in finished.folder.glob("results/**/*") if path.suffix in SUFFIXES and sealed(path)]
     assert [path for path in artefacts if tree.owner(path) == {} and "report" not in path.parts] == [], "known places"
     assert len(artefacts) > 20
@@ -35,12 +36,18 @@ def test_what_was_put_in_an_artefacts_place_stops_the_run_and_is_found(
 ) -> None:
     """Predictions of an earlier decoder, and another run's, put where a run's lie: both are whole."""
     run = project.folder / "results/tasks/sick_a/tiny/seed0"
-    predictions, earlier = run / "predictions.parquet", tmp_path / "earlier.parquet"
+    predictions, earlier = (
+        run / "predictions.parquet",
+        tmp_path / run.relative_to(project.folder) / "predictions.parquet",
+    )
     clean = project.results()
     inputs = {"decoder": "0" * 64, "samples": artifacts.payload_digest(run.parent / "samples.parquet")}
     made_by = artifacts.provenance("predict", {}, inputs)
     artifacts.write_table(earlier, artifacts.read_table(predictions), made_by, schema="visionfm/predictions/1")
-    others = {"not what was written here last": earlier, "belongs elsewhere": run.with_name("logreg") / predictions.name}
+    others = {
+        "not what was written here last": earlier,
+        "belongs elsewhere": run.with_name("logreg") / predictions.name,
+    }
     monkeypatch.chdir(project.folder)
     for why, other in others.items():
         content = other.read_bytes()
@@ -48,7 +55,9 @@ def test_what_was_put_in_an_artefacts_place_stops_the_run_and_is_found(
         predictions.write_bytes(content)
         capsys.readouterr()
         assert cli.main(["verify", "results"]) == 4
-        assert f"predictions.parquet: predictions.parquet {'is ' if why[0] == 'n' else ''}{why}" in capsys.readouterr().err
+        assert (
+            f"predictions.parquet: predictions.parquet {'is ' if why[0] == 'n' else ''}{why}" in capsys.readouterr().err
+        )
         stopped = project.run(fails=True)  # whoever reads them
         assert "evaluate" in {call.stage for call in stopped} <= {"evaluate", "compare"}
         assert all(why in call.log and "delete it and run again" in call.log for call in stopped)

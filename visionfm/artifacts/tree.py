@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visionfm.artifacts.files import KEPT, kept_path
-from visionfm.errors import ArtifactError
+from visionfm.errors import ArtifactError, OutOfDate
 
 Metadata = Mapping[str, str]
 NAME = r"[^/.]+"
@@ -136,8 +136,9 @@ def check(path: Path, metadata: Metadata, sealed: Callable[[Path], Metadata], he
             f"{schema}, by {stage}",
         )
     own = owner(path).get("owner")
-    if metadata.get("owner", own) != own:  # none in what was kept from before owners were written
-        raise _foreign(path, "belongs elsewhere: it was copied here", own, metadata["owner"])
+    if metadata.get("owner") != own:
+        found_owner = metadata.get("owner", "no owner")
+        raise _foreign(path, "belongs elsewhere: it was copied here", own or "no owner", found_owner)
     kept = kept_path(path)
     if kept is not None and kept.is_file() and not kept.samefile(path):
         last = _or_none(sealed, kept)
@@ -151,7 +152,7 @@ def check(path: Path, metadata: Metadata, sealed: Callable[[Path], Metadata], he
     for name, digest in _inputs(path, metadata).items():
         now = _digests_now(root, place, names, name, head)
         if now and digest not in now:
-            raise ArtifactError(
+            raise OutOfDate(
                 f"{path.name} is out of date: it was made from another `{name}` than lies there now",
                 expected=" or ".join(now),
                 found=digest,

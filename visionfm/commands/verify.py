@@ -1,17 +1,19 @@
 """`visionfm verify PATH...`: checks that artefacts, or all below a folder, are whole and belong where they lie.
 
-What Snakemake writes beside them, logs and benchmark files, carries none and is passed over.
+What Snakemake writes beside them, logs and benchmark files, carries none and is passed over. What the config of the
+last run here no longer has is listed by itself: nothing reads it, so it may be out of date, but not damaged.
 """
 
 import argparse
 import json
 import logging
+import os
 from itertools import pairwise
 from pathlib import Path
 
 from visionfm import artifacts
 from visionfm.artifacts import formats
-from visionfm.errors import ArtifactError, Problems
+from visionfm.errors import ArtifactError, OutOfDate, Problems
 
 log = logging.getLogger("visionfm")
 UNSEALED = ("logs", "benchmarks")  # folders of a results folder
@@ -26,18 +28,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Check each; damaged ones are listed together."""
     problems = Problems(ArtifactError, "verify")
-    checked = 0
-    for path in _artifacts(args.paths):
+    left_over = _LeftOver()
+    for path in (paths := _artifacts(args.paths)):
         try:
             metadata = artifacts.read_metadata(path)
+        except OutOfDate as error:
+            if path not in left_over:
+                problems.add(f"{path}: {error.problem}")
+            continue
         except ArtifactError as error:
             problems.add(f"{path}: {error.problem}")
             continue
-        checked += 1
         if args.show:
             print(json.dumps({"path": str(path), **metadata}, sort_keys=True))
     problems.raise_if_any(do="`visionfm forget` what is damaged, delete what belongs elsewhere, then run again")
-    log.info("verify: %d artefacts are as they were written", checked)
+    log.info("verify: %d artefacts are as they were written", len(paths))
+    if old := [str(path) for path in paths if path in left_over]:
+        named = "\n".join(f"  {path}" for path in old)
+        log.info("%d of them are no longer in the config; `visionfm forget` drops them:\n%s", len(old), named)
+
+
+class _LeftOver:
+    """The artefacts that the last plan of their run does not have; none where a run has no plan that can be read."""
+
+    def __init__(self) -> None:
+        self._planned: dict[Path, frozenset[Path]] = {}
+
+    def __contains__(self, path: Path) -> bool:
+        kept = artifacts.kept_path(path)
+        if kept is None:
+            return False
+        run = next(folder for folder in kept.parents if folder.name == artifacts.KEPT).parent.parent
+        if run not in self._planned:
+            self._planned[run] = _planned(run)
+        planned = self._planned[run]
+        return bool(planned) and Path(os.path.abspath(path)) not in planned  # noqa: PTH100 - links stay as they are
+
+
+def _planned(run: Path) -> frozenset[Path]:
+    from visionfm.project.loading import last_planned_config
+    from visionfm.project.plan import Plan
+
+    config = last_planned_config(run)
+    return frozenset(run / name for name in Plan(config).everything()) if config is not None else frozenset()
 
 
 def _artifacts(paths: list[Path]) -> list[Path]:

@@ -16,6 +16,7 @@ from visionfm.project.messages import described
 from visionfm.project.references import reference_problems
 
 PLANNED = "VISIONFM_PLANNED_CONFIG"
+PLANS = Path(".snakemake/visionfm")  # below a run's folder
 DO = "correct these lines; docs/config.md lists every key"
 
 
@@ -45,10 +46,21 @@ def planned_config(*paths: str | Path, planning: bool) -> Config:
     config = load_config(*paths)
     if planning:
         text = config.model_dump_json(exclude_unset=True)
-        place = Path(".snakemake/visionfm") / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        place = PLANS / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         publish(place, text.encode())
         os.environ[PLANNED] = str(place.resolve())
     return config
+
+
+def last_planned_config(run: Path) -> Config | None:
+    """Return the config that was planned last in a run's folder; None where there is none that this version reads."""
+    copies = sorted((run / PLANS).glob("*.json"), key=lambda copy: copy.stat().st_mtime_ns)
+    if not copies:
+        return None
+    try:
+        return Config.model_validate_json(copies[-1].read_text(encoding="utf-8"))
+    except ValueError:  # of another version of this program
+        return None
 
 
 def parse_config(

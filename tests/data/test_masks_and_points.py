@@ -110,7 +110,7 @@ def test_a_jpeg_image_may_have_a_png_mask(tmp_path: Path, results: Path) -> None
 def test_landmarks_are_the_highest_places_of_their_channels(tmp_path: Path, results: Path) -> None:
     tree(tmp_path / "data", "npy")
     rows = run(tmp_path / "data", layout="landmark", labels=["a", "b"], columns=Columns(mm_per_px=0.5))
-    assert rows[-1]["points"] == {"a": [2.0, 3.0], "b": [3.0, 1.0]} and rows[-1]["mm_per_px"] == 0.5
+    assert rows[-1]["points"] == {"a": [2.0, 3.0], "b": [3.0, 1.0]} and rows[-1]["mm_per_px"] == [0.5, 0.5]
 
 
 def test_a_landmark_may_be_absent_and_a_spot_counts_by_its_middle(tmp_path: Path, results: Path) -> None:
@@ -204,11 +204,21 @@ def table(root: Path, *changes: tuple[int, int, str], orientation: int = 1) -> N
     (root / "l.csv").write_text("\n".join([HEADER, *(",".join(row) for row in rows)]) + "\n")
 
 
+@pytest.mark.parametrize(("orientation", "upright"), [(1, [0.25, 1.0]), (3, [0.25, 1.0]), (6, [1.0, 0.25])])
+def test_the_size_of_a_pixel_may_differ_by_axis_and_turns_with_the_image(
+    orientation: int, upright: list[float], tmp_path: Path, results: Path
+) -> None:
+    table(tmp_path / "data", orientation=orientation)
+    sizes = {"mm_per_px": ["mm", "dx"], "points": {}}  # a column says 0.25, the other 1
+    rows = run(tmp_path / "data", **TABLE | {"columns": COLUMNS.model_copy(update=sizes)})
+    assert all(row["mm_per_px"] == upright for row in rows)
+
+
 def test_a_table_gives_masks_field_of_view_points_and_scale(tmp_path: Path, results: Path) -> None:
     table(tmp_path / "data", (3, 3, ""), (3, 8, ""), (3, 9, ""), (3, 5, ""))
     rows = run(tmp_path / "data", **TABLE)
     assert rows[0]["mask2_path"] == "second/0.png" and rows[0]["fov_path"] == "fov/0.png"
-    assert rows[0]["points"] == {"disc": [1.0, 2.5], "fovea": [7.5, 0.0]} and rows[0]["mm_per_px"] == 0.25
+    assert rows[0]["points"] == {"disc": [1.0, 2.5], "fovea": [7.5, 0.0]} and rows[0]["mm_per_px"] == [0.25, 0.25]
     assert rows[3]["mask2_path"] is rows[3]["mask2_id"] is rows[3]["mm_per_px"] is None
     assert rows[3]["points"] == {"disc": [1.0, 2.5], "fovea": None}
     assert rows[0]["mask_values"] == [0, 255] and len(rows) == 8

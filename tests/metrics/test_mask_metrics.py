@@ -60,11 +60,18 @@ def test_hausdorff_agrees_with_monai(seed: int) -> None:
 
     truth, predicted = maps(seed)
     theirs = compute_hausdorff_distance(one_hot(predicted), one_hot(truth), include_background=False, percentile=95)[0]
-    ours = mask_scores(truth, predicted, CLASSES, mm_per_px=0.5)
+    ours = mask_scores(truth, predicted, CLASSES, mm_per_px=(0.5, 0.5))
     for index, name in enumerate(CLASSES[1:]):
         assert ours[name, "hd95"] == pytest.approx(float(theirs[index]), abs=1e-4)
         assert ours[name, "hd95_mm"] == ours[name, "hd95"] / 2
     assert ("background", "hd95") not in ours
+    spaced = mask_scores(truth, predicted, CLASSES, mm_per_px=(0.25, 0.5))  # twice as far down as across
+    theirs = compute_hausdorff_distance(
+        one_hot(predicted), one_hot(truth), include_background=False, percentile=95, spacing=[0.5, 0.25]
+    )[0]
+    for index, name in enumerate(CLASSES[1:]):
+        assert spaced[name, "hd95"] == ours[name, "hd95"]
+        assert spaced[name, "hd95_mm"] == pytest.approx(float(theirs[index]), abs=1e-4)
 
 
 def test_auroc_agrees_with_scikit_learn_ties_included() -> None:
@@ -148,7 +155,7 @@ def test_a_missed_class_is_never_better_than_one_found_at_a_wrong_place_or_inven
     missed, wrong = truth.copy(), truth.copy()
     missed[truth == 2] = wrong[truth == 2] = 0
     wrong[100:120, 80:100] = 2
-    of_missed, of_wrong = (mask_scores(truth, said, CLASSES, mm_per_px=0.01) for said in (missed, wrong))
+    of_missed, of_wrong = (mask_scores(truth, said, CLASSES, mm_per_px=(0.01, 0.01)) for said in (missed, wrong))
     diagonal = math.hypot(200, 100)
     assert of_missed["two", "hd95"] == diagonal and of_missed[MACRO, "hd95"] == diagonal / 2
     assert of_missed["two", "hd95_mm"] == pytest.approx(diagonal / 100)

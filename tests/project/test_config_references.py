@@ -112,6 +112,8 @@ def test_a_mix_is_fine_tuned_on_one_modality_at_a_time() -> None:
         ("datasets.t.columns", {"image": "i", "mask2": "m"}, "mask2 is a second observer's"),
         ("datasets.t.columns", {"image": "i", "points": {"a": ["x"]}}, "expected [x column, y column]; not so: a"),
         ("datasets.t.columns", {"image": "i", "mm_per_px": -0.1}, "mm_per_px must be greater than 0"),
+        ("datasets.t.columns", {"image": "i", "mm_per_px": [0.1, 0]}, "mm_per_px must be greater than 0"),
+        ("datasets.t.columns", {"image": "i", "mm_per_px": [0.1]}, "two: [across, down]"),
         ("datasets.f.layout", "segmentation", "layout segmentation has masks as labels"),
         ("datasets.o.layout", "landmark", "layout landmark needs `labels`"),
         ("datasets.t.split", {"test_subjects": ["a"]}, "test_subjects needs subjects"),

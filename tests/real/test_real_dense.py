@@ -14,9 +14,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real_dense")]
 
 
 @pytest.fixture(scope="module")
-def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(shared: Path, commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
-    return finished(tmp_path_factory.mktemp("real_dense"), "dense.yaml")
+    return finished(tmp_path_factory.mktemp("real_dense"), "dense.yaml", commands)
 
 
 def metric(folder: Path, task: str, name: str, **keys: str | None) -> dict:
@@ -59,6 +59,6 @@ def test_masks_have_the_originals_sizes_and_names(run: Path, shared: Path) -> No
         assert Image.open(file).size == Image.open(shared / f"data/chase_db1/images/{file.stem}.jpg").size
 
 
-def test_a_second_run_does_nothing(run: Path) -> None:
-    done = snakemake(run, "-n")
+def test_a_second_run_does_nothing(run: Path, commands: Path) -> None:
+    done = snakemake(run, "-n", commands=commands)
     assert "Nothing to be done" in done.stdout + done.stderr

@@ -11,12 +11,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real_finetune")]
 
 
 @pytest.fixture(scope="module")
-def rows(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+def rows(shared: Path, commands: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """The macro AUROCs on all test data of a finished run; `VISIONFM_REAL_FINETUNE` names the folder of one."""
     if "VISIONFM_REAL_FINETUNE" in os.environ:
         folder = Path(os.environ["VISIONFM_REAL_FINETUNE"])
     else:
-        folder = finished(tmp_path_factory.mktemp("real"), "finetune.yaml", timeout_s=3000)
+        folder = finished(tmp_path_factory.mktemp("real"), "finetune.yaml", commands, timeout_s=3000)
     assert "Label efficiency" in (folder / "results/report/index.html").read_text()
     return [
         row

@@ -29,17 +29,18 @@ def golden_weights() -> "dict[str, torch.Tensor]":
     return {name.removeprefix("backbone."): tensor for name, tensor in checkpoint["teacher"].items()}
 
 
-def snakemake(folder: Path, *arguments: str, timeout_s: int = 1800) -> subprocess.CompletedProcess:
-    """Run the workflow with the folder's config.yaml."""
+def snakemake(folder: Path, *arguments: str, commands: Path, timeout_s: int = 1800) -> subprocess.CompletedProcess:
+    """Run the workflow with the folder's config.yaml, by the commands that start at once."""
     command = ["snakemake", "-s", str(CHECKOUT / "workflow/Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(folder / "config.yaml"), "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
+    warm = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=folder, env=warm, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
-def finished(folder: Path, config: str, timeout_s: int = 1800) -> Path:
+def finished(folder: Path, config: str, commands: Path, timeout_s: int = 1800) -> Path:
     """Run a config of tests/real, whose `{shared}` is the folder of real data; return the run's folder."""
     text = (CHECKOUT / "tests/real" / config).read_text().replace("{shared}", os.path.relpath(SHARED, folder))
     (folder / "config.yaml").write_text(text)
-    done = snakemake(folder, timeout_s=timeout_s)
+    done = snakemake(folder, commands=commands, timeout_s=timeout_s)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return folder

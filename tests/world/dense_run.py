@@ -171,7 +171,8 @@ class DenseRun:
                 rows.append(
                     self._ids(sample, "vessel") | {"mask": name} | {at: getattr(sample, at) for at in truth_files}
                 )
-        numbers = {"width": pa.int32(), "height": pa.int32(), "orientation": pa.int32(), "mm_per_px": pa.float64()}
+        numbers = dict.fromkeys(("width", "height", "orientation"), pa.int32())
+        numbers["mm_per_px"] = pa.list_(pa.float64())
         schema = pa.schema([(name, numbers.get(name, pa.string())) for name in sorted(rows[0])])
         table = pa.Table.from_pylist(rows, schema=schema)
         path = plan.predictions("vessels", "tiny", "seed0")

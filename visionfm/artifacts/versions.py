@@ -6,7 +6,7 @@ else unless the results differ.
 
 VERSIONS = {
     "index": 4,
-    "label": 2,
+    "label": 3,
     "audit": 3,
     "checksum": 1,
     "measure": 1,
@@ -15,11 +15,11 @@ VERSIONS = {
     "pretrain": 1,
     "extract": 1,
     "dense": 1,
-    "fuse": 3,
+    "fuse": 4,
     "train": 4,
     "finetune": 3,
-    "predict": 2,
-    "evaluate": 7,
+    "predict": 3,
+    "evaluate": 8,
     "compare": 2,
     "report": 18,
     "export": 1,

@@ -32,7 +32,7 @@ def column_type(name: str, points: Sequence[str]) -> Any:
         return pa.list_(pa.int64())
     if name in ("width", "height", "orientation"):
         return pa.int32()
-    return pa.float64() if name == "mm_per_px" else pa.string()
+    return pa.list_(pa.float64()) if name == "mm_per_px" else pa.string()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DenseSample:
     fov_path: str | None = None
     fov_id: str | None = None
     points: Mapping[str, Point | None] = field(default_factory=dict)
-    mm_per_px: float | None = None
+    mm_per_px: Point | None = None  # across, down
 
     def mask(self, root: Path, values: Sequence[Sequence[int]], role: str = "mask") -> Classes | None:
         """Return the class indices (H, W) of its mask (or `mask2`), None where it has none."""

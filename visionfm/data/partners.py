@@ -87,8 +87,15 @@ def dense_columns(
     if names := point_names(settings):
         columns["points"] = [reader.points(row, names) for row in rows]
     if columns:
-        columns["mm_per_px"] = [row.mm_per_px for row in rows]
+        columns["mm_per_px"] = [_upright_size(row.mm_per_px, images[row.path]["orientation"]) for row in rows]
     return columns
+
+
+def _upright_size(stored: tuple[float, float] | None, orientation: int) -> list[float] | None:
+    """Return the size of a pixel of the upright image, [across, down] in mm."""
+    if stored is None:
+        return None
+    return list(stored[::-1] if orientation >= 5 else stored)
 
 
 def _identity(path: str, digests: Mapping[str, str]) -> str:

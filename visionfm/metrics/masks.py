@@ -30,11 +30,11 @@ def mask_scores(
     predicted_HW: Classes,
     classes: Sequence[str],
     inside_HW: Mask | None = None,
-    mm_per_px: float | None = None,
+    mm_per_px: tuple[float, float] | None = None,
     tubular: bool = False,
     probabilities: Mapping[int, Probability] | None = None,
 ) -> Scores:
-    """Return all metrics of one image."""
+    """Return all metrics of one image; `mm_per_px` is the size of a pixel, (across, down)."""
     if truth_HW.shape != predicted_HW.shape or (inside_HW is not None and inside_HW.shape != truth_HW.shape):
         raise ValueError(f"expected maps of {truth_HW.shape}, found {predicted_HW.shape}")
     inside_HW = np.ones(truth_HW.shape, bool) if inside_HW is None else inside_HW
@@ -45,7 +45,9 @@ def mask_scores(
         if index > 0:
             own["hd95"] = hausdorff95(true_HW, said_HW)
             if mm_per_px is not None:
-                own["hd95_mm"] = own["hd95"] * mm_per_px
+                across, down = mm_per_px
+                square = across == down
+                own["hd95_mm"] = own["hd95"] * across if square else hausdorff95(true_HW, said_HW, mm_per_px)
             if tubular:
                 own["cldice"] = centre_line_dice(true_HW, said_HW)
             if probabilities is not None and index in probabilities:
@@ -81,23 +83,24 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else NAN
 
 
-def hausdorff95(true_HW: Mask, said_HW: Mask) -> float:
-    """Return the 95th percentile of the distances between the two borders in px, the larger of both directions.
+def hausdorff95(true_HW: Mask, said_HW: Mask, size: tuple[float, float] = (1.0, 1.0)) -> float:
+    """Return the 95th percentile of the distances between the two borders, the larger of both directions.
 
-    The diagonal of the image where one of the two is empty, NaN where both are.
+    In the unit of `size`, that of a pixel (across, down): px unless it says otherwise. The diagonal of the image where
+    one of the two is empty, NaN where both are.
     """
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
     if not true_HW.any() and not said_HW.any():
         return NAN
     if not true_HW.any() or not said_HW.any():
-        return math.hypot(*true_HW.shape)
+        return math.hypot(true_HW.shape[0] * size[1], true_HW.shape[1] * size[0])
     either_HW = true_HW | said_HW
     rows, columns = np.flatnonzero(either_HW.any(axis=1)), np.flatnonzero(either_HW.any(axis=0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     borders = [mask[box] & ~binary_erosion(mask[box]) for mask in (true_HW, said_HW)]
     directed = [
-        np.percentile(distance_transform_edt(~one)[other], 95)
+        np.percentile(distance_transform_edt(~one, sampling=size[::-1])[other], 95)
         for one, other in ((borders[0], borders[1]), (borders[1], borders[0]))
     ]
     return float(max(directed))

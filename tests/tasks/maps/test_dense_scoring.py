@@ -28,7 +28,8 @@ def ids(n: int, run: str, target: str, split: str = "test") -> Row:
 def write(rows: list[Row], run: str) -> Path:
     texts = ("sample_id", "subject_id", "dataset", "modalities", "split", "run", "target")
     fields = [(name, pa.string()) for name in texts]
-    fields += [(name, pa.float64()) for name in ("x", "y", "truth_x", "truth_y", "mm_per_px")]
+    fields += [(name, pa.float64()) for name in ("x", "y", "truth_x", "truth_y")]
+    fields += [("mm_per_px", pa.list_(pa.float64()))]
     path = Path(f"results/tasks/t/m/{run}/predictions.parquet")
     made_by = artifacts.provenance("predict", {"run": run}, {})
     artifacts.write_table(
@@ -145,7 +146,7 @@ def test_without_any_truth_there_are_no_metrics(results: Path) -> None:
 def points(run: str = "seed0") -> list[Row]:
     rows = []
     for n in range(10):
-        same = ids(n, run, "disc") | {"mm_per_px": 0.5 if n < 8 else None}
+        same = ids(n, run, "disc") | {"mm_per_px": [0.5, 0.5] if n < 8 else None}
         rows.append(same | {"x": 10.0 + 3, "y": 20.0 + 4, "truth_x": 10.0, "truth_y": 20.0})  # 5 px off
         fovea = {"truth_x": 1.0, "truth_y": 1.0} if n % 2 else {"truth_x": None, "truth_y": None}
         rows.append({**same, "target": "fovea", "x": 1.0 + n, "y": 1.0, **fovea})
@@ -161,6 +162,9 @@ def test_points_have_errors_and_success_rates_each_and_together(results: Path) -
     assert both["value"] == pytest.approx(5.0) and both["n"] == 10
     mm = find(rows, "mre_mm", target="disc")
     assert (mm["value"], mm["n"], mm["unit"]) == (2.5, 8, "mm") and "mm_per_px" in mm["reason"]
+    oblong = [row | {"mm_per_px": row["mm_per_px"] and [0.5, 0.25]} for row in points()]  # 3 px across, 4 down
+    apart = find(run(oblong, targets=POINTS, **settings), "mre_mm", target="disc")
+    assert apart["value"] == pytest.approx(np.hypot(3 * 0.5, 4 * 0.25))
     rates = {row["operating_point"]: row for row in rows if row["metric"] == "success_rate" and row["target"] == "fovea"
              and row["split"] == "test"}  # fmt: skip
     expected = {"2 px": 0.2, "4 px": 0.4, "8 px": 0.8, "2.5 mm": 0.75}

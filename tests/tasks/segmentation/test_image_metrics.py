@@ -60,14 +60,14 @@ def predicted(run: str, shift: int) -> list[Path]:
             row |= {"split": "test", "run": run, "target": "vessel", "path": f"{n}.png", "image_id": "", "mask": f"{n}"}
             if n < COUNT - 1:
                 truth = stored(f"truth/{n}.png", band(n))
-                row |= {"mask_path": truth["path"], "mask_id": truth["id"], "mm_per_px": 0.5}
+                row |= {"mask_path": truth["path"], "mask_id": truth["id"], "mm_per_px": [0.5, 0.5]}
             if n == 0:
                 second = stored("second/0.png", band(1))
                 row |= {"mask2_path": second["path"], "mask2_id": second["id"]}
             rows.append({**row, "width": SHAPE[1], "height": SHAPE[0], "orientation": 1})
             said.add(f"{n}", encode_mask(band(n + shift), TARGET.values))
             likely.add(f"{n}", encode_map(0.1 + 0.7 * band(n + shift)))
-    schema = [(name, pa.string()) for name in (*IDS, *FILES)] + [("mm_per_px", pa.float64())]
+    schema = [(name, pa.string()) for name in (*IDS, *FILES)] + [("mm_per_px", pa.list_(pa.float64()))]
     schema += [(name, pa.int32()) for name in ("width", "height", "orientation")]
     table = pa.Table.from_pylist(rows, schema=pa.schema(schema))
     artifacts.write_table(folder / "predictions.parquet", table, made_by, schema="visionfm/dense-predictions/1")
@@ -88,7 +88,7 @@ def test_each_image_with_a_truth_is_measured_and_the_second_observer_once(result
     rows = measure(predicted("seed0", 2), predicted("seed1", 3))
     found = {(row["run"], row["sample_id"], row["class"], row["metric"]): row["value"] for row in rows}
     probability = {1: np.round((0.1 + 0.7 * band(6)) * 65535).astype(np.uint16)}
-    expected = mask_scores(band(4), band(6), TARGET.classes, None, 0.5, True, probability)
+    expected = mask_scores(band(4), band(6), TARGET.classes, None, (0.5, 0.5), True, probability)
     for (label, metric), value in expected.items():
         assert found["seed0", "eyes/4", label, metric] == pytest.approx(value), (label, metric)
     assert {row["sample_id"] for row in rows if row["run"] == "seed1"} == {f"eyes/{n}" for n in range(COUNT - 1)}

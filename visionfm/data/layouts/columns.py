@@ -166,7 +166,9 @@ class Columns(Strict):
     points: dict[Name, list[str]] = Field(
         {}, description="point: [x column, y column], pixels of the stored image; (0, 0) is the first pixel's centre"
     )
-    mm_per_px: str | float | None = Field(None, description="size of a stored pixel in mm: a column, or one number")
+    mm_per_px: str | float | list[str] | list[float] | None = Field(
+        None, description="size of a stored pixel in mm: a column or a number; [across, down] where the two differ"
+    )
 
     @model_serializer(mode="wrap")
     def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -191,9 +193,25 @@ class Columns(Strict):
             raise ValueError("no_mask says what an image without its `mask` or `masks` shows: name these too")
         if self.mask is None and self.mask2 is not None:
             raise ValueError("mask2 is a second observer's; `mask` names the first's")
-        if isinstance(self.mm_per_px, float) and self.mm_per_px <= 0:
+        if isinstance(self.mm_per_px, list) and len(self.mm_per_px) != 2:
+            raise ValueError("mm_per_px: expected one column or number, or two: [across, down]")
+        if self.mm_numbers is not None and min(self.mm_numbers) <= 0:
             raise ValueError("mm_per_px must be greater than 0")
         return self
+
+    @property
+    def mm_numbers(self) -> tuple[float, float] | None:
+        """Return the size of a stored pixel, (across, down) in mm, where the config says it itself."""
+        size = self.mm_per_px
+        across, down = size if isinstance(size, list) else (size, size)
+        return (across, down) if isinstance(across, float) and isinstance(down, float) else None
+
+    @property
+    def mm_columns(self) -> tuple[str, str] | None:
+        """Return the columns of the size of a stored pixel, (across, down)."""
+        size = self.mm_per_px
+        across, down = size if isinstance(size, list) else (size, size)
+        return (across, down) if isinstance(across, str) and isinstance(down, str) else None
 
     @property
     def subject_column(self) -> str | None:

@@ -64,5 +64,5 @@ def no_table(block: Block, allowed: frozenset[str] = frozenset({"targets"})) -> 
         allowed = allowed | {"subject"}  # how ids are spelled, which a path_pattern finds
     if block.columns.model_fields_set - allowed:
         yield "only layout table has columns; take subject, eye and visit by `path_pattern`"
-    if isinstance(block.columns.mm_per_px, str):
-        yield "only layout table has a column of `mm_per_px`; elsewhere it is one number"
+    if block.columns.mm_columns is not None:
+        yield "only layout table has a column of `mm_per_px`; elsewhere it is a number, or two"

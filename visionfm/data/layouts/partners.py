@@ -61,7 +61,6 @@ def pairs(
     for path in partners:
         if pairing.suffixes is None or PurePosixPath(path).suffix.lower() in pairing.suffixes:
             by_stem.setdefault(str(PurePosixPath(path).with_suffix("")), []).append(path)
-    size = block.columns.mm_per_px
     taken: set[str] = set()
     for path in listed:
         wanted = _label_place(path)
@@ -74,7 +73,7 @@ def pairs(
             problems.add(f"{path}: expected {pairing.what} of the same name, {stem}; found {seen}")
             continue
         split = next(VFM_SPLITS[part] for part in path.split("/") if part in VFM_SPLITS)
-        yield LabelRow(path, path, split=split, mm_per_px=size if isinstance(size, float) else None), chosen[0]
+        yield LabelRow(path, path, split=split, mm_per_px=block.columns.mm_numbers), chosen[0]
     for path in sorted({path for paths in by_stem.values() for path in paths} - taken):
         problems.add(f"{path}: expected an image of the same name below {IMAGES}/, found nothing")
 

@@ -16,7 +16,7 @@ class LabelRow:
     """One labelled image; `where` is file and line for messages, `values` label -> raw value.
 
     `grades` are what several graders said of a target. `partners` are paths of masks by role (mask, mask2, fov),
-    `array` that of landmarks; `points` are stored pixels.
+    `array` that of landmarks; `points` are stored pixels, `mm_per_px` their size (across, down).
     """
 
     path: str
@@ -30,7 +30,7 @@ class LabelRow:
     partners: dict[str, str] = field(default_factory=dict)
     array: str | None = None
     points: dict[str, tuple[float, float] | None] = field(default_factory=dict)
-    mm_per_px: float | None = None
+    mm_per_px: tuple[float, float] | None = None
 
 
 def of_parts(parts: Sequence[tuple[int, str]]) -> str:

@@ -113,7 +113,7 @@ def _wanted(columns: Columns) -> list[str]:
     for mask in (columns.mask, *columns.masks.values(), columns.mask2, columns.fov):
         wanted += template_columns(mask) if mask is not None else []
     wanted += [name for pair in columns.points.values() for name in pair]
-    wanted += [columns.mm_per_px if isinstance(columns.mm_per_px, str) else None]
+    wanted += columns.mm_columns or ()
     return list(dict.fromkeys(name for name in wanted if name is not None))
 
 
@@ -163,16 +163,26 @@ def _read_dense(label: LabelRow, row: _Row, columns: Columns, masks: Files) -> N
         except ValueError:
             cells = [row.cells[column].strip() for column in (x, y)]
             row.problems.add(f"{row.where}: {name}: expected two numbers, or both cells empty, found {cells}")
-    size = columns.mm_per_px
-    if isinstance(size, float):
-        label.mm_per_px = size
-    elif size is not None and (text := row.value(size)) is not None:
-        try:
-            label.mm_per_px = number(text)
-        except ValueError as error:
-            row.problems.add(f"{row.where}: {size}: {error}")
-        if label.mm_per_px is not None and label.mm_per_px <= 0:
-            row.problems.add(f"{row.where}: {size}: expected more than 0 mm, found {text}")
+    label.mm_per_px = columns.mm_numbers
+    if columns.mm_columns is not None:
+        sizes = {column: _millimetres(row, column) for column in dict.fromkeys(columns.mm_columns)}
+        across, down = (sizes[column] for column in columns.mm_columns)
+        label.mm_per_px = (across, down) if across is not None and down is not None else None
+
+
+def _millimetres(row: _Row, column: str) -> float | None:
+    """Return the size of a pixel along one axis; None where it is unknown."""
+    if (text := row.value(column)) is None:
+        return None
+    try:
+        size = number(text)
+    except ValueError as error:
+        row.problems.add(f"{row.where}: {column}: {error}")
+        return None
+    if size <= 0:
+        row.problems.add(f"{row.where}: {column}: expected more than 0 mm, found {text}")
+        return None
+    return size
 
 
 def _mask_path(row: _Row, column: str | None, masks: Files) -> str | None:

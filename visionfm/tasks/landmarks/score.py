@@ -28,13 +28,18 @@ def read(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, S
     }
 
 
-def radial_errors(rows: Any) -> Floats:
-    """Return the distances of rows of predictions.parquet in px of the original image; NaN where unknown."""
+def radial_errors(rows: Any, unit: str = "px") -> Floats:
+    """Return the distances of rows of predictions.parquet, in px of the original image or in mm; NaN where unknown."""
     said_N2, true_N2 = (
         np.stack([rows[name].to_numpy(np.float64, na_value=np.nan) for name in names], axis=1)
         for names in (("x", "y"), ("truth_x", "truth_y"))
     )
-    return points.radial_errors(said_N2, true_N2)
+    size_N2 = np.ones((len(rows), 2))
+    if unit == "mm":
+        known_N = rows["mm_per_px"].notna().to_numpy()
+        size_N2[~known_N] = np.nan
+        size_N2[known_N] = [list(size) for size in rows["mm_per_px"][known_N]]
+    return points.radial_errors(said_N2 * size_N2, true_N2 * size_N2)
 
 
 def _columns(rows: Any, path: Path, settings: EvaluateSettings) -> tuple[Any, list[Column]]:
@@ -46,9 +51,8 @@ def _columns(rows: Any, path: Path, settings: EvaluateSettings) -> tuple[Any, li
     errors: dict[str, dict[str, Floats]] = {"px": {}, "mm": {}}
     for name in settings.targets:
         of_point = images[["sample_id"]].merge(rows[rows["target"] == name], on="sample_id", how="left")
-        error_N = radial_errors(of_point)
-        errors["px"][name] = error_N
-        errors["mm"][name] = error_N * of_point["mm_per_px"].to_numpy(np.float64, na_value=np.nan)
+        for unit in errors:
+            errors[unit][name] = radial_errors(of_point, unit)
     columns = []
     for unit, thresholds in (("px", settings.success_px), ("mm", settings.success_mm)):
         known_PN = np.array(list(errors[unit].values()))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.artifacts import archive as artifact_archive
-from visionfm.data.columns import DenseSample
+from visionfm.data.columns import DenseSample, column_type
 from visionfm.errors import ArtifactError
 from visionfm.features.token_cache import DenseStore
 from visionfm.runtime.progress import track
@@ -163,7 +163,8 @@ def _table(rows: Sequence[dict[str, Any]], own: Mapping[str, str]) -> Any:
     """Return the rows as a table; `own` are the kind's columns, Arrow's types by name."""
     import pyarrow as pa
 
-    types = {"mm_per_px": "float64", **dict.fromkeys(("width", "height", "orientation"), "int32"), **own}
+    types = {**dict.fromkeys(("width", "height", "orientation"), "int32"), **own}
     names = [*IDS, *own]
     fields = [(name, pa.type_for_alias(types.get(name, "string"))) for name in names]
+    fields[names.index("mm_per_px")] = ("mm_per_px", column_type("mm_per_px", []))
     return pa.Table.from_pylist([{name: row[name] for name in names} for row in rows], schema=pa.schema(fields))

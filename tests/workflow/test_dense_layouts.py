@@ -61,7 +61,7 @@ def check(project: Project) -> None:
     assert any("/new/" in str(file) for file in masks)  # images without labels are predicted too
 
 
-@pytest.mark.parametrize("noise", [False, True], ids=["drawn", "noise"])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["drawn", "noise"])
 def test_the_published_trees_run_through(noise: bool, tmp_path: Path, commands: Path) -> None:
     project = start(tmp_path, commands, noise)
     project.run()

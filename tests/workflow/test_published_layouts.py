@@ -79,7 +79,7 @@ def config(noise: bool) -> dict:
     return {"encoders": encoders, "models": models, "datasets": datasets, "tasks": tasks}
 
 
-@pytest.mark.parametrize("noise", [False, True], ids=["drawn", "noise"])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["drawn", "noise"])
 def test_every_published_layout_runs_through(noise: bool, tmp_path: Path, commands: Path) -> None:
     for task in TASKS:
         write_dataset(task, tmp_path / task, number=24, size=64, modalities=MODALITIES, noise=noise, seed=3)

@@ -66,7 +66,7 @@ def test_every_name_in_the_table_is_timms_and_has_the_width_and_depth_it_stands_
 def test_other_patch_sizes_grids_and_register_counts_are_recognised(
     name: str, kwargs: dict[str, object], expected: tuple[str, int, int]
 ) -> None:
-    assert tuple(architectures.recognise(shapes(name, **kwargs))) == expected
+    assert architectures.recognise(shapes(name, **kwargs))[:3] == expected
 
 
 @pytest.mark.parametrize(

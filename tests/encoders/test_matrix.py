@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from world.encoder_fakes import Tensors, prefixed
-from world.layout_files import REFUSED, WRITTEN, drawn, file_of
+from world.layout_files import REFUSED, STAGED, WRITTEN, drawn, file_of
 
 from visionfm import cli
 from visionfm.errors import DataError
@@ -109,6 +109,7 @@ def files(folder: Path) -> Iterator[tuple[str, Path, str | None, int | None]]:
     """Yield what a file is, its path, its architecture, and the exit code, where one alone is right."""
     states = {name: (file_of(name)[0], WRITTEN[name].arch, WRITTEN[name].key) for name in WRITTEN}
     states |= {name: (state, None, None) for name, (_, state) in REFUSED.items()}
+    states |= {name: (state, None, None) for name, state in STAGED.items()}
     number = 0
     for at, (name, (state, arch, key)) in enumerate(states.items()):
         wrappers = {key: lambda state, key=key: {key: state}} if key else {}

@@ -7,6 +7,7 @@ import torch
 from timm.layers import SwiGLUPacked
 from timm.models import register_model
 from timm.models.eva import Eva, _create_eva
+from timm.models.swin_transformer import SwinTransformer, _create_swin_transformer
 from timm.models.vision_transformer import VisionTransformer, _create_vision_transformer
 
 SMALL: dict[str, Any] = {"embed_dim": 64, "depth": 4, "num_heads": 2}
@@ -152,3 +153,11 @@ def as_dinov3(state: Tensors, bias: bool) -> Tensors:
 def save(content: Any, path: Path) -> Path:
     torch.save(content, path)
     return path
+
+
+@register_model
+def fake_swin(pretrained: bool = False, **kwargs: Any) -> SwinTransformer:
+    options = {"img_size": 64, "patch_size": 4, "window_size": 2, "embed_dim": 16, "depths": (1, 1, 1, 1)}
+    options |= {"num_heads": (1, 1, 2, 2), **kwargs}
+    config = {"input_size": (3, 64, 64), "fixed_input_size": True, "classifier": "head.fc"}
+    return _create_swin_transformer("fake_swin", pretrained=pretrained, **{**options, "pretrained_cfg": config})

@@ -257,32 +257,26 @@ REFUSED: dict[str, tuple[str, Tensors]] = {  # known networks that cannot be use
         ),
     ),
     "jepa": ("3-D", other(**{"patch_embed.proj.weight": (64, 3, 2, 16, 16), "blocks.0.norm1.weight": (64,)})),
-    "flair": (
-        "ResNet",
-        other(
-            **{
-                f"vision_model.model.{name}": shape
-                for name, shape in {
-                    "conv1.weight": (8, 3, 7, 7),
-                    "bn1.running_mean": (8,),
-                    "layer1.0.conv1.weight": (8, 8, 1, 1),
-                    "layer4.0.conv1.weight": (8, 8, 1, 1),
-                }.items()
-            }
-        ),
-    ),
-    "convnext": (
-        "ConvNeXt",
-        other(**{"stem.0.weight": (8, 3, 4, 4), "stages.0.blocks.0.conv_dw.weight": (8, 1, 7, 7)}),
-    ),
-    "swin": (
-        "Swin",
-        other(
-            **{
-                "patch_embed.proj.weight": (8, 3, 4, 4),
-                "layers.0.blocks.0.attn.relative_position_bias_table": (169, 2),
-            }
-        ),
-    ),
     "unknown": ("no known layout", other(**{"features.0.kernel": (8, 3, 3, 3), "features.1.scale": (8,)})),
+}
+
+STAGED: dict[str, Tensors] = {  # networks of stages, a few of their tensors: none is whole
+    "flair": other(
+        **{
+            f"vision_model.model.{name}": shape
+            for name, shape in {
+                "conv1.weight": (8, 3, 7, 7),
+                "bn1.running_mean": (8,),
+                "layer1.0.conv1.weight": (8, 8, 1, 1),
+                "layer4.0.conv1.weight": (8, 8, 1, 1),
+            }.items()
+        }
+    ),
+    "convnext": other(**{"stem.0.weight": (8, 3, 4, 4), "stages.0.blocks.0.conv_dw.weight": (8, 1, 7, 7)}),
+    "swin": other(
+        **{
+            "patch_embed.proj.weight": (8, 3, 4, 4),
+            "layers.0.blocks.0.attn.relative_position_bias_table": (169, 2),
+        }
+    ),
 }

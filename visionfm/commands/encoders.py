@@ -10,6 +10,7 @@ STATISTICS = {
     "modality": "the modality's",
     "clip": "CLIP",
     "half": "0.5, 0.5",
+    "unit": "none: values in [0, 1]",
     "said": "has to be said",
 }
 

@@ -1,7 +1,8 @@
 """Which timm architecture a state dict belongs to, by shapes alone, and how to build it.
 
 Invariant: exactly one architecture fits, or it is an error; heads and normalisation constants, which shapes do not
-show, are those of the published model family. Only columnar vision transformers with a final norm are encoders.
+show, are those of the published model family. Columns (vision transformers with a final norm) can be recognised; other
+networks of timm's that give maps of their stages are named.
 """
 
 import difflib
@@ -63,11 +64,20 @@ FAMILIES: dict[tuple[int, int], tuple[tuple[str, ...], ...]] = {
 
 
 class Architecture(NamedTuple):
-    """A timm model name, its patch size in px (which may differ from the name's) and its number of register tokens."""
+    """A timm model name, its patch size in px (which may differ from the name's) and its number of register tokens.
+
+    Of a network of stages `patch` is what a patch token stands for: a place of the finer of the two maps that are read.
+    """
 
     name: str
     patch: int
     registers: int
+    stages: anatomy.Stages | None = None
+
+    @property
+    def step(self) -> int:
+        """What the side of an image, in px, has to divide by."""
+        return self.stages.px[-1] if self.stages else self.patch
 
 
 def build(
@@ -84,8 +94,19 @@ def build(
     `empty`: without memory for its weights (device "meta"), which are to be assigned. Raises DataError for an unknown
     name and for models that are no columnar vision transformer with a final norm.
     """
-    import timm
     from timm.models.eva import Eva
+
+    _check_known(name)
+    options: dict[str, Any] = {"img_size": image_size, "patch_size": patch, "depth": depth}
+    model = _create(name, options, empty)
+    if registers and registers != anatomy.registers_of(shapes_of(model.state_dict())):
+        options["num_reg_tokens" if isinstance(model, Eva) else "reg_tokens"] = registers
+        model = _create(name, options, empty)
+    return model
+
+
+def _check_known(name: str) -> None:
+    import timm
 
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -96,12 +117,6 @@ def build(
             else "one of `timm.list_models()`",
             do="correct the encoder's `arch` or `timm`",
         )
-    options: dict[str, Any] = {"img_size": image_size, "patch_size": patch, "depth": depth}
-    model = _create(name, options, empty)
-    if registers and registers != anatomy.registers_of(shapes_of(model.state_dict())):
-        options["num_reg_tokens" if isinstance(model, Eva) else "reg_tokens"] = registers
-        model = _create(name, options, empty)
-    return model
 
 
 def _create(name: str, options: Mapping[str, Any], empty: bool) -> "nn.Module":
@@ -134,8 +149,115 @@ def _not_columnar(name: str, found: str) -> DataError:
         f"{name} cannot be an encoder here",
         expected="a columnar vision transformer with a final norm: ViT, DeiT, DINO to DINOv3, CLIP, SigLIP",
         found=found,
-        do="choose such a model; others have no patch tokens of one size to take",
+        do="choose such a model",
     )
+
+
+# --- networks of stages ---------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def is_column(name: str) -> bool:
+    """Tell a columnar vision transformer with a final norm from other networks; DataError for an unknown name."""
+    _check_known(name)
+    try:
+        build(name, image_size=None)
+    except DataError:
+        return False
+    return True
+
+
+def build_stages(name: str, *, image_size: int | None = None, empty: bool = True) -> "nn.Module":
+    """Return a network of stages without classifier, with its own pooling; see `build`.
+
+    Only networks that are made for one size (Swin) are told `image_size`.
+    """
+    import timm
+    import torch
+
+    _check_known(name)
+    try:
+        with torch.device("meta" if empty else "cpu"):
+            model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+            if image_size not in (None, own_size(model)) and _config_of(model).get("fixed_input_size"):
+                model = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+        if not callable(getattr(model, "forward_intermediates", None)):
+            raise ValueError("timm gives no maps of its stages")
+    except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError) as error:
+        raise _no_stages(name, error) from error
+    model.visionfm_stages = True  # type: ignore[assignment]
+    return model
+
+
+def own_size(model: "nn.Module") -> int:
+    """Return the side of the square images, in px, that timm made a network for."""
+    return int(_config_of(model)["input_size"][-1])
+
+
+def classifier_of(model: "nn.Module") -> tuple[str, ...]:
+    """Return what timm calls a network's classifier."""
+    found = _config_of(model).get("classifier") or ()
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _config_of(model: "nn.Module") -> dict[str, Any]:
+    found: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return found
+
+
+def _no_stages(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name} cannot be an encoder here",
+        expected="a vision transformer, or a network of timm's that gives maps of its stages and a pooled output",
+        found=f"{type(error).__name__}: {error}",
+        do="choose another, such as vit_base_patch16_224, convnext_tiny, swin_tiny_patch4_window7_224 or resnet50",
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _wanted_stages(name: str) -> tuple[dict[str, tuple[int, ...]], anatomy.Stages]:
+    """Return the shapes of a network of stages by tensor name, and what is read of it."""
+    model = build_stages(name)
+    try:
+        stages = anatomy.stages_of(model, own_size(model))
+    except Exception as error:  # timm's families are many, and each says in its own way that it cannot
+        raise _no_stages(name, error) from error
+    return without_counters(shapes_of(model.state_dict())), stages
+
+
+def without_counters(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors by name without those that count steps of training."""
+    return {name: tensor for name, tensor in tensors.items() if not anatomy.is_counter(name)}
+
+
+def check_stages(name: str, shapes: Shapes, where: object) -> Architecture:
+    """Return the network of stages `name`, or one DataError with every tensor that misfits."""
+    wanted, stages = _wanted_stages(name)
+    problems = Problems(DataError, f"the weights do not fit {name} ({where})")
+    for key in wanted.keys() | shapes.keys():
+        if shapes.get(key) != wanted.get(key):
+            problems.add(f"{key} has shape {shapes.get(key, 'none')}, expected {wanted.get(key, 'none')}")
+    problems.raise_if_any(do="name the architecture that the weights are of (`arch`), or another `key`")
+    return Architecture(name, stages.px[0], 0, stages)
+
+
+def load_stages(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int) -> "nn.Module":
+    """Return the network of stages with these weights; raises DataError on any misfit."""
+    import torch
+
+    network = build_stages(name, image_size=image_size, empty=False)
+    counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if anatomy.is_counter(key)}
+    try:
+        network.load_state_dict({**tensors, **counters}, strict=True, assign=True)
+        anatomy.stages_of(network.eval(), image_size)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise DataError(
+            f"the tensors do not fit {name} at {image_size} px",
+            expected=f"the size that it was trained at, {own_size(network)} px, where it depends on it",
+            found=str(error).strip().splitlines()[-1],
+            do="set `image_size` to that, or import the weights again",
+        ) from error
+    return network
 
 
 def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -250,6 +372,16 @@ def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
         do="name the architecture the weights are of (`arch`), or another `key`; nothing is filled in or left out"
     )
     return Architecture(name, patch_of(shapes), anatomy.registers_of(shapes))
+
+
+def fitting(name: str | None, shapes: Shapes, where: object) -> Architecture:
+    """Return the architecture `name` if tensors of these shapes are it; None: the column that they are alone.
+
+    Raises DataError where they are not.
+    """
+    if name is None:
+        return recognise(shapes)
+    return check_fit(name, shapes, where) if is_column(name) else check_stages(name, shapes, where)
 
 
 def load(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int, patch: int) -> "nn.Module":

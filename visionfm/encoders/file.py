@@ -30,7 +30,7 @@ class InputStatistics(NamedTuple):
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """An encoder's facts; `width` is D, `depth` its number of blocks."""
+    """An encoder's facts; `width` is D of its patch tokens, `depth` its number of blocks, or of stages."""
 
     path: Path
     metadata: Mapping[str, str]
@@ -56,6 +56,16 @@ class EncoderFile:
     def patch(self) -> int:
         """Side of a patch in px."""
         return int(self.metadata["patch"])
+
+    @property
+    def step(self) -> int:
+        """What the side of an image, in px, has to divide by."""
+        return self.stages.px[-1] if self.stages else self.patch
+
+    @cached_property
+    def stages(self) -> anatomy.Stages | None:
+        """What is read of a network of stages; None of a column (a vision transformer)."""
+        return anatomy.Stages.of(self.metadata)
 
     @property
     def image_size(self) -> int:
@@ -106,7 +116,9 @@ class EncoderFile:
 
     @property
     def vector_blocks(self) -> tuple[int, ...]:
-        """The 0-based blocks whose CLS tokens are features; DataError where the encoder is too shallow."""
+        """The 0-based blocks whose CLS tokens are features, or stages; DataError where the encoder is too shallow."""
+        if self.stages:
+            return self.stages.numbers
         if self.depth < TAPS:
             raise DataError(
                 f"{self.arch} is too shallow", expected=f"at least {TAPS} blocks", found=self.depth, where=self.path
@@ -115,8 +127,23 @@ class EncoderFile:
 
     @property
     def token_blocks(self) -> tuple[int, ...]:
-        """The 0-based blocks whose patch tokens dense heads read; DataError where none were published for its depth."""
-        return dense_blocks(self.depth, self.path)
+        """The 0-based blocks whose patch tokens dense heads read, or stages; DataError where there is no rule."""
+        return self.stages.numbers if self.stages else dense_blocks(self.depth, self.path)
+
+    @property
+    def vector_shape(self) -> tuple[int, int]:
+        """(L, D) of `cls`: of a column the CLS tokens of four blocks, else the pooled stages in one row."""
+        return (1, self.stages.vector_width) if self.stages else (len(self.vector_blocks), self.width)
+
+    @property
+    def mean_width(self) -> int:
+        """D of `patch_mean`: of a network of stages its own pooled output."""
+        return self.stages.pooled if self.stages else self.width
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(L, D) of the patch tokens that dense heads read."""
+        return (anatomy.MAP_LEVELS, self.width) if self.stages else (len(self.token_blocks), self.width)
 
 
 def read_encoder_file(path: str | Path) -> EncoderFile:
@@ -132,9 +159,21 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
 def facts_of(path: str | Path, metadata: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> EncoderFile:
     """Return the facts of an encoder whose metadata and tensors' shapes were read already."""
     _check_schema(metadata, path)
+    if (stages := _stages(metadata, path)) is not None:
+        return EncoderFile(Path(path), metadata, stages.token_width, stages.numbers[-1] + 1)
     if len(shapes.get(anatomy.WIDTH_OF, ())) != 1:
         raise _senseless(path, f"no tensor {anatomy.WIDTH_OF} of one axis")
     return EncoderFile(Path(path), metadata, int(shapes[anatomy.WIDTH_OF][0]), anatomy.depth_of(shapes))
+
+
+def _stages(metadata: Mapping[str, str], path: str | Path) -> anatomy.Stages | None:
+    try:
+        found = anatomy.Stages.of(metadata)
+        if found is not None and not (found.numbers and min(*found.widths, *found.px, found.pooled) > 0):
+            raise ValueError(found)
+    except (LookupError, ValueError, TypeError) as error:
+        raise _senseless(path, f"stages: {type(error).__name__}: {error}") from error
+    return found
 
 
 def _check_schema(metadata: Mapping[str, str], path: str | Path) -> None:

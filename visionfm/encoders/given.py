@@ -124,8 +124,21 @@ def import_settings(given: Given) -> ImportSettings | None:
             where=path or given.timm,
             do="name it; or make an encoder.safetensors once, by `visionfm import` or a config, and give that",
         )
-    chosen: dict[str, Any] = {"modality": modality, "weights": None if path is None else str(path), **said}
-    return ImportSettings(**chosen)
+    chosen: dict[str, Any] = {"modality": modality, "weights": None if path is None else str(path), **_fed(given.timm)}
+    return ImportSettings(**{**chosen, **said})
+
+
+def _fed(timm: str | None) -> dict[str, Any]:
+    """Return size and interpolation that timm feeds a network of stages with; columns have the project's defaults."""
+    if timm is None:
+        return {}
+    from visionfm.encoders import architectures, timm_weights
+
+    if architectures.is_column(timm.partition(".")[0]):
+        return {}
+    timms = timm_weights.data_config(timm)
+    resized = {"interpolation": timms["interpolation"]} if timms["interpolation"] in ("bilinear", "bicubic") else {}
+    return {"image_size": timms["px"], **resized}
 
 
 @contextmanager

@@ -130,11 +130,13 @@ def _untrained(settings: ImportSettings) -> Imported:
             do="set the encoder's `arch`",
         )
     mean, std = statistics.resolve(settings, layouts.RANDOM, {})
+    build = architectures.build if architectures.is_column(name) else architectures.build_stages
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = architectures.build(name, image_size=settings.image_size, empty=False)
-    tensors = {key: tensor.detach().float().contiguous() for key, tensor in model.state_dict().items()}
-    architecture = architectures.check_fit(name, architectures.shapes_of(tensors), "timm")
+        model = build(name, image_size=settings.image_size, empty=False)
+    state = architectures.without_counters(model.state_dict())
+    tensors = {key: tensor.detach().float().contiguous() for key, tensor in state.items()}
+    architecture = architectures.fitting(name, architectures.shapes_of(tensors), "timm")
     source = {
         "name": RANDOM,
         "sha256": None,
@@ -168,11 +170,12 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
         known = {**_known_of_own(checkpoint.metadata), **{key: value for key, value in known.items() if value}}
         name = name or checkpoint.metadata["arch"]
         conversion = dialects.convert(selection, layouts.Match(layouts.ENCODER, ""))
+    elif name is not None and not architectures.is_column(name):
+        conversion = timm_weights.convert_stages(selection, name)
     elif settings.timm is not None:
         conversion = timm_weights.convert(selection, _arch_of(settings.timm) or "")
     else:
         match = dialects.recognise(selection)
-        conversion = dialects.convert(selection, match, keep_qkv_bias=bool(name and name.endswith("_qkvb")))
         if name is None and match.layout.arch is not None:
             raise DataError(
                 f"the tensors of {match.layout.title} do not show the whole architecture",
@@ -180,8 +183,13 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
                 where=path,
                 do=f"give {match.layout.arch}",
             )
+        if match.layout.network is not None:
+            name = name or match.layout.network
+            conversion = timm_weights.convert_stages(selection, name)._replace(layout=match.layout)
+        else:
+            conversion = dialects.convert(selection, match, keep_qkv_bias=bool(name and name.endswith("_qkvb")))
     shapes = architectures.shapes_of(conversion.tensors)
-    architecture = architectures.recognise(shapes) if name is None else architectures.check_fit(name, shapes, path.name)
+    architecture = architectures.fitting(name, shapes, path.name)
     stored = architectures.stored_size(architecture, shapes)
     if stored not in (None, settings.image_size):
         log.info("positions: stored for %d px, resized to %d px whenever it is loaded", stored, settings.image_size)
@@ -256,8 +264,11 @@ def _metadata(
 ) -> dict[str, str]:
     from visionfm.encoders.sizes import check_size
 
-    check_size(settings.image_size, architecture.patch, architecture.name)
+    check_size(settings.image_size, architecture.step, architecture.name)
+    stages = architecture.stages
+    own = {} if stages is None else {"stages": json.dumps(stages._asdict()), **_fed(settings)}
     return {
+        **own,
         "arch": architecture.name,
         "image_size": str(settings.image_size),
         "patch": str(architecture.patch),
@@ -269,6 +280,26 @@ def _metadata(
         "renamed": json.dumps(renamed, sort_keys=True),
         "dropped": json.dumps(dropped, sort_keys=True),
     }
+
+
+def _fed(settings: ImportSettings) -> dict[str, str]:
+    """Return how timm feeds the network that the settings name, for the report; told where the config does otherwise.
+
+    An image is never cropped here: what lies at its edge may be what is asked for.
+    """
+    from visionfm.encoders import timm_weights
+
+    if settings.timm is None:
+        return {}
+    timms = timm_weights.data_config(settings.timm)
+    own = {"px": settings.image_size, "interpolation": settings.interpolation}
+    if own != {name: timms[name] for name in own}:
+        log.warning(
+            "timm feeds %s with %d px, %s, cropped to %g of the side; here it sees the whole image at %d px, %s",
+            *(settings.timm, timms["px"], timms["interpolation"], timms["crop"] or 1),
+            *(settings.image_size, settings.interpolation),
+        )
+    return {"timm": json.dumps(timms, sort_keys=True)}
 
 
 def _report(imported: Imported) -> None:

@@ -16,7 +16,7 @@ HEAD_REASON = "classification or projection head"
 MASK_REASON = "mask token of pretraining"
 DECODER_REASON = "decoder of pretraining"
 PATCHES = "patch_embed.proj.weight"  # timm's name of the patch embedding
-Statistics = Literal["imagenet", "modality", "clip", "half", "said"]  # `said`: the config has to say them
+Statistics = Literal["imagenet", "modality", "clip", "half", "unit", "said"]  # `said`: the config has to say them
 
 
 class Layout(NamedTuple):
@@ -27,6 +27,7 @@ class Layout(NamedTuple):
     anchor: str  # name of the patch embedding; what stands before it is the prefix of the network
     signs: tuple[str, ...] = ()  # patterns: each is the whole name of some tensor
     absent: str | None = None  # and none has this name
+    prefix: str | None = None  # what its owner's names begin with, where that decides
     keys: tuple[str, ...] = ()  # the entries of the file that it stands under, where that decides
     width: int | None = None
     kernel: int | None = None  # dimensions of the patch embedding
@@ -40,6 +41,7 @@ class Layout(NamedTuple):
     modality: str = "any"
     where: str = ""  # its owner gives it out
     arch: str | None = None  # what to say where shapes do not show the architecture
+    network: str | None = None  # timm's name of the network of stages that it is
     refusal: str | None = None  # why its files cannot be used
 
 
@@ -135,11 +137,51 @@ LAYOUTS: tuple[Layout, ...] = (
         refusal="the network reads videos or volumes: its patches are 3-D",
     ),
     Layout(
+        "flair",
+        "FLAIR: a ResNet-50 beside a text network",
+        "layer1.0.conv1.weight",
+        signs=(r"bn1\.running_mean", r"layer4\.0\.conv1\.weight"),
+        prefix="vision_model.model.",
+        network="resnet50",
+        statistics="unit",
+        licence="Apache-2.0",
+        pooling="mean of the last map, at 512 px",
+        modality="Fundus",
+        where="`jusiro/FLAIR` on GitHub",
+    ),
+    Layout(
+        "resnet",
+        "ResNet, torchvision's and timm's names",
+        "layer1.0.conv1.weight",
+        signs=(r"bn1\.running_mean", r"layer4\.0\.conv1\.weight"),
+        pooling="mean of the last map",
+        arch="its name, such as `arch: resnet50`",
+    ),
+    Layout(
         "swin",
-        "Swin",
+        "Swin, its own and timm's names",
         PATCHES,
         signs=(r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table",),
-        refusal="a Swin transformer: its tokens change their size from stage to stage",
+        pooling="mean of the last map",
+        where="timm, by name",
+        arch="its name, such as `timm: swin_tiny_patch4_window7_224`",
+    ),
+    Layout(
+        "convnext",
+        "ConvNeXt and DINOv3's, their own names",
+        "downsample_layers.0.0.weight",
+        pooling="mean of the last map",
+        where="timm, by name",
+        arch="its name, such as `timm: convnext_tiny.dinov3_lvd1689m`",
+    ),
+    Layout(
+        "convnext",
+        "ConvNeXt, timm's names",
+        "stem.0.weight",
+        signs=(r"stages\.0\.blocks\.0\.conv_dw\.weight",),
+        pooling="mean of the last map",
+        where="timm, by name",
+        arch="its name, such as `timm: convnext_tiny.dinov3_lvd1689m`",
     ),
     Layout(
         "retizero",
@@ -378,27 +420,6 @@ LAYOUTS: tuple[Layout, ...] = (
         where="`j-morano/MIRAGE`, `eyefm/EyeFM` on GitHub",
         refusal="a MultiMAE has an input adapter for each modality and no norm after its last block",
     ),
-    Layout(
-        "resnet",
-        "FLAIR and other ResNets",
-        "layer1.0.conv1.weight",
-        signs=(r"bn1\.running_mean", r"layer4\.0\.conv1\.weight"),
-        where="`jusiro/FLAIR` on GitHub (Apache-2.0)",
-        refusal="a convolutional network (ResNet): it has no patch tokens of one size",
-    ),
-    Layout(
-        "convnext",
-        "ConvNeXt",
-        "downsample_layers.0.0.weight",
-        refusal="a convolutional network (ConvNeXt): it has no patch tokens of one size",
-    ),
-    Layout(
-        "convnext",
-        "ConvNeXt, timm's names",
-        "stem.0.weight",
-        signs=(r"stages\.0\.blocks\.0\.conv_dw\.weight",),
-        refusal="a convolutional network (ConvNeXt): it has no patch tokens of one size",
-    ),
 )
 ENCODER = Layout("encoder", "an encoder.safetensors of this project", PATCHES)
 TIMM = Layout(
@@ -431,6 +452,8 @@ def _prefixes(shapes: Shapes, anchor: str) -> Iterator[str]:
 def _fits(layout: Layout, shapes: Shapes, prefix: str, key: str | None) -> bool:
     inside = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     if layout.keys and key not in layout.keys:
+        return False
+    if layout.prefix is not None and not prefix.endswith(layout.prefix):
         return False
     if layout.kernel is not None and len(inside[layout.anchor]) != layout.kernel:
         return False

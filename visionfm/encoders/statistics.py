@@ -15,6 +15,7 @@ from visionfm.modalities import ANY, IMAGENET_MEAN, IMAGENET_STD, MODALITIES, RG
 UNKNOWN = "unknown"
 CLIP: tuple[RGB, RGB] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF: tuple[RGB, RGB] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+UNIT: tuple[RGB, RGB] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # values stay in [0, 1]
 
 
 def licence(layout: Layout, key: str | None, modality: str, known: Mapping[str, Any]) -> str:
@@ -42,7 +43,7 @@ def resolve(settings: ImportSettings, layout: Layout, known: Mapping[str, Any]) 
     if layout.statistics == "modality":
         return _of_modality(settings)
     if layout.statistics != "said":
-        return {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "clip": CLIP, "half": HALF}[layout.statistics]
+        return {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "clip": CLIP, "half": HALF, "unit": UNIT}[layout.statistics]
     raise DataError(
         "the weights file does not show which input normalisation it was trained with",
         expected="a VisionFM, RETFound, DINOv2 or DINOv3 file, or a timm name",

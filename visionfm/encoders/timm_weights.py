@@ -9,7 +9,8 @@ import contextlib
 import io
 import logging
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,13 @@ def known_of(name: str) -> dict[str, Any]:
     """Return what timm says of a model name: `mean`, `std`, `licence`; DataError for a wrong name."""
     config = _config(name)
     return {"mean": config.get("mean"), "std": config.get("std"), "licence": config.get("license")}
+
+
+def data_config(name: str) -> dict[str, Any]:
+    """Return how timm feeds a named model: side in px, interpolation, and the part of the side that it crops to."""
+    config = _config(name)
+    size = config.get("input_size") or (3, 0, 0)
+    return {"px": int(size[-1]), "interpolation": config.get("interpolation"), "crop": config.get("crop_pct")}
 
 
 def _config(name: str) -> dict[str, Any]:
@@ -90,6 +98,76 @@ def convert(selection: Selection, name: str) -> dialects.Conversion:
     return _by_timm(selection, name)
 
 
+def convert_stages(selection: Selection, name: str) -> dialects.Conversion:
+    """Return the tensors of the network of stages `name` (timm's, without tag) under timm's names.
+
+    They are found behind whatever prefix they stand; files in the naming of a network's owner go through timm's own
+    converter of that family. The classifier and counters of training steps are left out.
+    """
+    model = architectures.build_stages(name)
+    wanted = architectures.without_counters(model.state_dict())
+    classifiers = tuple(f"{one}." for one in architectures.classifier_of(model))
+    work = dialects.Translation(selection)
+    prefix = _prefix_of(list(selection.tensors), set(wanted), classifiers)
+    if prefix is None:
+        return _by_family(selection, name, model)
+    for key in list(work.tensors):
+        if not key.startswith(prefix):
+            work.take(key, dropped=f"beside the encoder, whose names begin with {prefix}")
+    work.rename(lambda key: key.removeprefix(prefix))
+    _leave_out(work, classifiers, wanted)
+    return work.done(layouts.TIMM)
+
+
+def _leave_out(work: dialects.Translation, classifiers: tuple[str, ...], wanted: Mapping[str, Any]) -> None:
+    for key in [key for key in work.tensors if key not in wanted]:
+        if anatomy.is_counter(key):
+            work.take(key, dropped="counter of training steps")
+        elif key.startswith(classifiers):
+            work.take(key, dropped=layouts.HEAD_REASON)
+
+
+def _prefix_of(names: Sequence[str], wanted: set[str], classifiers: tuple[str, ...]) -> str | None:
+    """Return what stands before a network's names in a file; None where they are not timm's; DataError for several."""
+    anchor = next(iter(sorted(wanted, key=lambda name: (-len(name), name))))  # a long name is no other network's
+    found = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
+    whole = [prefix for prefix in found if {f"{prefix}{name}" for name in wanted} <= set(names)]
+    if len(whole) > 1:
+        raise DataError(
+            "the weights file holds several networks, and which one is meant is not guessed",
+            expected="one network, or a `key` for the encoder",
+            found=", ".join(prefix.removesuffix(".") for prefix in whole),
+            do="set the encoder's `key`",
+        )
+    if whole:
+        return whole[0]
+    alike = sum(name in wanted for name in names)
+    return "" if 2 * alike > len(wanted) else None  # timm's names, and the comparison will say what is missing
+
+
+def _by_family(selection: Selection, name: str, model: "nn.Module") -> dialects.Conversion:
+    """Return what the converter of the model's own family makes of the tensors; what it computes is told."""
+    family = sys.modules[type(model).__module__]
+    converter = getattr(family, "checkpoint_filter_fn", None)
+    if converter is None:
+        raise DataError(
+            f"the tensors are not named as those of {name}",
+            expected="timm's names, such as " + ", ".join(list(model.state_dict())[:3]),
+            found=", ".join(list(selection.tensors)[:3]),
+            do="name the network that the weights are of (`timm`)",
+        )
+    tensors = _called(converter, selection, model, {})
+    origin = _origins(selection, tensors)
+    work = dialects.Translation(selection)
+    classifiers = tuple(f"{one}." for one in architectures.classifier_of(model))
+    for key in [key for key in tensors if anatomy.is_counter(key) or key.startswith(classifiers)]:
+        del tensors[key]
+        for old in origin[key]:
+            counts = anatomy.is_counter(key)
+            work.dropped[work.origin[old]] = "counter of training steps" if counts else layouts.HEAD_REASON
+    return _told(selection, tensors, origin, work)
+
+
 def _by_timm(selection: Selection, name: str) -> dialects.Conversion:
     """Return what timm's converter makes of the tensors; it is given a model in which it has nothing to resize.
 
@@ -118,6 +196,13 @@ def _by_timm(selection: Selection, name: str) -> dialects.Conversion:
             del tensors[key]
             for old in origin[key]:
                 work.dropped[work.origin[old]] = reason
+    return _told(selection, tensors, origin, work)
+
+
+def _told(
+    selection: Selection, tensors: dict[str, Any], origin: Mapping[str, list[str]], work: dialects.Translation
+) -> dialects.Conversion:
+    """Return the conversion with what became of each tensor of the file."""
     renamed: dict[str, str] = {}
     for key in tensors:
         for old in origin[key]:
@@ -153,6 +238,12 @@ def _sides(selection: Selection, width: int, prefixes: set[int]) -> list[int]:
 
 def _converted(selection: Selection, model: "nn.Module") -> dict[str, Any]:
     filter_fn, options = _converter(selection, model)
+    return _called(filter_fn, selection, model, options)
+
+
+def _called(
+    filter_fn: Callable[..., dict[str, Any]], selection: Selection, model: "nn.Module", options: Mapping[str, Any]
+) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()) as said:
         try:
             tensors = filter_fn(dict(selection.tensors), model, **options)

@@ -29,7 +29,10 @@ Precision = Literal["fp32", "bf16"]
 
 
 class Features(NamedTuple):
-    """Float32 on the CPU: CLS of the last four blocks, shallow to deep; the last one's patch mean and patches."""
+    """Float32 on the CPU: CLS of the last four blocks, shallow to deep; the last one's patch mean and patches.
+
+    Of a network of stages: what stands for them (`staged`).
+    """
 
     cls_BLD: torch.Tensor
     patch_mean_BD: torch.Tensor
@@ -58,7 +61,7 @@ class Encoder(nn.Module):
     ) -> None:
         """Wrap the loaded timm network of `file`, for images of one modality and its statistics."""
         super().__init__()
-        self.arch, self.modality, self.patch = file.arch, modality, file.patch
+        self.file, self.arch, self.modality, self.patch = file, file.arch, modality, file.patch
         self.mean, self.std = statistics
         self.interpolation = file.interpolation
         self.source = file.source
@@ -88,8 +91,7 @@ class Encoder(nn.Module):
 
         images_BCHW: uint8 in [0, 255] of the encoder's image size, on its device.
         """
-        cls_BLD, patches_BPD = self._cls_and_patches(images_BCHW)
-        return cls_BLD, patches_BPD.mean(dim=1)
+        return self._vectors(images_BCHW)
 
     @torch.inference_mode()
     def patch_tokens(self, images_BCHW: torch.Tensor, blocks: Sequence[int] | None = None) -> torch.Tensor:
@@ -103,8 +105,27 @@ class Encoder(nn.Module):
 
     def trainable_features(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what `cls_and_mean` returns, with gradients for whoever trains the encoder."""
+        return self._vectors(images_BCHW)
+
+    def vector_width(self, features: str) -> int:
+        """Return how many numbers a feature vector has: of `cls`, `patch_mean` or `both`."""
+        levels, width = self.file.vector_shape
+        own = {"cls": levels * width, "patch_mean": self.file.mean_width}
+        return own["cls"] + own["patch_mean"] if features == "both" else own[features]
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Set the mode of training; batch norms keep their statistics in it."""
+        super().train(mode)
+        anatomy.keep_statistics(self.network)
+        return self
+
+    def _vectors(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cls_BLD, patches_BPD = self._cls_and_patches(images_BCHW)
         return cls_BLD, patches_BPD.mean(dim=1)
+
+    def _all(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        cls_BLD, patches_BPD = self._cls_and_patches(images_BCHW)
+        return cls_BLD, patches_BPD.mean(dim=1), patches_BPD
 
     def _cls_and_patches(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         taps = self._taps(images_BCHW, self.taps)
@@ -146,8 +167,7 @@ class Encoder(nn.Module):
 
         parts = []
         for batch_BCHW in batches(images, self.image_size, self.interpolation, BATCH):
-            cls_BLD, patches_BPD = self._cls_and_patches(batch_BCHW.to(self.device))
-            parts.append((cls_BLD.cpu(), patches_BPD.mean(dim=1).cpu(), patches_BPD.cpu()))
+            parts.append(tuple(one.cpu() for one in self._all(batch_BCHW.to(self.device))))
         return Features(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -191,7 +211,12 @@ def _encoder(
     seen = modality if file.is_mix and modality is not None else file.modality
     if precision == "bf16" and torch.device(device).type == "cpu" and not torch.cpu._is_avx512_bf16_supported():
         log.warning("this CPU has no bfloat16 instructions: precision fp32 is faster here, and exact")
-    return Encoder(network, file, statistics, modality=seen, image_size=size, precision=precision).to(device)
+    kind = Encoder
+    if file.stages:
+        from visionfm.encoders.staged import StagedEncoder
+
+        kind = StagedEncoder
+    return kind(network, file, statistics, modality=seen, image_size=size, precision=precision).to(device)
 
 
 def load_network(path: str | Path, *, image_size: int | None = None) -> tuple[EncoderFile, nn.Module]:
@@ -206,6 +231,8 @@ def _loaded(path: str | Path, image_size: int | None) -> tuple[EncoderFile, nn.M
     file = facts_of(path, metadata, {name: array.shape for name, array in arrays.items()})
     check_sense(metadata, path)
     size = image_size or file.image_size
-    check_size(size, file.patch, file.arch)
+    check_size(size, file.step, file.arch)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if file.stages:
+        return file, architectures.load_stages(file.arch, tensors, image_size=size), size
     return file, architectures.load(file.arch, tensors, image_size=size, patch=file.patch), size

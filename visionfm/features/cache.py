@@ -5,6 +5,7 @@ when it is opened; a row is found by (dataset, path) and believed only if its im
 Shapes: N images or references, V views, L taps (last four blocks, shallow to deep), D width, F features of one view.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +78,7 @@ class FeatureStore(Store[CacheFile]):
     def width(self, features: str, dataset: str | None = None) -> int:
         """Return F: L*D for `cls`, D for `patch_mean`, (L+1)*D for `both`.
 
+        Of a network of stages L is 1, and the patch mean (its own pooled output) has a width of its own.
         Without `dataset` all datasets must agree, else ArtifactError (encoders of different width cannot be pooled).
         """
         widths: dict[str, int] = {}
@@ -137,8 +139,8 @@ class FeatureStore(Store[CacheFile]):
 def _width(cache: CacheFile, features: str) -> int:
     if features not in FEATURES:
         raise ValueError(f"features: expected one of {FEATURES}, found {features!r}")
-    taps, width = cache.cls_NVLD.shape[2:]
-    return int({"cls": taps, "patch_mean": 1, "both": taps + 1}[features] * width)
+    of_cls, of_mean = math.prod(cache.cls_NVLD.shape[2:]), cache.patch_mean_NVD.shape[2]
+    return int({"cls": of_cls, "patch_mean": of_mean, "both": of_cls + of_mean}[features])
 
 
 def _take(cache: CacheFile, rows: npt.NDArray[np.intp], view: int, features: str) -> npt.NDArray[Any]:

@@ -124,7 +124,8 @@ def extract(
         settings.dtype,
     )
     parts = VectorParts(out, identity)
-    bank = RowBank((image.image_id for image in images), views, settings.dtype, len(blocks), encoder.width)
+    ids = (image.image_id for image in images)
+    bank = RowBank(ids, views, settings.dtype, *encoder.vector_shape, encoder.mean_width)
     bank.fill_from(parts.reusable(), identity)
     missing = bank.missing()
     encoded = sum(len(image_ids) for image_ids in missing.values())

@@ -18,13 +18,24 @@ from visionfm.features.rows import Names, PartFiles, RowIdentity, reuse
 class RowBank:
     """The rows of a set of images, filled from files and from the encoder."""
 
-    def __init__(self, image_ids: Iterable[str], views: Sequence[str], dtype: str, taps: int, width: int) -> None:
-        """Make room for each different image of `image_ids` in `views`; `dtype` is float16 or float32, shape L, D."""
+    def __init__(
+        self,
+        image_ids: Iterable[str],
+        views: Sequence[str],
+        dtype: str,
+        taps: int,
+        width: int,
+        mean_width: int | None = None,
+    ) -> None:
+        """Make room for each different image of `image_ids` in `views`; `dtype` is float16 or float32, shape L, D.
+
+        `mean_width` is that of the patch mean, where it is not D.
+        """
         self.views = tuple(views)
         self._row_of = {image_id: row for row, image_id in enumerate(dict.fromkeys(image_ids))}
         self._have_UV = np.zeros((len(self._row_of), len(self.views)), bool)
         self._cls_UVLD = np.zeros((*self._have_UV.shape, taps, width), dtype)
-        self._patch_mean_UVD = np.zeros((*self._have_UV.shape, width), dtype)
+        self._patch_mean_UVD = np.zeros((*self._have_UV.shape, mean_width or width), dtype)
 
     def put(
         self,

@@ -35,9 +35,10 @@ def dense(index: Path, root: Path, encoder: Path, out: Path, settings: DenseSett
     """Publish the patch tokens of a dataset's images at `out`; see the module."""
     images = read_index(index, settings)
     facts = read_encoder_file(encoder)
-    check_size(settings.size, facts.patch, encoder.name)
+    check_size(settings.size, facts.step, encoder.name)
     identity, views = identity_of(facts, settings.size, settings), in_order(settings.views)
-    shape_LPD = (len(facts.token_blocks), (settings.size // facts.patch) ** 2, facts.width)
+    levels, width = facts.token_shape
+    shape_LPD = (levels, (settings.size // facts.patch) ** 2, width)
     needed_gb = size_gb(len(images), len(views), shape_LPD, settings.dtype)
     streamed = settings.never or needed_gb > settings.max_gb
     # The budget decides only whether the file has rows.

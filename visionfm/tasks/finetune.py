@@ -16,7 +16,7 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
-from visionfm.encoders.file import SCHEMA, TAPS, read_encoder_file
+from visionfm.encoders.file import SCHEMA, read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.images.transforms import VIEWS, transform_name
 from visionfm.runtime.processes import choose_device, this_process
@@ -114,7 +114,7 @@ def _fit(
     with reproducible(settings.threads), stop_on_signal() as stop, joined(process, device):
         torch.manual_seed(derived_seed(settings.seed, "start"))
         encoder = load_encoder(encoder_path, modality=_only(settings.modalities))
-        width = encoder.dim * {"cls": TAPS, "patch_mean": 1, "both": TAPS + 1}[recipe.features]
+        width = encoder.vector_width(recipe.features)
         spec = Spec(
             settings.kind, settings.targets, settings.modalities, "pooled", recipe.head, recipe.features, [width]
         )
@@ -163,7 +163,8 @@ def _encoder_metadata(base: Path, modality: str | None) -> dict[str, str]:
     own = {"mean": json.dumps(list(statistics.mean)), "std": json.dumps(list(statistics.std))}
     own |= {"modality": modality} if file.is_mix and modality is not None else {}
     source = {**file.source, "sha256": file.sha256, "dialect": DIALECT, "key": None}
-    same = {name: file.metadata[name] for name in ("arch", "image_size", "patch", "modality", "interpolation")}
+    kept = ("arch", "image_size", "patch", "modality", "interpolation", "stages", "timm")
+    same = {name: file.metadata[name] for name in kept if name in file.metadata}
     empty = {"renamed": "{}", "dropped": "{}"}
     return {**same, **own, "source": json.dumps(source, sort_keys=True), **empty}
 

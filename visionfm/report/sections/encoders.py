@@ -91,6 +91,13 @@ def import_notes(results: Results) -> list[str]:
     found = []
     for name, metadata in results.encoders.items():
         renamed, dropped = (json.loads(metadata.get(kind) or "{}") for kind in ("renamed", "dropped"))
+        if fed := json.loads(metadata.get("timm") or "{}"):
+            crop = f"cropped to {fed['crop']:g} of the side" if fed["crop"] not in (None, 1) else "not cropped"
+            own = f"{metadata['image_size']} px, {metadata['interpolation']}"
+            found.append(
+                f"{name}: timm feeds these weights with images of {fed['px']} px, {fed['interpolation']}, {crop}, and "
+                f"their normalisation is timm's; here they see the whole image at {own}."
+            )
         if renamed:
             found.append(f"{name}: {count(len(renamed), 'tensor')} renamed when its weights were imported.")
         for reason, number_of in Counter(dropped.values()).items():

@@ -4,6 +4,7 @@ Forward is the encoder's own features (CLS of the last four blocks, patch mean),
 decoder on top. Shapes: B batch, S px, L taps, D width, K outputs.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -88,7 +89,7 @@ class TunedNetwork(nn.Module):
             name: module for name, module in network.named_modules() if hasattr(module, "get_base_layer") and name
         }
         for name, value in network.state_dict().items():
-            if ".lora_" in name:
+            if ".lora_" in name or anatomy.is_counter(name):
                 continue
             plain = name.replace(".base_layer.", ".")
             owner = adapters.get(name.partition(".base_layer.")[0])
@@ -106,33 +107,42 @@ def choose_trainable(encoder: Encoder, recipe: FinetuneRecipe) -> None:
     if recipe.last is not None:
         if recipe.last > encoder.depth:
             raise DataError(
-                "there are not so many blocks to train",
+                "there are not so many blocks, or stages, to train",
                 expected=f"last: 1 to {encoder.depth}",
                 found=str(recipe.last),
                 do="set fewer, or `trainable: all`",
             )
-        last = anatomy.blocks(network)[encoder.depth - recipe.last :]
-        for module in (*last, anatomy.final_norm(network)):
-            module.requires_grad_(True)
+        parameters = dict(network.named_parameters())
+        for name, layer in anatomy.layers(network, parameters).items():
+            parameters[name].requires_grad_(layer > encoder.depth - recipe.last)
     if recipe.lora is not None:
         from peft import LoraConfig, inject_adapter_in_model
 
         alpha = recipe.lora.alpha or 2.0 * recipe.lora.rank
         layers = anatomy.ATTENTION_LAYERS
+        if not any(re.fullmatch(layers, name) for name, _ in network.named_modules()):
+            raise DataError(
+                "adapters (LoRA) stand beside layers of attention, which the network does not have",
+                expected="a vision transformer, or a Swin",
+                found=encoder.arch,
+                do="set `trainable: all`, or the last stages: `trainable: {last: 1}`",
+            )
         config = LoraConfig(r=recipe.lora.rank, lora_alpha=alpha, target_modules=layers)  # type: ignore[arg-type]
         inject_adapter_in_model(config, network)
 
 
 def optimizer_of(network: TunedNetwork, recipe: FinetuneRecipe) -> torch.optim.Optimizer:
     """Return AdamW over what moves; each group's `share` of the head's learning rate follows its depth."""
-    depth = network.encoder.depth
+    depth, inside = network.encoder.depth, "encoder.network."
+    own = [name.removeprefix(inside) for name, _ in network.named_parameters() if name.startswith(inside)]
+    layers = anatomy.layers(network.encoder.network, own)
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         share = 1.0
         if name.startswith("encoder."):
-            layer = anatomy.layer_of(name.removeprefix("encoder.network."), depth)
+            layer = layers[name.removeprefix(inside)]
             share = recipe.encoder_lr * recipe.layer_decay ** (depth + 1 - layer)
         plain = parameter.ndim < 2 or name.endswith(anatomy.UNDECAYED)
         groups.setdefault((share, recipe.decay_all or not plain), []).append(parameter)

@@ -46,7 +46,7 @@ class TokenSource:
         by_file: dict[Path, EncoderFile] = {}
         for dataset, path in encoders.items():
             self.facts[dataset] = by_file.setdefault(path, read_encoder_file(path))
-        shapes = {dataset: (facts.patch, facts.width) for dataset, facts in self.facts.items()}
+        shapes = {dataset: (facts.patch, facts.token_shape[1]) for dataset, facts in self.facts.items()}
         if len(set(shapes.values())) > 1:
             raise DataError(
                 "the encoders of these datasets give tokens of different shapes",
@@ -63,7 +63,7 @@ class TokenSource:
     def shape(self) -> tuple[int, int]:
         """Patch size in px and width D, the same for all."""
         facts = next(iter(self.facts.values()))
-        return facts.patch, facts.width
+        return facts.patch, facts.token_shape[1]
 
     def statistics(self, dataset: str) -> InputStatistics:
         """Return what normalises a dataset's images."""

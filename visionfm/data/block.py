@@ -37,6 +37,15 @@ class Split(Strict):
     like: Name | None = Field(None, description="a dataset of the same cohort whose subjects' splits are taken over")
 
 
+class Ids(Strict):
+    """What becomes of the ids of people."""
+
+    hash: str = Field(
+        description="a file with this site's secret key: results hold HMAC-SHA256 of each id in its place; datasets of "
+        "one cohort need the same key"
+    )
+
+
 class Pack(Strict):
     """Write a dataset's images once, pre-shrunk, into few large files; pretraining reads these."""
 
@@ -67,6 +76,7 @@ class Dataset(Strict):
     cohort: Name | None = Field(
         None, description="datasets that share it share subject ids; default: the dataset's own name"
     )
+    ids: Ids | None = Field(None, description="ids of people as a hash; without it they stand in results as given")
     split: Split = Field(Split(), description="how splits are drawn where they are not given")
     frame: Natural | None = Field(
         None, description="which frame of animated or multi-page images; otherwise they are errors"
@@ -99,6 +109,10 @@ class Dataset(Strict):
             problems.append("`columns` needs both interval and event, or neither")
         if self.split.test_subjects and (self.split.test is not None or self.columns.split is not None):
             problems.append("split.test_subjects stands for itself: no split.test and no columns.split beside it")
+        if self.ids is not None and self.split.test_subjects:
+            problems.append("split.test_subjects would bring ids into results, which `ids` hashes: give a split column")
+        if self.ids is not None and self.path_pattern is not None and "(?P<subject>" in self.path_pattern:
+            problems.append("paths stand in results: `ids` cannot hash a subject that is named in file names")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from visionfm.data.graders import join, join_rows
+from visionfm.data.headers import read_headers
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.columns import TargetColumn, target_columns
 from visionfm.data.layouts.outcomes import EVENT, INTERVAL
@@ -24,9 +25,12 @@ def read_labels(
     """Return the label rows of a dataset; `listed` are paths of its images, `partners` of masks and arrays."""
     layout = LAYOUTS[settings.layout]
     if settings.labels == "none":
-        return [LabelRow(path, path, split=layout.split_of(path)) for path in listed]
+        rows = [LabelRow(path, path, split=layout.split_of(path)) for path in listed]
+        read_headers(root, rows, settings.columns, problems)
+        return rows
     rows = list(layout.rows(root, settings, listed, sorted(partners), problems))
     rows = _check_paths(root, rows, listed, settings, problems)
+    read_headers(root, rows, settings.columns, problems)
     _join_targets(rows, settings, problems)
     rows = join_rows(rows, settings.columns, problems)
     for target in settings.columns.targets:

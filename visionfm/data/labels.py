@@ -18,8 +18,10 @@ from typing import Any
 
 from visionfm import artifacts
 from visionfm.data import spelling, splits
+from visionfm.data.block import Ids
 from visionfm.data.columns import column_type
 from visionfm.data.graders import agreements
+from visionfm.data.headers import contradictions
 from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.folders import check_root
@@ -29,11 +31,13 @@ from visionfm.data.listing import label_files
 from visionfm.data.partners import dense_columns, has_partners, partner_digests, point_names
 from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import read_eye
-from visionfm.errors import DataError, Problems
+from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
 from visionfm.images.identity import file_id, file_path
+from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/labels/1"
 READ = ("path", "image_id", "width", "height", "orientation", "status")  # of images.parquet
+SHORTEST_KEY, SHORTEST_ID = 16, 4  # bytes; signs: a shorter id stands in a path by chance
 log = logging.getLogger("visionfm")
 
 
@@ -63,6 +67,8 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     partners = partner_digests(root, settings)
     if partners:
         inputs["partners"] = hashlib.sha256(json.dumps(partners, sort_keys=True).encode()).hexdigest()
+    if settings.ids is not None:
+        inputs["ids"] = spelling.hashed("", read_key(settings.ids))  # tells keys apart, and nothing else
     if like is not None:
         inputs["like"] = artifacts.payload_digest(like)
     made_by = artifacts.provenance("label", settings.model_dump(mode="json"), inputs)
@@ -122,6 +128,7 @@ def labelled(
     """Return the labelled images of a dataset as its files say it; `taken`: subject -> split of the leader's."""
     rows = read_labels(root, settings, listed, problems, partners)
     _read_paths(rows, settings, problems)
+    contradictions(rows, settings.columns, problems)
     _spell_subjects(rows, taken, settings, problems)
     _name_test_subjects(rows, settings, problems)
     return rows
@@ -163,10 +170,18 @@ def _spell_subjects(
     """Write each subject as the config says; ids that then differ in their spelling alone are problems."""
     normalise = settings.columns.normalise
     where: dict[str, str] = {}
-    written = functools.cache(spelling.written)  # a person has many images
+    key = None if settings.ids is None else read_key(settings.ids)
+    if key is not None:
+        _hide_no_path(rows, problems)
+
+    @functools.cache  # a person has many images
+    def written(subject: str) -> str:
+        plain = spelling.written(subject, normalise)
+        return plain if key is None else spelling.hashed(plain, key)
+
     for row in rows:
         if row.subject is not None:
-            row.subject = written(row.subject, normalise)
+            row.subject = written(row.subject)
             where.setdefault(row.subject, row.where)
     if normalise == "exact":
         return
@@ -180,6 +195,40 @@ def _spell_subjects(
                 f"{where[other]}: subject {other!r} is {first!r} ({where[first]}) but for its spelling; "
                 f"{spelling.advice(first, other, settings.columns.subject_column)}"
             )
+
+
+def _hide_no_path(rows: list[LabelRow], problems: Problems) -> None:
+    """Note where the path of an image, which is never hashed, holds the id of its subject."""
+    told = 0
+    for row in rows:
+        plain = spelling.written(row.subject or "", None)
+        if len(plain) >= SHORTEST_ID and re.search(rf"(?<![^\W_]){re.escape(plain)}(?![^\W_])", row.path):
+            told += 1
+    if told:  # without their paths: what is said stands in a log below results too
+        problems.add(
+            f"the paths of {told} images hold the ids of their subjects, which `ids` hashes: paths stand in results; "
+            "give the files other names"
+        )
+
+
+def read_key(ids: Ids) -> bytes:
+    """Return a site's key; DataError where there is none, or a short one."""
+    path = Path(ids.hash)
+    try:
+        key = read_regular(path).strip()
+    except OSError as error:
+        if is_passing(error):
+            raise cannot_read_now(path, error) from error
+        key = b""
+    if len(key) < SHORTEST_KEY:
+        raise DataError(
+            "the key that ids are hashed with cannot be used",
+            expected=f"a file of {SHORTEST_KEY} bytes or more, relative to the working directory",
+            found=f"{len(key)} bytes" if path.is_file() else "no file",
+            where=path,
+            do="make one by `openssl rand -hex 32 > site.key`; keep it, in secret: another key makes other ids",
+        )
+    return key
 
 
 def _name_test_subjects(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:

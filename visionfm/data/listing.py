@@ -71,10 +71,16 @@ def images_fingerprint(root: Path, layout: str, pattern: str | None, watch: str)
 
 
 def labels_fingerprint(
-    root: Path, layout: str, table: str | TableFile | None, pattern: str | None = None, masks: bool = False
+    root: Path,
+    layout: str,
+    table: str | TableFile | None,
+    pattern: str | None = None,
+    masks: bool = False,
+    key: Path | None = None,
 ) -> str:
-    """Return what changes when a dataset's labels do: the contents of label files, and each partner's size and date."""
-    rows = [(os.path.relpath(path, root), _content(path)) for path in label_files(root, layout, table)]
+    """Return what changes when a dataset's labels do: label files, the key of ids, each partner's size and date."""
+    rows = [] if key is None else [("key", _content(key))]
+    rows += [(os.path.relpath(path, root), _content(path)) for path in label_files(root, layout, table)]
     if (masks or LAYOUTS[layout].partner_folders is not None) and root.is_dir():
         partners = list_partners(root, layout, pattern)
         rows += [(entry.path, f"{entry.bytes}/{entry.mtime_ns}") for entry in partners]

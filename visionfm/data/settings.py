@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from visionfm.config.base import Scalar
 from visionfm.config.settings import Settings
-from visionfm.data.block import LayoutName, Split
+from visionfm.data.block import Ids, LayoutName, Split
 from visionfm.data.layouts.columns import Columns
 from visionfm.data.tables.block import TableFile
 from visionfm.images.settings import Reading
@@ -34,8 +34,9 @@ class LabelSettings(Settings):
     split: Split = Split()
     mask_values: dict[str, list[int]] = {}  # task -> the pixel values that are its classes
     missing: Literal["fail", "skip"] = "fail"
+    ids: Ids | None = None
 
-    left_out: ClassVar[tuple[str, ...]] = ("missing",)
+    left_out: ClassVar[tuple[str, ...]] = ("missing", "ids")
 
 
 class AuditTarget(Settings):

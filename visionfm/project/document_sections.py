@@ -5,7 +5,7 @@ A test puts the examples together and checks that they are one valid config.
 
 from visionfm.config.base import Resources, Statistics
 from visionfm.config.sections import RecipeTable, Section
-from visionfm.data.block import Dataset, Pack, Split
+from visionfm.data.block import Dataset, Ids, Pack, Split
 from visionfm.data.layouts.columns import (
     Columns,
     EventColumn,
@@ -197,6 +197,21 @@ datasets:
       subject: {column: patient, normalise: digits}
       visit: {column: examined, format: "%d/%m/%Y"}
       targets: {dme: dme}
+""",
+    ),
+    Section(
+        Ids,
+        "datasets.NAME.ids",
+        "Ids of people become hashes, those of tables and of headers alike. Here columns are read from DICOM.",
+        """
+datasets:
+  archive:
+    modality: Fundus
+    root: data/archive
+    layout: table
+    labels: none
+    columns: {subject: dicom.PatientID, eye: dicom.ImageLaterality, visit: dicom.StudyDate}
+    ids: {hash: site.key}
 """,
     ),
     Section(

@@ -86,7 +86,8 @@ class Jobs:
         """Return what changes when the files of a dataset's labels do, its masks and points among them."""
         block = self.config.datasets[dataset]
         watched = block.columns.has_masks and block.watch != "none"
-        return labels_fingerprint(Path(block.root), block.layout, block.table, block.images, watched)
+        key = None if block.ids is None else Path(block.ids.hash)
+        return labels_fingerprint(Path(block.root), block.layout, block.table, block.images, watched, key)
 
     @cache  # noqa: B019
     def weights_state(self, encoder: str) -> str:

@@ -74,6 +74,17 @@ def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, .
                 yield ("models", name, modality), f"the same modality as {seen[known]!r}; keep one encoder for it"
 
 
+def _hashed_otherwise(name: str, dataset: Mapping[str, Any], datasets: Mapping[str, Any]) -> str | None:
+    """Return an earlier dataset of the same cohort whose ids become others; None where there is none."""
+    for other, block in _entries(datasets):
+        if other == name:
+            return None
+        together = block.get("cohort") is not None and block["cohort"] == dataset.get("cohort")
+        if together and block.get("ids") != dataset.get("ids"):
+            return other
+    return None
+
+
 def _modality_hint(name: object, added: tuple[str, ...]) -> str:
     if name == ANY:
         return "a dataset's modality cannot be `any`"
@@ -102,6 +113,8 @@ def _datasets(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -
                 yield (*here, "labels", index), f"{label} is a column of every dataset; choose another name"
         for problem in _dense_problems(dataset):
             yield here, problem
+        if (other := _hashed_otherwise(name, dataset, blocks["datasets"])) is not None:
+            yield (*here, "ids"), f"people of one cohort need the same `ids` as in {other}: they would be strangers"
         seen = {modality_or_none(one, added) for _, model in _entries(blocks["models"]) for one in model}
         if dataset.get("export") and not {modality_or_none(dataset.get("modality"), added), ANY} & seen:
             yield (*here, "export"), "no model has an encoder for its modality, so there are no features to write"

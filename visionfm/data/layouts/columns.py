@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, mode
 from visionfm.config.base import Name, Strict
 from visionfm.config.settings import without_defaults
 from visionfm.data.spelling import Normalise
+from visionfm.images.containers import CONTAINERS, Container
 
 
 def _as_text(value: object) -> object:
@@ -23,6 +24,7 @@ def _code(value: object) -> object:
     return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
 
 
+FORMATS = {one.name.lower(): one for one in CONTAINERS if one.header is not None}
 Eye = Literal["R", "L"]
 SplitName = Literal["train", "validation", "test"]
 Codes = BeforeValidator(_as_text)
@@ -32,7 +34,14 @@ class EyeColumn(Strict):
     """The eye, where its column holds codes."""
 
     column: str = Field(description="the column")
-    values: Annotated[dict[str, Eye], Codes] = Field(description="what its codes mean: `{1: R, 2: L}`")
+    values: Annotated[dict[str, Eye], Codes] = Field({}, description="what its codes mean: `{1: R, 2: L}`")
+    trusted: bool = Field(
+        False, description="believe it where the header of an image (DICOM) says the other eye, which is an error else"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_defaults(self, plain(self), ("trusted",))
 
 
 class SplitColumn(Strict):
@@ -125,7 +134,11 @@ class VisitColumn(Strict):
 
 
 class Columns(Strict):
-    """Which columns of a table mean what; in other layouts, which labels make a target."""
+    """Which columns of a table mean what; in other layouts, which labels make a target.
+
+    Subject, eye, visit, mm_per_px and targets can be read from the images' own headers instead, in any layout:
+    `dicom.PatientID` is the keyword of the standard after the format's name.
+    """
 
     image: str | None = Field(
         None,
@@ -243,6 +256,25 @@ class Columns(Strict):
         """Return the column of the event."""
         return self.event.column if isinstance(self.event, EventColumn) else self.event
 
+    def of_files(self) -> dict[str, str]:
+        """Return what is read from the images' headers: role, or target, to a name such as `dicom.PatientID`."""
+        visit = self.visit_column
+        roles = {
+            "subject": self.subject_column,
+            "eye": self.eye_column,
+            "visit": visit.column if visit else None,
+            "mm_per_px": self.mm_per_px if isinstance(self.mm_per_px, str) else None,
+        }
+        roles |= {f"targets.{name}": column for name, one in self.targets.items() for column in target_columns(one)}
+        return {role: column for role, column in roles.items() if column is not None and of_file(column) is not None}
+
+    def of_table(self) -> "Columns":
+        """Return the columns that a table has."""
+        elsewhere = self.of_files()
+        own = {name: one for name, one in self.targets.items() if f"targets.{name}" not in elsewhere}
+        return self.model_copy(update=dict.fromkeys((name for name in elsewhere if "." not in name), None) | {
+            "targets": own})  # fmt: skip
+
     @property
     def has_masks(self) -> bool:
         """Return whether some column names mask files."""
@@ -252,3 +284,9 @@ class Columns(Strict):
 def target_columns(target: str | list[str] | TargetColumn) -> list[str]:
     """Return the columns that a target is read from."""
     return [target] if isinstance(target, str) else target if isinstance(target, list) else target.read
+
+
+def of_file(column: str) -> tuple[Container, str] | None:
+    """Return the format and the name in its header that a column is read from; None for a column of a table."""
+    name, point, keyword = column.partition(".")
+    return (FORMATS[name], keyword) if point and name in FORMATS and keyword[:1].isupper() else None

@@ -60,9 +60,10 @@ def no_table(block: Block, allowed: frozenset[str] = frozenset({"targets"})) -> 
     """Yield what belongs to layout table only; `allowed` are columns that have a meaning elsewhere too."""
     if block.table is not None:
         yield "`table` belongs to layout table"
+    allowed = allowed | block.columns.of_files().keys()
     if block.columns.subject_column is None:
         allowed = allowed | {"subject"}  # how ids are spelled, which a path_pattern finds
     if block.columns.model_fields_set - allowed:
         yield "only layout table has columns; take subject, eye and visit by `path_pattern`"
-    if block.columns.mm_columns is not None:
+    if block.columns.mm_columns is not None and "mm_per_px" not in allowed:
         yield "only layout table has a column of `mm_per_px`; elsewhere it is a number, or two"

@@ -16,7 +16,8 @@ class LabelRow:
     """One labelled image; `where` is file and line for messages, `values` label -> raw value.
 
     `grades` are what several graders said of a target. `partners` are paths of masks by role (mask, mask2, fov),
-    `array` that of landmarks; `points` are stored pixels, `mm_per_px` their size (across, down).
+    `array` that of landmarks; `points` are stored pixels, `mm_per_px` their size (across, down). `said` is what the
+    image's file says of itself (eye, subject, visit) where these columns are read from elsewhere.
     """
 
     path: str
@@ -31,6 +32,7 @@ class LabelRow:
     array: str | None = None
     points: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     mm_per_px: tuple[float, float] | None = None
+    said: dict[str, str] = field(default_factory=dict)
 
 
 def of_parts(parts: Sequence[tuple[int, str]]) -> str:

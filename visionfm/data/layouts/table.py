@@ -63,7 +63,8 @@ def _rows(
     if not file.is_file():
         problems.add(f"{file}: the table is missing; `table` is relative to the dataset's root")
         return
-    columns, visit = block.columns, block.columns.visit_column
+    columns = block.columns.of_table()
+    visit = columns.visit_column
     table = read_table(file, how, _wanted(columns), problems)
     if table is None:
         return

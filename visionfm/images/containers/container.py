@@ -75,7 +75,8 @@ class Container(NamedTuple):
 
     `needs` are modules that are no part of a plain installation, and `extra` is what installs them. A `guarded` format
     is parsed by other people's native code: files are first read in a process of their own. `header` returns what a
-    file says beside its pixels, by name; columns of a dataset can be read from it.
+    file says beside its pixels, by the format's names, and `eye`, `subject` and `visit` as tables have them; columns of
+    a dataset can be read from it (`dicom.PatientID`).
     """
 
     name: str

@@ -261,6 +261,7 @@ def read_header(path: Path) -> Mapping[str, str]:
     """Return what a DICOM file says before its pixels, by the standard's keywords, as text; Refused for a damaged one.
 
     Dates are written as in ISO, ages in years. The eye stands in one of three places: each of their names gives it.
+    What tables have too also stands under the names `eye`, `subject` and `visit`.
     """
     found: dict[str, str] = {}
     with _blame():
@@ -272,8 +273,9 @@ def read_header(path: Path) -> Mapping[str, str]:
             item = _group(dataset, group, 0)
             if item is not None and keyword in item:
                 found.setdefault(keyword, _text(item[keyword]))
-    side = next((found[name] for name in _SIDES if found.get(name)), None)
-    return found if side is None else {**dict.fromkeys(_SIDES, side), **{k: v for k, v in found.items() if v}}
+    side = next((found[name] for name in _SIDES if found.get(name)), "")
+    roles = {"eye": side, "subject": found.get("PatientID", ""), "visit": found.get("StudyDate", "")}
+    return {**found, **({name: found.get(name) or side for name in _SIDES} if side else {}), **roles}
 
 
 def _text(element: Any) -> str:

@@ -30,7 +30,7 @@ class DataPlan:
     def label_settings(self, dataset: str) -> LabelSettings:
         """Return the settings of `label`."""
         block = self.config.datasets[dataset]
-        same = ("layout", "images", "table", "labels", "columns", "path_pattern", "cohort", "split", "missing")
+        same = ("layout", "images", "table", "labels", "columns", "path_pattern", "cohort", "split", "missing", "ids")
         return LabelSettings(
             dataset=dataset,
             **{name: getattr(block, name) for name in same},

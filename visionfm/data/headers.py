@@ -1,0 +1,134 @@
+"""What image files say of themselves in their headers (DICOM): as columns, and held against what the table says.
+
+A laterality that contradicts the table is an error. So is another person or date, where the table's are plainly those
+of the headers: in at least half of the images they agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from visionfm.config.nearest import unknown
+from visionfm.data import spelling
+from visionfm.data.layouts.columns import Columns, EyeColumn, of_file
+from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.tables.cells import coded, number, read_eye
+from visionfm.errors import Problems
+from visionfm.images.containers import CONTAINERS, Container
+from visionfm.images.containers.container import Refused
+from visionfm.runtime.progress import track
+
+HEAD_BYTES = 132
+SILENT = frozenset(suffix for one in CONTAINERS if one.header is None for suffix in one.suffixes)
+NOT_SAID = ("", "U")  # U: the eye is unknown
+
+
+def read_headers(root: Path, rows: Sequence[LabelRow], columns: Columns, problems: Problems) -> None:
+    """Fill rows with the columns that are read from headers, and note in `said` what the others could be held against.
+
+    A damaged file is passed over: `index` says what is wrong with it.
+    """
+    wanted = columns.of_files()
+    seen: set[str] = set()
+    missed: set[str] = set()
+    for row in track(rows, total=len(rows), what="headers") if wanted else rows:
+        row.values |= dict.fromkeys(column for role, column in wanted.items() if role.startswith("targets."))
+        container = _container(root / row.path)
+        header = None if container is None or container.header is None else _header(container, root / row.path)
+        for role, column in wanted.items():
+            source = of_file(column)
+            if source is None or container is source[0] or not (root / row.path).is_file():
+                continue
+            problems.add(f"{row.where}: {role} is {column}, and {row.path} is no {source[0].name} file")
+        if header is None:
+            continue
+        seen |= header.keys()
+        for role, column in wanted.items():
+            source = of_file(column)
+            if source is None or container is not source[0]:
+                continue
+            if source[1] not in header:
+                missed.add(column)
+            _fill(row, role, column, header.get(source[1], ""), columns, problems)
+        row.said = {role: header[role] for role in ("eye", "subject", "visit") if role not in wanted}
+    for column in sorted(missed):
+        keyword = column.partition(".")[2]
+        if keyword not in seen:  # in no file: a misspelled name
+            problems.add(f"columns: {unknown(keyword, sorted(seen), 'attribute of the headers')}")
+
+
+def contradictions(rows: Sequence[LabelRow], columns: Columns, problems: Problems) -> None:
+    """Note where a table, or a file's name, says another thing than the image's own header."""
+    trusted = isinstance(columns.eye, EyeColumn) and columns.eye.trusted
+    for row in rows:
+        side = read_eye(row.said.get("eye", ""))
+        if side is not None and row.eye is not None and side != row.eye and not trusted:
+            problems.add(
+                f"{row.where}: eye {row.eye}, and the header of {row.path} says {side}: correct the table, or believe "
+                "it for all images by `columns: {eye: {column: ..., trusted: true}}`"
+            )
+    for role in ("subject", "visit"):
+        both = [(row, getattr(row, role), row.said[role]) for row in rows if row.said.get(role) and getattr(row, role)]
+        other = [row for row, told, said in both if _plain(told) != _plain(said)]
+        if 0 < len(other) <= len(both) / 2:
+            for row in other:  # no value is written: it may be a person's
+                problems.add(
+                    f"{row.where}: its {role} is not that in the header of {row.path}, as it is in "
+                    f"{len(both) - len(other)} of {len(both)} images"
+                )
+
+
+def _plain(text: str) -> str:
+    return spelling.written(text, "digits")
+
+
+def _container(file: Path) -> Container | None:
+    """Return the format of a file by its first bytes; None, at once, where its name tells of one without header."""
+    if PurePosixPath(file.name).suffix.lower() in SILENT:
+        return None
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(HEAD_BYTES)
+    except OSError:
+        return None  # `index` says what is wrong with it
+    return next((one for one in CONTAINERS if one.matches(head)), None)
+
+
+def _header(container: Container, file: Path) -> Mapping[str, str] | None:
+    assert container.header is not None
+    container.require()
+    try:
+        return container.header(file)
+    except Refused:
+        return None
+
+
+def _fill(row: LabelRow, role: str, column: str, text: str, columns: Columns, problems: Problems) -> None:
+    """Take one value over; nothing is guessed where a header does not say it."""
+    if role.startswith("targets."):
+        row.values[column] = text or None
+    elif role == "subject":
+        if not text:
+            problems.add(f"{column}: expected a subject, found nothing", row.where)
+        row.subject = text or None
+    elif role == "visit":
+        row.visit = text or None
+    elif role == "eye" and text not in NOT_SAID:
+        codes = columns.eye.values if isinstance(columns.eye, EyeColumn) else {}
+        row.eye = coded(text, codes)[1] or read_eye(text)
+        if row.eye is None:
+            problems.add(f"{column}: expected R or L, found {text!r}", row.where)
+    elif role == "mm_per_px" and text:
+        row.mm_per_px = _size(row, column, text, problems)
+
+
+def _size(row: LabelRow, column: str, text: str, problems: Problems) -> tuple[float, float] | None:
+    """Return the size of a pixel in mm, (across, down); the standard has it as `down\\across`."""
+    try:
+        sides = [number(side) for side in text.split("\\")]
+    except ValueError as error:
+        problems.add(f"{row.where}: {column}: {error}")
+        return None
+    if len(sides) > 2 or min(sides) <= 0:
+        problems.add(f"{column}: expected one or two sizes in mm, found {text!r}", row.where)
+        return None
+    return sides[-1], sides[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from visionfm.metrics.binary import Binary
+from visionfm.metrics.calibration import METRICS as CALIBRATION
 from visionfm.metrics.catalogue import METRICS, headline, metric_name, unit_of
 from visionfm.metrics.masks import MASK_METRICS
 from visionfm.metrics.multiclass import Multiclass
@@ -30,7 +31,7 @@ def test_every_computed_metric_has_an_entry() -> None:
         Forecast(truth, score, {}, days),
     ]
     computed = {metric for scorer in scorers for metric, _ in scorer(np.ones((1, 4)))}
-    computed |= {*MASK_METRICS, "mre", "mre_mm", "success_rate"}
+    computed |= {*MASK_METRICS, *CALIBRATION, "mre", "mre_mm", "success_rate"}
     assert computed == set(METRICS)
 
 

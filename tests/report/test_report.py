@@ -252,10 +252,13 @@ def test_subsets_datasets_and_validation_have_tables_of_their_own(made):
     assert re.findall(r"<summary>(.*?)</summary>", task) == [
         "Test data",
         "Test data: yes or no",
+        "Test data: calibration",
         "With fewer modalities",
         "With fewer modalities: yes or no",
+        "With fewer modalities: calibration",
         "On validation data",
         "On validation data: yes or no",
+        "On validation data: calibration",
         "Training",
     ]
     assert task.count("every threshold but 0.5 were chosen") == 2

@@ -207,7 +207,8 @@ def test_a_test_split_without_positive_cases_gives_nulls_with_reasons_and_a_warn
         assert row["reason"] == "no positive case among 40 known"
     assert one(rows, metric="specificity", operating_point="0.5")["value"] is not None
     said = "evaluate: seed0: dme has no auroc, average_precision, f1, sensitivity, balanced_accuracy, ppv, npv, "
-    said += "likelihood_ratio_positive, likelihood_ratio_negative in test of idrid: no positive case among 40 known"
+    said += "likelihood_ratio_positive, likelihood_ratio_negative, calibration_slope, calibration_intercept in test of "
+    said += "idrid: no positive case among 40 known"
     assert said in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from visionfm.metrics.calibration import WITHOUT_INTERVAL
 from visionfm.metrics.subjects import Subjects
 from visionfm.tasks.landmarks import score as landmarks
 from visionfm.tasks.maps.score import Column, over_images
@@ -91,7 +92,8 @@ def test_the_interval_is_of_the_very_value_that_the_table_says(name):
             if measure.value in (0, 1):
                 continue  # an exact limit: nobody moves the value
             assert 0.02 < np.sqrt(variance) / (interval.high - interval.low) < 0.6, measure.key
-    assert sum(measure.interval.reason is None for measure in found) >= 0.9 * len(found)
+    could = [measure for measure in found if measure.metric not in WITHOUT_INTERVAL]
+    assert sum(measure.interval.reason is None for measure in could) >= 0.9 * len(could)
 
 
 @pytest.mark.parametrize("name", [*TARGETS])

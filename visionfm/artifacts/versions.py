@@ -19,8 +19,8 @@ VERSIONS = {
     "train": 4,
     "finetune": 3,
     "predict": 3,
-    "evaluate": 8,
-    "compare": 2,
-    "report": 18,
+    "evaluate": 9,
+    "compare": 3,
+    "report": 19,
     "export": 1,
 }

@@ -20,11 +20,17 @@ class Metric(NamedTuple):
     left_out: str = ""  # why it does not exist for an image
     endless: bool = False  # has no unit, and may be above 1
     of_data: bool = False  # says something of the data, not of a model, so that no two models differ in it
+    right: float | None = None  # what it should be, where neither more nor less is better: no two models are compared
 
     @property
     def bounded(self) -> bool:
         """Return whether it is at most 1: written with three decimals, shown on a bar from 0 to 1."""
         return self.unit is None and not self.endless
+
+    @property
+    def compares(self) -> bool:
+        """Return whether a difference says which of two models is better."""
+        return not self.of_data and self.right is None
 
 
 ABSENT = "the class is absent from truth and prediction there"
@@ -118,6 +124,40 @@ METRICS = {
         "Brier score of the prevalence",
         "What everybody would reach who always says the share of cases in these data. A model whose Brier score is not "
         "lower says no more than that.",
+        lower_is_better=True,
+        of_data=True,
+    ),
+    "calibration_slope": Metric(
+        "Calibration slope",
+        "1 is right. Below 1 probabilities are too extreme (the usual sign of overfitting), above 1 too moderate.",
+        endless=True,
+        right=1.0,
+    ),
+    "calibration_intercept": Metric(
+        "Calibration intercept",
+        "0 is right. By how much the log odds of all predictions are too low (above 0) or too high (below 0).",
+        endless=True,
+        right=0.0,
+    ),
+    "calibration_in_the_large": Metric(
+        "Calibration in the large",
+        "Share of cases minus the mean predicted probability. 0 is right; above 0 probabilities are too low.",
+        right=0.0,
+    ),
+    "ece": Metric(
+        "ECE",
+        "Expected calibration error: how far predicted and observed shares lie apart, over bins of equally many "
+        "answers, without what chance adds. 0 is perfect; lower is better.",
+        lower_is_better=True,
+    ),
+    "ece_plain": Metric(
+        "ECE, plain",
+        "The same as most papers report it: too large, the more so the fewer samples there are.",
+        lower_is_better=True,
+    ),
+    "ece_by_chance": Metric(
+        "ECE by chance",
+        "What the plain ECE would be on average in so many samples if every probability were right.",
         lower_is_better=True,
         of_data=True,
     ),

@@ -81,4 +81,11 @@ class Ratio:
     below: Interval
 
 
-Evidence = Ranking | Share | Mean | LeftOut | Members | Ratio
+@dataclass(frozen=True)
+class Ready:
+    """What its metric's own module computes with its interval."""
+
+    interval: Interval
+
+
+Evidence = Ranking | Share | Mean | LeftOut | Members | Ratio | Ready

@@ -15,6 +15,7 @@ Methods:
 - Means of metrics (macro, balanced accuracy, several seeds): MOVER, which joins the members' own limits (Zou and
   Donner, Stat Med 2008, 27:1693), with the correlation that the subjects show.
 - Likelihood ratios: MOVER for ratios (Newcombe, Stat Methods Med Res 2016, 25:1774) of sensitivity and specificity.
+- Calibration: in calibration.py.
 
 Shape legend: N samples, S subjects, J leave-outs (the whole sample stands first), G groups of subjects.
 """
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from visionfm.metrics.evidence import NOTHING, Evidence, Interval, LeftOut, Mean, Members, Ranking, Ratio, Share
+from visionfm.metrics.evidence import NOTHING, Evidence, Interval, LeftOut, Mean, Members, Ranking, Ratio, Ready, Share
 from visionfm.metrics.limits import FEWEST_SUBJECTS, LEVEL
 from visionfm.metrics.placements import placements
 from visionfm.metrics.scales import SHARE, Scale, scale_of
@@ -72,13 +73,17 @@ def interval(metric: str, evidence: Evidence, subject_N: NDArray[Any] | Subjects
             return _mean_of(evidence.members, scale_of(metric))
         case Ratio():
             return _ratio(evidence.above, evidence.below, scale_of(metric))
+        case Ready():
+            return evidence.interval
 
 
-def _none(reason: str, value: float = float("nan"), influence_S: Floats = NOTHING) -> Interval:
+def no_interval(reason: str, value: float = float("nan"), influence_S: Floats = NOTHING) -> Interval:
+    """Return the value without an interval, and why."""
     return Interval(None, None, None, f"no interval: {reason}", value, influence_S)
 
 
-def _few(name: str, found: int) -> str:
+def few_subjects(name: str, found: int) -> str:
+    """Return the reason of too few subjects; `name` says of which kind."""
     return f"fewer than five subjects {name}: {found}"
 
 
@@ -88,7 +93,7 @@ def _given(
     """Return the limits, cut to what is possible; none where they say nothing or claim certainty."""
     low, high = max(scale.lowest, min(low, value)), min(scale.highest, max(high, value))
     if not low < high:
-        return _none(ALIKE, value, influence_S)
+        return no_interval(ALIKE, value, influence_S)
     return Interval(float(low), float(high), method, None, value, influence_S)
 
 
@@ -108,7 +113,7 @@ def t_quantile(freedom: float) -> float:
 def _auroc(evidence: Ranking, subjects: Subjects) -> Interval:
     found = placements(evidence.truth_N, evidence.score_N, subjects.place_N, subjects.count)
     if isinstance(found, str):
-        return _none(found)
+        return no_interval(found)
     variance, value = found.variance(), found.value
     fewer = min(found.with_condition, found.without_condition)
     widened = [np.sqrt(persons / (persons - 1)) for persons in (found.with_condition, found.without_condition)]
@@ -117,7 +122,7 @@ def _auroc(evidence: Ranking, subjects: Subjects) -> Interval:
         low, high = clopper_pearson(fewer * value, fewer)
         return _given(low, high, "Clopper-Pearson over subjects", SHARE, value, influence_S)
     if variance < ROUNDING:
-        return _none(ALIKE, value)
+        return no_interval(ALIKE, value)
     reach = t_quantile(fewer - 1) * np.sqrt(variance) * SHARE.slope(value)
     place = SHARE.there(value)
     return _given(
@@ -150,7 +155,7 @@ def _share(evidence: Share, whose: str, subjects: Subjects) -> Interval:
     value = float(hit_S.sum() / total) if total else float("nan")
     for name, found in ((whose, clusters), *_persons(evidence.needs, subjects)):
         if found < FEWEST_SUBJECTS:
-            return _none(_few(name, found), value)
+            return no_interval(few_subjects(name, found), value)
     influence_S = (hit_S - value * of_S) / total * np.sqrt(clusters / (clusters - 1))
     if value in (0, 1):
         low, high = clopper_pearson(clusters * value, clusters)
@@ -185,13 +190,13 @@ def _mean(metric: str, value_N: Floats, subjects: Subjects) -> Interval:
     known, persons = value_N[known_N], subjects.among(known_N)
     value = float(known.mean()) if len(known) else float("nan")
     if persons < FEWEST_SUBJECTS:
-        return _none(_few("with a known value", persons), value)
+        return no_interval(few_subjects("with a known value", persons), value)
     scale = scale_of(metric)
     if scale is SHARE and ((known == 0) | (known == 1)).all():
         return _share(Share(np.nan_to_num(value_N) == 1, known_N), "with a known value", subjects)
     influence_S = np.bincount(subjects.place_N[known_N], known - value, subjects.count) / len(known)
     influence_S *= np.sqrt(persons / (persons - 1))
-    found = _by_influence(value, influence_S, persons, persons - 1, "t over subjects", scale)
+    found = by_influence(value, influence_S, persons, persons - 1, "t over subjects", scale)
     return _root(found) if metric == "rmse" else found
 
 
@@ -204,15 +209,15 @@ def _root(found: Interval) -> Interval:
     return Interval(low, high, found.method, None, value, found.influence_S / (2 * value))
 
 
-def _by_influence(value: float, influence_S: Floats, count: int, freedom: float, method: str, scale: Scale) -> Interval:
+def by_influence(value: float, influence_S: Floats, count: int, freedom: float, method: str, scale: Scale) -> Interval:
     """Return the limits on the scale from the influences of `count` subjects; Hall's, where they are wider."""
     if not scale.lowest <= value <= scale.highest:
         raise ValueError(f"a value of {value} cannot be: expected {scale.lowest} to {scale.highest}; name its scale")
     error = float(np.sqrt(influence_S @ influence_S))
     if error**2 <= ROUNDING * max(1.0, value**2):
-        return _none(ALIKE, value)
+        return no_interval(ALIKE, value)
     if value in (scale.lowest, scale.highest):
-        return _none("the value is the best or the worst possible, so that its spread cannot be seen", value)
+        return no_interval("the value is the best or the worst possible, so that its spread cannot be seen", value)
     quantile = t_quantile(freedom)
     place, reach = scale.there(value), quantile * error * scale.slope(value)
     low, high, method = scale.back(place - reach), scale.back(place + reach), f"{method}, {scale.name}"
@@ -240,19 +245,19 @@ def _unskewed(quantile: float, skewness: float, count: int) -> float:
 def _jackknife(metric: str, evidence: LeftOut, subjects: Subjects) -> Interval:
     value, left_J = float(evidence.values_J[0]), evidence.values_J[1:]
     if np.isnan(value):
-        return _none("the metric does not exist")
+        return no_interval("the metric does not exist")
     count = subjects.count if evidence.known_N is None else subjects.among(evidence.known_N)
     persons = {"with a known answer": count, **dict(_persons(evidence.needs, subjects))}
     for name, found in persons.items():
         if found < FEWEST_SUBJECTS:
-            return _none(_few(name, found), value)
+            return no_interval(few_subjects(name, found), value)
     if np.isnan(left_J).any():
-        return _none("the metric does not exist without some of the subjects", value)
+        return no_interval("the metric does not exist without some of the subjects", value)
     groups = len(left_J)
     influence_G = np.sqrt((groups - 1) / groups) * (left_J.mean() - left_J)
     parts = [persons[name] for name in evidence.needs]
     freedom = min(welch(*parts) if len(parts) == 2 else min([*parts, count]) - 1, groups - 1)
-    return _by_influence(value, influence_G, groups, freedom, "jackknife over subjects, t", scale_of(metric))
+    return by_influence(value, influence_G, groups, freedom, "jackknife over subjects, t", scale_of(metric))
 
 
 # --- means and ratios of metrics --------------------------------------------------------------------------------------
@@ -267,7 +272,7 @@ def _mean_of(members: Mapping[str, Interval], scale: Scale) -> Interval:
     value = float(values.mean()) if len(values) else float("nan")
     if without or not members:
         reasons = [f"{', '.join(names)} ({reason})" for reason, names in without.items()]
-        return _none(", ".join(reasons) or "no member has a value", value)
+        return no_interval(", ".join(reasons) or "no member has a value", value)
     low_K, high_K = (np.array([getattr(found, side) for found in members.values()]) for side in ("low", "high"))
     influence_KS = np.stack([found.influence_S for found in members.values()])
     covariance_KK = influence_KS @ influence_KS.T
@@ -289,13 +294,13 @@ def _ratio(above: Interval, below: Interval, scale: Scale) -> Interval:
     value = above.value / below.value
     for found in (above, below):
         if found.low is None:
-            return _none((found.reason or "").removeprefix("no interval: "), value)
+            return no_interval((found.reason or "").removeprefix("no interval: "), value)
     assert above.low is not None and above.high is not None and below.low is not None and below.high is not None
     product = above.value * below.value
     least, most = (limit * (2 * above.value - limit) for limit in (above.low, above.high))
     under, over = (limit * (2 * below.value - limit) for limit in (below.low, below.high))
     if under < ROUNDING:
-        return _none("the ratio has no upper limit", value)
+        return no_interval("the ratio has no upper limit", value)
     low = least / (product + np.sqrt(max(0.0, product**2 - least * over))) if least > 0 else 0.0
     high = (product + np.sqrt(max(0.0, product**2 - most * under))) / under
     influence_S = above.influence_S / below.value - above.value * below.influence_S / below.value**2

@@ -9,6 +9,7 @@ from typing import Any
 
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.binary import AT_THRESHOLD
+from visionfm.metrics.calibration import METRICS as CALIBRATION
 from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.tasks.results import WHOLE, TaskModel, whole
@@ -31,7 +32,7 @@ def means(result: TaskModel) -> list[str]:
 def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
     """Return (heading, table) of all numbers: of each dataset's test data first, then by part, then validation.
 
-    What depends on a yes or no has a table of its own, with a row per threshold.
+    What depends on a yes or no has a table of its own, with a row per threshold, and so has calibration.
     """
     metrics, runs = result.metrics, result.runs
     beside = [*result.baselines, *([OBSERVER] if (metrics["run"] == OBSERVER).any() else [])]
@@ -63,11 +64,16 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
         caption = f"{result.task}, {result.model}: {heading.lower()}{of}"
         classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
         at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)
-        if not at_threshold.all():
-            found.append((heading, pivot(rows[~at_threshold], by, caption, survival, note)))
+        of_probabilities = rows["metric"].isin(CALIBRATION)
+        others = ~at_threshold & ~of_probabilities
+        if others.any():
+            found.append((heading, pivot(rows[others], by, caption, survival, note)))
         if at_threshold.any():
             table = thresholds(rows[at_threshold], by, f"{caption}, where the answer is a yes or no", note)
             found.append((f"{heading}: yes or no", table))
+        if of_probabilities.any():
+            table = pivot(rows[of_probabilities], by, f"{caption}, calibration of the probabilities", survival, note)
+            found.append((f"{heading}: calibration", table))
     return found
 
 

@@ -225,7 +225,7 @@ def _compared(
     _check_truth([run.answered for run in runs], rows_RN, common)
     found = [run.measures(rows_N) for run, rows_N in zip(runs, rows_RN, strict=True)]
     for key in found[0]:
-        if all(key in measures for measures in found) and not METRICS[key[1]].of_data:
+        if all(key in measures for measures in found) and METRICS[key[1]].compares:
             of_runs = [measures[key] for measures in found]
             first, second = of_runs[: len(first_R)], of_runs[len(first_R) :]
             first_V, second_V = ([one.value for one in side] for side in (first, second))

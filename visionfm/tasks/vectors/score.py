@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm.metrics.binary import AT_THRESHOLD, HALF, Binary, Threshold, operating_points
-from visionfm.metrics.evidence import Members
+from visionfm.metrics.calibration import calibration
+from visionfm.metrics.evidence import Members, Ready
 from visionfm.metrics.jackknife import groups_of_samples, left_out
 from visionfm.metrics.measure import Measure
 from visionfm.metrics.multiclass import Multiclass
@@ -31,7 +32,10 @@ from visionfm.tasks.target_types import type_of
 Points = Mapping[str, Threshold]  # the operating points of one question: name -> threshold, or why there is none
 Wanted = Mapping[str, tuple[str, float]]  # name -> sensitivity or specificity, and the least that it shall be
 Scorers = Callable[[TargetSpec, Floats, Floats, Sequence[Points]], Mapping[str | None, Any]]
-NO_MACRO = ("likelihood_ratio_positive", "likelihood_ratio_negative")  # a mean of ratios says nothing
+NO_MACRO = (  # a mean of ratios says nothing; of what should be 0 or 1, too large and too small cancel
+    "likelihood_ratio_positive", "likelihood_ratio_negative",
+    "calibration_slope", "calibration_intercept", "calibration_in_the_large", "ece_plain", "ece_by_chance",
+)  # fmt: skip
 
 
 def read(paths: list[Path], settings: EvaluateSettings, scoring: str) -> dict[str, dict[str, Scored]]:
@@ -143,6 +147,18 @@ def _of_scorer(label: str | None, scorer: Any, left: Values, subjects: Subjects,
             n_positive=int(scorer.positive_N[known_N].sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
             threshold=None if isinstance(threshold, str) else threshold,
             reason=reason,
+        )  # fmt: skip
+    if isinstance(scorer, Binary):
+        yield from _calibrated(label, scorer, subjects)
+
+
+def _calibrated(label: str | None, scorer: Binary, subjects: Subjects) -> Iterator[Measure]:
+    for metric, found in calibration(scorer.truth_N, scorer.score_N, subjects).items():
+        missing = np.isnan(found.value)
+        yield Measure(
+            label, metric, None, found.value, None if missing else Ready(found), subjects, scorer.known_N,
+            n_positive=int(scorer.positive_N.sum()),
+            reason=(found.reason or "").removeprefix("no interval: ") if missing else None,
         )  # fmt: skip
 
 

@@ -261,7 +261,7 @@ def test_subsets_datasets_and_validation_have_tables_of_their_own(made):
         "On validation data: calibration",
         "Training",
     ]
-    assert task.count("every threshold but 0.5 were chosen") == 2
+    assert task.count("every threshold but 0.5 were chosen") == 3  # a note below each table
     assert task.count("<h4>Tested on ") == 3
     assert "Fundus+OCT" in task
 

@@ -50,6 +50,8 @@ SURFACE = {
     "handover": "--log --out DECODER",
     "publish": "--log --out CHECKPOINT",
     "doctor": "--log --results",
+    "du": "--log RUN",
+    "gc": "--delete --log CONFIG",
     "verify": "--log --show PATHS",
     "unlock": "--log RUN",
     "forget": "--log PATHS",

@@ -34,10 +34,12 @@ COMMANDS = {
     },
     "look": {
         "cost": ("visionfm.commands.cost", "what the jobs of a run took: a table, and a page"),
+        "du": ("visionfm.commands.du", "what of a run takes the disk"),
         "verify": ("visionfm.commands.verify", "check artefacts against their checksums"),
     },
     "mend": {
         "unlock": ("visionfm.commands.unlock", "clear the lock that a killed run left behind"),
+        "gc": ("visionfm.commands.gc", "free the artefacts that no config names"),
         "forget": ("visionfm.commands.forget", "drop an artefact and its kept copy, so that it is computed again"),
     },
     "use without the pipeline": {

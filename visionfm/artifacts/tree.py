@@ -108,6 +108,11 @@ def _found(path: Path) -> tuple[Path, Place, dict[str, str]] | None:
     return None
 
 
+def is_place(inside: str) -> bool:
+    """Tell whether a path below results/ is the place of an artefact."""
+    return any(pattern.fullmatch(inside) for pattern, _ in PATTERNS)
+
+
 def owner(path: str | Path) -> dict[str, str]:
     """Return the metadata that name an artefact's owner: what its path calls dataset, encoder, task, model and run."""
     found = _found(Path(path))

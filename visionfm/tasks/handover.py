@@ -11,7 +11,7 @@ from typing import Any
 
 from visionfm import artifacts
 from visionfm.errors import UsageError
-from visionfm.tasks.vectors.spec import Spec
+from visionfm.tasks.vectors.spec import HELD, NAMED, Spec
 
 FROM_ITS_RUN = ("encodings", "views", "recipe", "n_train", "n_validation")  # metadata beside the spec
 log = logging.getLogger("visionfm")
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
 
 def handover(decoder: Path, out: Path) -> int:
     """Write the copy; return how many training samples it holds."""
-    from visionfm.tasks.vectors.decoder import HELD, NAMED, load_own
+    from visionfm.tasks.vectors.decoder import load_own
 
     spec, tensors = Spec.load(decoder)
     if tensors.pop(NAMED, None) is None:

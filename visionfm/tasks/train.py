@@ -30,7 +30,7 @@ from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.label_efficiency import part_of
 from visionfm.tasks.vectors.recipe import HeadRecipe
-from visionfm.tasks.vectors.spec import Spec
+from visionfm.tasks.vectors.spec import NAMED, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -161,13 +161,7 @@ def _fit(
     parts = {split: [stream.of(keep_N) for stream in streams] for split, keep_N in splits.items()}
     fusion, visits = _fusion(settings, samples)
     first = parts["train"][: len(parts["train"]) // visits]  # without those of earlier visits
-    for stream in first:
-        if not len(stream.used_R):
-            raise DataError(
-                f"no training sample has an image of {stream.name}",
-                expected=f"training images of each modality: {', '.join(settings.modalities)}",
-                do="leave the modality out of the model, or label images of it",
-            )
+    _check_seen(first, settings.modalities)
     truth_NT = samples.truth_NT[splits["train"]]
     known = streams_of.statistics(first, identity=not (recipe.standardise or settings.baseline), scale=recipe.scale)
     widths = [stream.features_RVF.shape[2] for stream in first]
@@ -177,12 +171,16 @@ def _fit(
     spec = Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
     streams_of.standardise(streams, known)
-    batches: dict[str, Batches] = {}
-    for split, part in parts.items():
+
+    def batch(split: str, same: Batches | None = None) -> Batches:
         times_NX = None if times is None else times[splits[split]]
         truth = samples.truth_NT[splits[split]]
-        same = batches.get("train")
-        batches[split] = Batches.of(part, widths * visits, truth, settings.device, times_NX, visits, shared=same)
+        return Batches.of(parts[split], widths * visits, truth, settings.device, times_NX, visits, shared=same)
+
+    batches = {"train": batch("train")}
+    batches["validation"] = batch("validation", batches["train"])
+    for held in (streams, first, *parts.values()):  # the batches alone hold the rows, and may let them go
+        held.clear()
     counts = (len(batches["train"]), len(batches["validation"]), len(set(samples.ids["subject_id"][splits["train"]])))
     objective = objective_of(settings, recipe, truth_NT)
     if settings.baseline:
@@ -190,7 +188,7 @@ def _fit(
         chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
         tensors = decoders.file_tensors(network.state_dict(), objective, known)
         if isinstance(head := network.head, KnnHead):
-            tensors[decoders.NAMED] = Neighbours.of(samples.take(splits["train"]), caches, head.rows_NF).tensor()
+            tensors[NAMED] = Neighbours.of(samples.take(splits["train"]), caches, head.rows_NF).tensor()
         return Fitted(spec, tensors, rows, *counts, f"{settings.baseline}: {chosen}")
 
     def start() -> Training:
@@ -207,6 +205,16 @@ def _fit(
     tensors = decoders.file_tensors(run.best, objective, known)
     loss = run.history[run.best_epoch - 1]["validation_loss"]
     return Fitted.by(run, spec, tensors, counts, f"validation loss {loss:.4g}")
+
+
+def _check_seen(streams: list[Stream], modalities: list[str]) -> None:
+    for stream in streams:
+        if not len(stream.used_R):
+            raise DataError(
+                f"no training sample has an image of {stream.name}",
+                expected=f"training images of each modality: {', '.join(modalities)}",
+                do="leave the modality out of the model, or label images of it",
+            )
 
 
 def objective_of(settings: VectorFitSettings, recipe: HeadRecipe, truth_NT: Any) -> "Objective":

@@ -25,9 +25,7 @@ from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
 from visionfm.tasks.vectors.heads import HEADS, ForecastHead, KnnHead, sinusoid
 from visionfm.tasks.vectors.objective import Objective
-from visionfm.tasks.vectors.spec import Spec
-
-NAMED, HELD = "neighbours", "rows_NF"  # tensors of a k-NN decoder's file: its training samples; it has one of them
+from visionfm.tasks.vectors.spec import HELD, NAMED, Spec
 
 
 class Decoder(nn.Module):

@@ -7,7 +7,6 @@ at all. Shapes: N training samples, I images, F features.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from visionfm.images.transforms import VIEWS
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.feature_arrays import Statistics
+from visionfm.tasks.vectors.spec import located
 from visionfm.tasks.vectors.training import Batches
 
 DO = (
@@ -79,10 +79,7 @@ class Neighbours:
         return rows_NF
 
     def _store(self, decoder: Path) -> FeatureStore:
-        folder = decoder.absolute().parent
-        files = {
-            dataset: [Path(os.path.normpath(folder / name)) for name in names] for dataset, names in self.caches.items()
-        }
+        files = {dataset: [located(decoder, name) for name in names] for dataset, names in self.caches.items()}
         if missing := [str(file) for several in files.values() for file in several if not file.is_file()]:
             raise ArtifactError(
                 f"{decoder.name} answers by its {max(self.sample_I) + 1} training samples, and their features are gone",

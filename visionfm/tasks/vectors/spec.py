@@ -1,10 +1,28 @@
 """What a decoder of feature vectors is, apart from its numbers: the metadata of its file."""
 
+import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from visionfm.tasks.decoder_file import DecoderSpec
+from visionfm import artifacts
+from visionfm.tasks.decoder_file import DecoderSpec, is_own
 from visionfm.tasks.settings import TargetSpec
+
+NAMED, HELD = "neighbours", "rows_NF"  # tensors of a k-NN decoder's file: its training samples; it has one of them
+
+
+def caches_of(decoder: Path) -> list[Path]:
+    """Return the caches that a k-NN decoder answers by; none of all others."""
+    named = artifacts.read_tensors(decoder)[0].get(NAMED) if is_own(decoder) else None
+    caches = {} if named is None else json.loads(named.tobytes())["caches"]
+    return [located(decoder, name) for names in caches.values() for name in names]
+
+
+def located(decoder: Path, cache: str) -> Path:
+    """Return where a cache lies that a decoder names from its own folder."""
+    return Path(os.path.normpath(decoder.absolute().parent / cache))
 
 
 @dataclass(frozen=True)

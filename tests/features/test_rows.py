@@ -1,5 +1,6 @@
 """Rows are reused by (image bytes, encoder, transform) and by nothing else."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from visionfm.errors import ArtifactError
 from visionfm.features.cache import Rows, write_cache
 from visionfm.features.row_bank import RowBank, VectorParts
 from visionfm.features.rows import Names, RowIdentity
+from visionfm.images.transforms import VIEWS
 
 IDENTITY = RowIdentity("e" * 64, "square224-bilinear-fast", "[8, 9, 10, 11]", "fp32", "float16")
 NAMES = Names(["a.png"], ["a"], ("identity", "h"))
@@ -43,6 +45,19 @@ def test_rows_come_back_by_image_in_any_order_and_number() -> None:
     taken_cls, taken_patch_mean = bank.take(["b", "a", "b"])
     np.testing.assert_array_equal(taken_cls, cls_NVLD[[0, 1, 0]][:, ::-1])
     np.testing.assert_array_equal(taken_patch_mean, patch_mean_NVD[[0, 1, 0]][:, ::-1])
+
+
+def test_a_cache_is_put_together_in_less_than_two_and_a_half_times_its_own_bytes(tmp_path: Path) -> None:
+    image_ids = [f"{n:064x}" for n in range(500)]
+    generator = np.random.default_rng(0)
+    whole = tuple(generator.standard_normal((500, 4, *shape)).astype(np.float16) for shape in ((4, 768), (768,)))
+    tracemalloc.start()
+    bank = RowBank(image_ids, VIEWS, "float16", 4, 768)
+    bank.put(image_ids, VIEWS, whole)
+    write_cache(tmp_path / "c.h5", Names(image_ids, image_ids, VIEWS), bank.take(image_ids), IDENTITY, MADE_BY)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * (tmp_path / "c.h5").stat().st_size
 
 
 def test_rows_that_got_lost_are_an_error() -> None:

@@ -98,10 +98,9 @@ def unsealed_metadata(
 
 def _publish_sealed(path: str | Path, data: bytes | bytearray) -> None:
     """Publish with `file_sha256` filled in: the digest of all bytes while the field itself is zeros."""
-    sealed = bytearray(data)
     at = next(place for place, value in _seals(data) if value == UNSEALED.encode())
-    sealed[at : at + len(UNSEALED)] = hashlib.sha256(data).hexdigest().encode()
-    publish(path, sealed)
+    whole = memoryview(data)  # a file may be a large part of the memory: no copy of it
+    publish(path, whole[:at], hashlib.sha256(data).hexdigest().encode(), whole[at + len(UNSEALED) :])
 
 
 def seal_file(path: Path) -> None:

@@ -37,15 +37,16 @@ def kept_path(path: str | Path) -> Path | None:
     return None
 
 
-def publish(path: str | Path, data: bytes | bytearray | memoryview) -> None:
-    """Write `data` to `path` so that at any moment the old file or the whole new one is there; keep a hard link.
+def publish(path: str | Path, *pieces: bytes | bytearray | memoryview) -> None:
+    """Write bytes, in pieces, to `path`: at any moment the old file or the whole new one is there; keep a hard link.
 
     A full disk raises DataError and leaves the old file whole.
     """
     path = Path(path)
-    with temporary_for(path, len(data)) as temporary:
+    with temporary_for(path, sum(map(len, pieces))) as temporary:
         with temporary.open("xb") as handle:
-            handle.write(data)
+            for piece in pieces:
+                handle.write(piece)
         publish_file(temporary, path)
 
 

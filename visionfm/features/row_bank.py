@@ -75,6 +75,8 @@ class RowBank:
                 found=f"{len(self._row_of) - lacking}",
                 do="run the same command again; another run may have cleaned up the part files",
             )
+        if list(self._row_of) == list(image_ids):  # no file stands twice in the folder: the rows need no copy
+            return self._cls_UVLD, self._patch_mean_UVD
         rows = np.array([self._row_of[image_id] for image_id in image_ids], dtype=np.intp)
         return self._cls_UVLD[rows], self._patch_mean_UVD[rows]
 

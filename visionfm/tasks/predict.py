@@ -88,6 +88,7 @@ def predict(
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
     # Each modality has its place in a fused decoder: that of its training, in whatever order a config names datasets.
     streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, features, views, spec.visits)
+    del store  # the caches hold many more rows
     inputs = {
         "decoder": digest_of(decoder),
         "samples": artifacts.payload_digest(samples_table),

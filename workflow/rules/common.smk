@@ -5,6 +5,7 @@ import os
 from visionfm.artifacts.versions import VERSIONS
 from visionfm.runtime.devices import present as devices_present
 from visionfm.project.jobs import Jobs, carried, launcher, named, paths
+from visionfm.project.memory import extract_mb, held_mb
 
 # The priority of short jobs that read what users give: a fault in it shows before hours of training, and what waits
 # for them can run side by side.
@@ -45,11 +46,17 @@ def gpus_offered():
 JOBS = Jobs(PLAN, gpus_offered)
 
 
-def growing(first):
-    """Megabytes, or minutes, that grow with each attempt; `first`, of the first one, may depend on the wildcards."""
+def growing(first, held=None, asked=None):
+    """Megabytes, or minutes, that grow with each attempt; `first`, of the first one, may depend on the wildcards.
 
-    def resource(wildcards, attempt):
-        return (first(wildcards) if callable(first) else first) * attempt
+    `held` says what the inputs need, once they are there, where nobody has `asked` for another amount in the config.
+    """
+
+    def resource(wildcards, input, attempt):
+        value = first(wildcards) if callable(first) else first
+        if held is not None and (asked is None or asked(wildcards).mem_mb is None):
+            value = max(value, held(wildcards, input))
+        return value * attempt
 
     return resource
 

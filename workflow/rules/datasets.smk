@@ -42,7 +42,7 @@ rule label:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(2000, lambda w, input: held_mb("label", input.images)),
         runtime=growing(30),
     params:
         root=root,
@@ -72,7 +72,9 @@ rule audit:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(
+            2000, lambda w, input: held_mb("audit", [*input.images, *input.labels])
+        ),
         runtime=growing(30),
     params:
         images=lambda w: named(JOBS.images(PLAN.audited_datasets(w.task))),

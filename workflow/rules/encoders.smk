@@ -47,7 +47,13 @@ rule pretrain:
         "../../environment.yml"
     threads: lambda w: JOBS.pretrain(w.encoder).threads
     resources:
-        mem_mb=growing(lambda w: JOBS.pretrain(w.encoder).mem_mb),
+        mem_mb=growing(
+            lambda w: JOBS.pretrain(w.encoder).mem_mb,
+            held=lambda w, input: held_mb(
+                "pretrain", input.images, max(1, JOBS.pretrain(w.encoder).gpus)
+            ),
+            asked=lambda w: PLAN.pretraining.block(w.encoder).resources,
+        ),
         # Does not grow: at its limit a training goes back to the queue and on from there.
         runtime=lambda w: JOBS.pretrain(w.encoder).runtime_min,
     params:

@@ -15,7 +15,13 @@ rule extract:
         "../../environment.yml"
     threads: lambda w: JOBS.extract(w.encoder).threads
     resources:
-        mem_mb=growing(lambda w: JOBS.extract(w.encoder).mem_mb),
+        mem_mb=growing(
+            lambda w: JOBS.extract(w.encoder).mem_mb,
+            held=lambda w, input: extract_mb(
+                PLAN.encoding.extract_settings(w.encoder, w.dataset), input.images
+            ),
+            asked=lambda w: CONFIG.encoders[w.encoder].resources,
+        ),
         runtime=growing(lambda w: JOBS.extract(w.encoder).runtime_min),
     params:
         root=root,
@@ -91,7 +97,7 @@ rule fuse:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(2000, lambda w, input: held_mb("fuse", input.labels)),
         runtime=growing(30),
     params:
         labels=lambda w: named(JOBS.labels(PLAN.task_datasets(w.task))),

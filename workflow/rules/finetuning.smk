@@ -53,7 +53,13 @@ rule extract_finetuned:
         "../../environment.yml"
     threads: 4
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(
+            8000,
+            lambda w, input: extract_mb(
+                PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset),
+                input.images,
+            ),
+        ),
         runtime=growing(240),
     params:
         root=root,

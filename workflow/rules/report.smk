@@ -23,7 +23,7 @@ rule report:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(4000, lambda w, input: held_mb("report", input)),
         runtime=growing(60),
     params:
         settings=text(lambda w: PLAN.report_settings()),

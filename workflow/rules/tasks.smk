@@ -17,7 +17,11 @@ rule train:
         "../../environment.yml"
     threads: lambda w: JOBS.train(w.task).threads
     resources:
-        mem_mb=growing(lambda w: JOBS.train(w.task).mem_mb),
+        mem_mb=growing(
+            lambda w: JOBS.train(w.task).mem_mb,
+            held=lambda w, input: held_mb("train", input),
+            asked=lambda w: CONFIG.tasks[w.task].training.resources,
+        ),
         runtime=growing(lambda w: JOBS.train(w.task).runtime_min),
     params:
         features=lambda w: named(PLAN.task_features(w.task, w.model)),
@@ -49,7 +53,7 @@ rule predict:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(8000, lambda w, input: held_mb("predict", input)),
         runtime=growing(120),
     params:
         features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),
@@ -113,7 +117,7 @@ rule evaluate:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(4000, lambda w, input: held_mb("evaluate", input)),
         runtime=growing(60),
     params:
         settings=text(lambda w: PLAN.tasks.evaluate_settings(w.task, w.model)),
@@ -172,7 +176,7 @@ rule compare:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(4000, lambda w, input: held_mb("compare", input)),
         runtime=growing(60),
     params:
         compared=lambda w: named(PLAN.compared(w.task)),

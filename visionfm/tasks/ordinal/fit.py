@@ -16,7 +16,7 @@ import torch
 from visionfm.tasks.classification.fit import Classification
 from visionfm.tasks.ordinal.heads import CornHead, CumulativeHead, cumulative_log_probabilities
 from visionfm.tasks.settings import TargetSpec, VectorFitSettings
-from visionfm.tasks.vectors.baselines import ITERATIONS, Part, Scores
+from visionfm.tasks.vectors.baselines import ITERATIONS, Part, Scores, known_rows
 from visionfm.tasks.vectors.objective import Prediction
 from visionfm.tasks.vectors.recipe import HeadRecipe, sound
 
@@ -63,7 +63,7 @@ class Logistic:
         known_N = ~np.isnan(part.truth_N)
         truth_N = part.truth_N[known_N].astype(np.int64)
         self.part = part
-        self.features_NF = torch.from_numpy(features_NF[known_N].astype(np.float64))
+        self.features_NF = torch.from_numpy(known_rows(features_NF, known_N).astype(np.float64))
         self.validation_NF = torch.from_numpy(validation_NF.astype(np.float64))
         self.truth_N = torch.from_numpy(truth_N)
         self.weight_N = torch.from_numpy(compute_sample_weight("balanced" if balanced else None, truth_N))

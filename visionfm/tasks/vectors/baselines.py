@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from visionfm.errors import DataError
 from visionfm.tasks import kind_of
@@ -64,6 +65,7 @@ def fit(baseline: str, network: Decoder, train: Batches, validation: Batches, ba
     from threadpoolctl import threadpool_limits
 
     features_NF, validation_NF = fused(network, train), fused(network, validation)
+    train.streams.clear()  # those of validation, too: of 100,000 images each copy takes gigabytes
     rows: list[dict[str, Any]] = []
     # The last bits of a sum can depend on the number of threads.
     with threadpool_limits(limits=1):
@@ -139,7 +141,8 @@ class Logistic:
         from sklearn.linear_model import LogisticRegression
 
         known_N = ~np.isnan(part.truth_N)
-        self.features_NF, self.truth_N = features_NF[known_N].astype(np.float64), part.truth_N[known_N].astype(int)
+        self.features_NF = known_rows(features_NF, known_N).astype(np.float64)
+        self.truth_N = part.truth_N[known_N].astype(int)
         self.validation_NF = validation_NF.astype(np.float64)
         self.model = LogisticRegression(
             max_iter=ITERATIONS, warm_start=True, class_weight="balanced" if balanced else None
@@ -170,6 +173,11 @@ class Logistic:
         head.linear.bias[at] = torch.from_numpy(intercept_C).float()
 
 
+def known_rows(features_NF: Any, known_N: npt.NDArray[np.bool_]) -> Any:
+    """Return the features of samples with a label; no copy where all have one."""
+    return features_NF if known_N.all() else features_NF[known_N]
+
+
 class _Neighbours:
     """Votes of the k most similar training samples."""
 
@@ -182,8 +190,8 @@ class _Neighbours:
         truth_N = part.truth_N[known_N].astype(int)
         self.hot_NC = torch.from_numpy(np.eye(part.classes, dtype=np.float32)[truth_N])
         most = min(max(K_GRID), len(truth_N))
-        rows, queries = torch.from_numpy(features_NF[known_N]), torch.from_numpy(validation_NF)
-        self.nearest_NM = most_similar(queries, rows, most)
+        unit_NF = functional.normalize(torch.from_numpy(known_rows(features_NF, known_N)), dim=1)
+        self.nearest_NM = most_similar(torch.from_numpy(validation_NF), unit_NF, most)
         self.smoothed = smoothed
 
     def __call__(self, value: float) -> Scores:

@@ -15,6 +15,7 @@ from torch.nn import functional
 DROPOUT = 0.1
 EPS, MOMENTUM = 1e-6, 0.99
 INIT_STD = 0.01
+QUERIES = 512  # of k-NN at once: all cosines with 100,000 rows would take gigabytes
 PERIOD = 10_000  # of the slowest wave of a time encoding, over 2 pi
 
 
@@ -107,21 +108,22 @@ class KnnHead(nn.Module):
     def forward(self, features_BF: torch.Tensor) -> torch.Tensor:
         """Return outputs_BK."""
         outputs, nearest = [], {}
+        unit_NF = functional.normalize(self.rows_NF, dim=1)
         for at, (column_N, k) in enumerate(zip(self.truth_NK.T, self.k_K.tolist(), strict=True)):
             known_N = ~column_N.isnan()
             key = (k, known_N.cpu().numpy().tobytes())  # the classes of one target share their neighbours
             if key not in nearest:
-                nearest[key] = most_similar(features_BF, self.rows_NF[known_N], k)
+                nearest[key] = most_similar(features_BF, unit_NF if known_N.all() else unit_NF[known_N], k)
             votes_N1 = column_N[known_N].unsqueeze(1)
             chance_B = smoothed(votes_N1[nearest[key]], votes_N1.mean(0)).squeeze(1)
             outputs.append(chance_B.logit() if self.odds_K[at] else chance_B.log())
         return torch.stack(outputs, dim=1)
 
 
-def most_similar(queries_BF: torch.Tensor, rows_NF: torch.Tensor, k: int) -> torch.Tensor:
-    """Return the numbers (B, k) of the rows with the largest cosine, the largest first."""
-    cosine_BN = functional.normalize(queries_BF, dim=1) @ functional.normalize(rows_NF, dim=1).T
-    return cosine_BN.topk(k, dim=1).indices
+def most_similar(queries_BF: torch.Tensor, unit_NF: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the numbers (B, k) of the rows (of length 1) with the largest cosine, the largest first."""
+    parts = torch.split(functional.normalize(queries_BF, dim=1), QUERIES)
+    return torch.cat([(part_BF @ unit_NF.T).topk(k, dim=1).indices for part_BF in parts])
 
 
 def smoothed(votes_BkC: torch.Tensor, prior_C: torch.Tensor) -> torch.Tensor:

@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[str, Tensors]] = {  # known networks that cannot be use
         "MultiMAE",
         other(
             **{
-                "input_adapters.bscan.proj.weight": (64, 1, 32, 32),
+                "input_adapters.rgb.proj.weight": (64, 3, 16, 16),
                 "global_tokens": (1, 1, 64),
                 "encoder.0.norm1.weight": (64,),
             }

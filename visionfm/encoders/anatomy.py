@@ -31,6 +31,7 @@ class Stages(NamedTuple):
     widths: tuple[int, ...]  # channels of their maps
     px: tuple[int, ...]  # side of the square of the image that a place of their maps stands for
     pooled: int  # width of the network's own pooled output, which its classifier reads
+    pool: str = "own"  # how it is pooled, a name in `architectures.POOLS`
 
     @property
     def token_width(self) -> int:
@@ -48,7 +49,8 @@ class Stages(NamedTuple):
         if "stages" not in metadata:
             return None
         said = json.loads(metadata["stages"])
-        return cls(tuple(said["numbers"]), tuple(said["widths"]), tuple(said["px"]), int(said["pooled"]))
+        pairs = (tuple(said["numbers"]), tuple(said["widths"]), tuple(said["px"]))
+        return cls(*pairs, int(said["pooled"]), str(said.get("pool", "own")))
 
 
 # --- by the names of tensors ----------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def stage_count(network: Any) -> int:
     return len(_stage_list(network))
 
 
-def stages_of(network: Any, image_size: int) -> Stages:
+def stages_of(network: Any, image_size: int, pool: str = "own") -> Stages:
     """Return what is read of a network of stages; raises whatever it raises where it gives no maps of its stages."""
     import torch
 
@@ -215,7 +217,7 @@ def stages_of(network: Any, image_size: int) -> Stages:
     if sum(widths) % MAP_LEVELS:
         raise ValueError(f"the channels of its last two stages do not divide by {MAP_LEVELS}")
     px = tuple(image_size // int(map_BCHW.shape[-1]) for map_BCHW in maps)
-    return Stages(numbers, widths, px, int(pooled_BD.shape[1]))
+    return Stages(numbers, widths, px, int(pooled_BD.shape[1]), pool)
 
 
 def stage_outputs(

@@ -8,6 +8,7 @@ networks of timm's that give maps of their stages are named.
 import difflib
 import functools
 import logging
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,6 +157,14 @@ def _not_columnar(name: str, found: str) -> DataError:
 # --- networks of stages ---------------------------------------------------------------------------------------------
 
 
+# How a network's output is pooled, where its weights were trained otherwise than timm's network of that name.
+POOLS: dict[str, dict[str, Any]] = {
+    "own": {},
+    "normed mean": {"global_pool": "avg"},  # a column's `fc_norm` norms the mean of its patches; tokens have no norm
+    "mean": {"global_pool": "avg", "fc_norm": False, "final_norm": False},  # nothing is normed after the last block
+}
+
+
 @functools.lru_cache(maxsize=64)
 def is_column(name: str) -> bool:
     """Tell a columnar vision transformer with a final norm from other networks; DataError for an unknown name."""
@@ -167,20 +176,24 @@ def is_column(name: str) -> bool:
     return True
 
 
-def build_stages(name: str, *, image_size: int | None = None, empty: bool = True) -> "nn.Module":
-    """Return a network of stages without classifier, with its own pooling; see `build`.
+def build_stages(name: str, *, image_size: int | None = None, empty: bool = True, pool: str = "own") -> "nn.Module":
+    """Return a network of stages without classifier, pooled as POOLS says; see `build`.
 
     Only networks that are made for one size (Swin) are told `image_size`.
     """
     import timm
     import torch
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
 
     _check_known(name)
     try:
         with torch.device("meta" if empty else "cpu"):
-            model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-            if image_size not in (None, own_size(model)) and _config_of(model).get("fixed_input_size"):
-                model = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+            options = {"pretrained": False, "num_classes": 0, **POOLS[pool]}
+            model: nn.Module = timm.create_model(name, **options)
+            column = isinstance(model, VisionTransformer | Eva)
+            if image_size not in (None, own_size(model)) and (column or _config_of(model).get("fixed_input_size")):
+                model = timm.create_model(name, **options, img_size=image_size)
         if not callable(getattr(model, "forward_intermediates", None)):
             raise ValueError("timm gives no maps of its stages")
     except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError) as error:
@@ -215,11 +228,11 @@ def _no_stages(name: str, error: Exception) -> DataError:
 
 
 @functools.lru_cache(maxsize=64)
-def _wanted_stages(name: str) -> tuple[dict[str, tuple[int, ...]], anatomy.Stages]:
+def _wanted_stages(name: str, pool: str) -> tuple[dict[str, tuple[int, ...]], anatomy.Stages]:
     """Return the shapes of a network of stages by tensor name, and what is read of it."""
-    model = build_stages(name)
+    model = build_stages(name, pool=pool)
     try:
-        stages = anatomy.stages_of(model, own_size(model))
+        stages = anatomy.stages_of(model, own_size(model), pool)
     except Exception as error:  # timm's families are many, and each says in its own way that it cannot
         raise _no_stages(name, error) from error
     return without_counters(shapes_of(model.state_dict())), stages
@@ -230,9 +243,14 @@ def without_counters(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in tensors.items() if not anatomy.is_counter(name)}
 
 
-def check_stages(name: str, shapes: Shapes, where: object) -> Architecture:
-    """Return the network of stages `name`, or one DataError with every tensor that misfits."""
-    wanted, stages = _wanted_stages(name)
+def check_stages(name: str, shapes: Shapes, where: object, pool: str = "own") -> Architecture:
+    """Return the network of stages `name`, or one DataError with every tensor that misfits.
+
+    Of a column the number of patches may differ: its positions are resized when it is loaded.
+    """
+    wanted, stages = _wanted_stages(name, pool)
+    if len(found := shapes.get("pos_embed", ())) == 3 and "pos_embed" in wanted and _square(found, wanted["pos_embed"]):
+        wanted = {**wanted, "pos_embed": found}
     problems = Problems(DataError, f"the weights do not fit {name} ({where})")
     for key in wanted.keys() | shapes.keys():
         if shapes.get(key) != wanted.get(key):
@@ -241,11 +259,21 @@ def check_stages(name: str, shapes: Shapes, where: object) -> Architecture:
     return Architecture(name, stages.px[0], 0, stages)
 
 
-def load_stages(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int) -> "nn.Module":
+def _square(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Tell whether positions are those of a column like the wanted ones', on another square grid."""
+    prefix = next((prefix for prefix in (1, 0) if grid_side(wanted[1], prefix)), 0)
+    return found[2] == wanted[2] and grid_side(found[1], prefix) is not None
+
+
+def load_stages(name: str, tensors: "Mapping[str, torch.Tensor]", *, image_size: int, pool: str = "own") -> "nn.Module":
     """Return the network of stages with these weights; raises DataError on any misfit."""
     import torch
 
-    network = build_stages(name, image_size=image_size, empty=False)
+    network = build_stages(name, image_size=image_size, empty=False, pool=pool)
+    if "pos_embed" in tensors and tensors["pos_embed"].ndim == 3 and hasattr(network, "num_prefix_tokens"):
+        prefix, own = anatomy.position_prefix(network), network.state_dict()["pos_embed"].shape
+        if (side := grid_side(own[1], prefix)) is not None:
+            tensors = {**tensors, "pos_embed": resize_positions(tensors["pos_embed"], prefix, side)}
     counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if anatomy.is_counter(key)}
     try:
         network.load_state_dict({**tensors, **counters}, strict=True, assign=True)
@@ -352,8 +380,12 @@ def stored_size(architecture: Architecture, shapes: Shapes) -> int | None:
     """Return the image size in px that the weights' absolute positions are stored for; None where there are none."""
     if len(shapes.get("pos_embed", ())) != 3:
         return None
-    _, prefix = _wanted(architecture.name, architecture.patch, architecture.registers, None)
-    side = grid_side(shapes["pos_embed"][1], prefix)
+    tokens = shapes["pos_embed"][1]
+    if architecture.stages:
+        side = grid_side(tokens, 1) or grid_side(tokens, 0)
+    else:
+        _, prefix = _wanted(architecture.name, architecture.patch, architecture.registers, None)
+        side = grid_side(tokens, prefix)
     return None if side is None else side * architecture.patch
 
 
@@ -374,11 +406,17 @@ def check_fit(name: str, shapes: Shapes, where: object) -> Architecture:
     return Architecture(name, patch_of(shapes), anatomy.registers_of(shapes))
 
 
-def fitting(name: str | None, shapes: Shapes, where: object) -> Architecture:
+def fitting(name: str | None, shapes: Shapes, where: object, pool: str | None = None) -> Architecture:
     """Return the architecture `name` if tensors of these shapes are it; None: the column that they are alone.
 
-    Raises DataError where they are not.
+    With `pool` it is a column without a norm of its tokens, pooled so. Raises DataError where they are not.
     """
+    if pool is not None:
+        if name is None:
+            normed = {re.sub("^fc_norm", "norm", key): shape for key, shape in shapes.items()}
+            width = (shapes.get("patch_embed.proj.weight", (0,))[0],)
+            name = recognise({"norm.weight": width, "norm.bias": width, **normed}).name
+        return check_stages(name, shapes, where, pool)
     if name is None:
         return recognise(shapes)
     return check_fit(name, shapes, where) if is_column(name) else check_stages(name, shapes, where)

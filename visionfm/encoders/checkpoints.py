@@ -4,6 +4,7 @@ Reads `.pth`-like files (torch.save) and `.safetensors`. Invariant: a pickle is 
 it may name, and there is no fallback; whatever is wrong with a file ends in one DataError.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 WRAPPERS = ("teacher", "student", "visionfm_state_dict", "model", "state_dict", "model_ema", "state_dict_ema", "module")
 BOTH_NETWORKS = ("teacher", "student")  # of self-distillation; the teacher is the one to use, as published
 FLOATS = ("float32", "float16", "bfloat16", "float64")
+INDEX = ".safetensors.index.json"  # lists which tensor lies in which file beside it
 PREFIXES = ("module.", "_orig_mod.", "backbone.")
 
 
@@ -49,9 +51,30 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise not_now(path, error) from error
     if not start:
         raise refused(path, "it is empty")
+    if path.name.endswith(INDEX):
+        return _read_shards(path)
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return _read_safetensors(path)
     return Checkpoint(path, read_pickled(path), {})
+
+
+def _read_shards(path: Path) -> Checkpoint:
+    """Return the tensors that an index of safetensors lists, from the files beside it."""
+    try:
+        where = json.loads(path.read_bytes())["weight_map"]
+        shards = {name: str(where[name]) for name in where}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise refused(path, f"no index of safetensors: {type(error).__name__}: {error}") from error
+    tensors: dict[str, Any] = {}
+    for shard in dict.fromkeys(shards.values()):
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise refused(path, f"a shard {shard!r} that is no .safetensors beside it")
+        check_present(path.with_name(shard))
+        tensors.update(_read_safetensors(path.with_name(shard)).content)
+    if tensors.keys() != shards.keys():
+        other = sorted(tensors.keys() ^ shards.keys())
+        raise refused(path, f"the shards hold other tensors than it lists: {', '.join(other[:4])}")
+    return Checkpoint(path, tensors, {})
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -5,6 +5,7 @@ Reads a weights file; writes a JSON artefact with its sha256, name and size. Inv
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 
 from visionfm import artifacts
@@ -48,9 +49,23 @@ def check_present(weights: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
+    """Return the sha256 of a file's bytes, in hex; of an index of safetensors with those of the files that it lists."""
     digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(CHUNK_BYTES):
-            digest.update(chunk)
+    for part in (path, *_shards(path)):
+        with part.open("rb") as handle:
+            while chunk := handle.read(CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()
+
+
+def _shards(path: Path) -> list[Path]:
+    """Return the files beside an index that it lists and that are there; what is wrong with it is said when read."""
+    if not path.name.endswith(".safetensors.index.json"):
+        return []
+    try:
+        names = {str(name) for name in json.loads(path.read_bytes())["weight_map"].values()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return []
+    return [
+        path.with_name(name) for name in sorted(names) if Path(name).name == name and path.with_name(name).is_file()
+    ]

@@ -70,17 +70,22 @@ def _some(shapes: Mapping[str, object]) -> str:
     return ", ".join(list(shapes)[:4]) + (f" and {len(shapes) - 4} more" if len(shapes) > 4 else "")
 
 
-def convert(selection: Selection, match: Match, *, keep_qkv_bias: bool = False) -> Conversion:
+def convert(
+    selection: Selection, match: Match, *, keep_qkv_bias: bool = False, modality: str | None = None
+) -> Conversion:
     """Return the tensors under timm's names; raises DataError where the network cannot be one of timm's.
 
-    `keep_qkv_bias` keeps DINOv3's biases even where all are zero (timm has both kinds of each model).
+    `keep_qkv_bias` keeps DINOv3's biases even where all are zero (timm has both kinds of each model). `modality` is of
+    the images, for a network with an input adapter for each.
     """
     work, (layout, prefix) = Translation(selection), match
     for name in [name for name in work.tensors if not name.startswith(prefix)]:
         work.take(name, dropped=f"beside the encoder, whose names begin with {prefix}")
     work.rename(lambda name: _renamed(name.removeprefix(prefix), layout))
+    if layout.adapters:
+        _choose_adapter(work, layout, modality)
     work.drop(layout.dropped)
-    if "fc_norm.weight" in work.tensors and "norm.weight" not in work.tensors:
+    if layout.pool is None and "fc_norm.weight" in work.tensors and "norm.weight" not in work.tensors:
         raise DataError(
             "the weights were fine-tuned with mean pooling and have no norm for their tokens",
             expected="norm.weight and norm.bias after the last block",
@@ -100,6 +105,29 @@ def convert(selection: Selection, match: Match, *, keep_qkv_bias: bool = False) 
             do="get the file again from its owner and compare its sha256",
         ) from error
     return work.done(layout)
+
+
+def _choose_adapter(work: "Translation", layout: layouts.Layout, modality: str | None) -> None:
+    """Give the input adapter of a modality timm's names; DataError where there is none for it."""
+    there = {
+        modality: adapter
+        for modality, adapter in layout.adapters.items()
+        if f"input_adapters.{adapter}.proj.weight" in work.tensors
+    }
+    if modality not in there:
+        raise DataError(
+            f"{layout.title} has an input adapter for each modality, and none for these images",
+            expected=", ".join(there) or "an adapter of a known modality",
+            found=modality or "none said",
+            do="set the encoder's `modality` (--modality) to one of them",
+        )
+    own = f"input_adapters.{there[modality]}."
+    new = {
+        f"{own}proj.weight": layouts.PATCHES,
+        f"{own}proj.bias": "patch_embed.proj.bias",
+        f"{own}pos_emb": "pos_embed",
+    }
+    work.rename(lambda name: new.get(name, name))
 
 
 def _renamed(name: str, layout: layouts.Layout) -> str:
@@ -244,6 +272,40 @@ def _name_gated_mlp(work: Translation, _keep: bool) -> None:
     work.rename(renamed)
 
 
+def _shape_adapter(work: Translation, _keep: bool) -> None:
+    """Give positions (1, D, G, G) the shape of timm's, zeros before them for the global tokens; patches of grey to RGB.
+
+    Kernels of one channel are spread over three by thirds: of a grey image they see the same.
+    """
+    import torch
+
+    positions_1DGG, tokens_1TD = work.tensors["pos_embed"], work.tensors["cls_token"]
+    positions_1PD = positions_1DGG.flatten(2).transpose(1, 2)
+    work.tensors["pos_embed"] = torch.cat([torch.zeros_like(tokens_1TD), positions_1PD], dim=1)
+    work.changed[work.origin["pos_embed"]] = "pos_embed (as 1 x tokens x width, zeros for the global token)"
+    kernel_DCHW = work.tensors[layouts.PATCHES]
+    if kernel_DCHW.shape[1] == 1:
+        work.tensors[layouts.PATCHES] = kernel_DCHW.float().repeat(1, 3, 1, 1) / 3
+        work.changed[work.origin[layouts.PATCHES]] = f"{layouts.PATCHES} (a third of it for each of R, G and B)"
+
+
+LORA_ALPHA = 16.0  # of LoRA-DINORET, in its owner's script; the adapters count by alpha / rank
+
+
+def _merge_lora(work: Translation, _keep: bool) -> None:
+    """Add adapters (LoRA: b a, times alpha / rank) to the weights of the linear layers that they stand beside."""
+    for name in [name for name in work.tensors if name.endswith(".lora_adapter.lora_A.weight")]:
+        stem = name.removesuffix("lora_adapter.lora_A.weight")
+        pair = [name, f"{stem}lora_adapter.lora_B.weight"]
+        if f"{stem}weight" not in work.tensors or pair[1] not in work.tensors:
+            continue  # the comparison with the architecture will name what is there alone
+        a_RI, b_OR = (work.take(factor, becomes=f"{stem}weight (added)").float() for factor in pair)
+        work.tensors[f"{stem}weight"] = work.tensors[f"{stem}weight"].float() + LORA_ALPHA / len(a_RI) * (b_OR @ a_RI)
+        work.changed[work.origin[f"{stem}weight"]] = (
+            f"{stem}weight (adapters of rank {len(a_RI)} added, alpha {LORA_ALPHA:g})"
+        )
+
+
 def _merge_adapters(work: Translation, _keep: bool) -> None:
     """Add adapters of q and v (LoRA, factors a then b, no scaling) to the weights they stand beside."""
     for name in [name for name in work.tensors if re.fullmatch(r"blocks\.\d+\.attn\.qkv\.weight", name)]:
@@ -266,4 +328,6 @@ RULES: dict[str, Callable[[Translation, bool], None]] = {
     "shape_positions": _shape_positions,
     "name_gated_mlp": _name_gated_mlp,
     "merge_adapters": _merge_adapters,
+    "merge_lora": _merge_lora,
+    "shape_adapter": _shape_adapter,
 }

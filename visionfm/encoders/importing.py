@@ -155,7 +155,7 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
     """Return the encoder in a weights file, or in timm's own weights (`weights` None)."""
     import torch
 
-    from visionfm.encoders import architectures, dialects, layouts, statistics, timm_weights
+    from visionfm.encoders import anatomy, architectures, dialects, layouts, statistics, timm_weights
     from visionfm.encoders.checkpoints import check_types, read_checkpoint, select
 
     known: dict[str, Any] = {}
@@ -165,11 +165,16 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
     checkpoint = read_checkpoint(path)
     name = settings.arch or _arch_of(settings.timm)
     selection = select(checkpoint, settings.key)
+    pool = None
     if checkpoint.metadata.get("schema") == SCHEMA:
         artifacts.read_metadata(path)
         known = {**_known_of_own(checkpoint.metadata), **{key: value for key, value in known.items() if value}}
         name = name or checkpoint.metadata["arch"]
+        own_stages = anatomy.Stages.of(checkpoint.metadata)
+        pool = own_stages.pool if own_stages and own_stages.pool != "own" else None
         conversion = dialects.convert(selection, layouts.Match(layouts.ENCODER, ""))
+    elif (pooled := _pooled(selection)) is not None:
+        conversion, pool = dialects.convert(selection, pooled, modality=settings.modality), pooled.layout.pool
     elif name is not None and not architectures.is_column(name):
         conversion = timm_weights.convert_stages(selection, name)
     elif settings.timm is not None:
@@ -189,7 +194,7 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
         else:
             conversion = dialects.convert(selection, match, keep_qkv_bias=bool(name and name.endswith("_qkvb")))
     shapes = architectures.shapes_of(conversion.tensors)
-    architecture = architectures.fitting(name, shapes, path.name)
+    architecture = architectures.fitting(name, shapes, path.name, pool)
     stored = architectures.stored_size(architecture, shapes)
     if stored not in (None, settings.image_size):
         log.info("positions: stored for %d px, resized to %d px whenever it is loaded", stored, settings.image_size)
@@ -208,6 +213,14 @@ def imported_from(settings: ImportSettings, weights: Path | None) -> Imported:
     tensors = {key: tensor.detach().to(torch.float32).contiguous() for key, tensor in conversion.tensors.items()}
     metadata = _metadata(settings, architecture, mean, std, source, conversion.renamed, conversion.dropped)
     return Imported(tensors, metadata)
+
+
+def _pooled(selection: Any) -> Any:
+    """Return the layout of a column whose tokens have no norm, and its prefix; None where the weights are no such."""
+    from visionfm.encoders import architectures, layouts
+
+    found = layouts.find(architectures.shapes_of(selection.tensors), selection.key)
+    return found[0] if len(found) == 1 and found[0].layout.pool is not None else None
 
 
 def _known_of_own(metadata: Any) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Layout(NamedTuple):
     where: str = ""  # its owner gives it out
     arch: str | None = None  # what to say where shapes do not show the architecture
     network: str | None = None  # timm's name of the network of stages that it is
+    pool: str | None = None  # a column whose tokens have no norm: how it is pooled (`architectures.POOLS`)
+    adapters: Mapping[str, str] = {}  # modality -> which of its input adapters is for it
     refusal: str | None = None  # why its files cannot be used
 
 
@@ -112,6 +114,12 @@ _MAE_DROPPED = {
     "mask_token": MASK_REASON,
     r"decoder_.*": DECODER_REASON,
     r"bert_(encoder|mlp)\..*": "text network of pretraining",
+}
+_POOLED = (r"fc_norm\.weight", r"blocks\.0\.norm1\.weight")
+_MULTIMAE = ((r"^global_tokens$", "cls_token"), (r"^encoder\.", "blocks."))
+_MULTIMAE_DROPPED = {
+    r"input_adapters\..*": "input adapter of other images",
+    r"output_adapters\..*": DECODER_REASON,
 }
 _CLIP_ARCH = (
     "`timm: vit_base_patch16_clip_quickgelu_224` for OpenAI's own, `timm: vit_base_patch16_clip_224` for LAION's"
@@ -184,6 +192,19 @@ LAYOUTS: tuple[Layout, ...] = (
         arch="its name, such as `timm: convnext_tiny.dinov3_lvd1689m`",
     ),
     Layout(
+        "lora-dinoret",
+        "LoRA-DINORET: DINOv2 with adapters (LoRA) beside its linear layers",
+        PATCHES,
+        signs=(r"blocks\.0\.attn\.qkv\.original_linear\.weight", r"blocks\.0\..*\.lora_adapter\.lora_A\.weight"),
+        renames=((r"\.original_linear\.", "."), *_DINOV2),
+        rules=("merge_lora", "join_positions"),
+        dropped=_DINO_HEADS,
+        statistics="imagenet",
+        licence=_NC,
+        modality="Fundus",
+        where="`cm090999/dinoret` on GitHub",
+    ),
+    Layout(
         "retizero",
         "RetiZero: a ViT-L/16 with adapters (LoRA) in q and v, beside a text network",
         PATCHES,
@@ -252,6 +273,33 @@ LAYOUTS: tuple[Layout, ...] = (
         dropped={HEADS: HEAD_REASON},
         pooling="patch mean",
         where="RETFound-Green: releases of `justinengelmann/RETFound_Green` on GitHub",
+    ),
+    Layout(
+        "pooled",
+        "RETFound, fine-tuned by its own script on the mean of the patches",
+        PATCHES,
+        signs=_POOLED,
+        absent="norm.weight",
+        keys=("model",),
+        kernel=4,
+        dropped={HEADS: HEAD_REASON, "mask_token": MASK_REASON},
+        statistics="imagenet",
+        licence=_NC,
+        pooling="the normed mean of the patches",
+        modality="Fundus, OCT",
+        where="whoever fine-tuned it; eight are listed in the README of `rmaphoh/RETFound` on GitHub",
+        pool="normed mean",
+    ),
+    Layout(
+        "pooled",
+        "a ViT that norms the mean of its patches alone (EVA-02, VisionUnite's)",
+        PATCHES,
+        signs=_POOLED,
+        absent="norm.weight",
+        kernel=4,
+        dropped={HEADS: HEAD_REASON, "mask_token": MASK_REASON, r"rope\..*": "fixed, computed anew"},
+        pooling="the normed mean of the patches",
+        pool="normed mean",
     ),
     Layout(
         "mae",
@@ -409,16 +457,44 @@ LAYOUTS: tuple[Layout, ...] = (
         where="`openai/CLIP`, `Michi-3000/EyeCLIP` on GitHub",
         arch=_CLIP_ARCH,
     ),
+    Layout(
+        "mirage",
+        "MIRAGE",
+        "global_tokens",
+        signs=(r"input_adapters\.bscan\.proj\.weight", r"encoder\.0\.norm1\.weight"),
+        renames=_MULTIMAE,
+        rules=("shape_adapter",),
+        dropped=_MULTIMAE_DROPPED,
+        statistics="unit",
+        licence="CC BY-NC-ND 4.0",
+        pooling="patch mean, at 512 px",
+        modality="OCT",
+        where="`j-morano/MIRAGE` on GitHub",
+        pool="mean",
+        adapters={"OCT": "bscan"},
+    ),
+    Layout(
+        "eyefm",
+        "EyeFM",
+        "global_tokens",
+        signs=(r"input_adapters\.cfp\.proj\.weight", r"encoder\.0\.norm1\.weight"),
+        renames=_MULTIMAE,
+        rules=("shape_adapter",),
+        dropped=_MULTIMAE_DROPPED,
+        statistics="imagenet",
+        pooling="patch mean",
+        modality="Fundus, OCT, FFA, External",
+        where="`eyefm/EyeFM` on GitHub (no weights are given out yet)",
+        pool="mean",
+        adapters={"Fundus": "cfp", "OCT": "oct", "FFA": "ffa", "External": "eyephoto"},
+    ),
     # --- known, and not to be used ---
     Layout(
         "multimae",
-        "MIRAGE, EyeFM and other MultiMAE",
+        "a MultiMAE of unknown origin",
         "global_tokens",
         signs=(r"input_adapters\..*\.proj\.weight", r"encoder\.0\..*"),
-        licence="MIRAGE: CC BY-NC-ND 4.0",
-        modality="OCT, SLO; EyeFM: five",
-        where="`j-morano/MIRAGE`, `eyefm/EyeFM` on GitHub",
-        refusal="a MultiMAE has an input adapter for each modality and no norm after its last block",
+        refusal="which images its input adapters are for, and how they were normalised, is not known",
     ),
 )
 ENCODER = Layout("encoder", "an encoder.safetensors of this project", PATCHES)

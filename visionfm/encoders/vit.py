@@ -234,5 +234,5 @@ def _loaded(path: str | Path, image_size: int | None) -> tuple[EncoderFile, nn.M
     check_size(size, file.step, file.arch)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if file.stages:
-        return file, architectures.load_stages(file.arch, tensors, image_size=size), size
+        return file, architectures.load_stages(file.arch, tensors, image_size=size, pool=file.stages.pool), size
     return file, architectures.load(file.arch, tensors, image_size=size, patch=file.patch), size

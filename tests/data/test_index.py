@@ -14,7 +14,6 @@ from visionfm.data.index import in_shard, index
 from visionfm.data.layouts.folders import Listed
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import DataError
-from visionfm.images.settings import Reading
 
 Draw = Callable[..., Path]
 SETTINGS = IndexSettings(modality="Fundus", layout="table")
@@ -32,13 +31,13 @@ def data(tmp_path: Path, draw: Draw) -> Path:
 def inspected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read, as they are read."""
     names: list[str] = []
-    inspect = stage.inspect
+    inspect = stage.inspect_frames
 
-    def counted(path: Path, reading: Reading) -> Any:
+    def counted(path: Path, *how: Any) -> Any:
         names.append(path.name)
-        return inspect(path, reading)
+        return inspect(path, *how)
 
-    monkeypatch.setattr(stage, "inspect", counted)
+    monkeypatch.setattr(stage, "inspect_frames", counted)
     return names
 
 
@@ -226,13 +225,14 @@ def test_a_file_name_that_no_table_can_hold_is_a_data_error(data: Path, results:
 def test_an_image_that_cannot_be_opened_is_an_error_and_no_row_for_ever(
     data: Path, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inspect = stage.inspect
+    inspect = stage.inspect_frames
 
-    def refused(path: Path, reading: Reading) -> Any:
-        facts = inspect(path, reading)
-        return facts._replace(status="no_access: Permission denied") if path.name == "1.png" else facts
+    def refused(path: Path, *how: Any) -> Any:
+        found = inspect(path, *how)
+        denied = found[0].facts._replace(status="no_access: Permission denied")
+        return [found[0]._replace(facts=denied)] if path.name == "1.png" else found
 
-    monkeypatch.setattr(stage, "inspect", refused)
+    monkeypatch.setattr(stage, "inspect_frames", refused)
     with pytest.raises(DataError, match=r"1/1.png: no_access"):
         index(data, results / "images.parquet", SETTINGS)
     assert not (results / "images.parquet").exists()
@@ -251,15 +251,15 @@ def test_an_interrupted_index_goes_on_from_its_partial_rows(
 ) -> None:
     out = results / "a" / "images.parquet"
     monkeypatch.setattr(stage, "PARTIAL_EVERY_S", -1.0)
-    inspect, last = stage.inspect, "4.png"
+    inspect, last = stage.inspect_frames, "4.png"
 
-    def stopped(path: Path, reading: Reading) -> Any:
+    def stopped(path: Path, *how: Any) -> Any:
         if path.name == last:
             raise KeyboardInterrupt
-        return inspect(path, reading)
+        return inspect(path, *how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "inspect", stopped)
+        patch.setattr(stage, "inspect_frames", stopped)
         with pytest.raises(KeyboardInterrupt):
             index(data, out, SETTINGS)
     assert not out.exists() and len(list(results.rglob("*.partial.parquet"))) == 1

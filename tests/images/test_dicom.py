@@ -219,7 +219,8 @@ def test_damage_gives_pixels_or_a_reason_that_names_nobody(
     for at, byte in flips:
         data[132 + at if at + 132 < len(data) else at] = byte
     damaged = bytes(data if cut is None else data[: 132 + int(cut * (len(data) - 132))])
-    facts = images._inspected(damaged, images.ImageFacts("", 0, 0, "", 0, 0, "ok"), Reading(max_megapixels=1))
+    nothing = images.ImageFacts("", 0, 0, "", 0, 0, "ok")
+    facts = images._inspected(damaged, nothing, Reading(max_megapixels=1), None)[0].facts
     assert "MRN" not in facts.status and "Doe" not in facts.status
     if facts.status != "ok":
         reason(facts)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from visionfm.config.base import Fraction, Name, Natural, Positive, Strict
-from visionfm.data.layouts import LAYOUTS
+from visionfm.data.layouts import LAYOUTS, answers
 from visionfm.data.layouts.columns import Columns
 from visionfm.data.tables.block import TableFile
+from visionfm.images.settings import Frames
 
 DENSE_COLUMNS = (  # of both, where there are masks or points
     *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
@@ -19,6 +20,7 @@ SAMPLE_COLUMNS = (
     *("interval_days", "days_before", "visits_with_outcome"),
 )
 SMALLEST_PACK_PX = 64
+DENSE = ("masks", "points")
 if TYPE_CHECKING:
     LayoutName = str
 else:
@@ -81,6 +83,11 @@ class Dataset(Strict):
     frame: Natural | None = Field(
         None, description="which frame of animated or multi-page images; otherwise they are errors"
     )
+    frames: Frames | None = Field(
+        None,
+        description="frames of a file (slices of a volume) that are images of their own: `all`, a number of them, "
+        "evenly spread, `{every: 5}` or `{middle: 12}`",
+    )
     bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
         None, description="how many bits 16-bit grey images use: 12 for a camera's twelve in the lowest bits"
     )
@@ -109,6 +116,10 @@ class Dataset(Strict):
             problems.append("`columns` needs both interval and event, or neither")
         if self.split.test_subjects and (self.split.test is not None or self.columns.split is not None):
             problems.append("split.test_subjects stands for itself: no split.test and no columns.split beside it")
+        if self.frames is not None and self.frame is not None:
+            problems.append("`frame` picks one image of each file, `frames` makes images of several: name one")
+        if self.frames is not None and (self.columns.has_masks or self.columns.points or answers(self.layout) in DENSE):
+            problems.append("masks and points of single frames are not read: no `frames` beside them")
         if self.ids is not None and self.split.test_subjects:
             problems.append("split.test_subjects would bring ids into results, which `ids` hashes: give a split column")
         if self.ids is not None and self.path_pattern is not None and "(?P<subject>" in self.path_pattern:

@@ -15,6 +15,7 @@ from visionfm.data.tables.cells import coded, number, read_eye
 from visionfm.errors import Problems
 from visionfm.images.containers import CONTAINERS, Container
 from visionfm.images.containers.container import Refused
+from visionfm.images.identity import AFTER_PATH
 from visionfm.runtime.progress import track
 
 HEAD_BYTES = 132
@@ -32,11 +33,12 @@ def read_headers(root: Path, rows: Sequence[LabelRow], columns: Columns, problem
     missed: set[str] = set()
     for row in track(rows, total=len(rows), what="headers") if wanted else rows:
         row.values |= dict.fromkeys(column for role, column in wanted.items() if role.startswith("targets."))
-        container = _container(root / row.path)
-        header = None if container is None or container.header is None else _header(container, root / row.path)
+        file = _file(root, row.path)
+        container = _container(file)
+        header = None if container is None or container.header is None else _header(container, file)
         for role, column in wanted.items():
             source = of_file(column)
-            if source is None or container is source[0] or not (root / row.path).is_file():
+            if source is None or container is source[0] or not file.is_file():
                 continue
             problems.add(f"{row.where}: {role} is {column}, and {row.path} is no {source[0].name} file")
         if header is None:
@@ -79,6 +81,12 @@ def contradictions(rows: Sequence[LabelRow], columns: Columns, problems: Problem
 
 def _plain(text: str) -> str:
     return spelling.written(text, "digits")
+
+
+def _file(root: Path, path: str) -> Path:
+    """Return the file that a row names, also where it names a frame of it."""
+    file = root / path
+    return root / path.rpartition(AFTER_PATH)[0] if AFTER_PATH in path and not file.is_file() else file
 
 
 def _container(file: Path) -> Container | None:

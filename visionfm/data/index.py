@@ -1,6 +1,7 @@
-"""Stage `index`: reads every image of a dataset once and writes `images.parquet`, one row per file, sorted by path.
+"""Stage `index`: reads every image of a dataset once and writes `images.parquet`, sorted by path.
 
-Files whose size and date did not change since the kept index are not read again. Labels play no part.
+It has a row per file, or, where the config says `frames`, per frame of files that hold several. Files
+whose size and date did not change since the kept index are not read again. Labels play no part.
 """
 
 import argparse
@@ -16,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.data.layouts.folders import Listed
 from visionfm.data.listing import list_images, other_files, to_install
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ArtifactError, DataError, Problems
+from visionfm.images.identity import file_paths, image_id_of, row_path
 from visionfm.images.parallel import killed_worker
-from visionfm.images.reading import inspect
+from visionfm.images.reading import ImageFacts, inspect_frames
 from visionfm.runtime.progress import track
 
 SCHEMA = "visionfm/images/1"
@@ -79,8 +82,8 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
     known, fresh = _known_rows(out, reading, listed)
     rows: list[Row] = []
     last = time.monotonic()
-    for row in track(_read(root, fresh, settings, jobs), total=len(fresh), what="index"):
-        rows.append(row)
+    for of_file in track(_read(root, fresh, settings, jobs), total=len(fresh), what="index"):
+        rows += of_file
         if time.monotonic() - last > PARTIAL_EVERY_S and (partial := _partial(out)):
             artifacts.write_table(partial, _table(known, rows), made_by, schema=SCHEMA, extra={"reading": reading})
             last = time.monotonic()
@@ -98,7 +101,8 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         log.warning("noted: %s: %s", row["path"], row["note"])
     if noted.num_rows > 20:
         log.warning("noted: %d further images; see `note` in %s", noted.num_rows - 20, out)
-    log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), known.num_rows, bad.num_rows, out)
+    reused = len(listed) - len(fresh)
+    log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), reused, bad.num_rows, out)
 
 
 def _check_names(root: Path, images: list[Listed]) -> None:
@@ -137,8 +141,8 @@ def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[Any, lis
     kept = artifacts.kept_path(out)
     place = {entry.path: at for at, entry in enumerate(listed)}
     bytes_N, mtime_ns_N = (np.array([entry[field] for entry in listed], np.int64) for field in (1, 2))
-    tables, before = [_schema().empty_table()], 0
-    source_N = np.full(len(listed), -1)  # the row that says it, among those of all indices; of several, the last
+    tables: list[tuple[Any, npt.NDArray[np.int64]]] = []
+    source_N = np.full(len(listed), -1)  # the index that tells of a file; of several, the last
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
             if artifacts.read_metadata(path, SCHEMA, earlier=True).get("reading") != reading:
@@ -147,18 +151,18 @@ def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[Any, lis
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
             continue
-        at_M = np.array([place.get(name, -1) for name in table["path"].to_pylist()], np.int64)
+        files = file_paths(table["path"], table["image_id"]).to_pylist()
+        at_M = np.array([place.get(name, -1) for name in files], np.int64)
         rows_M = np.flatnonzero(at_M >= 0)
         size_M, date_M = (table[name].to_numpy()[rows_M] for name in ("bytes", "mtime_ns"))
         rows_M = rows_M[(size_M == bytes_N[at_M[rows_M]]) & (date_M == mtime_ns_N[at_M[rows_M]])]
-        source_N[at_M[rows_M]] = before + np.arange(len(rows_M))
-        tables.append(table.take(pa.array(rows_M)).cast(_schema()))
-        before += len(rows_M)
-    known = pa.concat_tables(tables).take(pa.array(source_N[source_N >= 0]))
-    return known, [listed[at] for at in np.flatnonzero(source_N < 0)]
+        source_N[at_M[rows_M]] = len(tables)
+        tables.append((table.take(pa.array(rows_M)).cast(_schema()), at_M[rows_M]))
+    own = [table.filter(pa.array(source_N[at_M] == source)) for source, (table, at_M) in enumerate(tables)]
+    return pa.concat_tables([_schema().empty_table(), *own]), [listed[at] for at in np.flatnonzero(source_N < 0)]
 
 
-def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) -> Iterator[Row]:
+def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) -> Iterator[list[Row]]:
     work = [(root, entry, settings) for entry in listed]
     if jobs <= 1 or len(work) < 32:
         yield from map(_read_one, work)
@@ -170,12 +174,15 @@ def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) 
         raise killed_worker() from error
 
 
-def _read_one(work: tuple[Path, Listed, IndexSettings]) -> Row:
+def _read_one(work: tuple[Path, Listed, IndexSettings]) -> list[Row]:
     root, entry, settings = work
-    facts = inspect(root / entry.path, settings)
+    return [_row(entry, *found, settings) for found in inspect_frames(root / entry.path, settings, settings.frames)]
+
+
+def _row(entry: Listed, frame: int | None, facts: ImageFacts, settings: IndexSettings) -> Row:
     return {
-        "path": entry.path,
-        "image_id": facts.image_id,
+        "path": row_path(entry.path, frame),
+        "image_id": image_id_of(facts.image_id, frame),
         "modality": settings.modality,
         "width": facts.width,
         "height": facts.height,

@@ -14,6 +14,7 @@ from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import coded, is_number, number
 from visionfm.data.tables.paths import Files
 from visionfm.errors import Problems
+from visionfm.images.identity import named_frame
 
 SHOWN = 20
 log = logging.getLogger("visionfm")
@@ -57,7 +58,7 @@ def _check_paths(
         parts = row.path.split("/")
         if row.path.startswith(("/", "~")) or "\\" in row.path or ".." in parts:
             problems.add(f"{row.where}: expected a path inside the dataset's root, found {row.path!r}")
-        elif row.path not in files.paths:
+        elif named_frame(row.path, files.paths)[0] not in files.paths:
             missing.append(row)
         elif row.path in seen and not repeats:
             problems.add(f"{row.where}: {row.path} is labelled twice, first at {seen[row.path]}")
@@ -68,7 +69,7 @@ def _check_paths(
             log.warning("  %s: %s", row.where, row.path)
         if len(missing) > SHOWN:
             log.warning("  ... and %d more", len(missing) - SHOWN)
-        return [row for row in rows if row.path in files.paths]
+        return [row for row in rows if named_frame(row.path, files.paths)[0] in files.paths]
     for index, row in enumerate(missing):
         like = files.like(row.path) if index < SHOWN else ""
         problems.add(f"{row.where}: no image {row.path!r} below the root{like}")

@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from visionfm.data.partners import dense_columns, has_partners, partner_digests,
 from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import read_eye
 from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
-from visionfm.images.identity import file_id, file_path
+from visionfm.images.identity import file_id, file_path, file_paths, named_frame
 from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/labels/1"
@@ -79,7 +80,9 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     is_readable = pc.equal(indexed["status"], "ok").to_pylist()
     taken = None if like is None else _splits_of(like)
     problems = Problems(DataError, f"labels of {settings.dataset}")
-    rows = labelled(root, settings, sorted(listed), sorted(partners), taken, problems)
+    files = file_paths(indexed["path"], indexed["image_id"]).to_pylist()
+    rows = labelled(root, settings, sorted(set(files)), sorted(partners), taken, problems)
+    rows = of_frames(rows, files, list(listed), problems)
     readable = sorted((row for row in rows if row.path in listed and is_readable[listed[row.path]]), key=_order)
     dense: dict[str, list[Any]] = {}
     if has_partners(settings):
@@ -104,7 +107,7 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     subjects = [subject_of(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
     split = draw_splits(rows, subjects, list(map(file_id, image_ids)), columns, taken, settings)
     table = _table(rows, subjects, split, image_ids, columns, dense, point_names(settings))
-    said = agreements(rows, subjects, settings.columns)
+    said = agreements(*_graded_once(rows, subjects, image_ids), settings.columns)
     for one in said:
         kappa = "none" if one["kappa"] is None else f"{one['kappa']:.3f}"
         log.info("label: %s: %s agree with kappa %s", one["target"], one["graders"], kappa)
@@ -137,6 +140,47 @@ def labelled(
 def _splits_of(labels: Path) -> dict[str, str]:
     """Return subject -> split of a labels.parquet."""
     return {row["subject_id"]: row["split"] for row in artifacts.read_table(labels, schema=SCHEMA).to_pylist()}
+
+
+def of_frames(rows: list[LabelRow], files: list[str], paths: list[str], problems: Problems) -> list[LabelRow]:
+    """Return a row for each indexed frame of the file that a row labels; or for the one frame that it names.
+
+    `paths` are those of the index, `files` the files that they stand in.
+    """
+    frames: dict[str, list[str]] = defaultdict(list)
+    for file, path in zip(files, paths, strict=True):
+        if file != path:
+            frames[file].append(path)
+    whole = set(files)
+    found: list[LabelRow] = []
+    left_out = 0
+    for row in rows:
+        file, frame = named_frame(row.path, whole)
+        if frame is None:
+            found += [replace(row, path=path) for path in frames[file]] if file in frames else [row]
+        elif file not in frames:
+            problems.add(f"{row.where}: {row.path} names a frame, and {file} is one image: say `frames` of the dataset")
+        elif row.path in frames[file]:
+            found.append(row)
+        else:
+            left_out += 1
+    if left_out:
+        log.info("label: %d rows name frames that `frames` leaves out", left_out)
+    if frames:
+        times = Counter((row.path, row.where) for row in found)
+        for path, count in Counter(path for path, _ in times).items():
+            if count > 1:
+                where = " and ".join(sorted(at for one, at in times if one == path)[:2])
+                problems.add(f"{where}: both label {path}: name a file, or its frames")
+    return found
+
+
+def _graded_once(rows: list[LabelRow], subjects: list[str], image_ids: list[str]) -> tuple[list[LabelRow], list[str]]:
+    """Return what was graded: a volume once, however many frames of it are images."""
+    first: dict[tuple[str, str], int] = {}
+    for at, (row, image_id) in enumerate(zip(rows, image_ids, strict=True)):
+        first.setdefault((row.where, file_path(row.path, image_id)), at)
+    return [rows[at] for at in first.values()], [subjects[at] for at in first.values()]
 
 
 def _order(row: LabelRow) -> tuple[str, float]:

@@ -7,7 +7,7 @@ from visionfm.config.settings import Settings
 from visionfm.data.block import Ids, LayoutName, Split
 from visionfm.data.layouts.columns import Columns
 from visionfm.data.tables.block import TableFile
-from visionfm.images.settings import Reading
+from visionfm.images.settings import Frames, Reading
 
 
 class IndexSettings(Reading):
@@ -16,8 +16,11 @@ class IndexSettings(Reading):
     modality: str
     layout: LayoutName
     images: str | None = None
+    frames: Frames | None = None
     shard: int = 0
     shards: int = 1
+
+    left_out: ClassVar[tuple[str, ...]] = (*Reading.left_out, "frames")
 
 
 class LabelSettings(Settings):

@@ -6,6 +6,7 @@ in tables their path is `file#frame`: one row, one image. Whoever asks whether t
 `file_id`, so that a volume's slices never stand on two sides of a split unnoticed.
 """
 
+from collections.abc import Container
 from typing import Any
 
 BETWEEN, AFTER_PATH = ":", "#"
@@ -36,6 +37,13 @@ def file_path(path: str, image_id: str) -> str:
     """Return the path of the file that a row of a table means; a file's own name may hold a #."""
     frame = frame_of(image_id)
     return path if frame is None else path.removesuffix(f"{AFTER_PATH}{frame}")
+
+
+def named_frame(path: str, files: Container[str]) -> tuple[str, int | None]:
+    """Return the file, and the frame if one is named, of a path that people wrote; `files` are those that there are."""
+    file, sign, frame = path.rpartition(AFTER_PATH)
+    is_frame = path not in files and bool(sign) and frame.isascii() and frame.isdigit() and file in files
+    return (file, int(frame)) if is_frame else (path, None)
 
 
 def file_ids(image_ids: Any) -> Any:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,15 +24,16 @@ from visionfm.images.containers.foreign import name_of_foreign
 from visionfm.images.containers.pillow import PillowImage
 from visionfm.images.exposure import remark
 from visionfm.images.guarded import guarded
-from visionfm.images.identity import file_id, file_path
+from visionfm.images.identity import file_id, file_path, frame_of
 from visionfm.images.pixels import Pixels
 from visionfm.images.regular import NotRegular, read_regular
-from visionfm.images.settings import Reading
+from visionfm.images.settings import Frames, Reading, chosen_frames
 from visionfm.runtime.progress import track
 
 ALLOWED_SUFFIXES = frozenset(suffix for container in CONTAINERS for suffix in container.suffixes)
 KNOWN = f"{', '.join(one.name for one in CONTAINERS[:-1])} or {CONTAINERS[-1].name}"
 log = logging.getLogger("visionfm")
+_last = threading.local()  # the volume that a thread read last
 MAX_FILE_BYTES = 4 << 30
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as both sides keep this many times the target: measured on 4288 x 2848
 # fundus images, features stay at cosine 0.9999 to the exact path (bench/decode.py).
@@ -81,39 +83,62 @@ class Stored(NamedTuple):
     orientation: int
 
 
+class Inspected(NamedTuple):
+    """The facts of an image, and which frame of its file it is; None where the file is one image, or cannot be read."""
+
+    frame: int | None
+    facts: ImageFacts
+
+
 def inspect(path: Path, reading: Reading) -> ImageFacts:
     """Read one file once, hash it, decode it to its last byte; never raises for what the file is or holds.
 
     CannotReadNow where the system does not give it, DataError where a library for its format is not installed; both say
     nothing of the file. A guarded format is read in a process of its own.
     """
+    return inspect_frames(path, reading, None)[0].facts
+
+
+def inspect_frames(path: Path, reading: Reading, frames: Frames | None) -> list[Inspected]:
+    """Do what `inspect` does for those frames of a file that are images of their own; None: the file is one image."""
     facts = ImageFacts("", 0, 0, "", 0, 0, "ok")
     try:
         data = _read(path)
         facts = facts._replace(image_id=hashlib.sha256(data).hexdigest(), bytes=len(data))
         container = container_of(data)
         if container is None or not container.guarded:
-            return _inspected(data, facts, reading)
+            return _inspected(data, facts, reading, frames)
         container.require()
-        return guarded(_inspected_alone, path, facts, reading, file_bytes=len(data))
+        return guarded(_inspected_alone, path, facts, reading, frames, file_bytes=len(data))
     except Refused as refused:
-        return facts._replace(status=str(refused))
+        return [Inspected(None, facts._replace(status=str(refused)))]
 
 
-def _inspected_alone(path: Path, facts: ImageFacts, reading: Reading) -> ImageFacts:
+def _inspected_alone(path: Path, facts: ImageFacts, reading: Reading, frames: Frames | None) -> list[Inspected]:
     """Return the facts of a file, in a process that may have no more memory than a file may take."""
     try:
-        return _inspected(_read(path), facts, reading)
+        return _inspected(_read(path), facts, reading, frames)
     except CannotReadNow as error:
         if not isinstance(error.__cause__, MemoryError):
             raise
-        return facts._replace(status=str(Refused("too_large", "more memory than a file may take")))
+        return [Inspected(None, facts._replace(status=str(Refused("too_large", "more memory than a file may take"))))]
 
 
-def _inspected(data: bytes, facts: ImageFacts, reading: Reading) -> ImageFacts:
+def _inspected(data: bytes, facts: ImageFacts, reading: Reading, frames: Frames | None) -> list[Inspected]:
     """Return the facts of a file's bytes."""
     try:
         image = _open(data)[0]
+    except Refused as refused:
+        return [Inspected(None, facts._replace(status=str(refused)))]
+    if frames is None or image.frames == 1:
+        return [Inspected(None, _decoded(image, facts, reading))]
+    chosen = chosen_frames(frames, image.frames)
+    return [Inspected(one, _decoded(image, facts, reading.for_frame(one))) for one in chosen]
+
+
+def _decoded(image: Opened, facts: ImageFacts, reading: Reading) -> ImageFacts:
+    """Return the facts of the frame that a reading means, decoded to its last byte."""
+    try:
         facts = _with_header(facts, image.header())._replace(frames=image.frames)
         _choose(image, reading)
         facts = _with_header(facts, image.header())
@@ -171,9 +196,28 @@ def read_checked(
     root: Path, path: str, image_id: str, reading: Reading, *, target_px: int | None = None, exact: bool = False
 ) -> Pixels:
     """Return the image of a table's row, as `decode` does; DataError where its file is not the one that was indexed."""
-    content = checked_bytes(root, path, image_id)
     where = root / file_path(path, image_id)
+    if frame_of(image_id) is not None:
+        try:
+            volume, reading = _volume(root, path, image_id), reading.for_image(image_id)
+            _choose(volume, reading)
+            volume.load(None)
+            return volume.rgb(reading.bits)
+        except Refused as refused:
+            raise _unusable(refused, where) from refused
+    content = checked_bytes(root, path, image_id)
     return decode(content, reading.for_image(image_id), target_px=target_px, exact=exact, where=where)
+
+
+def _volume(root: Path, path: str, image_id: str) -> Opened:
+    """Return a file of several images, opened: its frames are read one after another, the file once."""
+    key = (str(root / file_path(path, image_id)), file_id(image_id))
+    if getattr(_last, "key", None) != key:
+        _last.key = _last.volume = None  # no two volumes at once in memory
+        _last.volume = _open(checked_bytes(root, path, image_id))[0]
+        _last.key = key
+    opened: Opened = _last.volume
+    return opened
 
 
 def checked_bytes(root: Path, path: str, image_id: str) -> bytes:

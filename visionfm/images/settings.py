@@ -2,11 +2,42 @@
 
 from typing import Any, ClassVar, Literal, Self
 
+from pydantic import Field
+
+from visionfm.config.base import Positive, Strict
 from visionfm.config.settings import Settings
 from visionfm.images.identity import frame_of
 from visionfm.images.transforms import Interpolation
 
 BadImages = Literal["fail", "skip"]
+
+
+class EveryFrame(Strict):
+    """Every n-th frame of a file, from the first."""
+
+    every: Positive = Field(description="1 is all")
+
+
+class MiddleFrames(Strict):
+    """The frames in the middle of a file."""
+
+    middle: Positive = Field(description="how many, as far as there are so many")
+
+
+Frames = Literal["all"] | Positive | EveryFrame | MiddleFrames  # a number: so many, evenly spread
+
+
+def chosen_frames(frames: Frames, count: int) -> list[int]:
+    """Return which of a file's `count` frames (from 0) are meant, in order."""
+    if isinstance(frames, EveryFrame):
+        return list(range(0, count, frames.every))
+    if isinstance(frames, MiddleFrames):
+        number = min(frames.middle, count)
+        start = (count - number) // 2
+        return list(range(start, start + number))
+    if frames == "all" or int(frames) >= count:
+        return list(range(count))
+    return [(2 * at + 1) * count // (2 * int(frames)) for at in range(int(frames))]
 
 
 class Reading(Settings):
@@ -32,7 +63,11 @@ class Reading(Settings):
     def for_image(self, image_id: str) -> "Reading":
         """Return how one image is read: an id that names a frame of its file means that one."""
         frame = frame_of(image_id)
-        return self if frame is None else Reading(frame=frame, max_megapixels=self.max_megapixels, bits=self.bits)
+        return self if frame is None else self.for_frame(frame)
+
+    def for_frame(self, frame: int) -> "Reading":
+        """Return how one frame of a file is read."""
+        return Reading(frame=frame, max_megapixels=self.max_megapixels, bits=self.bits)
 
 
 class DatasetReading(Reading):

@@ -16,6 +16,7 @@ from visionfm.data.listing import label_files, list_images, list_partners, to_in
 from visionfm.data.partners import has_partners, mask_roles
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
+from visionfm.images.identity import named_frame
 from visionfm.project.plan import Plan
 from visionfm.tasks.labels import Encoded, absent_classes, encode
 
@@ -77,7 +78,8 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
     rows = labelled(root, settings, listed, partners, taken, own)
     _find_masks(rows, settings, set(partners), own)
     known = set(listed)
-    rows = [row for row in rows if row.path in known]
+    rows = [row for row in rows if named_frame(row.path, known)[0] in known]
+    files = [named_frame(row.path, known)[0] for row in rows]
     subjects = [subject_of(row, "", settings) for row in rows]
     if not rows and not own:
         own.add("no image has a label")
@@ -86,7 +88,7 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
             problems.add(f"{name}: {line}")
         return None
     try:
-        splits = draw_splits(rows, subjects, [row.path for row in rows], as_columns(rows), taken, settings)
+        splits = draw_splits(rows, subjects, files, as_columns(rows), taken, settings)
     except DataError as error:
         problems.add("; ".join([error.problem, *(f"{what}: {text}" for what, text in error.details)]))
         return None

@@ -23,6 +23,7 @@ class DataPlan:
             layout=block.layout,
             images=block.images,
             **dict(Reading.of(block)),
+            frames=block.frames,
             shard=int(shard[1:] or 0),
             shards=block.shards,
         )

@@ -29,6 +29,7 @@ SURFACE = {
     "fuse": "--audit --labels --log --out --settings --train-out",
     "train": "--encoders --features --log --out --roots --settings --train --training-out",
     "finetune": "--encoder --encoder-out --log --out --root --settings --train --training-out",
+    "calibrate": "--decoder --features --log --out --settings --train",
     "predict": "--arch --classes --decoder --encoder --encoders --features --images --interpolation --key --log"
     " --masks-out --modality --out --probabilities-out --roots --samples --settings --statistics --timm",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",

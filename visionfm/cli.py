@@ -63,6 +63,7 @@ STAGES = {
     "fuse": ("visionfm.tasks.fuse", "join labelled images into a task's samples"),
     "train": ("visionfm.tasks.train", "train a decoder on cached features"),
     "finetune": ("visionfm.tasks.finetune", "train an encoder and a decoder on images"),
+    "calibrate": ("visionfm.tasks.calibrate", "fit a decoder's probabilities to validation data"),
     "predict": ("visionfm.tasks.predict", "apply a decoder"),
     "evaluate": ("visionfm.tasks.evaluate", "metrics with intervals"),
     "compare": ("visionfm.tasks.compare", "differences between models, and their tests"),

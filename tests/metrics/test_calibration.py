@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from visionfm.metrics.calibration import METRICS, WITHOUT_INTERVAL, calibration, log_odds
+from visionfm.metrics.calibration import METRICS, WITHOUT_INTERVAL, calibration, curve, log_odds
 
 
 def drawn(seed: int, people: int, slope: float = 1.0, intercept: float = 0.0, images: int = 1):
@@ -108,3 +108,36 @@ def test_unknown_answers_do_not_count_and_people_keep_their_places() -> None:
         other = with_unknown[metric]
         assert (other.value, other.low, other.high) == (one.value, one.low, one.high)
         assert len(one.influence_S) in (0, 60) and len(other.influence_S) in (0, 62)
+
+
+def test_a_curve_of_few_cases_is_the_logistic_line_and_its_band_the_sandwich() -> None:
+    sm = pytest.importorskip("statsmodels.api")
+    truth, said, people = drawn(5, 40, slope=0.6, images=2)
+    found = curve(truth, said, people)
+    model = sm.GLM(truth, sm.add_constant(log_odds(said)), family=sm.families.Binomial())
+    fit = model.fit(cov_type="cluster", cov_kwds={"groups": people}, use_t=False)
+    assert found is not None
+    expected = fit.get_prediction(sm.add_constant(log_odds(found.said_G)))
+    np.testing.assert_allclose(found.observed_G, expected.predicted_mean, atol=1e-6)
+    assert (found.low_G < found.observed_G).all() and (found.observed_G < found.high_G).all()
+
+
+def test_the_band_holds_a_bent_truth() -> None:
+    held = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        odds = np.repeat(rng.normal(0, 1.2, 300), 2) + 0.3 * rng.normal(size=600)
+        truth = (rng.random(600) < expit(odds - 0.35 * odds**2)).astype(float)
+        found = curve(truth, expit(odds), np.repeat(np.arange(300), 2))
+        assert found is not None
+        at = np.searchsorted(found.said_G, [0.3, 0.5, 0.7])
+        there = log_odds(found.said_G[at])
+        held.append(
+            (found.low_G[at] <= expit(there - 0.35 * there**2)) & (expit(there - 0.35 * there**2) <= found.high_G[at])
+        )
+    assert (np.mean(held, axis=0) >= 0.88).all()
+
+
+def test_there_is_no_curve_where_probabilities_separate_all_cases() -> None:
+    assert curve(np.repeat([0.0, 1.0], 20), np.linspace(0.1, 0.9, 40), np.arange(40)) is None
+    assert curve(np.repeat([0.0, 1.0], [36, 4]), np.linspace(0.1, 0.9, 40)[::-1], np.arange(40)) is None

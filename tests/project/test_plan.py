@@ -72,6 +72,15 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 
+def test_a_calibrated_decoder_predicts_where_the_task_asks_for_one() -> None:
+    plan = Plan(parse_config({**RAW, "tasks": {"t": {**RAW["tasks"]["t"], "calibrate": "platt"}}}))
+    for run in ("seed7", "logreg"):
+        path = f"results/tasks/t/m/{run}/calibrated.safetensors"
+        assert plan.applied_decoder("t", "m", run) == path and path in plan.everything()
+        assert any(pattern.fullmatch(path.removeprefix("results/")) for pattern, _ in tree.PATTERNS)
+    assert plan.tasks.calibrate_settings("t").method == "platt"
+
+
 def test_a_pack_is_named_where_a_dataset_asks_for_one_and_pretraining_sees_it() -> None:
     raw = {**RAW, "datasets": {**RAW["datasets"], "o": {**RAW["datasets"]["o"], "pack": {"size": 384}}}}
     plan = Plan(parse_config(raw))

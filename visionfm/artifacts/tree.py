@@ -33,7 +33,7 @@ IMAGES = {"images": "datasets/{dataset}/images{shard}.parquet"}
 ENCODED = {**IMAGES, "encoder": "encoders/{encoder}/encoder.safetensors"}
 TUNED = {**IMAGES, "encoder": f"{RUN}/encoder.safetensors"}
 TRAINED = {"train": "tasks/{task}/{model}/train.parquet"}
-APPLIED = {"decoder": f"{RUN}/decoder.safetensors", "samples": "tasks/{task}/{model}/samples.parquet"}
+APPLIED = {"decoder": f"{RUN}/[cd]*.safetensors", "samples": "tasks/{task}/{model}/samples.parquet"}
 FUSED = {"labels/{dataset}": "datasets/{dataset}/labels.parquet", "audit": "tasks/{task}/audit.parquet"}
 SHARDS, LABELS = "datasets/{dataset}/images*.parquet", "datasets/{dataset}/labels.parquet"
 ALL_RUNS = "tasks/{task}/{model}/*/"
@@ -66,6 +66,12 @@ PLACES = (
     Place("tasks/{task}/{model}/train.parquet", ("fuse",), ("samples",), FUSED),
     Place(f"{RUN}/encoder.safetensors", ("finetune",), ("encoder",), TRAINED),
     Place(f"{RUN}/decoder.safetensors", ("train", "finetune"), DECODERS, TRAINED),
+    Place(
+        f"{RUN}/calibrated.safetensors",
+        ("calibrate",),
+        ("decoder",),
+        {**TRAINED, "decoder": f"{RUN}/decoder.safetensors"},
+    ),
     Place(f"{RUN}/training.parquet", ("train", "finetune"), ("training",), TRAINED),
     Place(f"{RUN}/features/{{dataset}}.cls{{size}}{{shard}}.h5", ("extract",), ("features",), TUNED),
     Place(f"{RUN}/predictions.parquet", ("predict",), ("predictions", "dense-predictions"), APPLIED),

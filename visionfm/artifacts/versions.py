@@ -18,9 +18,10 @@ VERSIONS = {
     "fuse": 4,
     "train": 4,
     "finetune": 3,
+    "calibrate": 1,
     "predict": 3,
     "evaluate": 9,
     "compare": 3,
-    "report": 19,
+    "report": 20,
     "export": 1,
 }

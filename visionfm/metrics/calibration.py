@@ -15,7 +15,7 @@ Shape legend: N samples, S subjects, B bins.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,12 @@ WITHOUT_INTERVAL = {
     "ece_plain": "no interval: it is too large by chance alone; `ece` has one",
     "ece_by_chance": "no interval: it follows from the probabilities and the number of samples",
 }
+BEFORE = "before calibration"  # the operating point of rows of probabilities that `calibrate` then changed
 LEAST_ODDS = 1e-9  # a probability of 0 or 1 has no log odds: it counts as this far from it
 BINS, FEWEST_IN_BIN = 10, 10
 STEPS = 50
+KNOTS, MANY_FOR_SPLINE = (0.05, 0.35, 0.65, 0.95), 50  # quantiles; so many cases and non-cases
+CURVE_POINTS = 60
 
 
 def log_odds(probability_N: Floats) -> Floats:
@@ -270,6 +273,62 @@ class Calibration:
         if cases_N.min() >= others_N.max() or cases_N.max() <= others_N.min():
             return "probabilities separate all cases from all non-cases, so that the slope is infinite"
         return None
+
+
+class Curve(NamedTuple):
+    """Observed shares over probabilities said, smoothed, with a pointwise 95 % band (NaN where there is none)."""
+
+    said_G: Floats
+    observed_G: Floats
+    low_G: Floats
+    high_G: Floats
+
+
+def curve(truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subjects) -> Curve | None:
+    """Return the smooth calibration curve; None where cases and non-cases cannot be told to overlap.
+
+    Logistic regression on a restricted cubic spline of the log odds (Harrell, Regression Modeling Strategies, 2nd ed.,
+    2.4.5) with four knots; a line where fewer than 50 are of one kind. The band is the sandwich, clustered by subject,
+    with Student's t. All truths are known. The curve ends at the 1st and 99th percentile of what was said.
+    """
+    case_N, odds_N = truth_N == 1, log_odds(probability_N)
+    fewer, subjects = min(case_N.sum(), (~case_N).sum()), Subjects.of(subject_N)
+    if fewer < FEWEST_SUBJECTS or np.ptp(odds_N) == 0:
+        return None
+    if odds_N[case_N].min() >= odds_N[~case_N].max() or odds_N[case_N].max() <= odds_N[~case_N].min():
+        return None
+    knots_K = np.unique(np.quantile(odds_N, KNOTS)) if fewer >= MANY_FOR_SPLINE else np.zeros(0)
+    first, last = (float(at) for at in special.expit(np.quantile(odds_N, [0.01, 0.99])))
+    grid_G = log_odds(np.linspace(first, last, CURVE_POINTS))
+    design_NP, design_GP = (
+        _spline(at, knots_K if len(knots_K) == len(KNOTS) else np.zeros(0)) for at in (odds_N, grid_G)
+    )
+    found_P = _logistic(design_NP, np.zeros(len(odds_N)), truth_N)
+    expected_N = special.expit(design_NP @ found_P)
+    bread_PP = np.linalg.pinv((design_NP * (expected_N * (1 - expected_N))[:, None]).T @ design_NP)
+    residual_NP = design_NP * (truth_N - expected_N)[:, None]
+    score_SP = np.stack([np.bincount(subjects.place_N, column, subjects.count) for column in residual_NP.T], axis=1)
+    covariance_PP = bread_PP @ score_SP.T @ score_SP @ bread_PP * subjects.count / max(1, subjects.count - 1)
+    place_G, error_G = design_GP @ found_P, np.sqrt(np.einsum("gp,pq,gq->g", design_GP, covariance_PP, design_GP))
+    persons = min(subjects.among(case_N), subjects.among(~case_N))
+    reach_G = t_quantile(persons - 1) * error_G if persons >= FEWEST_SUBJECTS else np.full(len(grid_G), np.nan)
+    limits = (special.expit(place_G + sign * reach_G) for sign in (0.0, -1.0, 1.0))
+    return Curve(special.expit(grid_G), special.expit(place_G), *list(limits)[1:])
+
+
+def _spline(odds_N: Floats, knots_K: Floats) -> Floats:
+    """Return the columns of a restricted cubic spline, linear beyond its outer knots; without knots a line."""
+    columns = [np.ones(len(odds_N)), odds_N]
+    if len(knots_K):
+        last, before = knots_K[-1], knots_K[-2]
+
+        def cubed(knot: float) -> Floats:
+            return np.asarray(np.maximum(odds_N - knot, 0.0) ** 3)
+
+        for knot in knots_K[:-2]:
+            tail = cubed(before) * (last - knot) - cubed(last) * (before - knot)
+            columns.append((cubed(knot) - tail / (last - before)) / (last - knots_K[0]) ** 2)
+    return np.stack(columns, axis=1)
 
 
 def _logistic(design_NP: Floats, offset_N: Floats, truth_N: Floats) -> Floats:

@@ -280,6 +280,16 @@ class Names:
             return given
         return f"{ROOT}/tasks/{task}/{model}/{run}/decoder.safetensors"
 
+    def calibrated(self, task: str, model: str, run: str) -> list[str]:
+        """Return a decoder whose probabilities were calibrated; none where the task does not ask for it."""
+        if self.config.tasks[task].calibrated_by() == "none":
+            return []
+        return [f"{ROOT}/tasks/{task}/{model}/{run}/calibrated.safetensors"]
+
+    def applied_decoder(self, task: str, model: str, run: str) -> str:
+        """Return the decoder that predicts: the calibrated one where there is one."""
+        return next(iter(self.calibrated(task, model, run)), self.decoder(task, model, run))
+
     def run_encoder(self, task: str, model: str, run: str) -> list[str]:
         """Return the encoder that a run fine-tuned; none of a run on frozen features."""
         return [f"{ROOT}/tasks/{task}/{model}/{run}/encoder.safetensors"] if self.is_tuned_run(task, run) else []
@@ -364,6 +374,7 @@ class Names:
             for run in self.runs(task):
                 if not self.is_given(task):
                     paths += [self.decoder(task, model, run), self.training(task, model, run)]
+                paths += self.calibrated(task, model, run)
                 if self.is_tuned_run(task, run):
                     paths += self.run_encoder(task, model, run)
                     paths += [path for _, path in self.run_features(task, model, run)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.binary import AT_THRESHOLD
+from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.calibration import METRICS as CALIBRATION
 from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
@@ -19,8 +20,8 @@ from visionfm.tasks.target_types import TYPES
 COUNTS = ("n", "n_positive", "n_subjects")
 OF_CLASSES = ("binary", "multiclass", "multilabel")  # their answers become a yes or no
 CHOSEN_THERE = (
-    "On these data the epoch, the settings of the baselines and every threshold but 0.5 were chosen, so that these "
-    "numbers are better than those on new data."
+    "On these data the epoch, the settings of the baselines and every threshold but 0.5 were chosen, and probabilities "
+    "calibrated where the task asks for it, so that these numbers are better than those on new data."
 )
 
 
@@ -72,7 +73,7 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
             table = thresholds(rows[at_threshold], by, f"{caption}, where the answer is a yes or no", note)
             found.append((f"{heading}: yes or no", table))
         if of_probabilities.any():
-            table = pivot(rows[of_probabilities], by, f"{caption}, calibration of the probabilities", survival, note)
+            table = calibration(rows[of_probabilities], by, f"{caption}, calibration of the probabilities", note)
             found.append((f"{heading}: calibration", table))
     return found
 
@@ -87,6 +88,17 @@ def thresholds(rows: Any, by: Sequence[str], caption: str, note: str = "") -> Ta
         threshold=[_threshold(record) for record in rows.to_dict("records")], operating_point=None, at=rows["threshold"]
     )
     return pivot(rows, [*by, "threshold"] if rows["threshold"].any() else by, caption, note=note)
+
+
+def calibration(rows: Any, by: Sequence[str], caption: str, note: str = "") -> Table:
+    """Return how right probabilities are; with those before `calibrate`, where it was asked for."""
+    before = rows["operating_point"] == BEFORE
+    if not before.any():
+        return pivot(rows, by, caption, note=note)
+    times = ["before" if one else "after" for one in before]
+    rows = rows.assign(probabilities=times, operating_point=None)
+    order = [*by, "probabilities"]
+    return pivot(rows.sort_values("probabilities", ascending=False, kind="stable"), order, caption, note=note)
 
 
 def _threshold(record: dict[str, Any]) -> str:
@@ -110,7 +122,7 @@ def pivot(rows: Any, by: Sequence[str], caption: str, survival: bool = False, no
     records = rows.to_dict("records")
     several_targets = len({record["target"] for record in records}) > 1
     several_classes = any(text_of(record["class"]) for record in records)
-    after = [name for name in by if name == "threshold"]
+    after = [name for name in by if name in ("threshold", "probabilities")]
     before = [name for name in by if name not in after]
     heads = [*before, *(["target"] if several_targets else []), *(["class"] if several_classes else []), *after]
     if not heads:

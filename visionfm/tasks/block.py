@@ -108,6 +108,10 @@ class TaskBlock(Strict, ABC):
         """Return what `fuse` needs of it beside what every kind has."""
         return {}
 
+    def calibrated_by(self) -> str:
+        """Return how its probabilities are calibrated; `none` where they stay as they are."""
+        return "none"
+
     def train_keys(self) -> Mapping[str, Any]:
         """Return what `train` needs of it beside what every kind has."""
         return {}

@@ -6,7 +6,7 @@ them. Class scores are probabilities, values are in the target's unit. Shapes: N
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from visionfm.tasks.vectors.spec import Spec
 
 if TYPE_CHECKING:
     from visionfm.tasks.vectors.decoder import Loaded
+    from visionfm.tasks.vectors.objective import Prediction
 
 SCHEMA = "visionfm/predictions/1"
 ALL = "all"
@@ -195,21 +196,25 @@ def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
                 continue
             by_view = [loaded.objective.predict(outputs_of(network, batches, present_NS, view)) for view in views]
             used_N = _modalities_used(samples, spec.fusion, spec.modalities, present_NS.cpu().numpy())
-            for same in zip(*by_view, strict=True):
-                values_NK = np.mean([prediction.values for prediction in same], axis=0)
-                _check_finite(values_NK, keep_N, samples)
-                columns = _columns(samples, same[0], values_NK, keep_N, {"subset": subset, "run": settings.run})
+            for prediction in averaged(by_view):
+                _check_finite(prediction.values, keep_N, samples)
+                columns = _columns(samples, prediction, keep_N, {"subset": subset, "run": settings.run}, loaded)
                 columns["modalities"] = pa.array(used_N[keep_N].tolist(), pa.string())
-                tables.append(
-                    pa.table(columns).select([*COLUMNS, *(["interval_days"] if "interval_days" in columns else [])])
-                )
+                tables.append(pa.table(columns).select([*COLUMNS, *(name for name in MORE if name in columns)]))
     return pa.concat_tables(tables)
+
+
+def averaged(by_view: "Sequence[Sequence[Prediction]]") -> "Iterator[Prediction]":
+    """Yield each question's prediction, the mean over the views of the images."""
+    for same in zip(*by_view, strict=True):
+        yield same[0]._replace(values=np.mean([prediction.values for prediction in same], axis=0))
 
 
 COLUMNS = (
     *("sample_id", "subject_id", "dataset", "modalities", "subset", "split", "run", "target", "class"),
     *("truth", "scores", "value", "unit"),
 )
+MORE = ("interval_days", "uncalibrated")  # where there is such a thing
 
 
 def _modalities_used(
@@ -238,10 +243,10 @@ def _check_finite(values_NK: npt.NDArray[np.float64], keep_N: npt.NDArray[np.boo
 
 def _columns(
     samples: Samples,
-    prediction: Any,
-    values_NK: npt.NDArray[np.float64],
+    prediction: "Prediction",
     keep_N: npt.NDArray[np.bool_],
     same: dict[str, str],
+    loaded: "Loaded",
 ) -> dict[str, Any]:
     """Return the rows of one target (class) as columns."""
     import pyarrow as pa
@@ -252,7 +257,11 @@ def _columns(
     constants = {**same, "target": prediction.slot.name, "class": prediction.class_name, "unit": target.unit}
     columns.update({name: pa.array([value] * count, text) for name, value in constants.items()})
     columns["truth"] = pa.array(samples.truth_NT[keep_N, prediction.label], number, from_pandas=True)
-    rows = values_NK[keep_N]
+    if loaded.calibrator is not None:
+        before_NK = prediction.values[keep_N, prediction.numbers :]
+        columns["uncalibrated"] = pa.array(list(before_NK), pa.list_(number))
+        prediction = loaded.calibrated(prediction)
+    rows = prediction.values[keep_N]
     if samples.interval_N is not None:
         columns["interval_days"] = pa.array(samples.interval_N[keep_N], number, from_pandas=True)
     scores = rows[:, prediction.numbers :]

@@ -93,6 +93,7 @@ class Answers:
     truth_NK: Floats
     score_NK: Floats
     samples: Samples
+    before_NK: Floats | None = None  # the same probabilities as they were before `calibrate`
 
 
 def read_frames(paths: list[Path], settings: EvaluateSettings) -> dict[str, tuple[Path, Any]]:
@@ -180,16 +181,21 @@ def _answers(rows: Any, target: TargetSpec, timed: bool, where: str) -> Answers:
     if timed:
         days_R = rows["interval_days"].to_numpy(dtype=np.float64, na_value=np.nan)
         truth_NK = np.stack([truth_NK[:, 0], days_R[first_N]], axis=1)
-    score_RK = _scores(rows, target, where)
-    if target.type == "multilabel":
+
+    def by_sample(score_RK: Floats) -> Floats:
+        if target.type != "multilabel":
+            return score_RK[first_N]
         score_NK = np.zeros_like(truth_NK)
         score_NK[sample_R, column_R] = score_RK[:, 0]
-    else:
-        score_NK = score_RK[first_N]
+        return score_NK
+
+    score_NK, before_NK = by_sample(_scores(rows, target, where)), None
+    if "uncalibrated" in rows:
+        before_NK = by_sample(_scores(rows.assign(scores=rows["uncalibrated"]), target, where))
     _check_truth(truth_NK, target, timed, where)
     names = ("sample_id", "subject_id", "split", "dataset", "modalities", "subset")
     samples = Samples(*(rows[name].to_numpy(dtype=object)[first_N] for name in names))
-    return Answers(truth_NK, score_NK, samples)
+    return Answers(truth_NK, score_NK, samples, before_NK)
 
 
 def _scores(rows: Any, target: TargetSpec, where: str) -> Floats:

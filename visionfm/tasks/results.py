@@ -115,6 +115,17 @@ def weighted(task: TaskBlock) -> list[str]:
     return [
         "`class_weighting: balanced` trains as if all classes were equally frequent: probabilities of rare classes are "
         "too high, so that Brier scores and calibration are worse than the order of the samples."
+        + ("" if task.calibrated_by() == "none" else " Calibration takes this back as far as validation data show it.")
+    ]
+
+
+def calibrated(task: TaskBlock) -> list[str]:
+    """Return how probabilities were calibrated, where the task asks for it."""
+    if task.calibrated_by() == "none":
+        return []
+    return [
+        f"Probabilities were calibrated on validation data ({task.calibrated_by()}); every threshold was chosen "
+        "afterwards. The tables show calibration before and after."
     ]
 
 

@@ -117,6 +117,15 @@ class PredictSettings(Settings):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
+class CalibrateSettings(Settings):
+    """Of `calibrate`; images are seen in the views in which `predict` sees them."""
+
+    method: Literal["temperature", "platt", "isotonic"]
+    kind: str
+    modalities: list[str]
+    tta: Literal["none", "flips"] = "none"
+
+
 class EvaluateSettings(Settings):
     """Of `evaluate`."""
 

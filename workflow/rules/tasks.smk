@@ -35,9 +35,35 @@ rule train:
         " --training-out {output.training:q} --settings {params.settings} --log {log:q}"
 
 
+rule calibrate:
+    input:
+        decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
+        train="results/tasks/{task}/{model}/train.parquet",
+        features=lambda w: paths(PLAN.run_features(w.task, w.model, w.run)),
+    output:
+        "results/tasks/{task}/{model}/{run}/calibrated.safetensors",
+    log:
+        "results/logs/calibrate/{task}.{model}.{run}.log",
+    benchmark:
+        "results/benchmarks/calibrate/{task}.{model}.{run}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
+    params:
+        features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),
+        settings=text(lambda w: PLAN.tasks.calibrate_settings(w.task)),
+        version=VERSIONS["calibrate"],
+    shell:
+        "visionfm calibrate --decoder {input.decoder:q} --train {input.train:q} --features {params.features:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"
+
+
 rule predict:
     input:
-        decoder=lambda w: PLAN.decoder(w.task, w.model, w.run),
+        decoder=lambda w: PLAN.applied_decoder(w.task, w.model, w.run),
         samples="results/tasks/{task}/{model}/samples.parquet",
         features=lambda w: paths(PLAN.run_features(w.task, w.model, w.run)),
         encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),

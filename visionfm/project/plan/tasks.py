@@ -13,6 +13,7 @@ from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
 from visionfm.tasks.runs import GIVEN, read_run
 from visionfm.tasks.settings import (
+    CalibrateSettings,
     CompareSettings,
     EvaluateSettings,
     FuseSettings,
@@ -114,6 +115,18 @@ class TaskPlan:
             fusion=block.fusion,
             tta=block.tta,
             device=block.training.device,
+        )
+
+    def calibrate_settings(self, task: str) -> CalibrateSettings:
+        """Return the settings of `calibrate`: the same for all models and runs."""
+        block = self.config.tasks[task]
+        return CalibrateSettings.model_validate(
+            {
+                "method": block.calibrated_by(),
+                "kind": block.kind,
+                "modalities": self.names.task_modalities(task),
+                "tta": block.tta,
+            }
         )
 
     def _external(self, task: str) -> list[str]:

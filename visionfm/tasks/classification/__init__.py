@@ -14,6 +14,7 @@ from visionfm.tasks.kind import TaskKind
 from visionfm.tasks.settings import LabelledTarget
 from visionfm.tasks.target import ClassTarget
 from visionfm.tasks.vectors.block import (
+    CALIBRATE,
     OPERATING_POINTS,
     ClassFinetuning,
     ClassTraining,
@@ -40,12 +41,17 @@ class ClassificationTask(LabelledTask):
     )
 
     operating_points: list[OperatingPoint] = OPERATING_POINTS
+    calibrate: Literal["none", "temperature", "platt", "isotonic"] = CALIBRATE
 
     @model_validator(mode="after")
     def _points_fit(self) -> "ClassificationTask":
         if self.operating_points and all(target.type == "multiclass" for target in self.targets.values()):
             raise ValueError("one of several classes has no threshold, so that `operating_points` have no effect")
         return self
+
+    def calibrated_by(self) -> str:
+        """Return how its probabilities are calibrated."""
+        return self.calibrate
 
     def evaluate_keys(self) -> Mapping[str, Any]:
         """Return the thresholds that are wanted."""
@@ -110,6 +116,7 @@ tasks:
     max_days: 30
     targets: {dme: {type: binary, aggregate: max}}
     operating_points: [{sensitivity: 0.95}, {specificity: 0.9}]
+    calibrate: platt
     seeds: [0, 1, 2]
 """,
         ),

@@ -9,13 +9,19 @@ from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
 from visionfm.metrics.written import missing, percent, text_of
-from visionfm.tasks.results import TaskModel, by_dataset, no_sections, recipe, weighted
+from visionfm.tasks.block import TaskBlock
+from visionfm.tasks.results import TaskModel, by_dataset, calibrated, no_sections, recipe, weighted
 
-sections, trained_by, sentences = no_sections, recipe, weighted
+sections, trained_by = no_sections, recipe
 
 CURVE_POINTS = 300  # more are not seen and make the page heavy
 BINS = 10
 LINES_AT_MOST = 5  # calibration: beyond, all classes together
+
+
+def sentences(task: TaskBlock) -> list[str]:
+    """Return what was done to probabilities."""
+    return weighted(task) + calibrated(task)
 
 
 def panels(result: TaskModel) -> list[Panel]:
@@ -45,11 +51,12 @@ def areas(result: TaskModel, target: str, run: str) -> dict[tuple[str, str], str
 
 
 class Scored(NamedTuple):
-    """One class's answers: truth_N in {0, 1}, score_N in [0, 1]."""
+    """One class's answers: truth_N in {0, 1}, score_N in [0, 1], and whose they are."""
 
     name: str
     truth_N: Any
     score_N: Any
+    subject_N: Any
 
     @property
     def drawable(self) -> bool:
@@ -68,14 +75,16 @@ def scored_classes(rows: Any, target: Mapping[str, Any]) -> list[Scored]:
         for name in names:
             of_class = known[known["class"] == name]
             scores = np.array([score[0] for score in of_class["scores"]], dtype=np.float64)
-            found.append(Scored(name, of_class["truth"].to_numpy(np.float64) > 0.5, scores))
+            people = of_class["subject_id"].to_numpy(object)
+            found.append(Scored(name, of_class["truth"].to_numpy(np.float64) > 0.5, scores, people))
         return found
-    truth_N = known["truth"].to_numpy(np.int64)
+    truth_N, people = known["truth"].to_numpy(np.int64), known["subject_id"].to_numpy(object)
     if target["type"] == "binary":
         positive = names[1] if len(names) == 2 else "positive"
-        return [Scored(positive, truth_N == 1, np.array([score[0] for score in known["scores"]], dtype=np.float64))]
+        scores = np.array([score[0] for score in known["scores"]], dtype=np.float64)
+        return [Scored(positive, truth_N == 1, scores, people)]
     scores_NK = np.array([list(score) for score in known["scores"]], dtype=np.float64).reshape(len(known), len(names))
-    return [Scored(name, truth_N == index, scores_NK[:, index]) for index, name in enumerate(names)]
+    return [Scored(name, truth_N == index, scores_NK[:, index], people) for index, name in enumerate(names)]
 
 
 def classification(
@@ -190,7 +199,7 @@ def _confusion_by_class(name: str, classes: Sequence[Scored]) -> Panel:
     counts_K4 = np.array(
         [
             [np.sum(t & (s >= 0.5)), np.sum(t & (s < 0.5)), np.sum(~t & (s >= 0.5)), np.sum(~t & (s < 0.5))]
-            for _, t, s in classes
+            for _, t, s, _ in classes
         ],
         dtype=np.int64,
     )
@@ -254,50 +263,64 @@ def matrix(
 # --- calibration ----------------------------------------------------------------------------------------------------
 
 
-def reliability(truth_N: Any, score_N: Any) -> tuple[Any, Any, Any]:
-    """Return mean score, observed fraction and count of each of ten equal bins of the score that are not empty."""
-    import numpy as np
-
-    place_N = np.clip((score_N * BINS).astype(int), 0, BINS - 1)
-    counts = np.bincount(place_N, minlength=BINS)
-    filled = counts > 0
-    mean = np.bincount(place_N, weights=score_N, minlength=BINS)[filled] / counts[filled]
-    observed = np.bincount(place_N, weights=truth_N.astype(float), minlength=BINS)[filled] / counts[filled]
-    return mean, observed, counts
-
-
 def calibration(name: str, classes: Sequence[Scored]) -> Panel:
-    """Return a panel of observed fractions by predicted probability, a line per class."""
+    """Return a panel of observed shares by predicted probability: a smooth curve with its band for each class.
+
+    Points are means of ten bins of equally many answers; below stand the probabilities of cases (up) and others (down).
+    """
     import numpy as np
+
+    from visionfm.metrics.calibration import curve
 
     answered = [scored for scored in classes if len(scored.truth_N)]
-    truth_M = np.concatenate([scored.truth_N for scored in answered])
-    score_M = np.concatenate([scored.score_N for scored in answered])
-    lines = answered if len(answered) <= LINES_AT_MOST else [Scored("all classes together", truth_M, score_M)]
+    together = Scored(
+        "all classes together", *(np.concatenate(part) for part in zip(*(one[1:] for one in answered), strict=True))
+    )
+    lines = answered if len(answered) <= LINES_AT_MOST else [together]
     title = f"Calibration: {label(name, 22)}"
-    legend = [label(scored.name) for scored in lines]
+    curves_of = [curve(scored.truth_N.astype(float), scored.score_N, scored.subject_N) for scored in lines]
+    legend = [
+        label(scored.name) + ("" if found is not None else ": too few for a curve")
+        for scored, found in zip(lines, curves_of, strict=True)
+    ]
 
     def draw(figure: Any) -> None:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
         handles = []
-        for index, scored in enumerate(lines):
-            mean, observed, _ = reliability(scored.truth_N, scored.score_N)
-            handles += axes.plot(mean, observed, marker="o", markersize=4, linewidth=1.4, **{**colour(index)})
-        counts = reliability(truth_M, score_M)[2]
-        below.bar((np.arange(BINS) + 0.5) / BINS, counts, width=0.9 / BINS, color="#b8c2cc")
-        for place, count in enumerate(counts):
-            below.text((place + 0.5) / BINS, count, f"{count}", ha="center", va="bottom", fontsize=7.5, color=INK)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title, ylabel="observed fraction")
-        below.set(ylim=(0, max(1, counts.max()) * 1.3), yticks=[], xlabel="predicted probability", ylabel="answers")
+        for index, (scored, found) in enumerate(zip(lines, curves_of, strict=True)):
+            style = colour(index)
+            x, y = ([], []) if found is None else (found.said_G, found.observed_G)
+            handles += axes.plot(x, y, linewidth=1.6, **style)
+            if found is not None:
+                axes.fill_between(x, found.low_G, found.high_G, color=style["color"], alpha=0.15, linewidth=0)
+            mean, observed = reliability(scored.truth_N, scored.score_N)
+            axes.plot(mean, observed, "o", color=style["color"], markersize=3, markerfacecolor="white")
+        edges = np.linspace(0, 1, 2 * BINS + 1)
+        cases, others = (
+            np.histogram(together.score_N[mask], edges)[0] for mask in (together.truth_N, ~together.truth_N)
+        )
+        middle = (edges[1:] + edges[:-1]) / 2
+        below.bar(middle, cases, width=0.9 / (2 * BINS), color="#5a6b7c")
+        below.bar(middle, -others, width=0.9 / (2 * BINS), color="#b8c2cc")
+        below.axhline(0, color=INK, linewidth=0.6)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title, ylabel="observed share")
+        below.set(yticks=[], xlabel="predicted probability (cases up, others down)", ylabel="answers")
         below.grid(False)
         legend_below(figure, handles, legend)
 
-    mean, observed, _ = reliability(truth_M, score_M)
+    mean, observed = reliability(together.truth_N, together.score_N)
     alt = (
-        f"Reliability curve of {name}, {len(truth_M)} answers of all classes in ten bins of predicted probability. "
-        + "; ".join(
-            f"predicted {expected:.2f}, observed {seen:.2f}" for expected, seen in zip(mean, observed, strict=True)
-        )
+        f"Calibration curve of {name} with its 95 % band, {len(together.truth_N)} answers of all classes in bins of "
+        "equally many. "
+        + "; ".join(f"predicted {said:.2f}, observed {seen:.2f}" for said, seen in zip(mean, observed, strict=True))
     )
     return Panel("calibration", title, alt, draw, len(legend))
+
+
+def reliability(truth_N: Any, score_N: Any) -> tuple[Any, Any]:
+    """Return mean probability and observed share of up to ten bins of equally many answers."""
+    import numpy as np
+
+    parts = np.array_split(np.argsort(score_N, kind="stable"), max(1, min(BINS, len(score_N) // BINS)))
+    return np.array([score_N[part].mean() for part in parts]), np.array([truth_N[part].mean() for part in parts])

@@ -80,6 +80,15 @@ class OrdinalTask(LabelledTask):
     )
 
     operating_points: list[OperatingPoint] = OPERATING_POINTS
+    calibrate: Literal["none", "temperature"] = Field(
+        "none",
+        description="temperature: probabilities are calibrated on validation by one number; every threshold is chosen "
+        "afterwards. Maps of one cut each, as platt and isotonic would be, could cross",
+    )
+
+    def calibrated_by(self) -> str:
+        """Return how its probabilities are calibrated."""
+        return self.calibrate
 
     def evaluate_keys(self) -> Mapping[str, Any]:
         """Return the thresholds that are wanted of each cut."""

@@ -10,7 +10,7 @@ from typing import Any
 from visionfm.figures.svg import PALETTE, Panel, label
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import Scored, areas, calibration, curves, matrix
-from visionfm.tasks.results import TaskModel, no_sections, weighted
+from visionfm.tasks.results import TaskModel, calibrated, no_sections, weighted
 from visionfm.tasks.results import recipe as how
 
 sections = no_sections
@@ -29,7 +29,7 @@ def sentences(task: TaskBlock) -> list[str]:
     ]
     if "logreg" in task.baseline_names():
         found.append("Logistic regression is here that of proportional odds.")
-    return found + weighted(task)
+    return found + weighted(task) + calibrated(task)
 
 
 def panels(result: TaskModel) -> list[Panel]:
@@ -58,7 +58,8 @@ def grades(
     score_NG = np.array([list(score) for score in known["scores"]], dtype=np.float64)
     called_N = called(score_NG)
     found = cuts(classes, truth_N, score_NG).items()
-    scored = [Scored(cut, reached_N > 0, score_N) for cut, (reached_N, score_N) in found]
+    people = known["subject_id"].to_numpy(object)
+    scored = [Scored(cut, reached_N > 0, score_N, people) for cut, (reached_N, score_N) in found]
     return [
         _confusion(truth_N.astype(int), called_N, name, classes),
         _errors(called_N - truth_N.astype(int), name, len(classes)),

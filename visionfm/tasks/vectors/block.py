@@ -101,7 +101,7 @@ class LabelledTask(VectorTask):
             if not self.datasets:
                 raise ValueError("names no `datasets` to train on")
             return self
-        trained = {"training", "seeds", "baselines", "train_fraction", "shots"}
+        trained = {"training", "seeds", "baselines", "train_fraction", "shots", "calibrate"}
         if given := sorted(trained & self.model_fields_set):
             raise ValueError(f"nothing is trained where the `decoder` is given: leave out {', '.join(given)}")
         if not self.datasets and not self.external:
@@ -158,6 +158,13 @@ class OperatingPoint(Strict):
 
 OPERATING_POINTS: Any = Field(
     [], description="further thresholds, each chosen on validation by what it shall reach: `[{sensitivity: 0.95}]`"
+)
+
+
+CALIBRATE: Any = Field(
+    "none",
+    description="how probabilities are calibrated on validation; every threshold is chosen afterwards. temperature: "
+    "one number, for few samples; platt: slope and intercept; isotonic: a rising step function, for many",
 )
 
 

@@ -1,13 +1,14 @@
 """The decoder as a network and as a file: `decoder.safetensors`, or a published `checkpoint_*_linear.pth`.
 
 The file holds the head's tensors under their published names, `fusion.*`, `standardisation.{modality}.{mean,std}`, in
-regression `targets.{mean,std}`, and of k-NN `neighbours`; its metadata say what it was trained for.
+regression `targets.{mean,std}`, of k-NN `neighbours`, where it was calibrated `calibration.*`; its metadata say what it
+was trained for.
 Shapes: B batch, S streams, N training samples, F features, K outputs.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from visionfm.tasks import kind_of
 from visionfm.tasks.decoder_file import arrays_of, fill, is_own, not_published, published_state
 from visionfm.tasks.settings import PredictSettings
 from visionfm.tasks.slots import count_outputs
+from visionfm.tasks.vectors.calibration import PREFIX, Calibrator
 from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
 from visionfm.tasks.vectors.heads import HEADS, ForecastHead, KnnHead, sinusoid
-from visionfm.tasks.vectors.objective import Objective
+from visionfm.tasks.vectors.objective import Objective, Prediction
 from visionfm.tasks.vectors.spec import HELD, NAMED, Spec
 
 
@@ -66,6 +68,17 @@ class Loaded:
     network: Decoder
     objective: Objective
     standardisation: Statistics
+    calibrator: Calibrator | None = None
+
+    def calibrated(self, prediction: Prediction) -> Prediction:
+        """Return a prediction with calibrated probabilities, and an expected grade that is theirs."""
+        if self.calibrator is None:
+            return prediction
+        numbers_NK, score_NK = np.split(prediction.values, [prediction.numbers], axis=1)
+        score_NK = self.calibrator(prediction.slot, prediction.class_name, score_NK)
+        if prediction.numbers:
+            numbers_NK = score_NK @ np.arange(score_NK.shape[1])[:, None]
+        return prediction._replace(values=np.concatenate([numbers_NK, score_NK], axis=1))
 
 
 def file_tensors(
@@ -93,12 +106,13 @@ def load_own(path: Path) -> Loaded:
         if f"standardisation.{name}.mean" in tensors
     }
     constants = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("targets.", "baseline."))}
+    maps = {name: tensors.pop(name) for name in list(tensors) if name.startswith(PREFIX)}
     named, rows_NF = tensors.pop(NAMED, None), tensors.pop(HELD, None)
     state = {name: torch.from_numpy(value) for name, value in tensors.items()}
     loaded = _loaded(spec, state, constants, standardisation, path)
     if isinstance(head := loaded.network.head, KnnHead):
         head.remember(_rows(named, rows_NF, loaded, path), head.truth_NK)
-    return loaded
+    return replace(loaded, calibrator=Calibrator(spec.calibrate, maps)) if maps else loaded
 
 
 def _rows(named: npt.NDArray[Any] | None, rows_NF: npt.NDArray[Any] | None, loaded: Loaded, path: Path) -> torch.Tensor:

@@ -6,6 +6,7 @@ Shape legend: N samples, K classes or columns, J leave-outs (the whole sample st
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm.metrics.binary import AT_THRESHOLD, HALF, Binary, Threshold, operating_points
-from visionfm.metrics.calibration import calibration
+from visionfm.metrics.calibration import BEFORE, calibration
 from visionfm.metrics.evidence import Members, Ready
 from visionfm.metrics.jackknife import groups_of_samples, left_out
 from visionfm.metrics.measure import Measure
@@ -76,8 +77,19 @@ def _of_rows(
         truth_NK, score_NK = answers.truth_NK[validation_N], answers.score_NK[validation_N]
         chosen[subset] = asks.thresholds(target, truth_NK, score_NK, wanted)
     rows_N = rows_N[_known(answers)[rows_N]]  # somebody of whom nothing is known is nobody
-    subjects = samples.subjects.take(rows_N)
-    return measures(target, answers.truth_NK[rows_N], answers.score_NK[rows_N], subjects, chosen[subset], asks.scorers)
+    subjects, truth_NK, points = samples.subjects.take(rows_N), answers.truth_NK[rows_N], chosen[subset]
+    found = measures(target, truth_NK, answers.score_NK[rows_N], subjects, points, asks.scorers)
+    if answers.before_NK is not None:
+        by_label = asks.scorers(target, truth_NK, answers.before_NK[rows_N], points)
+        found += [measure for label, one in by_label.items() for measure in _before(label, one, subjects)]
+    return found
+
+
+def _before(label: str | None, scorer: Any, subjects: Subjects) -> Iterator[Measure]:
+    """Yield the calibration of a question's probabilities as they were before `calibrate`."""
+    if isinstance(scorer, Binary):
+        for measure in _calibrated(label, scorer, subjects):
+            yield replace(measure, point=BEFORE)
 
 
 def thresholds(target: TargetSpec, truth_NK: Floats, score_NK: Floats, wanted: Wanted) -> list[Points]:

@@ -41,7 +41,9 @@ class Spec(DecoderSpec):
     features: str | None
     widths: list[int]  # F of each modality's stream
     visits: int = 1  # progression: the baseline, and at most so many less one before it
+    calibrate: str = "none"  # how its probabilities are mapped (calibration.py)
 
     def _plain(self) -> dict[str, Any]:
         plain = super()._plain()
-        return plain if self.visits > 1 else {name: value for name, value in plain.items() if name != "visits"}
+        usual = {"visits": 1, "calibrate": "none"}
+        return {name: value for name, value in plain.items() if value != usual.get(name)}

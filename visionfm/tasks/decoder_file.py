@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy.typing as npt
 
@@ -104,6 +104,41 @@ def published_state(path: Path) -> "dict[str, torch.Tensor]":
         for name, value in state.items()
         if isinstance(value, torch.Tensor)
     }
+
+
+class Finetuned(NamedTuple):
+    """The linear head of a network that RETFound's own script fine-tuned, and what it reads of that network."""
+
+    weight_KD: "torch.Tensor"
+    bias_K: "torch.Tensor"
+    features: str  # `patch_mean`: the normed mean of the patches; `cls`: the CLS token after the last block
+
+
+def finetuned_head(path: Path) -> Finetuned | None:
+    """Return the head of a file `{model: encoder.*, head.*}`; None where it is no such file.
+
+    A file that has `fc_norm` reads the mean of the patches, one that has `norm` the CLS token.
+    """
+    import torch
+
+    model = read_checkpoint(path).content.get("model")
+    if not isinstance(model, dict):
+        return None
+    state = {str(name).removeprefix("module."): value for name, value in model.items()}
+    head = [state.get("head.weight"), state.get("head.bias")]
+    pooled = [name for name in ("fc_norm", "norm") if f"{name}.weight" in state]
+    tensors = all(isinstance(part, torch.Tensor) and part.is_floating_point() for part in head)
+    if "blocks.0.norm1.weight" not in state or not tensors or [part.ndim for part in head] != [2, 1]:
+        return None
+    if len(pooled) != 1:
+        raise DataError(
+            "what the head reads is not clear",
+            expected="fc_norm.weight (the mean of the patches) or norm.weight (the CLS token)",
+            found=" and ".join(pooled) or "neither",
+            where=path,
+            do="get the file as RETFound's script writes it",
+        )
+    return Finetuned(head[0].float(), head[1].float(), "patch_mean" if pooled == ["fc_norm"] else "cls")
 
 
 def not_published(path: Path, what: str, tensors: Iterable[str], expected: str, do: str) -> DataError:

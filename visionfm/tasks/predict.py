@@ -84,7 +84,7 @@ def predict(
     samples = samples.take(samples.in_splits(settings.splits))
     check_some(len(samples), settings.splits, samples_table)
     store = store_of(samples, files)
-    features = spec.features or features_of_width(spec.widths[0], store)
+    features = features_read(spec, store)
     encodings.check(decoder, encodings.of_vectors(samples, store))
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
     # Each modality has its place in a fused decoder: that of its training, in whatever order a config names datasets.
@@ -139,6 +139,20 @@ def _published_spec(decoder: Path, settings: PredictSettings) -> Spec:
     from visionfm.tasks.vectors.decoder import load_decoder
 
     return load_decoder(decoder, settings).spec
+
+
+def features_read(spec: Spec, store: FeatureStore) -> str:
+    """Return which features a decoder reads; DataError where a published one's do not have the width that it needs."""
+    if spec.features is None:
+        return features_of_width(spec.widths[0], store)
+    if spec.fusion == "pooled" and (found := store.width(spec.features)) != spec.widths[0]:
+        raise DataError(
+            "the features do not fit the decoder",
+            expected=f"{spec.features} of {spec.widths[0]} numbers",
+            found=f"{found}",
+            do="extract with the encoder that the decoder was trained on; a fine-tuned file is both of them",
+        )
+    return spec.features
 
 
 def features_of_width(width: int, store: FeatureStore) -> str:

@@ -14,8 +14,8 @@ from visionfm import artifacts
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore, read_cache
 from visionfm.tasks import encodings
-from visionfm.tasks.decoder_file import digest_of, is_own, published_state
-from visionfm.tasks.predict import features_of_width, scored
+from visionfm.tasks.decoder_file import digest_of, finetuned_head, is_own, published_state
+from visionfm.tasks.predict import features_read, scored
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.vectors import feature_arrays as streams_of
@@ -54,7 +54,7 @@ def predict_images(decoder: Path, files: dict[str, list[Path]], out: Path, class
     if not references:
         raise DataError("there is no image to score", found="empty caches", where=", ".join(files))
     samples = _samples(references, modality, loaded)
-    features = loaded.spec.features or features_of_width(loaded.spec.widths[0], store)
+    features = features_read(loaded.spec, store)
     streams = streams_of.gather(samples, store, loaded.spec.modalities, "pooled", features, ["identity"])
     table = _wide(scored(samples, streams, loaded, settings), references, loaded.spec.targets)
     _write(out, table, decoder, streams)
@@ -67,7 +67,8 @@ def _settings(decoder: Path, classes: list[str] | None) -> PredictSettings:
         if classes is not None:
             raise UsageError("--classes is for published decoders; this one knows its classes", where=decoder)
         return PredictSettings(kind="classification", targets={}, modalities=[], **same)
-    last = published_state(decoder).get("classifier.6.weight")
+    finetuned = finetuned_head(decoder)
+    last = finetuned.bias_K if finetuned else published_state(decoder).get("classifier.6.weight")
     # Of another head load_decoder says what it is.
     count = len(last) if last is not None and last.ndim else len(classes or ["positive"])
     names = classes or (["positive"] if count == 1 else [str(index) for index in range(count)])

@@ -17,9 +17,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from visionfm.encoders.file import TAPS
 from visionfm.errors import ArtifactError, DataError
 from visionfm.tasks import kind_of
-from visionfm.tasks.decoder_file import arrays_of, fill, is_own, not_published, published_state
+from visionfm.tasks.decoder_file import (
+    Finetuned,
+    arrays_of,
+    fill,
+    finetuned_head,
+    is_own,
+    not_published,
+    published_state,
+)
 from visionfm.tasks.settings import PredictSettings
 from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.calibration import PREFIX, Calibrator
@@ -127,6 +136,8 @@ def _rows(named: npt.NDArray[Any] | None, rows_NF: npt.NDArray[Any] | None, load
 
 
 def _load_published(path: Path, settings: PredictSettings) -> Loaded:
+    if settings.kind == "classification" and (finetuned := finetuned_head(path)) is not None:
+        return _load_finetuned(path, finetuned, settings)
     tensors = published_state(path)
     expected = kind_of(settings.kind).fit().PUBLISHED_HEAD
     if expected is None:
@@ -147,6 +158,12 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
             "train_metric_reg_multi_decoder or fine-tuning",
         )
     outputs, wanted = len(tensors[f"{last}.weight"]), count_outputs(settings.targets)
+    _check_outputs(path, outputs, wanted, settings)
+    constants = {"targets.mean": np.zeros(wanted), "targets.std": np.ones(wanted)}
+    return _published(settings, expected, len(tensors["channel_bn.weight"]), tensors, constants, path)
+
+
+def _check_outputs(path: Path, outputs: int, wanted: int, settings: PredictSettings) -> None:
     if outputs != wanted:
         raise DataError(
             "the decoder's outputs do not fit the targets",
@@ -155,8 +172,30 @@ def _load_published(path: Path, settings: PredictSettings) -> Loaded:
             where=path,
             do="list the targets in the order of the decoder's outputs (multiclass: one output per class)",
         )
-    constants = {"targets.mean": np.zeros(wanted), "targets.std": np.ones(wanted)}
-    return _published(settings, expected, len(tensors["channel_bn.weight"]), tensors, constants, path)
+
+
+def _load_finetuned(path: Path, head: Finetuned, settings: PredictSettings) -> Loaded:
+    """Return the head of a file that RETFound's own script fine-tuned: one softmax over its classes.
+
+    Of two classes, a binary target's one output is the difference of the two. Where the head reads the CLS token after
+    the last block, the other blocks' have weight zero.
+    """
+    wanted, weight_KD, bias_K = count_outputs(settings.targets), head.weight_KD, head.bias_K
+    if wanted == 1 and len(bias_K) == 2:
+        weight_KD, bias_K = weight_KD[1:] - weight_KD[:1], bias_K[1:] - bias_K[:1]
+    _check_outputs(path, len(bias_K), wanted, settings)
+    if len(settings.targets) != 1 or next(iter(settings.targets.values())).type not in ("binary", "multiclass"):
+        raise DataError(
+            f"{path.name} was fine-tuned on one question whose classes exclude each other",
+            expected="one target, binary or multiclass",
+            found=", ".join(f"{name} ({target.type})" for name, target in settings.targets.items()),
+            where=path,
+            do="write its classes, in their order, as one multiclass target",
+        )
+    if head.features == "cls":
+        weight_KD = torch.cat([torch.zeros(len(weight_KD), (TAPS - 1) * weight_KD.shape[1]), weight_KD], dim=1)
+    state = {"linear.weight": weight_KD, "linear.bias": bias_K}
+    return _published(settings, "linear", weight_KD.shape[1], state, {}, path, head.features)
 
 
 def _load_forecast(path: Path, tensors: dict[str, torch.Tensor], settings: PredictSettings) -> Loaded:
@@ -189,9 +228,10 @@ def _published(
     state: Mapping[str, torch.Tensor],
     constants: dict[str, npt.NDArray[Any]],
     path: Path,
+    features: str | None = None,
 ) -> Loaded:
-    """Return a published decoder, which reads features as they are."""
-    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", head, None, [width])
+    """Return a published decoder, which reads features as they are; `features` where its file says which."""
+    spec = Spec(settings.kind, settings.targets, settings.modalities, "pooled", head, features, [width])
     identity = {name: (np.zeros(width, np.float32), np.ones(width, np.float32)) for name in settings.modalities}
     return _loaded(spec, state, constants, identity, path)
 

@@ -125,11 +125,12 @@ def finetuned_head(path: Path) -> Finetuned | None:
     if not isinstance(model, dict):
         return None
     state = {str(name).removeprefix("module."): value for name, value in model.items()}
-    head = [state.get("head.weight"), state.get("head.bias")]
-    pooled = [name for name in ("fc_norm", "norm") if f"{name}.weight" in state]
-    tensors = all(isinstance(part, torch.Tensor) and part.is_floating_point() for part in head)
-    if "blocks.0.norm1.weight" not in state or not tensors or [part.ndim for part in head] != [2, 1]:
+    weight_KD, bias_K = state.get("head.weight"), state.get("head.bias")
+    if not isinstance(weight_KD, torch.Tensor) or not isinstance(bias_K, torch.Tensor):
         return None
+    if "blocks.0.norm1.weight" not in state or (weight_KD.ndim, bias_K.ndim) != (2, 1):
+        return None
+    pooled = [name for name in ("fc_norm", "norm") if f"{name}.weight" in state]
     if len(pooled) != 1:
         raise DataError(
             "what the head reads is not clear",
@@ -138,7 +139,7 @@ def finetuned_head(path: Path) -> Finetuned | None:
             where=path,
             do="get the file as RETFound's script writes it",
         )
-    return Finetuned(head[0].float(), head[1].float(), "patch_mean" if pooled == ["fc_norm"] else "cls")
+    return Finetuned(weight_KD.float(), bias_K.float(), "patch_mean" if pooled == ["fc_norm"] else "cls")
 
 
 def not_published(path: Path, what: str, tensors: Iterable[str], expected: str, do: str) -> DataError:

@@ -408,3 +408,57 @@ def test_labels_of_one_grader_say_nothing_of_agreement(run: Run) -> None:
     people(run, "d")
     run.label("d", **PEOPLE)
     assert "agreement" not in artifacts.read_metadata("results/datasets/d/labels.parquet")
+
+
+GROUPS = {
+    "sex": {"column": "sex", "values": {1: "female", 2: "male", 9: None}},
+    "age": {"column": "age", "cut": [50]},
+    "site": "site",
+}
+
+
+def grouped(run: Run, rows: str, groups: Any = None, table: str = "image,who,sex,age,site,dr") -> list[dict[str, Any]]:
+    run.images("c", "a.png", "b.png", "c.png")
+    (run.folder / "c/labels.csv").write_text(f"{table}\n{rows}")
+    columns = Columns(image="image", subject="who", targets={"dr": "dr"}, groups=groups or GROUPS)
+    return run.label("c", table="labels.csv", columns=columns)
+
+
+def test_what_people_are_told_apart_by_stands_beside_the_labels(run: Run) -> None:
+    rows = grouped(run, "a.png,p1,1,49.5,north,1\nb.png,p2,9,,south,0\nc.png,p3,2,71,,0\n")
+    found = {name: [row[f"group:{name}"] for row in rows] for name in GROUPS}
+    assert found["sex"] == ["female", None, "male"]
+    assert found["age"] == [49.5, None, 71.0]
+    assert found["site"] == ["north", "south", None]
+
+
+def test_groups_that_cannot_be_read_are_named_with_their_lines(run: Run) -> None:
+    with pytest.raises(DataError) as caught:
+        grouped(run, "a.png,p1,3,old,north,1\nb.png,p2,1,40,south,0\n")
+    assert "expected one of the codes 1, 2, 9, found '3'" in str(caught.value)
+    assert "labels.csv:2: age" in str(caught.value)
+
+
+def test_a_column_of_measured_values_is_no_column_of_groups(run: Run) -> None:
+    names = [f"{number}.png" for number in range(52)]
+    run.images("c", *names)
+    lines = [f"{name},{number},{number}.5,{number % 2}" for number, name in enumerate(names)]
+    with pytest.raises(DataError, match=r"has 52 different values, more than 50; numbers are cut into groups"):
+        grouped(run, "\n".join(lines), {"age": "age"}, "image,who,age,dr")
+
+
+def test_without_groups_nothing_of_them_is_written_or_asked() -> None:
+    assert "groups" not in LabelSettings(dataset="c", layout="table").model_dump(mode="json")["columns"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ({"age": {"column": "age", "cut": [65, 50]}}, "expected rising numbers"),
+        ({"age": {"column": "age", "cut": [50], "values": {"1": "old"}}}, "name one of them"),
+        ({"eye": "side"}, "eye comes by itself"),
+    ],
+)
+def test_groups_of_a_config_that_say_nothing_are_errors(groups: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Columns(image="image", groups=groups)

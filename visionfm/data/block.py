@@ -15,6 +15,7 @@ DENSE_COLUMNS = (  # of both, where there are masks or points
     *("points", "mm_per_px", "width", "height", "orientation"),
 )
 LABEL_COLUMNS = ("path", "image_id", "subject_id", "group_id", "eye", "visit", "split")
+GROUP = "group:"  # before the name of what people are told apart by, which may be that of a label, too
 SAMPLE_COLUMNS = (
     *("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images"),
     *("interval_days", "days_before", "visits_with_outcome"),

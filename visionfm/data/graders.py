@@ -54,8 +54,8 @@ def join_rows(rows: list[LabelRow], columns: Columns, problems: Problems) -> lis
             elif len({comparable(value) for value in values}) > 1:
                 where = " and ".join(row.where for row in same[:3])
                 problems.add(f"{where}: {path} has several of {name}; join them by `aggregate`, or correct the rows")
-        for what in ("subject", "eye", "visit", "split"):
-            if len({getattr(row, what) for row in same}) > 1:
+        for what in ("subject", "eye", "visit", "split", "groups"):
+            if any(getattr(row, what) != getattr(first, what) for row in same):
                 problems.add(f"{first.where} and {same[1].where}: {path} has several of {what}")
     return [same[0] for same in by_path.values()]
 

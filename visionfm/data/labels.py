@@ -19,12 +19,13 @@ from typing import Any
 
 from visionfm import artifacts
 from visionfm.data import spelling, splits
-from visionfm.data.block import Ids
+from visionfm.data.block import GROUP, Ids
 from visionfm.data.columns import column_type
 from visionfm.data.graders import agreements
 from visionfm.data.headers import contradictions
 from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.label_rows import as_columns, read_labels
+from visionfm.data.layouts.columns import GroupColumn
 from visionfm.data.layouts.folders import check_root
 from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.data.layouts.rows import LabelRow, Value
@@ -37,6 +38,7 @@ from visionfm.images.identity import file_id, file_path, file_paths, named_frame
 from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/labels/1"
+MOST_GROUPS = 50  # of one column
 READ = ("path", "image_id", "width", "height", "orientation", "status")  # of images.parquet
 SHORTEST_KEY, SHORTEST_ID = 16, 4  # bytes; signs: a shorter id stands in a path by chance
 log = logging.getLogger("visionfm")
@@ -106,7 +108,9 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     image_ids = of_rows["image_id"].to_pylist()
     subjects = [subject_of(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
     split = draw_splits(rows, subjects, list(map(file_id, image_ids)), columns, taken, settings)
-    table = _table(rows, subjects, split, image_ids, columns, dense, point_names(settings))
+    table = _table(
+        rows, subjects, split, image_ids, columns, dense, point_names(settings), settings.columns.group_columns
+    )
     said = agreements(*_graded_once(rows, subjects, image_ids), settings.columns)
     for one in said:
         kappa = "none" if one["kappa"] is None else f"{one['kappa']:.3f}"
@@ -134,6 +138,7 @@ def labelled(
     contradictions(rows, settings.columns, problems)
     _spell_subjects(rows, taken, settings, problems)
     _name_test_subjects(rows, settings, problems)
+    _check_groups(rows, settings, problems)
     return rows
 
 
@@ -286,6 +291,17 @@ def _name_test_subjects(rows: list[LabelRow], settings: LabelSettings, problems:
         row.split = "test" if row.subject in named else "train"
 
 
+def _check_groups(rows: list[LabelRow], settings: LabelSettings, problems: Problems) -> None:
+    """Find columns of groups that tell no groups apart: measured values, free text, ids."""
+    for name, group in settings.columns.group_columns.items():
+        values = {row.groups.get(name) for row in rows} - {None}
+        if not group.cut and len(values) > MOST_GROUPS:
+            problems.add(
+                f"columns.groups.{name}: {group.column} has {len(values)} different values, more than {MOST_GROUPS}; "
+                "numbers are cut into groups: `{column: age, cut: [50, 65]}`"
+            )
+
+
 def subject_of(row: LabelRow, image_id: str, settings: LabelSettings) -> str:
     """Return a subject id that is unique over datasets; without one, a file is a subject of its own."""
     if row.subject is None:
@@ -349,6 +365,7 @@ def _table(
     columns: dict[str, list[Value]],
     dense: dict[str, list[Any]],
     points: list[str],
+    groups: Mapping[str, GroupColumn],
 ) -> Any:
     import pyarrow as pa
 
@@ -367,4 +384,7 @@ def _table(
         arrays[name] = pa.array(values, pa.string() if text else pa.float64())
     for name, values in dense.items():
         arrays[name] = pa.array(values, column_type(name, points))
+    for name, group in groups.items():
+        values = [row.groups.get(name) for row in rows]
+        arrays[f"{GROUP}{name}"] = pa.array(values, pa.float64() if group.cut else pa.string())
     return pa.table(arrays)

@@ -10,6 +10,7 @@ from visionfm.data.layouts.columns import (
     Columns,
     EventColumn,
     EyeColumn,
+    GroupColumn,
     SplitColumn,
     SubjectColumn,
     TargetColumn,
@@ -293,6 +294,26 @@ datasets:
     layout: table
     table: labels.csv
     columns: {image: file, subject: patient, visit: {column: visit_name, order: natural}, targets: {dme: dme}}
+""",
+    ),
+    Section(
+        GroupColumn,
+        "datasets.NAME.columns.groups.NAME",
+        "For whom does a model fail? Each group of people or images is measured by itself on test data and compared "
+        "with the rest; who has no value is the group `unknown`. Sex and age, camera and site are what reviewers ask "
+        "for. Groups train nothing and choose nothing: a corrected cell changes these tables alone.",
+        """
+datasets:
+  described:
+    modality: Fundus
+    root: data/described
+    layout: table
+    table: labels.csv
+    columns:
+      image: file
+      subject: patient
+      groups: {age: {column: age, cut: [50, 65]}, sex: {column: sex, values: {1: female, 2: male}}, camera: device}
+      targets: {dr: dr}
 """,
     ),
     Section(

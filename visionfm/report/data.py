@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.data.block import DENSE_COLUMNS, LABEL_COLUMNS
+from visionfm.data.block import DENSE_COLUMNS, GROUP, LABEL_COLUMNS
 from visionfm.encoders.file import SCHEMA as ENCODER
 from visionfm.images.settings import Reading
 from visionfm.project.config import Config
@@ -35,7 +35,7 @@ class DatasetTables:
     @property
     def label_columns(self) -> list[str]:
         """Return the names of the labels."""
-        return [name for name in self.labels.columns if name not in LABEL_KEYS]
+        return [name for name in self.labels.columns if name not in LABEL_KEYS and not name.startswith(GROUP)]
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,26 @@ class VisitColumn(Strict):
         return self
 
 
+class GroupColumn(Strict):
+    """What people are told apart by, where a column's name does not say enough."""
+
+    column: str = Field(description="the column")
+    cut: list[float] = Field(
+        [], description="numbers at which a group begins: `[50, 65]` gives below 50, 50 to 65, 65 and above"
+    )
+    values: Annotated[dict[str, str | None], Codes] = Field(
+        {}, description="what its codes mean: `{1: female, 2: male, 9: null}`, null for unknown; all of them"
+    )
+
+    @model_validator(mode="after")
+    def _cuts_rise(self) -> "GroupColumn":
+        if self.cut != sorted(set(self.cut)):
+            raise ValueError(f"cut: expected rising numbers, found {self.cut}")
+        if self.cut and self.values:
+            raise ValueError("`cut` is of numbers, `values` of codes: name one of them")
+        return self
+
+
 class Columns(Strict):
     """Which columns of a table mean what; in other layouts, which labels make a target.
 
@@ -163,6 +183,11 @@ class Columns(Strict):
     targets: dict[Name, str | list[str] | TargetColumn] = Field(
         {}, description="target: column; or a list of one-hot columns; or a block for codes"
     )
+    groups: dict[Name, str | GroupColumn] = Field(
+        {},
+        description="what people and images are told apart by (sex, age, camera, site): each group is measured by "
+        "itself, and compared with the rest; eye and modality come by themselves",
+    )
     mask: str | None = Field(
         None, description="path of the image's mask of classes, relative to root: a column, or a template"
     )
@@ -185,7 +210,7 @@ class Columns(Strict):
 
     @model_serializer(mode="wrap")
     def _without_what_is_left_out(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_defaults(self, plain(self), ("images", "masks", "no_mask"))
+        return without_defaults(self, plain(self), ("images", "groups", "masks", "no_mask"))
 
     @model_validator(mode="after")
     def _eyes_fit(self) -> "Columns":
@@ -194,6 +219,12 @@ class Columns(Strict):
         eyes = [name for name, one in self.targets.items() if isinstance(one, TargetColumn) and (one.R or one.L)]
         if eyes and not self.images:
             raise ValueError(f"targets with columns for R and L ({', '.join(eyes)}) need `images` for R and L")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_others(self) -> "Columns":
+        if taken := sorted({"eye", "modality", "dataset"} & set(self.groups)):
+            raise ValueError(f"groups: {', '.join(taken)} comes by itself, or has another name: a device, a site")
         return self
 
     @model_validator(mode="after")
@@ -274,6 +305,11 @@ class Columns(Strict):
         own = {name: one for name, one in self.targets.items() if f"targets.{name}" not in elsewhere}
         return self.model_copy(update=dict.fromkeys((name for name in elsewhere if "." not in name), None) | {
             "targets": own})  # fmt: skip
+
+    @property
+    def group_columns(self) -> dict[str, GroupColumn]:
+        """Return what people are told apart by, and how each column is read."""
+        return {name: GroupColumn(column=one) if isinstance(one, str) else one for name, one in self.groups.items()}
 
     @property
     def has_masks(self) -> bool:

@@ -15,15 +15,17 @@ Value = float | str | None
 class LabelRow:
     """One labelled image; `where` is file and line for messages, `values` label -> raw value.
 
-    `grades` are what several graders said of a target. `partners` are paths of masks by role (mask, mask2, fov),
-    `array` that of landmarks; `points` are stored pixels, `mm_per_px` their size (across, down). `said` is what the
-    image's file says of itself (eye, subject, visit) where these columns are read from elsewhere.
+    `grades` are what several graders said of a target, `groups` what people are told apart by. `partners` are paths of
+    masks by role (mask, mask2, fov), `array` that of landmarks; `points` are stored pixels, `mm_per_px` their size
+    (across, down). `said` is what the image's file says of itself (eye, subject, visit) where these columns are read
+    from elsewhere.
     """
 
     path: str
     where: str
     values: dict[str, Value] = field(default_factory=dict)
     grades: dict[str, list[Value]] = field(default_factory=dict)
+    groups: dict[str, Value] = field(default_factory=dict)
     subject: str | None = None
     eye: str | None = None
     visit: str | None = None

@@ -9,11 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from visionfm.data.layouts.columns import Columns, Eye, EyeColumn, SplitColumn, VisitColumn, target_columns
+from visionfm.data.layouts.columns import (
+    Columns,
+    Eye,
+    EyeColumn,
+    GroupColumn,
+    SplitColumn,
+    VisitColumn,
+    target_columns,
+)
 from visionfm.data.layouts.folders import SPLIT_NAMES
 from visionfm.data.layouts.layout import Block, Layout
 from visionfm.data.layouts.outcomes import read_outcome
-from visionfm.data.layouts.rows import LabelRow, of_parts
+from visionfm.data.layouts.rows import LabelRow, Value, of_parts
 from visionfm.data.tables.block import TableFile, table_file
 from visionfm.data.tables.cells import coded, is_unknown, number, plain_number, read_eye
 from visionfm.data.tables.paths import Files, filled, is_template, template_columns
@@ -92,6 +100,7 @@ def _rows(
             label.visit = _visit(row, visit, table.dated)
             read_outcome(cells, label, columns, how, problems)
             label.split = _split(row, columns, trained)
+            label.groups = {name: _group(row, name, one) for name, one in columns.group_columns.items()}
             _read_dense(label, row, columns, masks)
             yield label
     for side, times in without.items():
@@ -111,6 +120,7 @@ def _wanted(columns: Columns) -> list[str]:
     wanted += [visit.column if visit else None, columns.subject_column, columns.eye_column, columns.split_column]
     wanted += [columns.interval, columns.event_column]
     wanted += [column for target in columns.targets.values() for column in target_columns(target)]
+    wanted += [one.column for one in columns.group_columns.values()]
     for mask in (columns.mask, *columns.masks.values(), columns.mask2, columns.fov):
         wanted += template_columns(mask) if mask is not None else []
     wanted += [name for pair in columns.points.values() for name in pair]
@@ -243,6 +253,24 @@ def _split(row: _Row, columns: Columns, trained: set[str]) -> str | None:
         expected = _or("train, validation or test", codes)
         row.problems.add(f"{column}: expected {expected}, found {text!r}{_hint('split', column, text)}", row.where)
     return split
+
+
+def _group(row: _Row, name: str, group: GroupColumn) -> Value:
+    """Return what a row is told apart by: a number where it is cut into groups, else a text; None where unknown."""
+    if (text := row.value(group.column)) is None:
+        return None
+    if group.values:
+        known, meaning = coded(text, group.values)
+        if not known:
+            row.problems.add(f"{name}: expected one of the codes {', '.join(group.values)}, found {text!r}", row.where)
+        return meaning
+    if not group.cut:
+        return text
+    try:
+        return number(text)
+    except ValueError as error:
+        row.problems.add(f"{row.where}: {group.column}: {error}")
+        return None
 
 
 def _or(words: str, codes: Mapping[str, object]) -> str:

@@ -67,6 +67,7 @@ STAGES = {
     "predict": ("visionfm.tasks.predict", "apply a decoder"),
     "evaluate": ("visionfm.tasks.evaluate", "metrics with intervals"),
     "compare": ("visionfm.tasks.compare", "differences between models, and their tests"),
+    "contrast": ("visionfm.tasks.contrast", "differences between groups and datasets, and their tests"),
     "report": ("visionfm.report.stage", "one page with all of it"),
     "export": ("visionfm.features.export", "write cached features as flat Parquet"),
 }

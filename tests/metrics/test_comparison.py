@@ -145,12 +145,12 @@ def test_independent_samples_have_the_interval_of_both_and_zero_is_on_its_edge_a
     one, other = (
         interval("auroc", Ranking(*two_models(rng, 100, apart, 1.0)[:2]), people(200, 2)) for apart in (2.0, 0.8)
     )
-    found = comparison.independent(one, other)
+    found = comparison.unpaired(one, other)
     assert found.difference == pytest.approx(one.value - other.value)
     assert found.low == pytest.approx(found.difference - np.hypot(one.value - one.low, other.high - other.value))
     assert (found.p < 0.05) == (not found.low < 0 < found.high)
     none = Interval(None, None, None, "no interval: fewer than five subjects with the condition: 1")
-    assert comparison.independent(one, none).reason.startswith("no comparison: fewer than five")
+    assert comparison.unpaired(one, none).reason.startswith("no comparison: fewer than five")
 
 
 def test_permutation_counts_all_exchanges_of_few_subjects():

@@ -85,6 +85,16 @@ PLACES = (
         ("comparison",),
         {"{model}.{number}": "tasks/{task}/{model}/**/*.parquet"},  # predictions; of masks image_metrics
     ),
+    Place(
+        "tasks/{task}/contrasts.parquet",
+        ("contrast",),
+        ("contrasts",),
+        {
+            "{model}.{number}": "tasks/{task}/{model}/**/*.parquet",
+            "samples": "tasks/{task}/*/samples.parquet",
+            "labels/{dataset}": LABELS,
+        },
+    ),
     Place("report/index.html", ("report",), ("report",)),
     Place("report/summary.md", ("report",), ("summary",)),
     Place("report/metrics.parquet", ("report",), ("metrics",)),

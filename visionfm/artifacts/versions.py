@@ -22,6 +22,7 @@ VERSIONS = {
     "predict": 3,
     "evaluate": 9,
     "compare": 3,
+    "contrast": 1,
     "report": 20,
     "export": 1,
 }

@@ -1,4 +1,4 @@
-"""Is one model better than another: differences on the same subjects, their intervals and p values.
+"""Is one model better than another, or one on others: differences, their intervals and p values.
 
 Invariant: interval and p value come from the same error, so that p < 0.05 exactly where the interval leaves 0 out. A
 difference that has no error (two models that answer alike) has a reason and no p value.
@@ -9,7 +9,7 @@ stands first), K comparisons.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from visionfm.metrics.evidence import Interval
 from visionfm.metrics.intervals import NORMAL, ROUNDING, t_quantile, welch
 from visionfm.metrics.limits import FEWEST_SUBJECTS, MOST_UNDEFINED
 from visionfm.metrics.placements import clustered_variance, placements
+from visionfm.metrics.scales import Scale
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask
 
@@ -128,23 +129,78 @@ def _too_little(difference_D: Floats, defined: int, n_subjects: int) -> str | No
     return None
 
 
-def independent(first: Interval, second: Interval) -> Difference:
-    """Compare one metric on two samples that share no subject (inside and outside, a group and the rest).
+def unpaired(first: Interval, second: Interval, correlation: float = 0.0) -> Difference:
+    """Compare one metric on two different samples: inside and outside, a group and the rest.
 
-    The interval joins both own intervals (MOVER; Zou and Donner, Stat Med 2008, 27:1693). The p value is that of the
-    largest confidence at which it leaves 0 out, on the normal scale.
+    The interval joins both own intervals (MOVER; Zou and Donner, Stat Med 2008, 27:1693). `correlation` of the two
+    estimates is not 0 where some subjects are in both: a right eye and a left one. The p value is that of the largest
+    confidence at which the interval leaves 0 out, on the normal scale.
     """
     difference = first.value - second.value
+    count = len(first.influence_S) + len(second.influence_S)
     for found in (first, second):
         if found.reason is not None:
-            return Difference(difference, None, None, None, None, found.reason.replace("interval", "comparison"), 0)
+            return Difference(difference, None, None, None, None, found.reason.replace("interval", "comparison"), count)
     assert first.low is not None and first.high is not None and second.low is not None and second.high is not None
-    below = float(np.hypot(first.value - first.low, second.high - second.value))
-    above = float(np.hypot(first.high - first.value, second.value - second.low))
+    below = _joined(first.value - first.low, second.high - second.value, correlation)
+    above = _joined(first.high - first.value, second.value - second.low, correlation)
     towards_zero = below if difference > 0 else above
+    if towards_zero**2 <= ROUNDING:
+        return Difference(difference, None, None, None, None, ALIKE, count)
     p = 2 * float(special.ndtr(-NORMAL * abs(difference) / towards_zero))
-    count = len(first.influence_S) + len(second.influence_S)
-    return Difference(difference, difference - below, difference + above, p, "MOVER, independent", None, count)
+    return Difference(difference, difference - below, difference + above, p, "MOVER", None, count)
+
+
+def _joined(one: float, other: float, correlation: float) -> float:
+    """Return the reach of a difference from that of both sides."""
+    return float(np.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other)))
+
+
+class Interaction(NamedTuple):
+    """Do groups differ more than by chance: the p value and the method, or the reason why there is none."""
+
+    p: float | None
+    method: str | None
+    reason: str | None
+
+
+def interaction(groups: Sequence[Interval], influence_GS: Floats, scale: Scale) -> Interaction:
+    """Test whether one metric is the same in all groups: Welch's test (Biometrika 1951, 38:330) over subjects.
+
+    Each group's value stands on the scale on which its interval is symmetric, with the variance and the freedom that
+    its subjects show. `influence_GS`: how far each subject moves each group's value; subjects who are in several
+    groups (two eyes) make their values correlate.
+    """
+    if len(groups) < 2:
+        return Interaction(None, None, "no test: fewer than two groups have an interval")
+    if any(one.value in (scale.lowest, scale.highest) for one in groups):
+        return Interaction(None, None, "no test: one of the groups has the best or the worst possible value")
+    value_G = np.array([scale.there(one.value) for one in groups])
+    moved_GS = influence_GS * np.array([[scale.slope(one.value)] for one in groups])
+    covariance_GG = moved_GS @ moved_GS.T
+    variance_G = np.diag(covariance_GG)
+    if not np.isfinite(value_G).all() or not np.isfinite(moved_GS).all() or (variance_G <= ROUNDING).any():
+        return Interaction(None, None, "no test: in one of the groups all subjects are alike")
+    freedom_G = np.array([_freedom(row_S) for row_S in moved_GS])
+    contrast_HG = np.column_stack([-np.ones(len(groups) - 1), np.eye(len(groups) - 1)])
+    apart_H = contrast_HG @ value_G
+    spread_HH = contrast_HG @ covariance_GG @ contrast_HG.T
+    if np.linalg.matrix_rank(spread_HH) < len(apart_H):
+        return Interaction(None, None, ALIKE.replace("comparison", "test"))
+    count, weight_G = len(groups), 1 / variance_G
+    unsure = float(((1 - weight_G / weight_G.sum()) ** 2 / freedom_G).sum())
+    square = float(apart_H @ np.linalg.solve(spread_HH, apart_H)) / (count - 1)
+    square /= 1 + 2 * (count - 2) * unsure / (count**2 - 1)
+    p = float(special.fdtrc(count - 1, (count**2 - 1) / (3 * unsure), square))
+    return Interaction(p, f"Welch over subjects, {count} groups", None)
+
+
+def _freedom(influence_S: Floats) -> float:
+    """Return the degrees of freedom with which the sum of squares is known (Satterthwaite)."""
+    square_S = influence_S[influence_S != 0] ** 2
+    variance, moving = float(square_S.sum()), len(square_S)
+    spread = float((square_S**2).sum()) - variance**2 / max(1, moving)
+    return max(1.0, min(moving - 1, 2 * variance**2 / spread) if spread > 0 else moving - 1)
 
 
 def permutation(

@@ -351,6 +351,22 @@ class Names:
         runs = [*self.seed_runs(task), *self.baseline_runs(task)]
         return [(model, self.predictions(task, model, run)) for model in models for run in runs]
 
+    def grouped_datasets(self, task: str) -> list[str]:
+        """Return a task's datasets that tell people or images apart (`columns.groups`)."""
+        return [name for name in self.task_datasets(task) if self.config.datasets[name].columns.groups]
+
+    def contrasts(self, task: str) -> list[str]:
+        """Return the differences between groups and datasets; none where there are neither groups nor external data."""
+        wanted = self.grouped_datasets(task) or self.config.tasks[task].external
+        return [f"{ROOT}/tasks/{task}/contrasts.parquet"] if wanted else []
+
+    def contrasted(self, task: str) -> list[tuple[str, str]]:
+        """Return (model, file) of what `contrast` reads: as `compare`, but of each model's own decoder alone."""
+        if self.has_masks(task):
+            return self.compared(task)
+        models = self.config.tasks[task].models
+        return [(model, self.predictions(task, model, run)) for model in models for run in self.seed_runs(task)]
+
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
         paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
@@ -363,7 +379,7 @@ class Names:
         for encoder, dataset in self.extractions():
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
         for task in self.config.tasks:
-            paths += [self.audit(task), *self.comparison(task)]
+            paths += [self.audit(task), *self.comparison(task), *self.contrasts(task)]
         for task, model in self.task_models():
             paths += [
                 self.samples(task, model),

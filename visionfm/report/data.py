@@ -49,6 +49,7 @@ class Results:
     datasets: list[DatasetTables]
     audits: Mapping[str, Any]  # task -> DataFrame
     comparisons: Mapping[str, Any]  # task with something to compare -> DataFrame
+    contrasts: Mapping[str, Any]  # task with groups or external data -> DataFrame
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
     pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
 
@@ -66,7 +67,7 @@ def inputs(plan: Plan) -> list[str]:
     for dataset in plan.config.datasets:
         paths += [*plan.images(dataset), plan.labels(dataset)]
     for task in plan.config.tasks:
-        paths += [plan.audit(task), *plan.comparison(task)]
+        paths += [plan.audit(task), *plan.comparison(task), *plan.contrasts(task)]
     for task, model in plan.task_models():
         paths += [plan.samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
@@ -87,6 +88,7 @@ def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
         datasets=[_dataset(plan, name) for name in config.datasets],
         audits={task: _frame(plan.audit(task)) for task in config.tasks},
         comparisons={task: _frame(path) for task in config.tasks for path in plan.comparison(task)},
+        contrasts={task: _frame(path) for task in config.tasks for path in plan.contrasts(task)},
         encoders={name: artifacts.read_metadata(plan.encoder(name), ENCODER) for name in used_encoders(plan)},
         pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )

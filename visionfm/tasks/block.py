@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from visionfm.config.base import Name, Natural, Resources, Strict
+from visionfm.config.base import Name, Natural, Positive, Resources, Strict
 from visionfm.tasks.settings import LabelledTarget, TargetSpec
 
 
@@ -57,6 +57,9 @@ class TaskBlock(Strict, ABC):
         "headline",
         description="tests of differences. headline: the first of `models` against each other one, each against its "
         "baselines; all: every pair; none: no tests",
+    )
+    smallest_group: Positive = Field(
+        10, description="people that a group of the test data must have: of fewer nothing is said but their number"
     )
 
     has_masks: ClassVar[bool] = False  # whether it predicts masks

@@ -32,7 +32,7 @@ from visionfm.tasks import kind_of, scored
 from visionfm.tasks.prediction_arrays import ALL, REDO
 from visionfm.tasks.runs import MEAN, OBSERVER
 from visionfm.tasks.scored import Scored
-from visionfm.tasks.settings import CompareSettings
+from visionfm.tasks.settings import CompareSettings, ModelsSettings
 from visionfm.tasks.target_types import type_of
 
 SCHEMA = "visionfm/comparison/1"
@@ -99,7 +99,7 @@ def compare(compared: Mapping[str, Sequence[Path]], out: Path, settings: Compare
     log.info("compare: %d rows; %s", len(rows), out)
 
 
-def read(compared: Mapping[str, Sequence[Path]], settings: CompareSettings) -> Answers:
+def read(compared: Mapping[str, Sequence[Path]], settings: ModelsSettings) -> Answers:
     """Return what all models answered."""
     found: dict[tuple[str, str], Mapping[str, Scored]] = {}
     for model, paths in compared.items():
@@ -192,7 +192,7 @@ def differences(answers: Answers, settings: CompareSettings) -> list[dict[str, A
     return rows
 
 
-def headline_of(target: str, settings: CompareSettings) -> Key:
+def headline_of(target: str, settings: ModelsSettings) -> Key:
     """Return what stands for a target."""
     spec = settings.evaluate.targets.get(target)
     label = "macro" if spec is not None and type_of(spec.type, spec.form).over_classes else None

@@ -158,7 +158,7 @@ def _of_family(
         if mean is not None:
             ids = {run: runs[run].samples.sample_N[rows_N] for run, rows_N in rows.items()}
             found[mean] += [
-                _row(mean, target, part, measure, settings) for measure in _mean(seen[same], ids, list(runs))
+                _row(mean, target, part, measure, settings) for measure in mean_over_runs(seen[same], ids, list(runs))
             ]
     return found
 
@@ -166,7 +166,7 @@ def _of_family(
 # --- several runs ---------------------------------------------------------------------------------------------------
 
 
-def _mean(
+def mean_over_runs(
     measured: Mapping[str, Sequence[Measure]], ids: Mapping[str, NDArray[np.object_]], runs: Sequence[str]
 ) -> list[Measure]:
     """Return the mean over runs of each measure; its interval joins theirs, with the correlation of their subjects."""

@@ -1,5 +1,6 @@
 """The settings of the stages of tasks on feature vectors, and of `evaluate`: their slices of the config."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from visionfm.config.base import Scalar
@@ -143,15 +144,36 @@ class EvaluateSettings(Settings):
     pool: bool = False
 
 
-class CompareSettings(Settings):
-    """Of `compare`; `runs` are those of a model's own decoder, whose mean stands for it."""
+class ModelsSettings(Settings):
+    """Of what reads all models of a task; `runs` are those of a model's own decoder, whose mean stands for it."""
 
     models: list[str]
     runs: list[str]
-    baselines: list[str] = []
-    pairs: Literal["headline", "all"] = "headline"
     evaluate: EvaluateSettings  # of the first model
 
     def of(self, model: str) -> EvaluateSettings:
         """Return how a model's answers are scored."""
         return self.evaluate.model_copy(update={"model": model})
+
+
+class CompareSettings(ModelsSettings):
+    """Of `compare`."""
+
+    baselines: list[str] = []
+    pairs: Literal["headline", "all"] = "headline"
+
+
+class ContrastSettings(ModelsSettings):
+    """Of `contrast`; `groups`: dataset -> grouping -> where its numbers are cut (none: its values are names)."""
+
+    groups: dict[str, dict[str, list[float]]] = {}
+    smallest_group: int = 10
+
+    def cut(self, dataset: str, grouping: str) -> list[float]:
+        """Return where a grouping is cut; of samples that join datasets (by cohort) as the first that has it says."""
+        of_datasets = [self.groups.get(dataset, {}), *self.groups.values()]
+        return next((of[grouping] for of in of_datasets if grouping in of), [])
+
+    def in_order(self, datasets: Iterable[str]) -> list[str]:
+        """Return datasets as predictions name them, the external ones last."""
+        return sorted(datasets, key=lambda name: (name in self.evaluate.external, name))

@@ -210,3 +210,32 @@ rule compare:
         version=VERSIONS["compare"],
     shell:
         "visionfm compare --compared {params.compared:q} --out {output:q} --settings {params.settings} --log {log:q}"
+
+
+rule contrast:
+    input:
+        compared=lambda w: paths(PLAN.contrasted(w.task)),
+        samples=lambda w: PLAN.samples(w.task, CONFIG.tasks[w.task].models[0]),
+        labels=lambda w: [PLAN.labels(name) for name in PLAN.grouped_datasets(w.task)],
+    output:
+        "results/tasks/{task}/contrasts.parquet",
+    log:
+        "results/logs/contrast/{task}.log",
+    benchmark:
+        "results/benchmarks/contrast/{task}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        compared=lambda w: named(PLAN.contrasted(w.task)),
+        labels=lambda w: named(
+            [(name, PLAN.labels(name)) for name in PLAN.grouped_datasets(w.task)]
+        ),
+        settings=text(lambda w: PLAN.tasks.contrast_settings(w.task)),
+        version=VERSIONS["contrast"],
+    shell:
+        "visionfm contrast --compared {params.compared:q} --samples {input.samples:q} --labels {params.labels:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"

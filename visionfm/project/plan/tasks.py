@@ -15,6 +15,7 @@ from visionfm.tasks.runs import GIVEN, read_run
 from visionfm.tasks.settings import (
     CalibrateSettings,
     CompareSettings,
+    ContrastSettings,
     EvaluateSettings,
     FuseSettings,
     PredictSettings,
@@ -162,6 +163,18 @@ class TaskPlan:
             pairs="all" if block.compare == "all" else "headline",
             # Datasets are never pooled there, so that it does not depend on what `evaluate` pools.
             evaluate=self.evaluate_settings(task, block.models[0]).model_copy(update={"external": [], "pool": False}),
+        )
+
+    def contrast_settings(self, task: str) -> ContrastSettings:
+        """Return the settings of `contrast`."""
+        block = self.config.tasks[task]
+        groups = {name: self.config.datasets[name].columns.group_columns for name in self.names.grouped_datasets(task)}
+        return ContrastSettings(
+            models=block.models,
+            runs=self.names.seed_runs(task),
+            evaluate=self.evaluate_settings(task, block.models[0]).model_copy(update={"pool": False}),
+            groups={name: {group: one.cut for group, one in of.items()} for name, of in groups.items()},
+            smallest_group=block.smallest_group,
         )
 
 

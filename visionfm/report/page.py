@@ -9,10 +9,21 @@ from dataclasses import dataclass
 from visionfm.figures.section import Section
 from visionfm.report.cautions import cautions
 from visionfm.report.data import Results
-from visionfm.report.sections import comparison, datasets, encoders, glossary, pretraining, results, setup, tasks
+from visionfm.report.sections import (
+    comparison,
+    datasets,
+    encoders,
+    external,
+    glossary,
+    pretraining,
+    results,
+    setup,
+    subgroups,
+    tasks,
+)
 from visionfm.report.words import count, listed
 
-SECTIONS = (results, comparison, tasks, glossary, datasets, encoders, pretraining, setup)
+SECTIONS = (results, comparison, external, subgroups, tasks, glossary, datasets, encoders, pretraining, setup)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from visionfm.images.settings import Reading
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, percent
 from visionfm.project.plan import Plan
 from visionfm.report.data import DatasetTables, Results
+from visionfm.report.sections.demographics import characteristics
 from visionfm.report.sections.partners import partner_counts
 from visionfm.report.words import SPLITS, count
 
@@ -46,6 +47,7 @@ class DatasetView:
     layout: str
     facts: list[str]
     tables: list[Table]
+    people: Table | None
     left_out: Table | None
     examples: list[Example]
     subjects_known: bool
@@ -82,6 +84,7 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
         layout=plan.config.datasets[tables.name].layout,
         facts=facts,
         tables=[*_counts(tables), *_agreement(tables)],
+        people=_people(plan, tables),
         left_out=_left_out(tables.name, left_out) if len(left_out) else None,
         examples=_examples(plan, tables),
         subjects_known=subjects_known(tables),
@@ -112,6 +115,15 @@ def _agreement(tables: DatasetTables) -> list[Table]:
     found = Table(f"{tables.name}: agreement of graders", ["label", "graders", "images", "same grade", "kappa"], rows)
     found.notes.append("Kappa of numbers has quadratic weights; of rows in no order it is Fleiss'. 95 % intervals.")
     return [found]
+
+
+def _people(plan: Plan, tables: DatasetTables) -> Table | None:
+    """Return the groups of people by split, where the dataset tells them apart."""
+    groups = plan.config.datasets[tables.name].columns.group_columns
+    splits = [split for split in SPLITS if (tables.labels["split"] == split).any()]
+    parts = {split: tables.labels[tables.labels["split"] == split] for split in splits} | {"all": tables.labels}
+    heads = [*(SPLITS[split] for split in splits), "All"]
+    return characteristics(tables.name, parts, heads, {name: group.cut for name, group in groups.items()})
 
 
 def _counts(tables: DatasetTables) -> list[Table]:

@@ -281,6 +281,10 @@ def test_several_seeds_show_their_mean_and_each_of_them(made):
 PLACES = {
     "report/sections/audit.audit_view": "findings of the audit",
     "report/sections/comparison._table": "differences, first minus second",
+    "report/sections/demographics.characteristics": "report/test_report_groups.py",
+    "report/sections/external.table": "report/test_report_groups.py",
+    "report/sections/subgroups._groups": "report/test_report_groups.py",
+    "report/sections/subgroups._tests": "report/test_report_groups.py",
     "report/sections/datasets._agreement": "report/test_report_agreement.py",
     "report/sections/datasets._counts": "images by split",
     "report/sections/datasets._left_out": "images left out",

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from visionfm.figures import svg as plots
 from visionfm.figures.forest import Effect, forest
 from visionfm.figures.section import Section
@@ -180,13 +182,13 @@ def _tests(caption: str, rows: Sequence[Row]) -> Table:
 def _others(task: str, table: Any, headlines: set[tuple[str, str]]) -> Iterator[Table]:
     """Yield all other metrics of the groups: what needs a yes or no by threshold, then the rest."""
     rows = table.assign(reason=table["reason"].map(_of_value))
-    headline = [_stands_for(row, headlines) for row in rows.to_dict("records")]
-    by = [*_heads(rows.to_dict("records"))[:1], "dataset", "grouping", "group"]
-    by = list(dict.fromkeys(name for name in by if name != "target"))
+    first = np.array([_stands_for(row, headlines) for row in rows.to_dict("records")], bool)
+    several = [name for name in _heads(rows.to_dict("records")) if name != "target"]  # which the tables name anyhow
+    by = [*several, "grouping", "group"]
     called = rows["metric"].isin(AT_THRESHOLD)
     if called.any():
         yield thresholds(rows[called], by, f"{task}: groups, where the answer is a yes or no")
-    plain = rows[~called & [not one for one in headline]]
+    plain = rows[~called & ~first]
     if len(plain):
         yield pivot(plain, by, f"{task}: groups, other metrics")
 

@@ -351,3 +351,28 @@ def test_any_change_of_values_gives_a_config_or_a_config_error(changes: list[tup
 def test_any_text_gives_a_config_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(ConfigError):
         load(tmp_path_factory.getbasetemp(), text)
+
+
+def test_external_each_is_a_task_for_each_dataset_tested_on_all_others() -> None:
+    table = {
+        "modality": "Fundus",
+        "layout": "table",
+        "table": "t.csv",
+        "columns": {"image": "f", "targets": {"dr": "dr"}},
+    }
+    raw: dict[str, Any] = {
+        "encoders": {"e": {"modality": "any", "weights": "random", "arch": "vit_tiny_patch16_224"}},
+        "models": {"m": {"any": "e"}},
+        "datasets": {name: table | {"root": name} for name in "abc"},
+        "tasks": {"t": {"kind": "classification", "datasets": ["a", "b", "c"], "external": "each", "models": ["m"],
+                        "targets": {"dr": {"type": "binary"}}}},
+    }  # fmt: skip
+    tasks = parse_config(raw).tasks
+    assert {name: (task.datasets, task.external) for name, task in tasks.items()} == {
+        "t_on_a": (["a"], ["b", "c"]), "t_on_b": (["b"], ["a", "c"]), "t_on_c": (["c"], ["a", "b"]),
+    }  # fmt: skip
+    raw["tasks"]["t_on_b"] = raw["tasks"]["t"] | {"external": []}
+    with pytest.raises(ConfigError, match="makes a task t_on_b"):
+        parse_config(raw)
+    with pytest.raises(ConfigError, match="needs two `datasets` or more"):
+        parse_config(raw | {"tasks": {"t": raw["tasks"]["t"] | {"datasets": ["a"]}}})

@@ -282,6 +282,7 @@ PLACES = {
     "report/sections/audit.audit_view": "findings of the audit",
     "report/sections/comparison._table": "differences, first minus second",
     "report/sections/demographics.characteristics": "report/test_report_groups.py",
+    "report/sections/external._matrix": "report/test_report_groups.py",
     "report/sections/external.table": "report/test_report_groups.py",
     "report/sections/subgroups._groups": "report/test_report_groups.py",
     "report/sections/subgroups._tests": "report/test_report_groups.py",

@@ -87,6 +87,30 @@ def test_outside_stands_below_inside_with_the_threshold_it_brings_along() -> Non
     assert found["Sensitivity at the transported threshold"].text == "0.700"
 
 
+def test_datasets_that_serve_as_each_others_outside_are_a_matrix() -> None:
+    def task(own: str, other: str) -> Any:
+        asked = {"kind": "classification", "datasets": [own], "external": [other], "models": ["ours"]}
+        told = {name: asked[name] for name in ("kind", "models")}
+        return SimpleNamespace(**asked, smallest_group=10, model_dump=lambda **_: told)
+
+    tasks = {"dr_on_a": task("a", "b"), "dr_on_b": task("b", "a")}
+    results = []
+    for name, block in tasks.items():
+        rows = [metrics(on, "auroc", 0.9 if on == block.datasets[0] else 0.6) for on in "ab"]
+        results.append(SimpleNamespace(task=name, model="ours", block=block, targets={"dme": {"type": "binary"}},
+                                       runs=["seed0"], metrics=pd.DataFrame(rows)))  # fmt: skip
+    found: Any = SimpleNamespace(config=SimpleNamespace(tasks=tasks), results=results, contrasts={})
+    (section,) = external.sections(found)
+    (view,) = section.view
+    filled_table(view.table)
+    assert view.table.caption == "dr, ours, dme: AUROC by where it was trained and tested"
+    assert [[cell.text for cell in row] for row in view.table.rows] == [
+        ["a", "0.900", "0.600"],
+        ["b", "0.600", "0.900"],
+    ]
+    assert view.table.rows[0][1].small == "0.850 to 0.950\nn\u00a0200"
+
+
 def test_a_difference_to_several_own_datasets_names_each() -> None:
     rows = [ROW | {"reference": name} for name in ("idrid", "clinic")]
     cell = external._differences(rows, {})

@@ -3,6 +3,7 @@
 `docs/config.md` and `docs/config.schema.json` are generated from these models and their field descriptions.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from visionfm.data.block import Dataset
 from visionfm.images.settings import Resizing
 from visionfm.pretraining.block import Pretrain
 from visionfm.tasks import Task
+from visionfm.tasks.block import EACH
 
 
 class Encoder(Strict):
@@ -90,6 +92,28 @@ class Config(Strict):
     modalities: dict[ModalityName, ModalityBlock] = Field({}, description="only new ones")
     tasks: dict[Name, Task] = Field(description="tasks by name")
     title: str = Field("VisionFM report", description="of the report")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_task_for_each(cls, raw: Any) -> Any:
+        """Write `external: each` out: a task for each dataset, trained on it alone and tested on all others, too."""
+        tasks = raw.get("tasks") if isinstance(raw, Mapping) else None
+        if not isinstance(tasks, Mapping):
+            return raw
+        found: dict[Any, Any] = {}
+        for name, task in tasks.items():
+            if not isinstance(task, Mapping) or task.get("external") != EACH:
+                found[name] = task
+                continue
+            datasets = task.get("datasets")
+            if not isinstance(datasets, list) or len(datasets) < 2:
+                raise ValueError(f"task {name}: `external: each` needs two `datasets` or more, found {datasets}")
+            for dataset in datasets:
+                others = [other for other in datasets if other != dataset]
+                if (alone := f"{name}_on_{dataset}") in tasks:
+                    raise ValueError(f"`external: each` of task {name} makes a task {alone}: call yours otherwise")
+                found[alone] = {**task, "datasets": [dataset], "external": others}
+        return {**raw, "tasks": found}
 
     def dump(self) -> dict[str, Any]:
         """Return the config as plain JSON values, defaults left out."""

@@ -6,12 +6,15 @@ Each kind adds its own keys in its folder; whatever differs between kinds is a m
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from visionfm.config.base import Name, Natural, Positive, Resources, Strict
 from visionfm.tasks.settings import LabelledTarget, TargetSpec
+
+EACH = "each"  # of `external`: what the config writes out before it is read
+NAMES = {"type": "array", "items": {"type": "string"}}
 
 
 class Training(Strict):
@@ -38,7 +41,11 @@ class TaskBlock(Strict, ABC):
 
     kind: str = Field(description="what the targets are; it decides which further keys there are")
     datasets: list[Name] = Field(min_length=1, description="train, validate and test on these")
-    external: list[Name] = Field([], description="test only: all their images")
+    external: Annotated[list[Name], WithJsonSchema({"anyOf": [{"const": EACH}, NAMES]})] = Field(
+        [],
+        description="test only: all their images. `each`: every one of `datasets` trains decoders of its own, which "
+        "are tested on all others: a task `NAME_on_DATASET` each, and a matrix on the page",
+    )
     models: list[Name] = Field(min_length=1, description="compared on equal terms")
     targets: Any = Field(description="what is predicted: a block for each name")
     unit: Literal["image", "eye", "visit", "subject"] = Field("image", description="what a sample is; `n` counts it")

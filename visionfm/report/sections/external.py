@@ -4,7 +4,8 @@ From `contrasts.parquet` and the metrics. Invariant: external data are never poo
 with each other; a value never stands without its n.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +29,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ExternalView:
-    """One task: a row for each model, target and dataset."""
+    """One task: a row for each model, target and dataset; or the matrix of tasks on one dataset each."""
 
     task: str
     table: Table
+    is_matrix: bool = False
 
 
 def sections(results: Results) -> list[Section]:
     """Return the section; none where no task has external data."""
-    views = []
+    views = list(_matrices(results))
     for task, block in results.config.tasks.items():
         if block.external and task in results.contrasts:
             models = [one for one in results.results if one.task == task]
@@ -44,6 +46,58 @@ def sections(results: Results) -> list[Section]:
             rows = contrasts[contrasts["grouping"] == DATASET].to_dict("records")
             views.append(ExternalView(task, table(task, models, rows)))
     return [Section(TEMPLATE, views, "External validation", "external", "External")] if views else []
+
+
+def _matrices(results: Results) -> Iterator[ExternalView]:
+    """Yield a matrix for each model and target of tasks that ask one question of each of several datasets alone."""
+    same: dict[str, list[str]] = {}
+    for name, block in results.config.tasks.items():
+        if len(block.datasets) == 1 and block.external:
+            asked = block.model_dump(mode="json", exclude={"datasets", "external"})
+            same.setdefault(json.dumps([asked, sorted([*block.datasets, *block.external])]), []).append(name)
+    for names in same.values():
+        everywhere = {results.config.tasks[name].datasets[0]: name for name in names}
+        if len(everywhere) > 1:
+            yield from _matrix(everywhere, results)
+
+
+def _matrix(tasks: Mapping[str, str], results: Results) -> Iterator[ExternalView]:
+    """Yield the matrices of tasks by the dataset that they train on: rows trained on, columns tested on."""
+    name = listed([task.removesuffix(f"_on_{dataset}") for dataset, task in tasks.items()][:1])
+    by_task = {(one.task, one.model): one for one in results.results}
+    first = results.config.tasks[next(iter(tasks.values()))]
+    tested = list(dict.fromkeys([*tasks, *first.external]))
+    for model in first.models:
+        for target in by_task[next(iter(tasks.values())), model].targets:
+            notes: dict[str, str] = {}
+            rows = []
+            for dataset, task in tasks.items():
+                metric, found = _headlines(by_task[task, model], target)
+                cells = [_value(found[other], notes, counted=True) if other in found else Cell(NO_VALUE, numeric=True)
+                         for other in tested]  # fmt: skip
+                rows.append([Cell(dataset), *cells])
+            caption = f"{name}, {model}, {target}: {metric_name(metric)} by where it was trained and tested"
+            said = ["The diagonal is the test split of the training data's own dataset; all else is external."]
+            said += [f"{mark} {text}" for text, mark in notes.items()]
+            yield ExternalView(name, Table(caption, ["trained on", *tested], rows, notes=said), is_matrix=True)
+
+
+def _headlines(result: TaskModel, target: str) -> tuple[str, dict[str, Row]]:
+    """Return the metric that stands for a target, and dataset -> its row."""
+    metric, rows = _rows(result, target)
+    found = rows[(rows["metric"] == metric) & (rows["operating_point"].map(text_of) == "")]
+    return metric, {text_of(row["dataset"]): row for row in found.to_dict("records")}
+
+
+def _rows(result: TaskModel, target: str) -> tuple[str, Any]:
+    """Return the metric that stands for a target, and the test rows of its whole, of the run that is shown first."""
+    spec, run = result.targets[target], next(iter([*means(result), *result.runs]))
+    over_classes = type_of(spec["type"], spec.get("form")).over_classes
+    rows = by_dataset(result.metrics)
+    rows = rows[(rows["target"] == target) & (rows["split"] == "test") & (rows["run"] == run)]
+    return headline(result.block.kind, spec["type"]), rows[
+        rows["class"].map(text_of) == ("macro" if over_classes else "")
+    ]
 
 
 def table(task: str, models: Sequence[TaskModel], contrasts: Sequence[Row]) -> Table:
@@ -69,12 +123,7 @@ def _lines(
     result: TaskModel, target: str, contrasts: Sequence[Row], notes: dict[str, str]
 ) -> Iterator[tuple[dict[str, str], dict[str, Cell]]]:
     """Yield (heads, cells by column) of each tested dataset, the task's own first."""
-    spec, run = result.targets[target], next(iter([*means(result), *result.runs]))
-    metric = headline(result.block.kind, spec["type"])
-    over_classes = type_of(spec["type"], spec.get("form")).over_classes
-    rows = by_dataset(result.metrics)
-    rows = rows[(rows["target"] == target) & (rows["split"] == "test") & (rows["run"] == run)]
-    rows = rows[rows["class"].map(text_of) == ("macro" if over_classes else "")]
+    metric, rows = _rows(result, target)
     for dataset in result.tested_on():
         found = {(row["metric"], text_of(row["operating_point"])): row
                  for row in rows[rows["dataset"] == dataset].to_dict("records")}  # fmt: skip
@@ -112,14 +161,16 @@ def _cells(
             yield metric_name(name), _value(found[name, ""], notes)
 
 
-def _value(row: Row, notes: dict[str, str]) -> Cell:
+def _value(row: Row, notes: dict[str, str], *, counted: bool = False) -> Cell:
     reason = text_of(row["reason"])
     mark = notes.setdefault(reason, f"[{len(notes) + 1}]") if reason else ""
     if missing(row["value"]):
         return Cell(NO_VALUE, numeric=True, mark=mark)
     unit = text_of(row["unit"])
     text = number(float(row["value"]), row["metric"]) + (f" {unit}" if unit else "")
-    return Cell(text, interval(row["ci_low"], row["ci_high"], row["metric"]), numeric=True, mark=mark)
+    small = [interval(row["ci_low"], row["ci_high"], row["metric"])]
+    small += [f"n\u00a0{int(row['n']):,}"] if counted else []
+    return Cell(text, "\n".join(part for part in small if part), numeric=True, mark=mark)
 
 
 def _differences(rows: Sequence[Row], notes: dict[str, str]) -> Cell:

@@ -1,10 +1,14 @@
 """The report's data part sums up a label of many values, and counts one of few."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
 from world.filled_tables import filled_table
 
 from visionfm.report.data import DatasetTables
 from visionfm.report.sections.datasets import _counts
+from visionfm.report.sections.tasks import _samples
 
 
 def test_a_label_of_many_values_has_its_range_by_split() -> None:
@@ -19,3 +23,16 @@ def test_a_label_of_many_values_has_its_range_by_split() -> None:
         ["Test", "20", "0", "219", "228", "238"],
         ["All", "39", "1", "200", "219", "238"],
     ]
+
+
+def test_images_left_out_for_no_known_target_are_counted_among_the_samples() -> None:
+    labels = pd.DataFrame({"path": ["a", "b", "c", "d"], "split": ["train", "train", "test", "train"]})
+    images = [[{"dataset": "oct", "path": path}] for path in "ac"]
+    samples = pd.DataFrame({"subject_id": ["p", "q"], "dataset": "oct", "split": ["train", "test"], "images": images})
+    block = SimpleNamespace(datasets=["oct"], external=[])
+    result: Any = SimpleNamespace(task="t", block=block, samples=samples, targets={})
+    found: Any = SimpleNamespace(datasets=[DatasetTables("oct", "OCT", "data/oct", None, labels)])
+    rows = [[cell.text for cell in row] for row in _samples(found, result).rows]
+    assert rows[-1] == ["labelled images left out: no target is known", "2", "0", "2"]
+    labels["path"] = ["a", "a", "c", "a"]
+    assert len(_samples(found, result).rows) == len(rows) - 1

@@ -249,7 +249,10 @@ class Fabricated:
         for i in range(self.samples):
             sample: dict[str, Any] = {"sample_id": f"s{i}", "subject_id": f"p{i // 2}", "eye": None, "visit": None}
             split = ("train", "train", "validation", "test", "test")[i // 2 % 5]
-            samples.append(sample | {"dataset": datasets[i % len(datasets)], "split": split})
+            dataset = datasets[i % len(datasets)]
+            path, digest = self.rows[dataset][i // len(datasets) % len(self.rows[dataset])]
+            image = {"modality": self.plan.modality(dataset), "dataset": dataset, "path": path, "image_id": digest}
+            samples.append(sample | {"dataset": dataset, "split": split, "images": [image]})
         for name, target in targets.items():
             for sample in samples:
                 sample[name] = self._truth(target)

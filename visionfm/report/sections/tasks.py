@@ -1,5 +1,6 @@
 """The report's tasks: what was asked of which data, what the audit found, and each model's answers."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from visionfm.figures.section import Section
@@ -37,7 +38,7 @@ def sections(results: Results) -> list[Section]:
             name=task,
             sentences=_task_sentences(results, task, block),
             targets=_targets(results, task),
-            samples=_samples(next(result for result in results.results if result.task == task)),
+            samples=_samples(results, next(result for result in results.results if result.task == task)),
             audit=audit_view(task, results.audits[task]),
             models=[drawn[task, model] for model in block.models],
         )
@@ -82,7 +83,8 @@ def _targets(results: Results, task: str) -> Table:
     return Table(f"{task}: targets", ["target", "asks for", "classes or unit", "loss weight"], rows)
 
 
-def _samples(result: TaskModel) -> Table:
+def _samples(results: Results, result: TaskModel) -> Table:
+    """Return the samples by split, and how many labelled images were left out before, for no target of the task."""
     samples = result.samples
     splits = [split for split in SPLITS if (samples["split"] == split).any()]
     parts = {SPLITS[split]: samples[samples["split"] == split] for split in splits} | {"All": samples}
@@ -100,4 +102,20 @@ def _samples(result: TaskModel) -> Table:
             continue
         of_parts = [counts(target, part[name]) for part in parts.values()]
         rows += [(f"{name}: {what}", [found[what] for found in of_parts]) for what in of_parts[0]]
+    left = _left_out(results, result)
+    if sum(left.values()):
+        by_split = [left[split] for split in splits]
+        rows.append(("labelled images left out: no target is known", [*by_split, sum(by_split)]))
     return counted(f"{result.task}: samples by split", "", list(parts), rows)
+
+
+def _left_out(results: Results, result: TaskModel) -> Counter[str]:
+    """Return how many labelled images of each split are in no sample."""
+    used = {(image["dataset"], image["path"]) for images in result.samples["images"] for image in images}
+    found: Counter[str] = Counter()
+    for tables in results.datasets:
+        if tables.name in result.block.datasets or tables.name in result.block.external:
+            outside = tables.name in result.block.external
+            for path, split in zip(tables.labels["path"], tables.labels["split"], strict=True):
+                found["test" if outside else split] += (tables.name, path) not in used
+    return found

@@ -34,6 +34,7 @@ SURFACE = {
     " --masks-out --modality --out --probabilities-out --roots --samples --settings --statistics --timm",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
     "compare": "--compared --log --out --settings",
+    "recalibrate": "--log --out --predictions --settings",
     "contrast": "--compared --labels --log --out --samples --settings",
     "report": "--figures-out --log --metrics-out --out --settings --summary-out",
     "export": "--features --log --out",

@@ -68,6 +68,7 @@ STAGES = {
     "evaluate": ("visionfm.tasks.evaluate", "metrics with intervals"),
     "compare": ("visionfm.tasks.compare", "differences between models, and their tests"),
     "contrast": ("visionfm.tasks.contrast", "differences between groups and datasets, and their tests"),
+    "recalibrate": ("visionfm.tasks.recalibrate", "what few local cases give at external sites"),
     "report": ("visionfm.report.stage", "one page with all of it"),
     "export": ("visionfm.features.export", "write cached features as flat Parquet"),
 }
@@ -141,7 +142,7 @@ def _listing() -> str:
     """Return all commands by what they are for."""
     lines = []
     for heading, group in GROUPS.items():
-        lines += [f"{heading}:", *(f"  {name:<10}{text}" for name, (_, text) in group.items()), ""]
+        lines += [f"{heading}:", *(f"  {name:<12}{text}" for name, (_, text) in group.items()), ""]
     return "\n".join([*lines, "`visionfm COMMAND --help` shows a command's options."])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from world.filled_tables import filled_table
 
-from visionfm.report.sections import external, subgroups
+from visionfm.report.sections import external, recalibration, subgroups
 from visionfm.report.sections.demographics import characteristics
 from visionfm.tasks.contrast import COLUMNS
 
@@ -99,7 +99,7 @@ def test_datasets_that_serve_as_each_others_outside_are_a_matrix() -> None:
         rows = [metrics(on, "auroc", 0.9 if on == block.datasets[0] else 0.6) for on in "ab"]
         results.append(SimpleNamespace(task=name, model="ours", block=block, targets={"dme": {"type": "binary"}},
                                        runs=["seed0"], metrics=pd.DataFrame(rows)))  # fmt: skip
-    found: Any = SimpleNamespace(config=SimpleNamespace(tasks=tasks), results=results, contrasts={})
+    found: Any = SimpleNamespace(config=SimpleNamespace(tasks=tasks), results=results, contrasts={}, recalibrations={})
     (section,) = external.sections(found)
     (view,) = section.view
     filled_table(view.table)
@@ -135,3 +135,19 @@ def test_characteristics_count_people_and_beside_them_images() -> None:
     assert found["eye", "right"] == ["2 (67%)", "1 (50%)", "3 (60%)"]
     assert table.rows[0][2].small == "2 images"
     assert characteristics("idrid", parts, ["Training", "Test", "All"], {}) is None
+
+
+def test_recalibration_has_a_curve_and_a_table_with_reasons() -> None:
+    same = {"task": "t", "model": "ours", "run": "seed0", "dataset": "north", "target": "dr", "class": None}
+    rows = []
+    for size in (0, 20, 50):
+        about = same | {"local_subjects": size, "local_n": 2 * size, "local_positive": size, "n": 80, "n_subjects": 40}
+        for metric in recalibration.SHOWN:
+            known = {"value": 0.5 + size / 40, "ci_low": 0.2, "ci_high": 1.4, "reason": None}
+            none = {"value": np.nan, "ci_low": np.nan, "ci_high": np.nan, "reason": "no recalibration: 60 subjects"}
+            rows.append(about | {"metric": metric} | (none if size == 50 else known))
+    view = recalibration.recalibration_view("t", pd.DataFrame(rows))
+    filled_table(view.table)
+    assert [figure.title for figure in view.figures] == ["Calibration slope: dr", "ECE: dr"]
+    assert view.table.rows[1][0][:2] == ("20", "40 images, 20 positive")
+    assert view.table.rows[2][-1].text == "\u2013" and view.table.notes == ["[1] no recalibration: 60 subjects"]

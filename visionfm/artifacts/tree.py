@@ -95,6 +95,12 @@ PLACES = (
             "labels/{dataset}": LABELS,
         },
     ),
+    Place(
+        "tasks/{task}/recalibration.parquet",
+        ("recalibrate",),
+        ("recalibration",),
+        {"{model}.{number}": "tasks/{task}/{model}/*/predictions.parquet"},
+    ),
     Place("report/index.html", ("report",), ("report",)),
     Place("report/summary.md", ("report",), ("summary",)),
     Place("report/metrics.parquet", ("report",), ("metrics",)),

@@ -23,6 +23,7 @@ VERSIONS = {
     "evaluate": 9,
     "compare": 3,
     "contrast": 1,
+    "recalibrate": 1,
     "report": 20,
     "export": 1,
 }

@@ -367,6 +367,13 @@ class Names:
         models = self.config.tasks[task].models
         return [(model, self.predictions(task, model, run)) for model in models for run in self.seed_runs(task)]
 
+    def recalibrations(self, task: str) -> list[str]:
+        """Return what local cases give at external sites; none where no probability of a yes is predicted there."""
+        block = self.config.tasks[task]
+        asks = {target.type for target in block.specs().values()} & {"binary", "multilabel"}
+        wanted = block.external and asks and not self.is_dense(task) and not KINDS[block.kind].timed
+        return [f"{ROOT}/tasks/{task}/recalibration.parquet"] if wanted else []
+
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
         paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
@@ -379,7 +386,7 @@ class Names:
         for encoder, dataset in self.extractions():
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
         for task in self.config.tasks:
-            paths += [self.audit(task), *self.comparison(task), *self.contrasts(task)]
+            paths += [self.audit(task), *self.comparison(task), *self.contrasts(task), *self.recalibrations(task)]
         for task, model in self.task_models():
             paths += [
                 self.samples(task, model),

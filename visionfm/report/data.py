@@ -50,6 +50,7 @@ class Results:
     audits: Mapping[str, Any]  # task -> DataFrame
     comparisons: Mapping[str, Any]  # task with something to compare -> DataFrame
     contrasts: Mapping[str, Any]  # task with groups or external data -> DataFrame
+    recalibrations: Mapping[str, Any]  # task with external data and probabilities -> DataFrame
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
     pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
 
@@ -67,7 +68,7 @@ def inputs(plan: Plan) -> list[str]:
     for dataset in plan.config.datasets:
         paths += [*plan.images(dataset), plan.labels(dataset)]
     for task in plan.config.tasks:
-        paths += [plan.audit(task), *plan.comparison(task), *plan.contrasts(task)]
+        paths += [plan.audit(task), *plan.comparison(task), *plan.contrasts(task), *plan.recalibrations(task)]
     for task, model in plan.task_models():
         paths += [plan.samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
@@ -89,6 +90,7 @@ def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
         audits={task: _frame(plan.audit(task)) for task in config.tasks},
         comparisons={task: _frame(path) for task in config.tasks for path in plan.comparison(task)},
         contrasts={task: _frame(path) for task in config.tasks for path in plan.contrasts(task)},
+        recalibrations={task: _frame(path) for task in config.tasks for path in plan.recalibrations(task)},
         encoders={name: artifacts.read_metadata(plan.encoder(name), ENCODER) for name in used_encoders(plan)},
         pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )

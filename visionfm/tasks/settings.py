@@ -177,3 +177,10 @@ class ContrastSettings(ModelsSettings):
     def in_order(self, datasets: Iterable[str]) -> list[str]:
         """Return datasets as predictions name them, the external ones last."""
         return sorted(datasets, key=lambda name: (name in self.evaluate.external, name))
+
+
+class RecalibrateSettings(ModelsSettings):
+    """Of `recalibrate`; `local_subjects`: how many fit it, `seed`: who they are."""
+
+    local_subjects: list[int] = [0, 20, 50, 100]
+    seed: int = 0

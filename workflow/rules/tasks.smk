@@ -239,3 +239,27 @@ rule contrast:
     shell:
         "visionfm contrast --compared {params.compared:q} --samples {input.samples:q} --labels {params.labels:q}"
         " --out {output:q} --settings {params.settings} --log {log:q}"
+
+
+rule recalibrate:
+    input:
+        lambda w: paths(PLAN.contrasted(w.task)),
+    output:
+        "results/tasks/{task}/recalibration.parquet",
+    log:
+        "results/logs/recalibrate/{task}.log",
+    benchmark:
+        "results/benchmarks/recalibrate/{task}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        predictions=lambda w: named(PLAN.contrasted(w.task)),
+        settings=text(lambda w: PLAN.tasks.recalibrate_settings(w.task)),
+        version=VERSIONS["recalibrate"],
+    shell:
+        "visionfm recalibrate --predictions {params.predictions:q} --out {output:q} --settings {params.settings}"
+        " --log {log:q}"

@@ -19,6 +19,7 @@ from visionfm.tasks.settings import (
     EvaluateSettings,
     FuseSettings,
     PredictSettings,
+    RecalibrateSettings,
     TargetSpec,
     TrainSettings,
 )
@@ -175,6 +176,15 @@ class TaskPlan:
             evaluate=self.evaluate_settings(task, block.models[0]).model_copy(update={"pool": False}),
             groups={name: {group: one.cut for group, one in of.items()} for name, of in groups.items()},
             smallest_group=block.smallest_group,
+        )
+
+    def recalibrate_settings(self, task: str) -> RecalibrateSettings:
+        """Return the settings of `recalibrate`."""
+        block = self.config.tasks[task]
+        return RecalibrateSettings(
+            models=block.models,
+            runs=self.names.seed_runs(task),
+            evaluate=self.evaluate_settings(task, block.models[0]).model_copy(update={"pool": False}),
         )
 
 

@@ -14,6 +14,7 @@ from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.catalogue import headline, metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, p_value, percent, text_of
 from visionfm.report.data import Results
+from visionfm.report.sections.recalibration import RecalibrationView, recalibration_view
 from visionfm.report.tables import means
 from visionfm.report.words import listed
 from visionfm.tasks.groups import DATASET
@@ -34,6 +35,7 @@ class ExternalView:
     task: str
     table: Table
     is_matrix: bool = False
+    recalibration: RecalibrationView | None = None
 
 
 def sections(results: Results) -> list[Section]:
@@ -44,7 +46,9 @@ def sections(results: Results) -> list[Section]:
             models = [one for one in results.results if one.task == task]
             contrasts = results.contrasts[task]
             rows = contrasts[contrasts["grouping"] == DATASET].to_dict("records")
-            views.append(ExternalView(task, table(task, models, rows)))
+            local = results.recalibrations.get(task)
+            curves = None if local is None or not len(local) else recalibration_view(task, local)
+            views.append(ExternalView(task, table(task, models, rows), recalibration=curves))
     return [Section(TEMPLATE, views, "External validation", "external", "External")] if views else []
 
 

@@ -117,7 +117,7 @@ def table(task: str, models: Sequence[TaskModel], contrasts: Sequence[Row]) -> T
          *(cells.get(column, Cell(NO_VALUE, numeric=True)) for column in columns)]
         for heads, cells in lines
     ]  # fmt: skip
-    said = ["p: with Holm's correction over all groups and datasets of the task."] if "difference" in columns else []
+    said = ["p: with Holm's correction over all groups and datasets of the task."]
     said += [f"{mark} {text}" for text, mark in notes.items()]
     heads = [*several, "trained on", "tested on"]
     return Table(f"{task}: external validation", [*heads, *columns], body, heads=len(heads), notes=said)
@@ -141,20 +141,19 @@ def _lines(
         yield (
             {"model": result.model, "target": target, "trained on": listed(result.block.datasets),
              "tested on": f"{dataset}, external" if outside else dataset},
-            dict(_cells(found, metric, first, compared if outside else [], notes)),
+            dict(_cells(found, metric, first, compared if outside else None, notes)),
         )  # fmt: skip
 
 
 def _cells(
-    found: dict[tuple[str, str], Row], metric: str, first: Row, compared: Sequence[Row], notes: dict[str, str]
+    found: dict[tuple[str, str], Row], metric: str, first: Row, compared: Sequence[Row] | None, notes: dict[str, str]
 ) -> Iterator[tuple[str, Cell]]:
     yield "n", Cell(f"{int(first['n']):,}", f"{int(first['n_subjects']):,}\u00a0subjects", numeric=True)
     if not missing(first["n_positive"]) and first["n"]:
         share = percent(first["n_positive"] / first["n"])
         yield "prevalence", Cell(share, f"{int(first['n_positive']):,}\u00a0positive", numeric=True)
     yield metric_name(metric), _value(first, notes)
-    if compared:
-        yield "difference", _differences(compared, notes)
+    yield "difference", Cell("", numeric=True) if compared is None else _differences(compared, notes)
     for name in AT_CARRIED:
         if (name, CARRIED) in found:
             yield f"{metric_name(name)} at the transported threshold", _value(found[name, CARRIED], notes)

@@ -56,8 +56,8 @@ def _view(task: str, table: Any, smallest: int) -> SubgroupsView:
     groups, tests = table[~table["group"].isna()], table[table["group"].isna()]
     headlines = {(row["target"], row["metric"]) for row in table[table["in_family"]].to_dict("records")}
     first = [row for row in groups.to_dict("records") if _stands_for(row, headlines)]
-    panels = [panel for model, target in dict.fromkeys((row["model"], row["target"]) for row in first)
-              for panel in _panel(first, model, target)]  # fmt: skip
+    places = dict.fromkeys(tuple(str(row[name]) for name in SHOWN) for row in first)
+    panels = [panel for place in places for panel in _panel(first, place)]
     drawn = [
         Figure(plots.inline(plots.single(panel), f"g-{task}-{at}", panel.alt), panel.title)
         for at, panel in enumerate(panels)
@@ -102,26 +102,25 @@ def _difference(row: Row) -> str:
     return f"{number(row['difference'], row['metric'])} ({limits}; p after Holm {p_value(row['p_holm'])})"
 
 
-def _panel(rows: Sequence[Row], model: str, target: str) -> Iterator[Panel]:
-    """Yield the forest plot of one model and target, where some difference is known."""
-    known = [row for row in rows if (row["model"], row["target"]) == (model, target) and not missing(row["difference"])]
-    if not known:
+def _panel(rows: Sequence[Row], place: tuple[str, ...]) -> Iterator[Panel]:
+    """Yield the forest plot of one model, target and dataset, where some difference is known."""
+    here = [row for row in rows if tuple(row[name] for name in SHOWN) == place and not missing(row["difference"])]
+    if not here:
         return
-    several = len({row["dataset"] for row in known}) > 1
     effects = [
         Effect(
-            f"{row['grouping']} {row['group']}" + (f", {row['dataset']}" if several else ""),
+            f"{row['grouping']} {row['group']}",
             float(row["difference"]),
             None if missing(row["difference_low"]) else float(row["difference_low"]),
             None if missing(row["difference_high"]) else float(row["difference_high"]),
             _clear(row),
         )
-        for row in known
+        for row in here
     ]
-    metric, unit = known[0]["metric"], text_of(known[0]["unit"])
+    metric, unit = here[0]["metric"], text_of(here[0]["unit"])
     worse = "above 0: worse" if METRICS[metric].lower_is_better else "below 0: worse"
     axis = f"{metric_name(metric)} of the group minus the rest{f' ({unit})' if unit else ''}; {worse}"
-    yield forest(effects, f"{model}: {target}", axis)
+    yield forest(effects, plots.label(", ".join(place), 40), axis)
 
 
 def _heads(rows: Sequence[Row]) -> list[str]:

@@ -24,6 +24,6 @@ VERSIONS = {
     "compare": 3,
     "contrast": 1,
     "recalibrate": 1,
-    "report": 20,
+    "report": 21,
     "export": 1,
 }

@@ -17,6 +17,7 @@ from visionfm.data.layouts.columns import (
     VisitColumn,
 )
 from visionfm.data.tables.block import TableFile
+from visionfm.images.settings import EveryFrame, MiddleFrames
 from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
@@ -214,6 +215,12 @@ datasets:
     columns: {subject: dicom.PatientID, eye: dicom.ImageLaterality, visit: dicom.StudyDate}
     ids: {hash: site.key}
 """,
+    ),
+    Section(
+        EveryFrame, "datasets.NAME.frames", "Every n-th: `frames: {every: 4}`: slices 0, 4, 8, ... of each volume."
+    ),
+    Section(
+        MiddleFrames, "datasets.NAME.frames", "The middle: `frames: {middle: 12}`: twelve slices around the centre."
     ),
     Section(
         EyeColumn,

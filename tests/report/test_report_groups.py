@@ -151,3 +151,16 @@ def test_recalibration_has_a_curve_and_a_table_with_reasons() -> None:
     assert [figure.title for figure in view.figures] == ["Calibration slope: dr", "ECE: dr"]
     assert view.table.rows[1][0][:2] == ("20", "40 images, 20 positive")
     assert view.table.rows[2][-1].text == "\u2013" and view.table.notes == ["[1] no recalibration: 60 subjects"]
+
+
+def test_who_is_worse_by_more_than_chance_is_a_caution_and_who_is_better_is_none() -> None:
+    outside = {"grouping": "dataset", "dataset": "messidor", "group": "messidor", "reference": "idrid"}
+    better, chance = {"difference": 0.2}, {"p_holm": 0.2}
+    outside |= {"in_family": False}  # as the second of two is
+    results: Any = SimpleNamespace(contrasts={"dme": frame({}, outside, better, chance, INTERACTION)})
+    assert subgroups.worse(results) == [
+        "dme / ours / dme: sex female of idrid (AUROC 0.610, 0.850 in the rest)",
+        "dme / ours / dme: messidor (AUROC 0.610, 0.850 in idrid)",
+    ]
+    of_error: Any = SimpleNamespace(contrasts={"dme": frame({"metric": "mae"})})
+    assert subgroups.worse(of_error) == []

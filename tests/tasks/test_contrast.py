@@ -14,10 +14,12 @@ from statsmodels.stats.oneway import anova_oneway
 
 from visionfm import artifacts, cli
 from visionfm.metrics import comparison
-from visionfm.metrics.evidence import Mean, Ranking
+from visionfm.metrics.evidence import Mean, Members, Ranking
 from visionfm.metrics.intervals import interval
+from visionfm.metrics.measure import Measure
 from visionfm.metrics.scales import SHARE, Scale
-from visionfm.tasks.contrast import COLUMNS, REST
+from visionfm.metrics.subjects import Subjects
+from visionfm.tasks.contrast import COLUMNS, REST, Found, _contrast
 from visionfm.tasks.groups import SEVERAL, UNKNOWN, cut_names, group_name, ordered
 
 TEXT, NUMBER = pa.string(), pa.float64()
@@ -174,6 +176,20 @@ def test_holm_counts_two_groups_once_and_interactions_by_themselves(contrasted: 
     assert [row["p_holm"] for row in tests] == pytest.approx(multipletests([r["p"] for r in tests], method="holm")[1])
     assert row_of(rows, grouping="sex", group=None)["p"] == pytest.approx(female["p"])
     assert "3 groups" in row_of(rows, grouping="age", group=None)["method"]
+
+
+def test_macro_values_over_different_classes_are_not_compared() -> None:
+    subjects = Subjects.of(np.arange(8).astype(str))
+    of_class = interval("auroc", Ranking(np.arange(8.0) % 2, np.arange(8.0)), subjects)
+
+    def found(*classes: str) -> Found:
+        members = Members(dict.fromkeys(classes, of_class))
+        return Found(Measure("macro", "auroc", None, 0.6, members, subjects, np.ones(8, bool)), None)
+
+    assert _contrast(found("a", "b"), found("a"), None).reason == (
+        "no comparison: the two means are over different classes"
+    )
+    assert "different classes" not in str(_contrast(found("a", "b"), found("b", "a"), None).reason)
 
 
 def test_seeds_count_by_their_mean(contrasted: Any) -> None:

@@ -22,8 +22,8 @@ VERSIONS = {
     "predict": 3,
     "evaluate": 9,
     "compare": 3,
-    "contrast": 1,
+    "contrast": 2,
     "recalibrate": 1,
-    "report": 21,
+    "report": 22,
     "export": 1,
 }

@@ -6,6 +6,7 @@ from visionfm.report.sections.comparison import better_baselines
 from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import is_untrained
 from visionfm.report.sections.results import all_headlines
+from visionfm.report.sections.subgroups import worse
 from visionfm.report.words import listed
 
 FEW_SUBJECTS = 30
@@ -51,6 +52,8 @@ def cautions(results: Results) -> list[str]:
             f"A baseline on the same features has the better value than the decoder: {listed(better)}. Whether this is "
             "more than chance stands under Comparisons."
         )
+    if groups := worse(results):
+        found.append(f"By more than chance the decoder is worse for some than for others: {listed(groups)}.")
     unreadable = {tables.name: int((tables.images["status"] != "ok").sum()) for tables in results.datasets}
     left_out = [f"{name} ({number_of:,})" for name, number_of in unreadable.items() if number_of]
     if left_out:

@@ -23,7 +23,7 @@ from visionfm.artifacts.arguments import by_dataset, by_name, check_given
 from visionfm.metrics import comparison
 from visionfm.metrics.catalogue import METRICS, unit_of
 from visionfm.metrics.comparison import Difference
-from visionfm.metrics.evidence import Interval
+from visionfm.metrics.evidence import Interval, Members
 from visionfm.metrics.measure import Key, Measure
 from visionfm.metrics.scales import scale_of
 from visionfm.metrics.weighted import Floats
@@ -243,8 +243,16 @@ def _contrast(own: Found | None, other: Found | None, silent: str | None) -> Dif
     if np.isnan(own.measure.value) or np.isnan(other.measure.value):
         without = own.measure if np.isnan(own.measure.value) else other.measure
         return Difference(np.nan, None, None, None, None, f"no comparison: {without.reason}", 0)
+    if _members(own) != _members(other):
+        return Difference(np.nan, None, None, None, None, "no comparison: the two means are over different classes", 0)
     first, second = (replace(one.measure.interval, value=one.measure.value) for one in (own, other))
     return comparison.unpaired(first, second, _correlation(own, other))
+
+
+def _members(found: Found) -> set[str] | None:
+    """Return over what a value is the mean: classes that a group lacks are left out of its macro value."""
+    evidence = found.measure.evidence
+    return set(evidence.members) if isinstance(evidence, Members) and found.measure.label == "macro" else None
 
 
 def _correlation(own: Found, other: Found) -> float:
@@ -263,6 +271,7 @@ def _interactions(
         whole = side.found(everyone, place.dataset)[key]
         found = [side.found(ids, place.dataset).get(key) for ids in members.values()]
         with_interval = [one for one in found if one is not None and one.measure.interval.reason is None]
+        with_interval = [one for one in with_interval if _members(one) == _members(whole)]
         row = _row(place, None, None, key, None, None, _nothing(), None, settings, True)
         row |= {"n": whole.measure.n, "n_positive": whole.measure.n_positive, "n_subjects": whole.measure.n_subjects}
         if len(members) == 2 and len(with_interval) == 2:  # of two groups it is the question of their difference

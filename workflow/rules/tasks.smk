@@ -227,7 +227,7 @@ rule contrast:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(4000, lambda w, input: held_mb("contrast", input)),
         runtime=growing(60),
     params:
         compared=lambda w: named(PLAN.contrasted(w.task)),
@@ -254,7 +254,7 @@ rule recalibrate:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(4000, lambda w, input: held_mb("recalibrate", input)),
         runtime=growing(60),
     params:
         predictions=lambda w: named(PLAN.contrasted(w.task)),

@@ -102,6 +102,21 @@ def _difference(row: Row) -> str:
     return f"{number(row['difference'], row['metric'])} ({limits}; p after Holm {p_value(row['p_holm'])})"
 
 
+def worse(results: Results) -> list[str]:
+    """Return, for a caution, the groups and external datasets that are worse than the rest by more than chance."""
+    return [
+        f"{row['task']} / {row['model']} / {row['target']}: {_where(row)} ({metric_name(row['metric'])} "
+        f"{number(row['value'], row['metric'])}, {number(row['reference_value'], row['metric'])} in {row['reference']})"
+        for table in results.contrasts.values()
+        for row in table[~table["group"].isna()].to_dict("records")  # of two groups either may be the worse one
+        if _clear(row) and row["difference"] * (-1 if METRICS[row["metric"]].lower_is_better else 1) < 0
+    ]
+
+
+def _where(row: Row) -> str:
+    return str(row["group"]) if row["grouping"] == DATASET else f"{row['grouping']} {row['group']} of {row['dataset']}"
+
+
 def _panel(rows: Sequence[Row], place: tuple[str, ...]) -> Iterator[Panel]:
     """Yield the forest plot of one model, target and dataset, where some difference is known."""
     here = [row for row in rows if tuple(row[name] for name in SHOWN) == place and not missing(row["difference"])]

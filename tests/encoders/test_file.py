@@ -50,7 +50,8 @@ def test_depths_without_a_rule_are_named(plain: Path, tmp_path: Path) -> None:
     tensors, metadata = artifacts.read_tensors(plain)
     few = {name: value for name, value in tensors.items() if not name.startswith(("blocks.1", "blocks.2", "blocks.3"))}
     shallow = {name: value for name, value in few.items() if not name.startswith("blocks.") or ".0." in name}
-    extra = {name: metadata[name] for name in ("arch", "patch", "image_size", "modality", "mean", "std", "source")}
+    kept = ("arch", "patch", "image_size", "interpolation", "modality", "mean", "std", "source")
+    extra = {name: metadata[name] for name in kept}
     out = tmp_path / "encoder.safetensors"
     artifacts.write_tensors(
         out, shallow, artifacts.provenance("import", {}, {}), schema="visionfm/encoder/1", extra=extra

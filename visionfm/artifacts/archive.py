@@ -79,12 +79,14 @@ class Archive:
         """Raises ArtifactError where the archive is missing or damaged; `verify` False: it was checked before."""
         self.path = Path(path)
         self.metadata = artifacts.read_metadata(self.path, verify=verify)
-        with zipfile.ZipFile(self.path) as file:
+        with artifacts.understood(self.path), zipfile.ZipFile(self.path) as file:
             self.names = sorted(file.namelist())
+            if any(one.compress_type != zipfile.ZIP_STORED for one in file.infolist()):
+                raise ValueError("its files are compressed, which ours never are")
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes."""
-        with zipfile.ZipFile(self.path) as file:
+        with artifacts.understood(self.path), zipfile.ZipFile(self.path) as file:
             if name not in file.namelist():
                 raise ArtifactError(
                     f"{self.path.name} lacks a file", expected=name, where=self.path, do="run `visionfm predict` again"
@@ -120,7 +122,9 @@ def unpack(path: str | Path, folder: Path) -> None:
     _mark(folder, {*archive.names, *before})
     with zipfile.ZipFile(archive.path) as file:
         for name in archive.names:
-            target, data = folder / name, file.read(name)
+            with artifacts.understood(archive.path):
+                data = file.read(name)
+            target = folder / name
             if not (target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data):
                 with temporary_for(target) as temporary:
                     temporary.write_bytes(data)

@@ -13,6 +13,7 @@ import logging
 import mmap
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from visionfm.artifacts.files import keep, kept_path, publish, put_back
 from visionfm.artifacts.versions import VERSIONS
 from visionfm.errors import ArtifactError, cannot_read_now
 
+SAID = ("schema", "stage", "version", "key", "inputs", "seed", "payload_sha256")  # by every artefact, of itself
 SEAL, UNSEALED = "file_sha256", "0" * 64
 SEAL_WITHIN = 200  # bytes between the field's name and its value, in any format
 log = logging.getLogger("visionfm")
@@ -218,9 +220,26 @@ def sealed_metadata(path: Path) -> dict[str, str]:
 def _head(path: Path) -> dict[str, str]:
     """Return what a file says of itself; ArtifactError unless these are texts by name, as in all that we write."""
     metadata: dict[str, str] = _reading(path, formats.read_metadata)
-    if not all(type(text) is str for text in metadata.values()):
+    if not all(type(text) is str for text in (*metadata, *metadata.values())):
         raise _damaged(path, "its metadata are not texts")
+    if missing := [name for name in SAID if name not in metadata]:
+        raise _damaged(path, f"its metadata lack {', '.join(missing)}")
     return metadata
+
+
+@contextmanager
+def understood(path: str | Path) -> Iterator[None]:
+    """Turn what the block raises where the content of a checked artefact makes no sense into ArtifactError.
+
+    A seal says that no byte has changed since somebody set it, and nothing of what the bytes say.
+    """
+    path = Path(path)
+    try:
+        yield
+    except formats.UNREADABLE as error:
+        if _is_the_systems(error):
+            raise cannot_read_now(path, error) from error
+        raise _damaged(path, f"what it says makes no sense: {error}") from error
 
 
 def check_schema(metadata: Mapping[str, str], schema: str, what: str, path: Path) -> None:
@@ -291,6 +310,11 @@ def read_text(path: str | Path) -> str:
     """Return the text of a checked HTML or Markdown artefact, without its metadata."""
     read_metadata(path)
     return str(_reading(Path(path), formats.read_text))
+
+
+def tensor_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors of a safetensors artefact that was checked before, from its header alone."""
+    return _reading(Path(path), formats.tensor_shapes)  # type: ignore[no-any-return]
 
 
 def _reading(path: Path, read: Callable[[Path], Any]) -> Any:

@@ -257,9 +257,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
         if name == "__metadata__":
             continue
         begin, end = entry["data_offsets"]
+        if not 0 <= begin <= end <= len(content) - start:
+            raise ValueError(f"the tensor {name} does not lie inside the file")
         flat = np.frombuffer(content[start + begin : start + end], dtype=_DTYPES[entry["dtype"]])
         tensors[name] = flat.reshape(entry["shape"]).copy()
     return tensors
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a safetensors file's tensors, by name."""
+    header, _ = _tensor_header(path)
+    return {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
 
 
 def read_hdf5(path: Path, names: tuple[str, ...] | None) -> dict[str, Any]:
@@ -270,5 +278,8 @@ def read_hdf5(path: Path, names: tuple[str, ...] | None) -> dict[str, Any]:
         arrays = {}
         for name in names or sorted(file):
             dataset = file[name]
+            # Ours are stored as they are: whoever claims more would make the library ask for memory without end.
+            if dataset.size * dataset.id.get_type().get_size() > path.stat().st_size or dataset.external:
+                raise ValueError(f"{name} claims to hold more than the file does")
             arrays[name] = dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
         return arrays

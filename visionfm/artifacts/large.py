@@ -110,9 +110,11 @@ def mapped(path: str | Path, name: str) -> npt.NDArray[Any]:
     import h5py
 
     path = Path(path)
-    with h5py.File(path, "r", locking=False) as file:
+    with artifacts.understood(path), h5py.File(path, "r", locking=False) as file:
         dataset = file[name]
         shape, dtype, at = dataset.shape, dataset.dtype, dataset.id.get_offset()
+        if at is not None and at + dataset.size * dtype.itemsize > path.stat().st_size:
+            raise ValueError(f"{name} claims to hold more than the file does")
     if 0 in shape:
         return np.zeros(shape, dtype)
     if at is None:

@@ -148,12 +148,10 @@ class EncoderFile:
 
 def read_encoder_file(path: str | Path) -> EncoderFile:
     """Return the facts of an encoder; ArtifactError for a damaged file and for any other artefact."""
-    from safetensors import safe_open
-
     metadata = artifacts.read_metadata(path)
     _check_schema(metadata, path)
-    with safe_open(path, framework="numpy") as file:
-        return facts_of(path, metadata, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
+    check_sense(metadata, path)
+    return facts_of(path, metadata, artifacts.tensor_shapes(path))
 
 
 def facts_of(path: str | Path, metadata: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> EncoderFile:
@@ -194,7 +192,7 @@ def check_sense(metadata: Mapping[str, str], path: str | Path) -> None:
             and all(len(triple) == 3 and all(map(math.isfinite, triple)) for pair in pairs for triple in pair)
             and all(min(pair.std) > 0 for pair in pairs)
         )
-    except (LookupError, ValueError, TypeError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _senseless(path, f"{type(error).__name__}: {error}") from error
     if not sensible:
         raise _senseless(path, "values that cannot be")

@@ -42,8 +42,12 @@ def read_cache(path: str | Path, earlier: bool = False) -> CacheFile:
     """
     path = Path(path)
     arrays, metadata = artifacts.read_hdf5(path, schema=SCHEMA, earlier=earlier)
-    cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
-    names = Names.of(arrays, {"cls": cls_NVLD.shape, "patch_mean": patch_mean_NVD.shape}, path)
+    with artifacts.understood(path):
+        cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
+        if (cls_NVLD.ndim, patch_mean_NVD.ndim) != (4, 3) or cls_NVLD.shape[3] != patch_mean_NVD.shape[2]:
+            raise ValueError(f"cls {cls_NVLD.shape}, patch_mean {patch_mean_NVD.shape}")
+        RowIdentity.of(metadata)
+        names = Names.of(arrays, {"cls": cls_NVLD.shape, "patch_mean": patch_mean_NVD.shape}, path)
     return CacheFile(path, cls_NVLD, patch_mean_NVD, *names, metadata)
 
 

@@ -36,6 +36,14 @@ class RowIdentity(NamedTuple):
         """Return the attributes of a cache file that holds such rows."""
         return dict(self._asdict())
 
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> "RowIdentity":
+        """Return what a cache file's attributes say; LookupError or ValueError where they do not."""
+        found = cls(**{name: metadata[name] for name in cls._fields})
+        if not all(type(block) is int for block in json.loads(found.blocks)):
+            raise ValueError(f"blocks {found.blocks}")
+        return found
+
 
 class Names(NamedTuple):
     """What the rows of a file are called."""

@@ -50,7 +50,12 @@ def read_dense(path: str | Path, earlier: bool = False) -> DenseFile:
     metadata = artifacts.read_metadata(path, SCHEMA, earlier=earlier)
     patches_NVLPD = mapped(path, "patches")
     arrays = artifacts.read_hdf5_arrays(path, ("path", "image_id", "view"))
-    return DenseFile(patches_NVLPD, *Names.of(arrays, {"patches": patches_NVLPD.shape}, path), metadata)
+    with artifacts.understood(path):
+        if patches_NVLPD.ndim != 5 or metadata["streamed"] not in ("true", "false"):
+            raise ValueError(f"patches {patches_NVLPD.shape}, streamed {metadata.get('streamed')}")
+        RowIdentity.of(metadata)
+        names = Names.of(arrays, {"patches": patches_NVLPD.shape}, path)
+    return DenseFile(patches_NVLPD, *names, metadata)
 
 
 def write_dense(

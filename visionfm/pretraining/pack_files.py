@@ -91,8 +91,10 @@ def rows_of(path: Path) -> list[Row]:
     with path.open("rb") as handle:
         start = 8 + int.from_bytes(handle.read(8), "little")
     names = ("image_id", "width", "height", "at", "bytes", "crc32")
-    rows = [dict(zip(names, row, strict=True)) for row in json.loads(metadata["rows"])]
-    if path.stat().st_size != start + sum(row["bytes"] for row in rows):
+    with artifacts.understood(path):
+        rows = [dict(zip(names, row, strict=True)) for row in json.loads(metadata["rows"])]
+        whole = path.stat().st_size == start + sum(row["bytes"] for row in rows)
+    if not whole:
         raise ArtifactError("a pack's data is cut short", where=path, do=f"`visionfm forget {path.parent}`, run again")
     return [row | {"file": path.name, "at": start + row["at"]} for row in rows]
 

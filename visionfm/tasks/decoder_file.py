@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from visionfm import artifacts
 from visionfm.config.settings import Settings
@@ -66,15 +67,16 @@ class DecoderSpec:
     @classmethod
     def _of(cls, metadata: Mapping[str, str], path: Path) -> Self:
         artifacts.check_schema(metadata, cls.SCHEMA, cls.WHAT, path)
-        values: dict[str, Any] = {
-            field.name: metadata[field.name] if field.type in AS_TEXT else json.loads(metadata[field.name])
-            for field in fields(cls)
-            if field.name in metadata
-        }
+        with artifacts.understood(path):
+            values: dict[str, Any] = {
+                field.name: _value(field.type, field.name, metadata[field.name])
+                for field in fields(cls)
+                if field.name in metadata
+            }
         try:
             targets = {name: cls.TARGET.model_validate(value) for name, value in values.pop("targets").items()}
             return cls(**{**values, "targets": targets})
-        except (KeyError, TypeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(
                 f"{path.name} does not say all that a decoder is",
                 expected=", ".join(field.name for field in fields(cls)),
@@ -82,6 +84,13 @@ class DecoderSpec:
                 where=path,
                 do="train the decoder again",
             ) from error
+
+
+def _value(kind: Any, name: str, text: str) -> Any:
+    """Return a field's value from metadata; ValueError where it is of another type."""
+    if kind in AS_TEXT:
+        return text
+    return json.loads(text) if name == "targets" else TypeAdapter(kind).validate_json(text, strict=True)
 
 
 def arrays_of(state: "Mapping[str, torch.Tensor]") -> dict[str, npt.NDArray[Any]]:

@@ -82,7 +82,7 @@ def recorded(metadata: Mapping[str, str], decoder: Path) -> Encodings:
     try:
         said = json.loads(metadata[NAME])
         return {modality: [Encoding(**one) for one in several] for modality, several in said.items()}
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             f"{decoder.name} does not say how the images were encoded that it learned from",
             expected=f"metadata `{NAME}`",

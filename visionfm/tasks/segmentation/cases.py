@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from visionfm import artifacts
 from visionfm.artifacts.archive import Archive
 from visionfm.data.columns import DenseSample
 from visionfm.figures import overlays as o
@@ -37,8 +38,9 @@ class _Masks(Drawer):
         super().__init__(result)
         assert result.masks is not None, "a segmentation has an archive of masks"
         self.archive = Archive(result.masks)
-        ((_, target),) = json.loads(self.archive.metadata["targets"]).items()
-        self.target = DenseTarget.model_validate(target)
+        with artifacts.understood(result.masks):
+            ((_, target),) = json.loads(self.archive.metadata["targets"]).items()
+            self.target = DenseTarget.model_validate(target)
         rows = result.predictions[result.runs[0]]
         self.names = dict(zip(rows["sample_id"], rows["mask"], strict=True))
 

@@ -31,6 +31,7 @@ encoders:
        micro_batch: 4, out_dim: 16, patch_out_dim: 16, head_hidden: 16, head_bottleneck: 8, precision: fp32, workers: 0,
        registers: 0, augment: {local_crops: 0}, log_steps: 1}
 models: {m: {Fundus: eyes}}
+report: {pictures: examples, ids: shown}
 datasets: {eyes: {modality: Fundus, root: data/eyes, layout: table, labels: none}}
 tasks: {}
 """

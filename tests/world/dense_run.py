@@ -30,6 +30,7 @@ ORIENTATIONS = (1, 1, 6, 8, 3, 1, 5, 2)
 COLUMNS = {"image": "image", "subject": "who", "split": "split", "mask": "mask", "mask2": "second", "fov": "fov",
            "points": {"disc": ["x", "y"], "corner": ["cx", "cy"]}, "mm_per_px": 0.01}  # fmt: skip
 CONFIG: dict[str, Any] = {
+    "report": {"pictures": "examples", "ids": "shown"},
     "encoders": {"tiny": {"modality": "Fundus", "weights": "random", "arch": "vit_tiny_patch16_224", "device": "cpu"}},
     "models": {"tiny": {"Fundus": "tiny"}},
     "datasets": {

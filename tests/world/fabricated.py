@@ -27,6 +27,7 @@ def config_of_run() -> dict[str, Any]:
     values = {"thickness": {"type": "value", "unit": "\u00b5m"}, "age": {"type": "value", "unit": "years"}}
     return {
         "title": f"Three datasets {NASTY}",
+        "report": {"pictures": "examples", "ids": "shown"},
         "encoders": {
             "any_vit": {"modality": "any", "weights": "weights/any.pth"},
             "untrained": {"modality": "any", "weights": "random", "arch": "vit_tiny_patch16_224"},

@@ -10,6 +10,7 @@ from collections.abc import Container
 from typing import Any
 
 BETWEEN, AFTER_PATH = ":", "#"
+SHOWN_SIGNS = 12
 
 
 def image_id_of(sha256: str, frame: int | None = None) -> str:
@@ -37,6 +38,16 @@ def file_path(path: str, image_id: str) -> str:
     """Return the path of the file that a row of a table means; a file's own name may hold a #."""
     frame = frame_of(image_id)
     return path if frame is None else path.removesuffix(f"{AFTER_PATH}{frame}")
+
+
+def shown_as(path: str, image_id: str | None, named: bool) -> str:
+    """Return what a page calls an image: its path where files may be `named`, else the first signs of its id."""
+    if named:
+        return path
+    if not image_id:
+        return "an image without an id"  # which could not be read
+    frame = frame_of(image_id)
+    return f"image {image_id[:SHOWN_SIGNS]}" + ("" if frame is None else f", frame {frame}")
 
 
 def named_frame(path: str, files: Container[str]) -> tuple[str, int | None]:

@@ -83,6 +83,18 @@ class ModalityBlock(Strict):
     )
 
 
+class ReportBlock(Strict):
+    """What the page to mail carries of patients; the defaults carry nothing."""
+
+    pictures: Literal["none", "examples"] = Field(
+        "none", description="examples: a few images of each dataset, and the best and worst masks, stand on the page"
+    )
+    ids: Literal["hidden", "shown"] = Field(
+        "hidden",
+        description="shown: names of files, ids of subjects and absolute folders; hidden: the first signs of image_id",
+    )
+
+
 class Config(Strict):
     """The whole config."""
 
@@ -92,6 +104,7 @@ class Config(Strict):
     modalities: dict[ModalityName, ModalityBlock] = Field({}, description="only new ones")
     tasks: dict[Name, Task] = Field(description="tasks by name")
     title: str = Field("VisionFM report", description="of the report")
+    report: ReportBlock = Field(ReportBlock(), description="what the page carries of patients")
 
     @model_validator(mode="before")
     @classmethod

@@ -21,13 +21,24 @@ from visionfm.images.settings import EveryFrame, MiddleFrames
 from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
-from visionfm.project.config import Encoder, ModalityBlock
+from visionfm.project.config import Encoder, ModalityBlock, ReportBlock
 from visionfm.tasks import KINDS
 from visionfm.tasks.block import TaskBlock, Training
 from visionfm.tasks.finetuning.block import Lora, Trainable
 from visionfm.tasks.maps.block import DenseCache
 
 SECTIONS = (
+    Section(
+        ReportBlock,
+        "report",
+        "What of patients stands on the page, its summary and its figures, which people mail and print. By default "
+        "nothing does: no image, no name of a file, no id of a subject, no absolute folder. An image is then called "
+        "by the first signs of its `image_id`, with which images.parquet names the file. Names of tasks, datasets, "
+        "classes and columns, the title and your reasons for `allow_leakage` stand there as you wrote them.",
+        """
+report: {pictures: examples, ids: hidden}
+""",
+    ),
     Section(
         Encoder,
         "encoders.NAME",

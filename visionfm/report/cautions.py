@@ -65,7 +65,8 @@ def cautions(results: Results) -> list[str]:
         for task, rows in results.audits.items()
         for reason in allowed_reasons(rows)
     ]
-    found += [f"In task {task}, {doubt}." for task, rows in results.audits.items() for doubt in doubts(rows)]
+    named = results.config.report.ids == "shown"
+    found += [f"In task {task}, {doubt}." for task, rows in results.audits.items() for doubt in doubts(rows, named)]
     return found
 
 

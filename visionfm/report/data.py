@@ -126,6 +126,8 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
         folders={name: Folder(Path(one.root), Reading.of(one)) for name, one in datasets.items()},
         samples_file=Path(plan.samples(task, model)),
         image_metrics=next(map(_frame, plan.image_metrics(task, model)), None),
+        pictures=plan.config.report.pictures == "examples",
+        ids=plan.config.report.ids == "shown",
         masks=next(map(Path, plan.masks(task, model, plan.seed_runs(task)[0])), None),
     )
 

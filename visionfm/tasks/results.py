@@ -43,6 +43,8 @@ class TaskModel:
     samples_file: Path
     image_metrics: Any = None  # of masks
     masks: Path | None = None  # of the first run
+    pictures: bool = False  # whether images of patients may be shown
+    ids: bool = False  # whether names of files may
 
     def tested_on(self) -> list[str]:
         """Return the datasets that were tested, the task's own before the external ones."""

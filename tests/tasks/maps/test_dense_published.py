@@ -55,7 +55,7 @@ def small_encoder(path: Path, width: int) -> Path:
     """Write an encoder of which only the header is read, since all its tokens are cached."""
     tensors = {"norm.weight": np.ones(width, np.float32), "blocks.11.norm1.weight": np.ones(width, np.float32)}
     metadata = {"arch": "vit", "image_size": "64", "patch": "16", "modality": "OCT"}
-    metadata |= {"mean": "[0.5, 0.5, 0.5]", "std": "[0.2, 0.2, 0.2]"}
+    metadata |= {"mean": "[0.5, 0.5, 0.5]", "std": "[0.2, 0.2, 0.2]", "interpolation": "bilinear", "source": "{}"}
     artifacts.write_tensors(
         path, tensors, artifacts.provenance("import", {}, {}), schema="visionfm/encoder/1", extra=metadata
     )

@@ -39,13 +39,22 @@ def allowed_reasons(rows: Any) -> list[str]:
     ]
 
 
-def doubts(rows: Any) -> list[str]:
-    """Return what may mean that people are not told apart or not found again, or that pixels are not what was meant."""
-    return list(rows[rows["check"].isin(["shared_ids", "few_in_common", "range"])]["detail"])
+def doubts(rows: Any, named: bool) -> list[str]:
+    """Return what may mean that people are not told apart or not found again, or that pixels are not what was meant.
+
+    `named`: in the audit's own words, which name files and subjects.
+    """
+    found = rows[rows["check"].isin(["shared_ids", "few_in_common", "range"])]
+    if named:
+        return list(found["detail"])
+    return [f"{CHECKS[check]}: {count(number_of, 'finding')}" for check, number_of in Counter(found["check"]).items()]
 
 
-def audit_view(task: str, rows: Any) -> AuditView:
-    """Return an audit's findings in words; without findings there is neither sentence nor table."""
+def audit_view(task: str, rows: Any, named: bool) -> AuditView:
+    """Return an audit's findings in words; without findings there is neither sentence nor table.
+
+    `named`: with the list, which names files and subjects; it always stands in audit.parquet.
+    """
     kinds = Counter(zip(rows["check"], rows["severity"] == "allowed", strict=True))
     sentences = [
         f"{CHECKS.get(check, check)}: {count(found, 'finding')}" + (", allowed by a written reason" if allowed else "")
@@ -54,6 +63,8 @@ def audit_view(task: str, rows: Any) -> AuditView:
     reasons = allowed_reasons(rows)
     if not len(rows):
         return AuditView([], [], None)
+    if not named:
+        return AuditView(sentences, reasons, None)
     table = Table(f"{task}: findings of the audit", ["image", "and", "finding"], [])
     table.rows = [
         [

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table, counted
+from visionfm.images.identity import shown_as
 from visionfm.images.settings import Reading
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, percent
 from visionfm.project.plan import Plan
@@ -85,8 +86,8 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
         facts=facts,
         tables=[*_counts(tables), *_agreement(tables)],
         people=_people(plan, tables),
-        left_out=_left_out(tables.name, left_out) if len(left_out) else None,
-        examples=_examples(plan, tables),
+        left_out=_left_out(tables.name, left_out, plan.config.report.ids == "shown") if len(left_out) else None,
+        examples=_examples(plan, tables) if plan.config.report.pictures == "examples" else [],
         subjects_known=subjects_known(tables),
     )
 
@@ -190,10 +191,13 @@ def _summary(dataset: str, name: str, parts: dict[str, Any]) -> Table:
     return Table(f"{dataset}: {name}", ["split", "known", "unknown", "lowest", "median", "highest"], rows)
 
 
-def _left_out(dataset: str, rows: Any) -> Table:
+def _left_out(dataset: str, rows: Any, named: bool) -> Table:
     reasons = Counter(rows["status"])
     table = Table(f"{dataset}: images left out", ["image", "reason"], [])
-    table.rows = [[Cell(row["path"]), Cell(row["status"])] for row in rows.head(MOST_LISTED).to_dict("records")]
+    table.rows = [
+        [Cell(shown_as(row["path"], row["image_id"], named)), Cell(row["status"])]
+        for row in rows.head(MOST_LISTED).to_dict("records")
+    ]
     table.notes = [f"{reason}: {count(number_of, 'image')}" for reason, number_of in reasons.most_common()]
     if len(rows) > MOST_LISTED:
         table.notes.append(f"The first {MOST_LISTED} of {len(rows):,} are listed; all stand in images.parquet.")
@@ -244,7 +248,7 @@ def _examples(plan: Plan, tables: DatasetTables) -> list[Example]:
         Example(
             thumbnail(Path(tables.root), row["path"], row["image_id"], Reading.of(block)),
             text,
-            row["path"],
+            shown_as(row["path"], row["image_id"], plan.config.report.ids == "shown"),
         )
         for text, row in sorted(chosen, key=lambda pair: (pair[0], pair[1]["path"]))
     ]

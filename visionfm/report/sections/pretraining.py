@@ -16,6 +16,7 @@ from visionfm.figures import svg as plots
 from visionfm.figures.section import Section
 from visionfm.figures.svg import PALETTE, Figure, Panel, legend_below
 from visionfm.figures.tables import Cell, Table
+from visionfm.images.identity import shown_as
 from visionfm.images.reading import read_checked
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import resize_square
@@ -79,7 +80,8 @@ def _view(results: Results, name: str, curves: Any, tables: Mapping[str, Dataset
         Figure(plots.inline(plots.single(panel), f"p-{name}-{at}", panel.alt), panel.title)
         for at, panel in enumerate(panels)
     ]
-    examples = _examples(plan, datasets, int(metadata["image_size"]), metadata["interpolation"])
+    shows = plan.config.report.pictures == "examples"
+    examples = [] if not shows else _examples(plan, datasets, int(metadata["image_size"]), metadata["interpolation"])
     recipe = plan.pretraining.block(name).recipe_values()
     shown = look(Path(plan.encoder(name)), examples, recipe) if examples else None
     return PretrainingView(
@@ -193,7 +195,8 @@ def _example(
         log.warning("report: the picture of %s/%s is left out: %s", block.root, path, error.problem)
         return None
     small = resize_square(image_HWC, size_px, "bicubic" if interpolation == "bicubic" else "bilinear")
-    return Example(f"{dataset}/{path}", image_id, modality, small)
+    shown = shown_as(path, image_id, plan.config.report.ids == "shown")
+    return Example(f"{dataset}/{shown}", image_id, modality, small)
 
 
 def _rows(shown: Look) -> list[Row]:

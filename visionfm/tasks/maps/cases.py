@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from visionfm.data.columns import DenseSample, read_dense_samples
 from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures.section import Section
+from visionfm.images.identity import shown_as
 from visionfm.tasks.results import TaskModel
 
 TEMPLATE = "tasks/maps/cases.html.j2"
@@ -86,7 +87,7 @@ def cases(result: TaskModel, ranked: Sequence[tuple[str, str]], by: str, draw: D
 
     `ranked` are (sample_id, what it reached) from the best to the worst, `by` says of what.
     """
-    if not ranked:
+    if not ranked or not result.pictures:
         return []
     samples = {sample.sample_id: sample for sample in read_dense_samples(result.samples_file)}
     found = []
@@ -99,7 +100,7 @@ def cases(result: TaskModel, ranked: Sequence[tuple[str, str]], by: str, draw: D
         except (OSError, VisionFMError) as error:
             log.warning("report: the picture of %s is left out: %s", sample_id, str(error).splitlines()[0])
             panes = []
-        found.append(Case(rank, says, f"{sample.dataset}/{sample.path}", panes))
+        found.append(Case(rank, says, f"{sample.dataset}/{shown_as(sample.path, sample.image_id, result.ids)}", panes))
     says = f"The best, the middle and the worst of {len(ranked)} test images ({result.runs[0]}), by {by}."
     return [Section(TEMPLATE, CasesView(says, draw.legend(), found))]
 

@@ -664,3 +664,25 @@ def test_a_fifo_or_a_device_is_no_output(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no place for a file"):
             artifacts.publish(path, b"{}")
     assert fifo.is_fifo() and link.is_symlink() and Path("/dev/null").is_char_device()
+
+
+# --- names and rights -----------------------------------------------------------------------------------------------
+
+
+def test_a_name_as_long_as_the_system_allows_is_written_and_a_longer_one_refused_at_once(results: Path) -> None:
+    path = results / ("x" * 250 + ".json")
+    json_(path)
+    assert artifacts.recall(path, MADE_BY) and left_over(results) == []
+    with pytest.raises(UsageError, match="too long"):
+        artifact_files.check_target(results / ("\u00e4" * 128 + ".json"))
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o022, 0o644)])
+def test_files_have_the_rights_that_the_umask_leaves(umask: int, mode: int, results: Path) -> None:
+    before = os.umask(umask)
+    try:
+        for name, write in WRITERS.items():
+            write(results / name)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in results.rglob("x.*")} == {mode}

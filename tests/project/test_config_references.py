@@ -49,6 +49,18 @@ def test_the_base_config_is_valid() -> None:
     parse_config(BASE)
 
 
+def test_an_image_size_fits_the_patches_that_the_architecture_names() -> None:
+    raw = changed(BASE, "encoders.fundus.arch", "vit_tiny_patch16_224")
+    parse_config(raw)
+    with pytest.raises(ConfigError, match="image_size 33 does not divide into patches of 16 px; nearest: 32 or 48"):
+        parse_config(changed(raw, "encoders.fundus.image_size", 33))
+
+
+@pytest.mark.parametrize("place", ["datasets.f.root", "datasets.t.columns.image", "encoders.oct.weights", "title"])
+def test_no_text_has_control_characters(place: str) -> None:
+    assert f"{place}: holds a control character, '\\x00'" in problem_of(place, "a\0b")
+
+
 MIX: dict[str, Any] = {"modality": "any", "pretrain": {"datasets": ["f"], "arch": "vit", "scheme": "mix"}}
 
 

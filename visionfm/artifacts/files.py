@@ -20,6 +20,7 @@ from visionfm.errors import DataError, UsageError
 
 RESULTS, KEPT = "results", ".kept"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NAME, LONGEST_TOLD = 255, 200  # bytes: of a file's name by most systems, and of it in a temporary one
 ABANDONED_S = 24 * 3600
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # what `_beside` makes, and few others would
 
@@ -70,7 +71,17 @@ def temporary_for(path: Path, needed: int = 0) -> Iterator[Path]:
 
 
 def check_target(path: Path) -> None:
-    """Raise UsageError where an output's name is that of a device, a FIFO or a socket: a rename would replace it."""
+    """Raise UsageError where an output's name is that of a device, a FIFO or a socket: a rename would replace it.
+
+    Also where the name is longer than a file's may be, which would be found when all is computed.
+    """
+    if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
+        raise UsageError(
+            "the name of an output is too long",
+            expected=f"{LONGEST_NAME} bytes at most",
+            found=f"{length} bytes: {path.name[:40]}...",
+            do="name another output",
+        )
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UsageError(
             f"{path} is no place for a file",
@@ -123,7 +134,9 @@ def put_back(kept: Path, path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    """Return a hidden name beside `path`, as unlike any other as its end; of a long name its beginning stands in it."""
+    told = os.fsencode(path.name)[:LONGEST_TOLD].decode(errors="ignore")
+    return path.parent / f".{told}.{uuid.uuid4().hex}.tmp"
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -5,12 +5,31 @@ channel of zeros is a landmark that the image does not have. Arrays of objects a
 """
 
 import io
+import math
+import struct
+import tokenize
+import zipfile
 
 import numpy as np
 
 from visionfm.errors import DataError
 
 DO = "save it with numpy.save as numbers of shape (height, width, landmarks), the highest value at the landmark"
+UNREADABLE = (  # what numpy, and the parsers below it, raise on what is no array
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 _EXPECTED = "an array of numbers (height, width, landmarks)"
 
 
@@ -31,14 +50,32 @@ def read_points(
 
 def _array(data: bytes, where: str) -> np.ndarray:
     try:
+        _check_size(data)
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        found = "objects, which may run code" if "pickle" in str(error).lower() else str(error).splitlines()[0]
+    except UNREADABLE as error:
+        said = str(error) or type(error).__name__
+        found = "objects, which may run code" if "pickle" in said.lower() else said.splitlines()[0]
         raise _refused(_EXPECTED, found, where) from error
     if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype.kind not in "buif":
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
         raise _refused(_EXPECTED, found, where)
     return array
+
+
+def _check_size(data: bytes) -> None:
+    """Raise ValueError where an array's header claims more than follows it: numpy would ask for all that memory."""
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        return
+    stream = io.BytesIO(data)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    read = readers.get(np.lib.format.read_magic(stream))
+    if read is None:
+        raise ValueError("a version of the format that no array of numbers needs")
+    shape, _, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("pickled objects")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"a header of {dtype} {shape} before {len(data) - stream.tell()} bytes")
 
 
 def _highest(channel_HW: np.ndarray, name: str, where: str) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 `docs/config.md` and `docs/config.schema.json` are generated from these models and their field descriptions.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,6 +15,14 @@ from visionfm.images.settings import Resizing
 from visionfm.pretraining.block import Pretrain
 from visionfm.tasks import Task
 from visionfm.tasks.block import EACH
+
+
+def check_multiple(image_size: int, patch: int) -> None:
+    """Raise ValueError, naming the nearest sizes, unless `image_size` px divide into patches of `patch` px."""
+    below = image_size // patch * patch
+    if patch and image_size != below:
+        nearest = " or ".join(str(size) for size in (below, below + patch) if size)
+        raise ValueError(f"image_size {image_size} does not divide into patches of {patch} px; nearest: {nearest}")
 
 
 class Encoder(Strict):
@@ -68,6 +77,8 @@ class Encoder(Strict):
             if other:
                 raise ValueError(f"an encoder with `pretrain` has no {', '.join(other)} beside it; see pretrain's own")
             return self
+        if patch := re.search(r"patch(\d+)", self.arch or self.timm or ""):
+            check_multiple(self.image_size, int(patch[1]))
         if self.weights is None and self.timm is None:
             raise ValueError("needs one of weights (a path, or `random`), timm or pretrain")
         if self.weights == "random" and self.arch is None and self.timm is None:

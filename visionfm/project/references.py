@@ -16,6 +16,7 @@ from visionfm.project.references_finetuning import mixed_modalities, several_enc
 from visionfm.tasks import KINDS
 from visionfm.tasks.kind import RawDataset
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 # Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
 
@@ -24,12 +25,25 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     """Yield (location, problem) for everything that does not fit between blocks."""
     blocks = {name: block_of(raw, name) for name in ("encoders", "models", "datasets", "modalities", "tasks")}
     added = tuple(str(name) for name in blocks["modalities"])
+    yield from _control_characters(raw, ())
     yield from _modality_names(blocks, added)
     yield from _datasets(blocks, added)
     yield from _encoders(blocks, added)
     yield from _models(blocks, added)
     yield from _tasks(blocks, added)
     yield from _given_decoders(blocks)
+
+
+def _control_characters(value: object, at: tuple[str | int, ...]) -> Found:
+    """No path, pattern, name or reason has them; NUL ends every call of the system that gets one."""
+    if isinstance(value, Mapping):
+        for name, inside in value.items():
+            yield from _control_characters(inside, (*at, str(name)))
+    elif isinstance(value, list):
+        for index, inside in enumerate(value):
+            yield from _control_characters(inside, (*at, index))
+    elif isinstance(value, str) and (found := CONTROL.search(value)):
+        yield at, f"holds a control character, {found[0]!a}; take it out"
 
 
 def _entries(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -22,6 +22,7 @@ from visionfm.tasks.vectors import feature_arrays as streams_of
 
 SCHEMA = "visionfm/image-predictions/1"
 RUN = "given"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 log = logging.getLogger("visionfm")
 
 
@@ -114,9 +115,17 @@ def _wide(table: Any, references: list[tuple[str, str, str]], targets: dict[str,
     return pa.table(columns)
 
 
+def harmless(cell: object) -> object:
+    """Return a cell that no spreadsheet computes: one that would begin a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
 def _write(out: Path, table: Any, decoder: Path, streams: list[streams_of.Stream]) -> None:
     if out.suffix == ".csv":
-        text = table.to_pandas().to_csv(index=False)
+        rows = table.to_pandas()
+        for name in rows.select_dtypes(include=["object", "string"]):
+            rows[name] = rows[name].map(harmless)
+        text = rows.to_csv(index=False)
         artifacts.publish(out, text.encode())
         return
     inputs = {"decoder": digest_of(decoder), "features": streams_of.digest(streams)}

@@ -1,0 +1,15 @@
+"""No cell of a CSV is computed by the spreadsheet that opens it: a file may be called as its sender likes."""
+
+import pytest
+
+from visionfm.tasks.vectors.any_images import harmless
+
+
+@pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1.png", "-1.png", "@x", "\t=1", "\r=1"])
+def test_what_begins_a_formula_gets_an_apostrophe(cell: str) -> None:
+    assert harmless(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["a=b.png", "eyes/-1.png", "", -1.5, None])
+def test_all_else_stays(cell: object) -> None:
+    assert harmless(cell) == cell

@@ -28,6 +28,15 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as the base declares it
 
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Build a node; so many that no config has them are not waited for."""
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise yaml.YAMLError(f"more than {MAX_NODES:,} values, which no config has")
+        return super().compose_node(parent, index)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; its keys were checked before."""
         return super().construct_mapping(node, deep=True)
@@ -79,7 +88,7 @@ def read_yaml(path: str | Path) -> Read:
                 problems.append(f"{path}:{line}: {dotted(location)}: stands twice; keep one")
             if len(lines) > MAX_NODES or len(location) > MAX_DEPTH:
                 raise ConfigError(f"{path}:{line}: too many values, or too deep; are its aliases nested?")
-        raw = loader.construct_document(node)
+        raw = _values(loader, node)
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply", do="write it as docs/config.md has it") from error
     except yaml.YAMLError as error:
@@ -89,6 +98,14 @@ def read_yaml(path: str | Path) -> Read:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected blocks (encoders:, datasets:, ...)", found=type(raw).__name__)
     return Read(raw, lines, problems)
+
+
+def _values(loader: _Loader, node: yaml.Node) -> Any:
+    """Return a document's values; YAMLError also where a tag or a number is none that Python can hold."""
+    try:
+        return loader.construct_document(node)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise yaml.YAMLError(f"a value that cannot be read: {str(error)[:100]}") from error
 
 
 def _walk(node: yaml.Node, location: Location) -> Iterator[tuple[Location, int, bool]]:

@@ -16,7 +16,7 @@ from visionfm.project.references_finetuning import mixed_modalities, several_enc
 from visionfm.tasks import KINDS
 from visionfm.tasks.kind import RawDataset
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 # Columns that labels.parquet and samples.parquet have of themselves: no label and no target can have such a name.
 
@@ -35,7 +35,7 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
 
 
 def _control_characters(value: object, at: tuple[str | int, ...]) -> Found:
-    """No path, pattern, name or reason has them; NUL ends every call of the system that gets one."""
+    """No path, pattern, name or reason has them, nor halves of a character; a call of the system ends at a NUL."""
     if isinstance(value, Mapping):
         for name, inside in value.items():
             yield from _control_characters(inside, (*at, str(name)))

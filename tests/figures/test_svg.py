@@ -51,7 +51,9 @@ def drawn() -> list[tuple[plots.Panel, str]]:
 
 
 def test_a_classification_has_roc_precision_recall_confusion_and_calibration(drawn):
-    assert [panel.kind for panel, _ in drawn] == ["roc", "precision_recall", "confusion", "calibration"]
+    assert [panel.kind for panel, _ in drawn] == [
+        *("roc", "precision_recall", "confusion", "calibration", "net_benefit", "selective")
+    ]
     assert all("grade" in panel.title and panel.alt for panel, _ in drawn)
 
 
@@ -90,7 +92,7 @@ def test_inlined_figure_has_an_escaped_name_and_no_own_size(drawn):
 
 def test_grid_holds_every_panel_and_says_so_where_there_is_none(drawn):
     joined = ElementTree.fromstring(plots.grid(drawn, "title"))
-    assert len(joined.findall(f"{SVG}svg")) == 4
+    assert len(joined.findall(f"{SVG}svg")) == 6
     assert "nothing to draw" in plots.grid([], "title")
 
 

@@ -68,7 +68,7 @@ STYLE: dict[str, Any] = {
 class Panel:
     """One figure: `draw` fills it, `alt` says in words what is seen, `legend_rows` makes room below."""
 
-    kind: str  # roc, precision_recall, confusion, calibration, agreement, bland_altman, training, forest
+    kind: str  # roc, precision_recall, confusion, calibration, net_benefit, selective, agreement, bland_altman, ...
     title: str
     alt: str
     draw: Callable[[Any], None]

@@ -161,6 +161,19 @@ METRICS = {
         lower_is_better=True,
         of_data=True,
     ),
+    "conformal_coverage": Metric(
+        "Coverage of the sets",
+        "How often the set of classes that is answered holds the true one; each person counts once. It should be what "
+        "was asked for.",
+        right=1.0,
+    ),
+    "conformal_set_size": Metric(
+        "Classes in a set",
+        "How many classes the set holds on average: the fewer at the same coverage, the more it says.",
+        lower_is_better=True,
+        endless=True,
+    ),
+    "conformal_single": Metric("Sets of one class", "Share of the answers that name one class and no other."),
     "concordance": Metric(
         "Concordance (Harrell)",
         "Take two eyes of which one got worse while the other was still followed: the chance that it had the higher "

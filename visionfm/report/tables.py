@@ -12,6 +12,7 @@ from visionfm.metrics.binary import AT_THRESHOLD
 from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.calibration import METRICS as CALIBRATION
 from visionfm.metrics.catalogue import metric_name
+from visionfm.metrics.decisions import CONFORMAL
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.tasks.results import WHOLE, TaskModel, whole
 from visionfm.tasks.runs import MEAN, OBSERVER
@@ -66,7 +67,8 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
         classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
         at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)
         of_probabilities = rows["metric"].isin(CALIBRATION)
-        others = ~at_threshold & ~of_probabilities
+        of_sets = rows["metric"].isin(CONFORMAL)
+        others = ~at_threshold & ~of_probabilities & ~of_sets
         if others.any():
             found.append((heading, pivot(rows[others], by, caption, survival, note)))
         if at_threshold.any():
@@ -75,6 +77,10 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
         if of_probabilities.any():
             table = calibration(rows[of_probabilities], by, f"{caption}, calibration of the probabilities", note)
             found.append((f"{heading}: calibration", table))
+        if of_sets.any():
+            of_level = rows[of_sets].rename(columns={"operating_point": "asked"}).assign(operating_point=None)
+            table = pivot(of_level, [*by, "asked"], f"{caption}, sets of classes", note=note)
+            found.append((f"{heading}: sets of classes", table))
     return found
 
 

@@ -140,6 +140,7 @@ class EvaluateSettings(Settings):
     success_px: list[float] = []
     success_mm: list[float] = []
     operating_points: dict[str, tuple[Literal["sensitivity", "specificity"], float]] = {}  # what validation shall reach
+    conformal: float | None = None  # how often sets of classes shall hold the true one
     external: list[str] = []  # as predictions name them: datasets, or cohorts where samples join several datasets
     pool: bool = False
 

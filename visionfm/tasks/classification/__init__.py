@@ -15,6 +15,7 @@ from visionfm.tasks.settings import LabelledTarget
 from visionfm.tasks.target import ClassTarget
 from visionfm.tasks.vectors.block import (
     CALIBRATE,
+    CONFORMAL,
     OPERATING_POINTS,
     ClassFinetuning,
     ClassTraining,
@@ -42,6 +43,7 @@ class ClassificationTask(LabelledTask):
 
     operating_points: list[OperatingPoint] = OPERATING_POINTS
     calibrate: Literal["none", "temperature", "platt", "isotonic"] = CALIBRATE
+    conformal: float | None = CONFORMAL
 
     @model_validator(mode="after")
     def _points_fit(self) -> "ClassificationTask":
@@ -54,8 +56,8 @@ class ClassificationTask(LabelledTask):
         return self.calibrate
 
     def evaluate_keys(self) -> Mapping[str, Any]:
-        """Return the thresholds that are wanted."""
-        return operating_points(self.operating_points)
+        """Return the thresholds that are wanted, and what sets shall hold."""
+        return {**operating_points(self.operating_points), "conformal": self.conformal}
 
     def labels(self) -> dict[str, LabelledTarget]:
         """Return the targets as `fuse` reads them from labels."""
@@ -117,6 +119,7 @@ tasks:
     targets: {dme: {type: binary, aggregate: max}}
     operating_points: [{sensitivity: 0.95}, {specificity: 0.9}]
     calibrate: platt
+    conformal: 0.9
     seeds: [0, 1, 2]
 """,
         ),

@@ -64,8 +64,8 @@ class Scored(NamedTuple):
         return 0 < int(self.truth_N.sum()) < len(self.truth_N)
 
 
-def scored_classes(rows: Any, target: Mapping[str, Any]) -> list[Scored]:
-    """Return each class's truth and score from the predictions of one classification target (a DataFrame)."""
+def questions(rows: Any, target: Mapping[str, Any]) -> list[Scored]:
+    """Return each class as a yes-or-no question answered by probabilities, from the predictions of one target."""
     import numpy as np
 
     known = rows[rows["truth"].notna() & rows["scores"].notna()]
@@ -94,7 +94,7 @@ def classification(
 
     `areas` maps ("auroc" | "average_precision", class) to the text of its value and interval, for the legends.
     """
-    classes = scored_classes(rows, target)
+    classes = questions(rows, target)
     if not any(len(scored.truth_N) for scored in classes):
         return []
     panels = [
@@ -102,6 +102,8 @@ def classification(
         curves("precision_recall", name, classes, areas or {}),
         _confusion_by_class(name, classes) if target["type"] == "multilabel" else _confusion(rows, name, target),
         calibration(name, classes),
+        *benefit(name, classes),
+        *selective(rows, name, target, classes),
     ]
     return panels
 
@@ -324,3 +326,98 @@ def reliability(truth_N: Any, score_N: Any) -> tuple[Any, Any]:
 
     parts = np.array_split(np.argsort(score_N, kind="stable"), max(1, min(BINS, len(score_N) // BINS)))
     return np.array([score_N[part].mean() for part in parts]), np.array([truth_N[part].mean() for part in parts])
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def benefit(name: str, classes: Sequence[Scored]) -> list[Panel]:
+    """Return the panel of net benefit by the probability from which somebody is treated; none without both kinds.
+
+    Of more classes than can be told apart the most frequent ones.
+    """
+    import numpy as np
+
+    from visionfm.metrics.decisions import net_benefit, treat_all
+
+    drawable = [(at, one) for at, one in enumerate(classes) if one.drawable]
+    frequent = sorted(drawable, key=lambda pair: -pair[1].truth_N.mean())[:LINES_AT_MOST]
+    places = sorted(at for at, _ in frequent)
+    lines = [classes[at] for at in places]
+    if not lines:
+        return []
+    at_T = np.linspace(0.01, 0.9, 90)
+    found = [net_benefit(one.truth_N.astype(float), one.score_N, one.subject_N, at_T) for one in lines]
+    title, few = f"Net benefit: {label(name, 22)}", len(lines) < len(classes)
+    legend = [label(one.name) for one in lines] + ["dotted: treat all; grey: treat none"]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        handles = []
+        for index, one, band in zip(places, lines, found, strict=True):
+            style = colour(index)  # that of the class in the other figures
+            handles += axes.plot(at_T, band.value_X, linewidth=1.6, **style)
+            axes.fill_between(at_T, band.low_X, band.high_X, color=style["color"], alpha=0.15, linewidth=0)
+            axes.plot(at_T, treat_all(float(one.truth_N.mean()), at_T), ":", color=style["color"], linewidth=1)
+        handles.append(axes.axhline(0, color=FAINT, linewidth=1))
+        highest = max(float(one.truth_N.mean()) for one in lines)
+        axes.set(xlim=(0, 0.9), ylim=(-0.25 * highest, 1.1 * highest), title=title)
+        axes.set(xlabel="treated from this probability on", ylabel="net benefit")
+        legend_below(figure, handles, legend)
+
+    middle = [
+        f"{one.name}: {band.value_X[at]:.3f} from {at_T[at]:.2f} on"
+        for one, band in zip(lines, found, strict=True)
+        for at in (9, 29)
+    ]
+    alt = f"Net benefit of {name}{', the most frequent classes' if few else ''}, with 95 % bands. " + "; ".join(middle)
+    return [Panel("net_benefit", title, alt, draw, len(legend))]
+
+
+def selective(rows: Any, name: str, target: Mapping[str, Any], classes: Sequence[Scored]) -> list[Panel]:
+    """Return the panel of the share of wrong calls where the least certain samples are left to a person."""
+    import numpy as np
+
+    from visionfm.metrics.decisions import risk_by_coverage
+
+    lines = []
+    if target["type"] == "multiclass":
+        known = rows[rows["truth"].notna() & rows["scores"].notna()]
+        score_NK = np.array([list(score) for score in known["scores"]], dtype=np.float64)
+        wrong_N = score_NK.argmax(axis=1) != known["truth"].to_numpy(np.int64)
+        lines.append(("the most probable class", wrong_N, score_NK.max(axis=1), known["subject_id"].to_numpy(object)))
+    else:
+        answered = [one for one in classes if len(one.truth_N)][:LINES_AT_MOST]
+        for one in answered:
+            confidence_N = np.maximum(one.score_N, 1 - one.score_N)
+            lines.append((one.name, (one.score_N >= 0.5) != one.truth_N, confidence_N, one.subject_N))
+    share_C = np.linspace(0.05, 1, 96)
+    found = [risk_by_coverage(*line[1:], share_C) for line in lines]
+    title, legend = f"Selective prediction: {label(name, 16)}", [label(line[0]) for line in lines]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        handles = []
+        for index, band in enumerate(found):
+            style = colour(index)
+            handles += axes.plot(share_C, band.value_X, linewidth=1.6, **style)
+            axes.fill_between(share_C, band.low_X, band.high_X, color=style["color"], alpha=0.15, linewidth=0)
+        axes.set(
+            xlim=(0, 1.02), title=title, xlabel="share answered, the most certain first", ylabel="share of wrong calls"
+        )
+        axes.set_ylim(bottom=0)
+        legend_below(figure, handles, legend)
+
+    said = "; ".join(
+        f"{line[0]}: {band.value_X[-1]:.3f} of all wrong, {band.value_X[47]:.3f} of the most certain {share_C[47]:.0%}"
+        for line, band in zip(lines, found, strict=True)
+    )
+    return [
+        Panel(
+            "selective",
+            title,
+            f"Share of wrong calls of {name} by share answered, with 95 % bands. {said}",
+            draw,
+            len(legend),
+        )
+    ]

@@ -48,24 +48,35 @@ def grades(
     """Return the panels of one target; none where no truth is known. `of_cuts`: see classification's `areas`."""
     import numpy as np
 
-    from visionfm.tasks.ordinal.score import called, cuts
+    from visionfm.tasks.ordinal.score import called
 
     known = rows[rows["truth"].notna() & rows["scores"].notna()]
     if not len(known):
         return []
     classes = [str(text) for text in target["classes"]]
     truth_N = known["truth"].to_numpy(np.float64)
-    score_NG = np.array([list(score) for score in known["scores"]], dtype=np.float64)
-    called_N = called(score_NG)
-    found = cuts(classes, truth_N, score_NG).items()
-    people = known["subject_id"].to_numpy(object)
-    scored = [Scored(cut, reached_N > 0, score_N, people) for cut, (reached_N, score_N) in found]
+    called_N = called(np.array([list(score) for score in known["scores"]], dtype=np.float64))
+    scored = questions(rows, target)
     return [
         _confusion(truth_N.astype(int), called_N, name, classes),
         _errors(called_N - truth_N.astype(int), name, len(classes)),
         curves("roc", name, scored, of_cuts or {}),
         calibration(name, scored),
     ]
+
+
+def questions(rows: Any, target: Mapping[str, Any]) -> list[Scored]:
+    """Return each cut, as a yes-or-no question answered by probabilities."""
+    import numpy as np
+
+    from visionfm.tasks.ordinal.score import cuts
+
+    known = rows[rows["truth"].notna() & rows["scores"].notna()]
+    classes = [str(text) for text in target["classes"]]
+    score_NG = np.array([list(score) for score in known["scores"]], dtype=np.float64).reshape(len(known), len(classes))
+    found = cuts(classes, known["truth"].to_numpy(np.float64), score_NG).items()
+    people = known["subject_id"].to_numpy(object)
+    return [Scored(cut, reached_N > 0, score_N, people) for cut, (reached_N, score_N) in found]
 
 
 def _confusion(truth_N: Any, called_N: Any, name: str, classes: list[str]) -> Panel:

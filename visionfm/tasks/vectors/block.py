@@ -168,6 +168,15 @@ CALIBRATE: Any = Field(
 )
 
 
+CONFORMAL: Any = Field(
+    None,
+    gt=0.5,
+    lt=1,
+    description="answer sets of classes that hold the true one so often (0.9), for a sample of a new person; the limit "
+    "is chosen on validation",
+)
+
+
 def operating_points(points: Sequence[OperatingPoint]) -> Mapping[str, Any]:
     """Return these points as `evaluate` reads them, by their names."""
     wanted = [point.wanted() for point in points]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from visionfm.metrics.binary import AT_THRESHOLD, HALF, Binary, Threshold, operating_points
 from visionfm.metrics.calibration import BEFORE, calibration
+from visionfm.metrics.decisions import CONFORMAL, conformal, conformal_limit, conformal_sets
 from visionfm.metrics.evidence import Members, Ready
 from visionfm.metrics.jackknife import groups_of_samples, left_out
 from visionfm.metrics.measure import Measure
@@ -51,7 +52,7 @@ def scored(
     asks = import_module(scoring)
 
     def of_target(name: str, of: Answers) -> Scored:
-        measured = partial(_of_rows, settings.targets[name], of, asks, settings.operating_points, {})
+        measured = partial(_of_rows, settings.targets[name], of, asks, settings, {})
         return Scored(of.samples, of.truth_NK, _known(of), measured)
 
     return {run: {name: of_target(name, of) for name, of in answers.items()} for run, answers in runs.items()}
@@ -65,7 +66,7 @@ def _of_rows(
     target: TargetSpec,
     answers: Answers,
     asks: Any,
-    wanted: Wanted,
+    settings: EvaluateSettings,
     chosen: dict[str, list[Points]],
     rows_N: NDArray[np.intp],
 ) -> list[Measure]:
@@ -75,14 +76,50 @@ def _of_rows(
     if subset not in chosen:  # all validation samples with this subset: the same for every dataset
         validation_N = (samples.split_N == "validation") & (samples.subset_N == subset)
         truth_NK, score_NK = answers.truth_NK[validation_N], answers.score_NK[validation_N]
-        chosen[subset] = asks.thresholds(target, truth_NK, score_NK, wanted)
+        chosen[subset] = asks.thresholds(target, truth_NK, score_NK, settings.operating_points)
     rows_N = rows_N[_known(answers)[rows_N]]  # somebody of whom nothing is known is nobody
     subjects, truth_NK, points = samples.subjects.take(rows_N), answers.truth_NK[rows_N], chosen[subset]
     found = measures(target, truth_NK, answers.score_NK[rows_N], subjects, points, asks.scorers)
     if answers.before_NK is not None:
         by_label = asks.scorers(target, truth_NK, answers.before_NK[rows_N], points)
         found += [measure for label, one in by_label.items() for measure in _before(label, one, subjects)]
+    if settings.conformal is not None:
+        found += sets(target, answers, rows_N, settings.conformal)
     return found
+
+
+def sets(target: TargetSpec, answers: Answers, rows_N: NDArray[np.intp], level: float) -> Iterator[Measure]:
+    """Yield what the conformal sets of these samples are worth; their limit is chosen on validation.
+
+    Of a yes or no the set may hold both; each class of a multilabel target is a yes or no.
+    """
+    samples = answers.samples
+    subset = samples.subset_N[rows_N[0]] if len(rows_N) else ALL
+    chosen_N = np.flatnonzero((samples.split_N == "validation") & (samples.subset_N == subset))
+    point = f"conformal {level:g}"
+    for k, label in enumerate(target.classes if target.type == "multilabel" else [None]):
+        truth_N = answers.truth_NK[:, k]
+        score_NC = answers.score_NK
+        if target.type != "multiclass":
+            score_NC = np.stack([1 - answers.score_NK[:, k], answers.score_NK[:, k]], axis=1)
+        known, on = (rows[~np.isnan(truth_N[rows])] for rows in (chosen_N, rows_N))
+        subjects = samples.subjects.take(rows_N)
+        if not len(known) or not len(on):
+            where = "validation" if not len(known) else "test"
+            for metric in CONFORMAL:
+                reason = f"no {where} sample with a known answer"
+                yield Measure(label, metric, point, np.nan, None, subjects, ~np.isnan(truth_N[rows_N]), reason=reason)
+            continue
+        whole_N = truth_N[known].astype(np.intp), score_NC[known], samples.subjects.take(known)
+        limit = conformal_limit(*whole_N, level)
+        class_N, of_known = truth_N[on].astype(np.intp), ~np.isnan(truth_N[rows_N])
+        persons = Subjects(subjects.place_N[of_known], subjects.count)
+        for metric, found in conformal(conformal_sets(score_NC[on], limit), class_N, persons).items():
+            yield Measure(
+                label, metric, point, found.value, Ready(found), subjects, of_known,
+                threshold=None if np.isinf(limit) else limit,
+                reason="so few validation subjects promise nothing less than all classes" if np.isinf(limit) else None,
+            )  # fmt: skip
 
 
 def _before(label: str | None, scorer: Any, subjects: Subjects) -> Iterator[Measure]:

@@ -1,6 +1,7 @@
 """What a reader has to know before the numbers."""
 
 from visionfm.report.data import Results
+from visionfm.report.sample_sizes import too_small
 from visionfm.report.sections.audit import allowed_reasons, doubts
 from visionfm.report.sections.comparison import better_baselines
 from visionfm.report.sections.datasets import subjects_known
@@ -47,6 +48,11 @@ def cautions(results: Results) -> list[str]:
     few = sorted({f"{line.task} / {line.target} on {line.tested_on} ({line.subjects})" for line in small})
     if few:
         found.append(f"Fewer than {FEW_SUBJECTS} test subjects: {listed(few)}. Read the intervals, not the values.")
+    if small_tests := too_small(results):
+        found.append(
+            "Tests too small for precise numbers, by what was seen of the first model (Riley et al. 2021): "
+            f"{'; '.join(small_tests)}."
+        )
     if better := better_baselines(results):
         found.append(
             f"A baseline on the same features has the better value than the decoder: {listed(better)}. Whether this is "

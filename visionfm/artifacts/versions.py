@@ -24,6 +24,6 @@ VERSIONS = {
     "compare": 3,
     "contrast": 2,
     "recalibrate": 1,
-    "report": 22,
+    "report": 23,
     "export": 1,
 }

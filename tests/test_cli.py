@@ -193,3 +193,11 @@ def test_a_log_that_cannot_be_written_is_a_usage_error(tmp_path: Path, capsys: p
 def test_the_module_is_the_command() -> None:
     ended = subprocess.run([sys.executable, "-m", "visionfm", "--version"], capture_output=True, text=True, check=True)
     assert ended.stdout == f"visionfm {__version__}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_log_on_a_full_disk_ends_with_a_sentence(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", str(results), "--log", "/dev/full"]) == 0
+    said = capfd.readouterr().err
+    assert "Logging error" not in said and "Traceback" not in said
+    assert said.count("the log /dev/full ends here") == 1

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 usage or config, 3 data, 4 damaged artefact, 75 stopped by
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -168,6 +169,26 @@ def _text(settings: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk ends with one sentence; the stage's own error says what it could not write."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say it once, where logging would print a traceback for every line."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.told:
+            self.told = True
+            print(f"the log {self.baseFilename} ends here: {error.strerror}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close it; lines that never reached the disk were told of."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def _start_log(path: Path | None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[logging.StreamHandler()], force=True)
     logging.getLogger("visionfm").setLevel(logging.INFO)
@@ -175,7 +196,7 @@ def _start_log(path: Path | None) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handler = _LogFile(path, mode="w", encoding="utf-8")
     except OSError as error:
         raise UsageError(
             "the log cannot be written", found=error.strerror, where=path, do="name another --log file"

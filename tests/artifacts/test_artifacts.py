@@ -666,6 +666,13 @@ def test_a_fifo_or_a_device_is_no_output(tmp_path: Path) -> None:
     assert fifo.is_fifo() and link.is_symlink() and Path("/dev/null").is_char_device()
 
 
+def test_a_full_disk_is_named_by_the_file_that_has_no_room(results: Path, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "shared/x")
+    full = pytest.raises(DataError, match=f"(?s)the disk is full.*where: {elsewhere}")
+    with full, artifact_files.temporary_for(results / "x.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), elsewhere)
+
+
 # --- names and rights -----------------------------------------------------------------------------------------------
 
 

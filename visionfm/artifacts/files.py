@@ -147,6 +147,8 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _explain(error: OSError, path: Path, needed: int) -> NoReturn:
     if error.errno in FULL:
+        # The system names the file that has no room, which may be another's, below /tmp or /dev/shm say.
+        path = Path(error.filename) if isinstance(error.filename, str) else path
         there = next((folder for folder in path.absolute().parents if folder.is_dir()), Path())
         raise DataError(
             "the disk is full",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "timm", "pandas", "torchvision", "sklearn", "matplotlib", "scipy", "pydicom", "gdcm")
+HEAVY = ("torch", "timm", "pandas", "torchvision", "sklearn", "matplotlib", "scipy", "pydicom", "gdcm", "eyepy")
 REPORT = f"""
 import sys
 loaded = [name for name in {HEAVY!r} if name in sys.modules]

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from world.dicom_files import TOMOGRAM, dicom
 from world.small_project import Project, write_encoder
+from world.volume_files import npy, vol
 
 from visionfm import artifacts
 from visionfm.data import index as stage
@@ -202,3 +203,26 @@ def test_frame_and_frames_and_masks_of_frames_exclude_each_other() -> None:
     for wrong in ({"frame": 0}, {"layout": "segmentation", "labels": None}):
         with pytest.raises(ValueError, match="frames"):
             Dataset.model_validate({**block, "frames": "all", **wrong})
+
+
+@pytest.mark.parametrize("kind", ["vol", "npy"])
+def test_volumes_of_other_kinds_reach_the_features(kind: str, results: Path, tmp_path: Path) -> None:
+    root = tmp_path / "volumes"
+    root.mkdir()
+    stack = np.stack(slices(4, 3))
+    (root / f"a.{kind}").write_bytes(vol(stack / 255) if kind == "vol" else npy(stack))
+    project = Project(tmp_path / "run")
+    project.root, project.index = root, INDEX.absolute()
+    index(root, INDEX, IndexSettings(modality="OCT", layout="table", images=f"*.{kind}", frames="all"))
+    write_encoder(project.encoder)
+    project.extract()
+    with h5py.File(project.out) as cache:
+        assert cache["path"].asstr()[:].tolist() == [f"a.{kind}#{frame}" for frame in range(3)]
+        assert np.isfinite(cache["cls"][:]).all() and len(np.unique(cache["cls"][:, 0, -1, 0])) == 3
+    if kind == "vol":
+        (root / "t.csv").write_text("file,eye,dme\na.vol,R,1")
+        columns = Columns.model_validate({"image": "file", "subject": "vol.PatientID", "eye": "eye",
+                                          "targets": {"dme": "dme"}})  # fmt: skip
+        with pytest.raises(DataError, match="eye R, and the header of a.vol says L"):
+            label(root, [INDEX], None, LABELS, LabelSettings(dataset="scans", layout="table", table="t.csv",
+                                                             columns=columns))  # fmt: skip

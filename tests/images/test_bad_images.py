@@ -265,4 +265,4 @@ def test_every_format_is_known_by_its_first_bytes_and_by_no_other_formats():
         expected = "JPEG" if name == "progressive" else name.partition("-")[0]
         assert [one.name for one in CONTAINERS if one.matches(data)] == [expected]
     suffixes = [suffix for one in CONTAINERS for suffix in one.suffixes]
-    assert len(suffixes) == len(set(suffixes)) and set(suffixes) == images.ALLOWED_SUFFIXES
+    assert len(suffixes) == len(set(suffixes)) and set(suffixes) == images.ALLOWED_SUFFIXES | images.ASKED_SUFFIXES

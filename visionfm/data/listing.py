@@ -25,7 +25,7 @@ ARRAY_SUFFIXES = frozenset({".npy"})
 def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
     """Return all image files of a dataset, by path; `pattern` is a glob on the path relative to the root."""
     check_root(root)
-    found = files_below(root, LAYOUTS[layout].image_folders(root))
+    found = files_below(root, LAYOUTS[layout].image_folders(root), asked=pattern or "")
     return [entry for entry in found if pattern is None or fnmatch(entry.path, pattern)]
 
 

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -33,7 +34,8 @@ class _Process:
 
     def end(self) -> None:
         """Kill it: it may be anywhere in other people's code."""
-        os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have ended by itself
+            os.kill(self.pid, signal.SIGKILL)
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.ours.close()
         self.theirs.close()

@@ -4,6 +4,8 @@
 that has no certain meaning as eight bits (floats, 32-bit integers, LAB) is unsupported. Shapes: H/W px, C = 3 (RGB).
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -51,6 +53,13 @@ def to_rgb(image: Image.Image, bits: int | None = None) -> Pixels:
             image = image.convert("RGBA").convert("RGBa")
         return np.array(image)[:, :, :3]
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def eight_bits(values: npt.NDArray[Any], bits: int) -> Pixels:
+    """Scale the full range of `bits` to [0, 255], rounding; values above it are white."""
+    full = 2**bits - 1
+    scaled = (np.minimum(values.astype(np.uint32), full) * 255 + full // 2) // full
+    return np.ascontiguousarray(scaled.astype(np.uint8))
 
 
 def _grey_16_to_8(image: Image.Image, given: int | None) -> Pixels:

@@ -30,7 +30,8 @@ from visionfm.images.regular import NotRegular, read_regular
 from visionfm.images.settings import Frames, Reading, chosen_frames
 from visionfm.runtime.progress import track
 
-ALLOWED_SUFFIXES = frozenset(suffix for container in CONTAINERS for suffix in container.suffixes)
+ALLOWED_SUFFIXES = frozenset(suffix for one in CONTAINERS if not one.asked for suffix in one.suffixes)
+ASKED_SUFFIXES = frozenset(suffix for one in CONTAINERS if one.asked for suffix in one.suffixes)
 KNOWN = f"{', '.join(one.name for one in CONTAINERS[:-1])} or {CONTAINERS[-1].name}"
 log = logging.getLogger("visionfm")
 _last = threading.local()  # the volume that a thread read last

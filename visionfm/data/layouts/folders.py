@@ -6,12 +6,12 @@ contents.
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from visionfm.errors import DataError
 from visionfm.images.containers import container_of
-from visionfm.images.reading import ALLOWED_SUFFIXES
+from visionfm.images.reading import ALLOWED_SUFFIXES, ASKED_SUFFIXES
 
 VFM_SPLITS = {"training": "train", "test": "test"}
 IMAGES, LABELS = "images", "labels"  # of partnered trees, below training/ and test/
@@ -67,15 +67,18 @@ def vfm_split(path: str) -> str | None:
 
 
 def files_below(
-    root: Path, starts: Iterable[Path] | None = None, suffixes: frozenset[str] = ALLOWED_SUFFIXES
+    root: Path, starts: Iterable[Path] | None = None, suffixes: frozenset[str] = ALLOWED_SUFFIXES, *, asked: str = ""
 ) -> list[Listed]:
-    """Return all files of these suffixes (images) below a root, or below folders in it, by path."""
+    """Return all files of these suffixes (images) below a root, or below folders in it, by path.
+
+    `asked` is the glob that a dataset has for its images: its suffix is one of an image too, if it can be.
+    """
     check_root(root)
     return sorted(
         entry
         for start in ([root] if starts is None else starts)
         if start.is_dir()
-        for entry in _files(root, start, suffixes)
+        for entry in _files(root, start, suffixes, PurePosixPath(asked).suffix.lower())
     )
 
 
@@ -95,13 +98,14 @@ def folders_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset())
         yield from folders_below(Path(path), above | {(stat.st_dev, stat.st_ino)})
 
 
-def _files(root: Path, start: Path, suffixes: frozenset[str]) -> Iterator[Listed]:
+def _files(root: Path, start: Path, suffixes: frozenset[str], asked: str) -> Iterator[Listed]:
     """Yield every file of these suffixes below a folder, linked ones too; hidden entries are no data.
 
     A folder may hold millions of files: a path object for each would take three times as long as the listing. Where
     images are sought, a name that ends in no suffix, or in a number as the UIDs of DICOM do, is looked into.
     """
     looked_into = suffixes is ALLOWED_SUFFIXES
+    suffixes = suffixes | (ASKED_SUFFIXES & {asked})
     for folder in folders_below(start):
         inside = folder.relative_to(root).as_posix()
         prefix = "" if inside == "." else f"{inside}/"

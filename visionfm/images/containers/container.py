@@ -76,7 +76,8 @@ class Container(NamedTuple):
     `needs` are modules that are no part of a plain installation, and `extra` is what installs them. A `guarded` format
     is parsed by other people's native code: files are first read in a process of their own. `header` returns what a
     file says beside its pixels, by the format's names, and `eye`, `subject` and `visit` as tables have them; columns of
-    a dataset can be read from it (`dicom.PatientID`).
+    a dataset can be read from it (`dicom.PatientID`). Files of an `asked` format, which may hold many other things, are
+    images only where a dataset's `images` ends in their suffix.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Container(NamedTuple):
     extra: str = ""
     guarded: bool = False
     header: Callable[[Path], Mapping[str, str]] | None = None
+    asked: bool = False
 
     def missing(self) -> str | None:
         """Return what has to be installed to read this format here; None where nothing is missing. Imports nothing."""

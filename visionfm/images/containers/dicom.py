@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from visionfm.errors import cannot_read_now
 from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright
-from visionfm.images.pixels import Pixels
+from visionfm.images.pixels import Pixels, eight_bits
 
 MARK, MARK_AT = b"DICM", 128
 MOST_FRAMES = 100_000  # a file that claims more is as good as endless
@@ -87,8 +87,8 @@ class _Dicom(Opened):
                 from pydicom.pixels import apply_color_lut
 
                 colours_HWC = apply_color_lut(self.stored, self.dataset)[..., :3]
-                return _eight_bits(colours_HWC, 8 * colours_HWC.dtype.itemsize)
-            return _eight_bits(self.stored, self.bits)
+                return eight_bits(colours_HWC, 8 * colours_HWC.dtype.itemsize)
+            return eight_bits(self.stored, self.bits)
 
     def note(self) -> str | None:
         """Tell of text that was burned into the pixels."""
@@ -202,12 +202,6 @@ def _used_bits(values: npt.NDArray[np.int64], bits: int, *, signed: bool) -> npt
     plain = values & (2**bits - 1)
     negative = signed & (plain >= 2 ** (bits - 1))
     return np.asarray(plain - 2**bits * negative, np.int64)
-
-
-def _eight_bits(colours_HWC: npt.NDArray[Any], bits: int) -> Pixels:
-    full = 2**bits - 1
-    scaled = (np.minimum(colours_HWC.astype(np.uint32), full) * 255 + full // 2) // full
-    return np.ascontiguousarray(scaled.astype(np.uint8))
 
 
 def _first(value: Any) -> float | None:

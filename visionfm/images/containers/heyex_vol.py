@@ -1,0 +1,123 @@
+"""Heidelberg's `.vol` (HEYEX RAW export): the B-scans of a volume, parsed by eyepy.
+
+Stored values are linear reflectivity in [0, 1]; eyepy's logarithm of it, with a contrast like that of HEYEX, is shown.
+Pixels without a value are black. Nothing that a file says of a person enters a message.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visionfm.errors import cannot_read_now
+from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright
+from visionfm.images.pixels import Pixels
+
+MARKS = (b"HSF-OCT-", b"ep-v")  # of HEYEX, of eyepy
+HEAD_BYTES, SCAN_HEAD_BYTES = 2048, 256  # before the picture of the fundus, and before each B-scan
+_EYES = {"OD": "R", "OS": "L"}
+
+
+class _Vol(Opened):
+    """A volume, all of its B-scans parsed."""
+
+    def __init__(self, data: bytes) -> None:
+        """Check the sizes that the header promises, then parse."""
+        with _blame():
+            head = _head(data[:HEAD_BYTES])
+            self.width, self.height, self.frames = int(head.size_x), int(head.size_y), int(head.n_bscans)
+            scan_bytes = SCAN_HEAD_BYTES + 4 * self.width * self.height  # at least: headers of B-scans may be longer
+            promised = HEAD_BYTES + int(head.size_x_slo) * int(head.size_y_slo) + self.frames * scan_bytes
+            if len(data) < promised:
+                raise Refused("truncated", f"HEYEX VOL, {len(data)} bytes, at least {promised} promised")
+            if not self.frames:
+                raise Refused("empty", "HEYEX VOL, no B-scan")
+            self.scans = _format().parse(data).bscans
+        self.frame = 0
+
+    def header(self) -> Header:
+        """Return the size of a B-scan."""
+        return Header(self.width, self.height, "L")
+
+    def seek(self, frame: int) -> None:
+        """Choose a B-scan."""
+        self.frame = frame
+
+    def load(self, shrink_to_px: int | None) -> Upright:
+        """Return the size: parsing has read the values."""
+        return Upright(self.width, self.height, 1)
+
+    def rgb(self, bits: int | None = None) -> Pixels:
+        """Return the chosen B-scan."""
+        with _blame():
+            from eyepy.core.utils import from_vol_intensity
+
+            stored_HW = np.array(self.scans[self.frame].data, np.float32)
+            if not np.isfinite(stored_HW).all() or stored_HW.min() < 0:
+                raise Refused("unreadable", "HEYEX VOL, values that are no reflectivity")
+            shown_HW = from_vol_intensity(stored_HW)
+            return np.repeat(shown_HW[:, :, None], 3, axis=2)
+
+
+def read_header(path: Path) -> Mapping[str, str]:
+    """Return what a file says before its pixels; sizes in mm. Refused for a damaged one."""
+    with path.open("rb") as file, _blame():
+        head = _head(file.read(HEAD_BYTES))
+        position = str(head.scan_position).strip("\0 ")
+        visit = str(head.visit_date)[:10]  # as in ISO
+        patient = str(head.patient_id).strip("\0 ")
+        return {
+            "PatientID": patient,
+            "ScanPosition": position,
+            "VisitDate": visit,
+            "PixelSpacing": f"{head.scale_y:.9g}\\{head.scale_x:.9g}",
+            "SliceDistance": f"{head.distance:.9g}",
+            "eye": _EYES.get(position, ""),
+            "subject": patient,
+            "visit": visit,
+        }
+
+
+def _format() -> Any:
+    from eyepy.io.he.vol_reader import vol_format
+
+    return vol_format
+
+
+def _head(data: bytes) -> Any:
+    """Parse what stands before the pictures."""
+    import construct
+
+    parts = [part for part in _format().subcons if part.name not in ("localizer", "bscans")]
+    return construct.Struct(*parts).parse_stream(io.BytesIO(data))
+
+
+@contextmanager
+def _blame() -> Iterator[None]:
+    """Turn whatever the parser raises on hostile bytes into a reason, without its text: that quotes the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Refused:
+            raise
+        except MemoryError as error:
+            raise cannot_read_now("HEYEX VOL", error) from error
+        except Exception as error:
+            raise Refused("unreadable", f"HEYEX VOL, {type(error).__name__} in its structure") from error
+
+
+VOL = Container(
+    "VOL",
+    (".vol",),
+    lambda data: data.startswith(MARKS),
+    _Vol,
+    needs=("eyepy", "construct"),
+    extra="oct",
+    guarded=True,
+    header=read_header,
+)

@@ -238,6 +238,13 @@ def test_an_added_image_without_a_label_changes_neither_table(settings: dict[str
     assert digests() == before
 
 
+def test_groups_of_people_change_neither_table_so_that_they_train_nothing(results: Path) -> None:
+    run({"f": rows()})
+    before = digests()
+    run({"f": [{**one, "group:sex": "female"} for one in rows()]})
+    assert digests() == before
+
+
 @pytest.mark.parametrize("settings", [{}, {"unit": "eye", **FUSED}], ids=["pooled", "fused"])
 def test_shuffled_test_labels_do_not_touch_what_training_reads(settings: dict[str, Any], results: Path) -> None:
     run({"f": rows(), "o": rows("o")}, **settings)

@@ -8,7 +8,7 @@ from rerun_project import Project
 
 def computed(project: Project, calibrate: str) -> set[str]:
     config = project.config
-    config["tasks"]["sick_a"]["calibrate"] = calibrate
+    config["tasks"]["sick_a"] |= {"calibrate": calibrate, "conformal": 0.6}
     project.config = config
     return set(Counter(call.stage for call in project.run() if not call.unchanged))
 
@@ -21,6 +21,7 @@ def test_calibration_trains_nothing_and_the_way_back_is_exact(project: Project) 
     assert "uncalibrated" in pq.read_schema(run / "predictions.parquet").names
     page = (project.folder / "results/report/index.html").read_text()
     assert "calibration of the probabilities" in page and ">before<" in page
+    assert "sets of classes" in page and "conformal 0.6" in page and "people with" in page  # also what the test lacks
     assert (run / "decoder.safetensors").read_bytes() == before["decoder.safetensors"]
     assert computed(project, "none") <= fitted - {"calibrate"}
     assert (run / "predictions.parquet").read_bytes() == before["predictions.parquet"]

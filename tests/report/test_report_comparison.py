@@ -92,7 +92,7 @@ def test_every_difference_stands_with_its_n_its_interval_and_both_p_values() -> 
     assert texts[0][-4:] == [
         ("\u22120.031", "\u22120.076 to 0.013"), ("0.160", ""), ("0.480", ""), ("104", "103 subjects")
     ]  # fmt: skip
-    assert texts[1][2] == ("0.738", "SD 0.010\n3 seeds") and texts[2][-1] == ("104", "103 subjects\n3 left out")
+    assert texts[1][2] == ("0.738", "SD 0.010\n3 runs") and texts[2][-1] == ("104", "103 subjects\n3 left out")
     assert view.table.rows[2][-4].mark == "[1]" and view.table.notes[-1] == "[1] few"
     assert view.others is None and len(view.figures) == 1
 

@@ -21,8 +21,8 @@ PREDICTIONS = pa.schema(
     + [("truth", NUMBER), ("scores", pa.list_(NUMBER)), ("value", NUMBER), ("unit", TEXT)]
 )  # fmt: skip
 METRICS = [
-    "task", "model", "head", "fusion", "run", "seed", "fold", "train_fraction", "shots", "dataset", "modality",
-    "modalities", "split", "target", "class", "metric", "threshold", "operating_point", "value",
+    "task", "model", "head", "fusion", "run", "seed", "repeat", "fold", "train_fraction", "shots", "dataset",
+    "modality", "modalities", "split", "target", "class", "metric", "threshold", "operating_point", "value",
     "ci_low", "ci_high", "interval", "n", "n_positive", "n_subjects", "unit", "reason",
 ]  # fmt: skip
 BINARY = {"type": "binary", "classes": ["negative", "positive"]}
@@ -531,7 +531,7 @@ def test_every_column_is_filled_by_some_run(evaluated: Callable[..., list[Row]])
     of = samples(60) + samples(40, "validation")
     signs = [row for label in SIGNS["classes"] for row in binary_rows(of, target="signs", label=label)]
     rows = evaluated(
-        {"seed0": signs, "seed0-frac0p1": signs, "seed0-shots5": signs, "seed0-fold1": signs}, {"signs": SIGNS}
+        {"seed0": signs, "seed0-frac0p1": signs, "seed0-shots5": signs, "seed0-repeat1-fold1": signs}, {"signs": SIGNS}
     )
     rows += evaluated({"seed0": pressure_rows(samples(8))}, {"iop": PRESSURE})
     filled = {name for row in rows for name, value in row.items() if value is not None}

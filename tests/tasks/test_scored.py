@@ -60,7 +60,11 @@ def of_vectors(name, noise=0.7):
     scoring, target = TARGETS[name]
     same = {"task": "t", "model": "m", "head": "h", "fusion": "pooled", "kind": "classification"}
     settings = EvaluateSettings(**same, targets={name: target})
-    return scored({"seed0": {name: Answers(*answers(target, noise), samples())}}, settings, scoring)["seed0"][name]
+    return scored(
+        {"seed0": {name: Answers(*answers(target, noise), samples(), np.full(N, "seed0", dtype=object))}},
+        settings,
+        scoring,
+    )["seed0"][name]
 
 
 def of_images():

@@ -32,8 +32,9 @@ RUN = "tasks/{task}/{model}/{run}"
 IMAGES = {"images": "datasets/{dataset}/images{shard}.parquet"}
 ENCODED = {**IMAGES, "encoder": "encoders/{encoder}/encoder.safetensors"}
 TUNED = {**IMAGES, "encoder": f"{RUN}/encoder.safetensors"}
-TRAINED = {"train": "tasks/{task}/{model}/train.parquet"}
-APPLIED = {"decoder": f"{RUN}/[cd]*.safetensors", "samples": "tasks/{task}/{model}/samples.parquet"}
+FOLD = "tasks/{task}/{model}/{fold}"  # of a task that divides its people into folds: its samples are those of each
+TRAINED = {"train": "tasks/{task}/{model}/**/train.parquet"}
+APPLIED = {"decoder": f"{RUN}/[cd]*.safetensors", "samples": "tasks/{task}/{model}/**/samples.parquet"}
 FUSED = {"labels/{dataset}": "datasets/{dataset}/labels.parquet", "audit": "tasks/{task}/audit.parquet"}
 SHARDS, LABELS = "datasets/{dataset}/images*.parquet", "datasets/{dataset}/labels.parquet"
 ALL_RUNS = "tasks/{task}/{model}/*/"
@@ -64,6 +65,8 @@ PLACES = (
     ),
     Place("tasks/{task}/{model}/samples.parquet", ("fuse",), ("samples",), FUSED),
     Place("tasks/{task}/{model}/train.parquet", ("fuse",), ("samples",), FUSED),
+    Place(f"{FOLD}/samples.parquet", ("fuse",), ("samples",), FUSED),
+    Place(f"{FOLD}/train.parquet", ("fuse",), ("samples",), FUSED),
     Place(f"{RUN}/encoder.safetensors", ("finetune",), ("encoder",), TRAINED),
     Place(f"{RUN}/decoder.safetensors", ("train", "finetune"), DECODERS, TRAINED),
     Place(

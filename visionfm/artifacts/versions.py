@@ -20,10 +20,10 @@ VERSIONS = {
     "finetune": 3,
     "calibrate": 1,
     "predict": 3,
-    "evaluate": 9,
+    "evaluate": 10,
     "compare": 3,
     "contrast": 2,
     "recalibrate": 1,
-    "report": 23,
+    "report": 24,
     "export": 1,
 }

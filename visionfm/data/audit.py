@@ -4,7 +4,8 @@ Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes s
 and among the images that an encoder was pretrained on, unless the dataset's block gives a written reason; and when ids
 of a cohort differ in their spelling alone. What was looked for are equal ids and equal bytes: re-encoded copies are
 not found. Notes: identical images of different classes, ids that cohorts share, cohorts whose datasets share few
-people, images that use little of their range.
+people, images that use little of their range. Of a task with folds, its people stand against external ones and those
+of pretraining; that no fold divides a person or a file is checked by `fuse`, which draws them.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from visionfm.images.identity import file_ids
 
 SCHEMA = "visionfm/audit/1"
 PLACE = attrgetter("place")
+FOLDS = "folds"  # the split of what a task divides into folds: by person and bytes, and all of it is tested
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
 
 
@@ -77,13 +79,14 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         for dataset, paths in files.items()
         for index, path in enumerate(paths)
     }
-    made_by = artifacts.provenance("audit", settings.model_dump(mode="json"), inputs)
+    left_out = set() if settings.folded else {"folded"}
+    made_by = artifacts.provenance("audit", settings.model_dump(mode="json", exclude=left_out), inputs)
     if artifacts.recall(out, made_by):
         return
     columns = [target.column for target in settings.targets]
     listed = {dataset: _listed(paths) for dataset, paths in images.items()}
     known = {
-        dataset: Labelled.read(dataset, paths[0], columns, external=dataset in settings.external)
+        dataset: Labelled.read(dataset, paths[0], columns, split=_split(dataset, settings))
         for dataset, paths in labels.items()
     }
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
@@ -113,6 +116,13 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
     _write(out, findings, made_by)
     count = sum(one.columns.num_rows for one in labelled)
     log.info("audit: %d images of %d datasets, %d findings; %s", count, len(task_images), len(findings), out)
+
+
+def _split(dataset: str, settings: AuditSettings) -> str | None:
+    """Return the split of all images of a dataset; None of one whose own splits are used."""
+    if dataset in settings.external:
+        return "test"
+    return FOLDS if dataset in settings.folded else None
 
 
 def _listed(paths: list[Path]) -> Any:
@@ -176,6 +186,7 @@ def _pretrained_on(
     labelled: list[Labelled], pretraining: dict[str, list[str]], listed: dict[str, Any], known: dict[str, Labelled]
 ) -> Iterator[Finding]:
     """Yield the test images that an encoder saw; pretraining images without a known subject count for their bytes."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     for encoder, names in pretraining.items():
@@ -184,7 +195,8 @@ def _pretrained_on(
         tested = []
         for one in labelled:
             is_seen = pc.or_(one.among("file_id", _keys(files)), one.among("subject_id", _keys(subjects)))
-            tested += one.images(pc.and_(is_seen, pc.equal(one.columns["split"], "test")))
+            is_tested = pc.is_in(one.columns["split"], value_set=pa.array(["test", FOLDS]))
+            tested += one.images(pc.and_(is_seen, is_tested))
         of_file = _places(files, [image.file_id for image in tested])
         of_subject = _places(subjects, [image.subject_id for image in tested])
         for image in sorted(tested, key=PLACE):
@@ -193,7 +205,7 @@ def _pretrained_on(
             else:
                 place, what = of_subject[image.subject_id], f"an image of subject {image.subject_id}"
             detail = f"encoder {encoder} was pretrained on {what}"
-            yield Finding("pretraining", "leak", image.dataset, image.path, "test", *place, "pretraining", detail)
+            yield Finding("pretraining", "leak", image.dataset, image.path, image.split, *place, "pretraining", detail)
 
 
 def _keys(columns: dict[str, tuple[Any, Any]]) -> Any:

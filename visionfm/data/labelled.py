@@ -47,15 +47,15 @@ class Labelled:
     labels: Any
 
     @classmethod
-    def read(cls, dataset: str, path: Path, labels: Sequence[str], *, external: bool) -> "Labelled":
-        """Read labels.parquet; `labels` are the columns that will be asked for, `external` makes all rows test."""
+    def read(cls, dataset: str, path: Path, labels: Sequence[str], *, split: str | None) -> "Labelled":
+        """Read labels.parquet; `labels` are the columns that will be asked for, `split` that of all rows if given."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         table = artifacts.read_table(path, schema=LABELS, columns=tuple(dict.fromkeys((*KEYS, *labels))))
-        columns = table.select([name for name in KEYS if name != "split" or not external])
-        if external:
-            columns = columns.append_column("split", pa.repeat("test", table.num_rows))
+        columns = table.select([name for name in KEYS if name != "split" or split is None])
+        if split is not None:
+            columns = columns.append_column("split", pa.repeat(split, table.num_rows))
         stands_for = pc.binary_join_element_wise(dataset, file_paths(table["path"], table["image_id"]), "/")
         own = pc.equal(table["subject_id"], stands_for)
         person = pc.if_else(own, pa.scalar(None, pa.string()), table["subject_id"])

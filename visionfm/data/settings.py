@@ -56,6 +56,7 @@ class AuditSettings(Settings):
     task: str
     datasets: list[str]
     external: list[str] = []
+    folded: list[str] = []  # datasets whose own splits are not used: each person is tested in one of the task's folds
     allow_leakage: dict[str, str] = {}
     pretraining: dict[str, list[str]] = {}  # encoder -> datasets its weights were trained on
     bad_images: dict[str, str] = {}

@@ -7,7 +7,7 @@ one between train and validation; a corrected label does so once in the stratum 
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from visionfm.images.identity import file_id
 
@@ -52,7 +52,7 @@ def people(subjects: Sequence[str], image_ids: Sequence[str]) -> list[str]:
     return [person.get(subject, subject) for subject in subjects]
 
 
-def cut(groups: Mapping[str, Hashable], fraction: float, seed: int) -> set[str]:
+def cut(groups: Mapping[str, Hashable], fraction: float, seed: int | str) -> set[str]:
     """Return the groups drawn, `fraction` of each stratum; `groups` maps a group's name to its stratum.
 
     A stratum of two or more groups gives at least one and keeps at least one.
@@ -62,12 +62,51 @@ def cut(groups: Mapping[str, Hashable], fraction: float, seed: int) -> set[str]:
         strata[stratum].append(group)
     drawn: set[str] = set()
     for members in strata.values():
-        members.sort(key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
+        members.sort(key=lambda group: _hash(seed, group))
         count = int(fraction * len(members) + 0.5)
         if len(members) >= 2:
             count = min(max(count, 1), len(members) - 1)
         drawn.update(members[:count])
     return drawn
+
+
+def folds(groups: Mapping[str, Hashable], count: int, seed: int | str) -> dict[str, int]:
+    """Return each group's fold, 0 to `count` - 1; `groups` maps a group's name to its stratum.
+
+    Inside a stratum groups are ordered by hash and cut into parts of equal size (but for one), so that a further group
+    moves at most one other over each of the `count` - 1 cuts. Each stratum begins at a fold of its own, drawn too: else
+    rare ones would all fill the same fold.
+    """
+    strata: dict[Hashable, list[str]] = defaultdict(list)
+    for group, stratum in groups.items():
+        strata[stratum].append(group)
+    found: dict[str, int] = {}
+    for stratum, members in strata.items():
+        members.sort(key=lambda group: _hash(seed, group))
+        first = by_hash(f"stratum {stratum}", count, seed)
+        found |= {group: (first + rank * count // len(members)) % count for rank, group in enumerate(members)}
+    return found
+
+
+def by_hash(group: str, count: int, seed: int | str) -> int:
+    """Return the fold of a group that depends on nothing but the group: no other one can move it, or be moved."""
+    return int.from_bytes(_hash(seed, group)) % count
+
+
+def rarest(group: Sequence[str], values_of_rows: Sequence[Collection[Hashable]]) -> dict[str, Hashable]:
+    """Return each group's stratum: of the values that its rows have, the one that the fewest groups have."""
+    values: dict[str, set[Hashable]] = {name: set() for name in group}
+    for name, of_row in zip(group, values_of_rows, strict=True):
+        values[name].update(of_row)
+    common = Counter(value for of_group in values.values() for value in of_group)
+    return {
+        name: min(of_group, key=lambda value: (common[value], str(value))) if of_group else None
+        for name, of_group in values.items()
+    }
+
+
+def _hash(seed: int | str, group: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{group}".encode()).digest()
 
 
 def draw(

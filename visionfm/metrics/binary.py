@@ -14,7 +14,7 @@ from visionfm.metrics.intervals import interval
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask, Values, ratio
 
-Threshold = float | str  # a number, or why there is none
+Threshold = float | str | Floats  # a number, or why there is none; of several decoders that of each sample (N,)
 HALF, VALIDATION = "0.5", "validation"
 AT_THRESHOLD = (
     "f1", "sensitivity", "specificity", "balanced_accuracy", "ppv", "npv", "likelihood_ratio_positive",

@@ -74,6 +74,14 @@ class Members:
 
 
 @dataclass(frozen=True)
+class OverFolds:
+    """The mean of folds' values; `together` is the interval of the metric of all their samples as one set."""
+
+    value: float
+    together: Interval
+
+
+@dataclass(frozen=True)
 class Ratio:
     """One share over another one of other samples: a likelihood ratio."""
 
@@ -88,4 +96,4 @@ class Ready:
     interval: Interval
 
 
-Evidence = Ranking | Share | Mean | LeftOut | Members | Ratio | Ready
+Evidence = Ranking | Share | Mean | LeftOut | Members | OverFolds | Ratio | Ready

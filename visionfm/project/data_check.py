@@ -6,9 +6,11 @@ Reads names of images and whole tables, no pixel. Splits are drawn as `label` dr
 import json
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from visionfm.data import spelling
+from visionfm.data.audit import FOLDS
 from visionfm.data.label_rows import as_columns
 from visionfm.data.labels import draw_splits, labelled, subject_of
 from visionfm.data.layouts.rows import LabelRow, Value, parts_of
@@ -18,6 +20,7 @@ from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 from visionfm.images.identity import named_frame
 from visionfm.project.plan import Plan
+from visionfm.tasks.folding import classes_of, divided
 from visionfm.tasks.labels import Encoded, absent_classes, encode
 
 MOST_BYTES = 200_000_000
@@ -130,12 +133,13 @@ def _spelled_twice(plan: Plan, found: dict[str, Labels], problems: Problems) -> 
 
 def _in_two_splits(plan: Plan, task: str, labels: dict[str, Labels], problems: Problems) -> None:
     """Note people who stand in two splits of a task, as the files give them."""
-    external = plan.config.tasks[task].external
+    external, folded = plan.config.tasks[task].external, plan.folded_datasets(task)
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for name, own in labels.items():
         if plan.config.datasets[name].allow_leakage is None:
             for subject, split in zip(own.subjects, own.splits, strict=True):
-                splits[subject].setdefault("test" if name in external else split, name)
+                split = "test" if name in external else FOLDS if name in folded else split
+                splits[subject].setdefault(split, name)
     both = {subject: sorted(where) for subject, where in splits.items() if len(where) > 1}
     if both:
         subject, names = next(iter(both.items()))
@@ -148,37 +152,93 @@ def _in_two_splits(plan: Plan, task: str, labels: dict[str, Labels], problems: P
 def _check_task(
     plan: Plan, task: str, found: dict[str, Labels], seen: set[tuple[str, str]], problems: Problems
 ) -> None:
-    """Note labels that a task's targets do not know, and classes without a case in a split."""
+    """Note labels that a task's targets do not know, and classes without a case in a split (of some fold)."""
     block = plan.config.tasks[task]
+    names = [name for name in plan.task_datasets(task) if plan.config.datasets[name].labels != "none"]
+    values: dict[str, list[Encoded]] = {}
     for name, target in block.labels().items():
         # One wrong word is one mistake, however many tasks and models read it.
         spec = json.dumps(target.model_dump(mode="json", include={"type", "column", "classes", "values", "unknown"}))
-        values: dict[str, list[Encoded]] = defaultdict(list)
-        wrong = False
-        for dataset in [one for one in plan.task_datasets(task) if plan.config.datasets[one].labels != "none"]:
+        encoded, wrong = [], False
+        for dataset in names:
             own, labels = Problems(DataError, dataset), found[dataset]
-            for index, split in enumerate(labels.splits):
-                row = {
+            for index, row in enumerate(labels.rows):
+                said = {
                     column: labels.columns.get(column, [None] * len(labels.rows))[index] for column in target.columns()
                 }
-                encoded = encode(target, row, f"{dataset}: {labels.rows[index].where}", own)
-                values["test" if dataset in block.external else split].append(encoded)
+                encoded.append(encode(target, said, f"{dataset}: {row.where}", own))
             wrong = wrong or bool(own)
             if (dataset, spec) not in seen:
                 for line in own:
                     problems.add(line)
             seen.add((dataset, spec))
-        if wrong or block.kind == "progression":
-            continue
-        for split in ("train", "validation") if block.given_decoder() is None else ():
-            if all(value is None for value in values[split]):
-                problems.add(f"task {task}: {name}: no {split} images with a known value")
-                values[split] = []
-        for split in ("train", "validation", "test"):
-            for absent in absent_classes(target, values[split]) if values[split] else ():
-                if split == "train" and block.given_decoder() is None:
-                    problems.add(f"task {task}: {name}: {absent} in the training split")
-                else:
-                    log.warning(
-                        "task %s: %s: %s in the %s split; its metrics there have no value", task, name, absent, split
-                    )
+        if not wrong:
+            values[name] = encoded
+    first = next(iter(block.labels()))
+    if block.kind == "progression" or (plan.folds(task) and first not in values):
+        return
+    for where, split_R in _divisions(plan, task, names, found, values, problems):
+        for name, encoded in values.items():
+            _check_classes(plan, task, name, where, encoded, split_R, problems)
+
+
+def _divisions(
+    plan: Plan,
+    task: str,
+    names: list[str],
+    found: dict[str, Labels],
+    values: dict[str, list[Encoded]],
+    problems: Problems,
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the splits of all rows of a task's datasets; of a task with folds those of each, and its name."""
+    external, folded = plan.config.tasks[task].external, plan.folded_datasets(task)
+    rows = [(name, at) for name in names for at in range(len(found[name].rows))]
+    own = ["test" if name in external else found[name].splits[at] for name, at in rows]
+    folds = plan.folds(task)
+    if not folds:
+        yield "", own
+        return
+    first, target = next(iter(plan.config.tasks[task].labels().items()))
+    inside = [
+        row
+        for row, (name, _) in enumerate(rows)
+        if name in folded and any(encoded[row] is not None for encoded in values.values())
+    ]
+    people = [found[rows[row][0]].subjects[rows[row][1]] for row in inside]
+    classes = [classes_of(target, values[first][row]) for row in inside]
+    for fold in folds:
+        settings = plan.tasks.fuse_settings(task, fold.name).fold
+        assert settings is not None, "a task with folds has settings of each"
+        try:
+            drawn = divided(people, classes, settings)
+        except DataError as error:
+            problems.add(
+                f"task {task}: " + "; ".join([error.problem, *(f"{what}: {text}" for what, text in error.details)])
+            )
+            return
+        splits = list(own)
+        for row, split in zip(inside, drawn, strict=True):
+            splits[row] = split
+        yield f" of {fold.name}", splits
+
+
+def _check_classes(
+    plan: Plan, task: str, name: str, where: str, encoded: list[Encoded], split_R: list[str], problems: Problems
+) -> None:
+    """Note what a target lacks in some split."""
+    block = plan.config.tasks[task]
+    target, trains = block.labels()[name], block.given_decoder() is None
+    values: dict[str, list[Encoded]] = defaultdict(list)
+    for value, split in zip(encoded, split_R, strict=True):
+        values[split].append(value)
+    for split in ("train", "validation") if trains else ():
+        if all(value is None for value in values[split]):
+            problems.add(f"task {task}: {name}: no {split} images{where} with a known value")
+            values[split] = []
+    for split in ("train", "validation", "test"):
+        for absent in absent_classes(target, values[split]) if values[split] else ():
+            if split == "train" and trains:
+                problems.add(f"task {task}: {name}: {absent} in the training split{where}")
+            else:
+                text = "task %s: %s: %s in the %s split%s; its metrics there have no value"
+                log.warning(text, task, name, absent, split, where)

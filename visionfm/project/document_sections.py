@@ -23,7 +23,7 @@ from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
 from visionfm.project.config import Encoder, ModalityBlock, ReportBlock
 from visionfm.tasks import KINDS
-from visionfm.tasks.block import TaskBlock, Training
+from visionfm.tasks.block import TaskBlock, TaskSplit, Training
 from visionfm.tasks.finetuning.block import Lora, Trainable
 from visionfm.tasks.maps.block import DenseCache
 
@@ -380,6 +380,12 @@ models:
   baseline: {Fundus: untrained}
   ultrasound: {any: dino}
 """,
+    ),
+    Section(
+        TaskSplit,
+        "tasks.NAME.split",
+        "`split: {folds: 5}`: each person of `datasets` is tested once, by a decoder that never saw them. "
+        "docs/statistics.md says how folds are drawn, and what numbers there are.",
     ),
     Section(
         Training,

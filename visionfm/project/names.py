@@ -8,7 +8,17 @@ from visionfm.project.config import Config
 from visionfm.project.references import modality_or_none
 from visionfm.tasks import KINDS
 from visionfm.tasks.maps.block import MapTask
-from visionfm.tasks.runs import all_runs, read_run, seed_runs
+from visionfm.tasks.runs import (
+    Fold,
+    all_runs,
+    baseline_runs,
+    compared_runs,
+    fold_of,
+    folds,
+    pooled_run,
+    read_run,
+    seed_runs,
+)
 
 ROOT = "results"
 
@@ -169,13 +179,29 @@ class Names:
         """Return the names of a task's runs, one decoder each."""
         return all_runs(self.config.tasks[task])
 
+    def folds(self, task: str) -> list[Fold]:
+        """Return a task's folds; none where its datasets' own splits are used."""
+        return folds(self.config.tasks[task])
+
+    def folded_datasets(self, task: str) -> list[str]:
+        """Return the datasets whose people a task divides into folds; one without labels is only predicted."""
+        names = self.config.tasks[task].datasets if self.folds(task) else []
+        return [name for name in names if self.config.datasets[name].labels != "none"]
+
     def seed_runs(self, task: str) -> list[str]:
-        """Return the runs of a task's own decoder on all training data."""
+        """Return the runs of a task's own decoder on all training data: what all folds answered, where it has folds."""
         return seed_runs(self.config.tasks[task])
+
+    def decoders(self, task: str) -> dict[str, list[str]]:
+        """Return the decoders of a task's folds by the run that they make together; none without folds."""
+        found: dict[str, list[str]] = {}
+        for run in self.runs(task) if self.folds(task) else []:
+            found.setdefault(pooled_run(run), []).append(run)
+        return found
 
     def baseline_runs(self, task: str) -> list[str]:
         """Return the baselines that stand beside a task's own decoder."""
-        return list(self.config.tasks[task].baseline_names())
+        return baseline_runs(self.config.tasks[task])
 
     def is_tuned_run(self, task: str, run: str) -> bool:
         """Tell whether a run has an encoder of its own; baselines stand on the frozen one."""
@@ -265,13 +291,31 @@ class Names:
         """Return a task's audit."""
         return f"{ROOT}/tasks/{task}/audit.parquet"
 
-    def samples(self, task: str, model: str) -> str:
-        """Return all samples of a task."""
-        return f"{ROOT}/tasks/{task}/{model}/samples.parquet"
+    def _divisions(self, task: str) -> list[Fold | None]:
+        return [*self.folds(task)] or [None]
 
-    def train_table(self, task: str, model: str) -> str:
-        """Return the training and validation samples of a task."""
-        return f"{ROOT}/tasks/{task}/{model}/train.parquet"
+    def _division(self, task: str, model: str, fold: Fold | None) -> str:
+        return f"{ROOT}/tasks/{task}/{model}" + (f"/{fold.name}" if fold else "")
+
+    def samples(self, task: str, model: str, fold: Fold | None = None) -> str:
+        """Return all samples of a task, as one of its folds divides them where it has folds."""
+        return f"{self._division(task, model, fold)}/samples.parquet"
+
+    def train_table(self, task: str, model: str, fold: Fold | None = None) -> str:
+        """Return the training and validation samples of a task, or of one of its folds."""
+        return f"{self._division(task, model, fold)}/train.parquet"
+
+    def run_samples(self, task: str, model: str, run: str) -> str:
+        """Return the samples of which a run's decoder is asked."""
+        return self.samples(task, model, fold_of(run))
+
+    def run_train_table(self, task: str, model: str, run: str) -> str:
+        """Return the samples by which a run's decoder is trained and chosen."""
+        return self.train_table(task, model, fold_of(run))
+
+    def all_samples(self, task: str, model: str) -> list[str]:
+        """Return the samples of a task: one table, or one per fold."""
+        return [self.samples(task, model, fold) for fold in self._divisions(task)]
 
     def decoder(self, task: str, model: str, run: str) -> str:
         """Return a trained decoder, or the file that the task names."""
@@ -348,7 +392,7 @@ class Names:
         models = self.config.tasks[task].models
         if self.has_masks(task):
             return [(model, path) for model in models for path in self.image_metrics(task, model)]
-        runs = [*self.seed_runs(task), *self.baseline_runs(task)]
+        runs = compared_runs(self.config.tasks[task])
         return [(model, self.predictions(task, model, run)) for model in models for run in runs]
 
     def grouped_datasets(self, task: str) -> list[str]:
@@ -364,8 +408,9 @@ class Names:
         """Return (model, file) of what `contrast` reads: as `compare`, but of each model's own decoder alone."""
         if self.has_masks(task):
             return self.compared(task)
-        models = self.config.tasks[task].models
-        return [(model, self.predictions(task, model, run)) for model in models for run in self.seed_runs(task)]
+        block, decoders = self.config.tasks[task], self.decoders(task)
+        runs = [decoder for run in self.seed_runs(task) for decoder in decoders.get(run, [run])]
+        return [(model, self.predictions(task, model, run)) for model in block.models for run in runs]
 
     def recalibrations(self, task: str) -> list[str]:
         """Return what local cases give at external sites; none where no probability of a yes is predicted there."""
@@ -388,12 +433,9 @@ class Names:
         for task in self.config.tasks:
             paths += [self.audit(task), *self.comparison(task), *self.contrasts(task), *self.recalibrations(task)]
         for task, model in self.task_models():
-            paths += [
-                self.samples(task, model),
-                self.train_table(task, model),
-                self.metrics(task, model),
-                *self.image_metrics(task, model),
-            ]
+            for fold in self._divisions(task):
+                paths += [self.samples(task, model, fold), self.train_table(task, model, fold)]
+            paths += [self.metrics(task, model), *self.image_metrics(task, model)]
             for run in self.runs(task):
                 if not self.is_given(task):
                     paths += [self.decoder(task, model, run), self.training(task, model, run)]

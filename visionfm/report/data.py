@@ -16,6 +16,7 @@ from visionfm.encoders.file import SCHEMA as ENCODER
 from visionfm.images.settings import Reading
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
+from visionfm.tasks.out_of_fold import shown
 from visionfm.tasks.results import Folder, TaskModel
 
 LABEL_KEYS = (*LABEL_COLUMNS, *DENSE_COLUMNS)
@@ -70,11 +71,11 @@ def inputs(plan: Plan) -> list[str]:
     for task in plan.config.tasks:
         paths += [plan.audit(task), *plan.comparison(task), *plan.contrasts(task), *plan.recalibrations(task)]
     for task, model in plan.task_models():
-        paths += [plan.samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
+        paths += [*plan.all_samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
             paths.append(plan.predictions(task, model, run))
             paths += [] if plan.is_given(task) else [plan.training(task, model, run)]
-        paths += plan.masks(task, model, plan.seed_runs(task)[0])[:1]
+        paths += _masks(plan, task, model).values()
     return sorted(set(paths))
 
 
@@ -110,8 +111,38 @@ def _frame(path: str | Path) -> Any:
     return artifacts.read_table(path).to_pandas()
 
 
+def _masks(plan: Plan, task: str, model: str) -> dict[str, str]:
+    """Return the archives of the masks of a task's first run: decoder -> path; none where it predicts none."""
+    first = plan.seed_runs(task)[0]
+    found = {run: plan.masks(task, model, run)[:1] for run in plan.decoders(task).get(first, [first])}
+    return {run: path for run, paths in found.items() for path in paths}
+
+
+def _samples(plan: Plan, task: str, model: str) -> Any:
+    """Return a task's samples; with folds each once, in its `fold` of the first division (external data in none)."""
+    import pandas as pd
+
+    first = [fold for fold in plan.folds(task) if not fold.repeat]
+    if not first:
+        return _frame(plan.samples(task, model))
+    parts = [_frame(plan.samples(task, model, fold)).assign(fold=fold.number) for fold in first]
+    tested = pd.concat([part[part["split"] == "test"] for part in parts], ignore_index=True)
+    asked_by_all = tested["sample_id"].duplicated(keep=False)
+    tested["fold"] = tested["fold"].astype("Int64").mask(asked_by_all)
+    return tested.drop_duplicates("sample_id").sort_values("sample_id", ignore_index=True)
+
+
+def _with_folds(measured: Any) -> Any:
+    """Return the metrics of images with those of the pooled runs of folds."""
+    import pandas as pd
+
+    frames = shown(dict(list(measured.groupby("run"))))
+    return pd.concat([measured, *(rows.assign(run=run) for run, rows in frames.items())], ignore_index=True)
+
+
 def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
     runs, datasets = plan.runs(task), {name: plan.config.datasets[name] for name in plan.task_datasets(task)}
+    predictions = {run: _frame(plan.predictions(task, model, run)) for run in runs}
     return TaskModel(
         task=task,
         model=model,
@@ -119,16 +150,17 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
         targets={name: target.model_dump(mode="json") for name, target in plan.tasks.targets(task).items()},
         runs=plan.seed_runs(task),
         baselines=plan.baseline_runs(task),
-        samples=_frame(plan.samples(task, model)),
+        samples=_samples(plan, task, model),
         metrics=_frame(plan.metrics(task, model)),
-        predictions={run: _frame(plan.predictions(task, model, run)) for run in runs},
+        predictions=predictions | shown(predictions),
         training={} if plan.is_given(task) else {run: _frame(plan.training(task, model, run)) for run in runs},
         folders={name: Folder(Path(one.root), Reading.of(one)) for name, one in datasets.items()},
-        samples_file=Path(plan.samples(task, model)),
-        image_metrics=next(map(_frame, plan.image_metrics(task, model)), None),
+        samples_file=Path(plan.all_samples(task, model)[0]),
+        image_metrics=next((_with_folds(_frame(path)) for path in plan.image_metrics(task, model)), None),
+        masks={run: Path(path) for run, path in _masks(plan, task, model).items()},
         pictures=plan.config.report.pictures == "examples",
         ids=plan.config.report.ids == "shown",
-        masks=next(map(Path, plan.masks(task, model, plan.seed_runs(task)[0])), None),
+        decoders=plan.decoders(task),
     )
 
 

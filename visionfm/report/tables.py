@@ -15,7 +15,7 @@ from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.decisions import CONFORMAL
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.tasks.results import WHOLE, TaskModel, whole
-from visionfm.tasks.runs import MEAN, OBSERVER
+from visionfm.tasks.runs import FOLD_MEAN, MEAN, OBSERVER, mean_run
 from visionfm.tasks.target_types import TYPES
 
 COUNTS = ("n", "n_positive", "n_subjects")
@@ -25,10 +25,26 @@ CHOSEN_THERE = (
     "calibrated where the task asks for it, so that these numbers are better than those on new data."
 )
 
+OVER_FOLDS = (
+    "Each fold's decoder was tested on people whom it never saw; foldmean is the mean of these values. Of external "
+    "data each decoder was asked everybody."
+)
+
 
 def means(result: TaskModel) -> list[str]:
-    """Return the name that `evaluate` gave to the mean over seeds, where there are several."""
+    """Return the name that `evaluate` gave to the mean over seeds (and repeats of folds), where there are several."""
     return [MEAN] if (result.metrics["run"] == MEAN).any() else []
+
+
+def _what(result: TaskModel, run: str) -> str:
+    """Return what a run's numbers are, in words."""
+    pooled = "all folds' answers together" if result.decoders else ""
+    if run == MEAN:
+        repeats = result.block.split.repeats if result.block.split else 1
+        over = ["seeds"] if len(result.runs) > repeats else []
+        over += ["repeats of the folds"] if repeats > 1 else []
+        return f"mean over {' and '.join(over)}" + (f"; {pooled}" if pooled else "")
+    return pooled or run
 
 
 def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
@@ -37,17 +53,23 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
     What depends on a yes or no has a table of its own, with a row per threshold, and so has calibration.
     """
     metrics, runs = result.metrics, result.runs
-    beside = [*result.baselines, *([OBSERVER] if (metrics["run"] == OBSERVER).any() else [])]
+    there = set(metrics["run"])
+    baselines = [name for name in result.baselines if "-" not in name]
+    baselines = [mean_run(name) if mean_run(name) in there else name for name in baselines]
+    beside = [*baselines, *([OBSERVER] if (metrics["run"] == OBSERVER).any() else [])]
     test = metrics[metrics["split"] == "test"]
     one_modality, fewer = (~whole(test[name]) for name in ("modality", "modalities"))
     shown = [*means(result), *runs]
     first = test["run"] == shown[0]
+    folds = [FOLD_MEAN, *result.decoders_of(runs)] if result.decoders else []
     everything = ~one_modality & ~fewer
     where = ["dataset"] if test["dataset"].nunique() > 1 else []
+    each_seed = "Each seed and repeat" if folds else "Each seed"
     parts = [
         ("Test data", where, test[everything & first], ""),
+        ("Each fold", [*where, "run"], test[everything & test["run"].isin(folds)], OVER_FOLDS if folds else ""),
         (_beside(beside), [*where, "run"], test[everything & (first | test["run"].isin(beside))] if beside else [], ""),
-        ("Each seed", [*where, "run"], test[everything & ~first & test["run"].isin(runs)], ""),
+        (each_seed, [*where, "run"], test[everything & ~first & test["run"].isin(runs)], ""),
         ("By modality, datasets pooled", ["modality"], test[one_modality & first], ""),
         ("With fewer modalities", [*where, "modalities"], test[fewer & first], ""),
     ]
@@ -62,7 +84,7 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
     for heading, by, rows, note in parts:
         if not len(rows):
             continue
-        of = f" ({'mean over seeds' if shown[0] == MEAN else shown[0]})" if len(runs) > 1 and "run" not in by else ""
+        of = f" ({_what(result, shown[0])})" if (len(runs) > 1 or folds) and "run" not in by else ""
         caption = f"{result.task}, {result.model}: {heading.lower()}{of}"
         classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
         at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)

@@ -38,6 +38,11 @@ GENERAL = (
         "sensitivity or specificity there. Without any, the most probable class is the answer.",
     ),
     (
+        "fold",
+        "One of several parts into which a task divides its people. A decoder is trained without each part and tested "
+        "on it, so that everybody is tested once.",
+    ),
+    (
         "test, validation, train",
         "The decoder learns from train, its epoch is chosen on validation, and test is looked at only for the "
         "numbers here. "

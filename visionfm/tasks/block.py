@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from visionfm.config.base import Name, Natural, Positive, Resources, Strict
+from visionfm.config.base import Fraction, Name, Natural, Positive, Resources, Strict
 from visionfm.tasks.settings import LabelledTarget, TargetSpec
 
 EACH = "each"  # of `external`: what the config writes out before it is read
@@ -36,6 +36,20 @@ class Frozen(Training):
     )
 
 
+class TaskSplit(Strict):
+    """How a task divides its people itself, into folds: each is tested once, by a decoder that never saw them."""
+
+    folds: int = Field(ge=2, description="the people of `datasets` in so many parts; their own splits are not used")
+    repeats: int = Field(1, ge=1, description="divisions into folds, each another draw")
+    validation: Fraction = Field(0.15, description="fraction of each fold's training people that selects models")
+    stratify: bool = Field(
+        True,
+        description="spread the classes of the first target evenly. no: by a hash of the person alone, so that a new "
+        "person never moves another one",
+    )
+    seed: Natural = Field(0, description="another seed, another draw")
+
+
 class TaskBlock(Strict, ABC):
     """Decoders for one question, on one or several datasets, for each of several models."""
 
@@ -53,6 +67,7 @@ class TaskBlock(Strict, ABC):
         "pooled",
         description="pooled: one decoder over the images of all modalities; the others join modalities in a unit",
     )
+    split: TaskSplit | None = Field(None, description="folds (cross-validation) instead of the datasets' own splits")
     training: Training = Field(Frozen(), description="of the decoders")
     pool: bool = Field(
         False,

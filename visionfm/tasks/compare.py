@@ -1,7 +1,8 @@
 """Stage `compare`: what all models of a task answered -> comparison.parquet, differences with intervals and p values.
 
 A row per pair, dataset, target, class and metric. Two are compared on the test samples that both answered, paired by
-their ids; several seeds of one decoder are one contestant, by their mean.
+their ids; several seeds of one decoder are one contestant, by their mean. With folds it is what the decoders of all
+folds answered, each of the people whom it never saw; on external data, which all of them were asked, their mean.
 Invariant: each row has its difference, interval and p, or the reason why not; datasets are never pooled; the family of
 Holm's correction is the headline metric of each pair, target and dataset.
 Shape legend: N samples, R runs (seeds) of one contestant.
@@ -30,7 +31,7 @@ from visionfm.metrics.measure import Key, Measure
 from visionfm.runtime.progress import track
 from visionfm.tasks import kind_of, scored
 from visionfm.tasks.prediction_arrays import ALL, REDO
-from visionfm.tasks.runs import MEAN, OBSERVER
+from visionfm.tasks.runs import MEAN, OBSERVER, pooled_run
 from visionfm.tasks.scored import Scored
 from visionfm.tasks.settings import CompareSettings, ModelsSettings
 from visionfm.tasks.target_types import type_of
@@ -58,8 +59,8 @@ class Contestant(NamedTuple):
     beside: str | None = None
 
     def runs(self, settings: CompareSettings) -> list[str]:
-        """Return its runs, whose mean counts."""
-        return settings.runs if self.beside is None else [self.beside]
+        """Return its runs, whose mean counts; of several divisions into folds one for each."""
+        return settings.runs if self.beside is None else settings.beside_runs(self.beside)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +131,7 @@ def pairs(settings: CompareSettings, observed: bool) -> list[tuple[Contestant, C
     for those of one human's masks.
     """
     own = [Contestant(model) for model in settings.models]
-    beside = [Contestant(model, name) for model in settings.models for name in settings.baselines]
+    beside = [Contestant(model, name) for model in settings.models for name in settings.baselines if "-" not in name]
     human = [Contestant(model, OBSERVER) for model in settings.models] if observed else []
     same_model = [(one, other) for one in own for other in [*beside, *human] if one.model == other.model]
     if settings.pairs == "all":
@@ -182,7 +183,7 @@ def differences(answers: Answers, settings: CompareSettings) -> list[dict[str, A
     ]
     rows = []
     for pair, target, dataset in track(work, total=len(work), what="compare", unit="comparisons"):
-        sides = [[tested[one.model, run][target] for run in one.runs(settings)] for one in pair]
+        sides = [_asked(tested, one.model, one.runs(settings), target, dataset) for one in pair]
         for key, found in _compared(sides[0], sides[1], dataset, headline_of(target, settings)):
             rows.append(_row(pair, target, dataset, key, found, settings))
     family = [row for row in rows if row["in_family"]]
@@ -190,6 +191,18 @@ def differences(answers: Answers, settings: CompareSettings) -> list[dict[str, A
     for row, p_holm in zip(family, comparison.holm(p_K), strict=True):
         row["p_holm"] = _known(float(p_holm))
     return rows
+
+
+def _asked(
+    tested: Mapping[tuple[str, str], Mapping[str, Tested]], model: str, runs: Sequence[str], target: str, dataset: str
+) -> list[Tested]:
+    """Return the answers on a dataset: those of the runs, or of their folds' decoders where each was asked it."""
+    found = []
+    for run in runs:
+        folds = [at for at in tested if at[0] == model and at[1] != run and pooled_run(at[1]) == run]
+        whole = not folds or dataset in tested[model, run][target].by_dataset
+        found += [tested[at][target] for at in ([(model, run)] if whole else folds)]
+    return found
 
 
 def headline_of(target: str, settings: ModelsSettings) -> Key:
@@ -278,7 +291,7 @@ def _row(
             f"{side}_head": who.beside or settings.evaluate.head,
             f"{side}_run": MEAN if len(runs) > 1 else runs[0],
             f"{side}_value": _known(float(np.mean(values_R))) if values_R else None,
-            f"{side}_seeds": len(runs),
+            f"{side}_seeds": max(len(runs), len(values_R)),
             f"{side}_seed_sd": _known(float(np.std(values_R, ddof=1))) if len(values_R) > 1 else None,
         }
     return row | {

@@ -31,7 +31,7 @@ from visionfm.runtime.progress import track
 from visionfm.tasks.compare import Tested, headline_of, read
 from visionfm.tasks.evaluate import mean_over_runs
 from visionfm.tasks.groups import DATASET, UNKNOWN, Groups, ordered, read_groups
-from visionfm.tasks.runs import MEAN
+from visionfm.tasks.runs import MEAN, pooled_run
 from visionfm.tasks.settings import ContrastSettings
 
 SCHEMA = "visionfm/contrasts/1"
@@ -115,33 +115,39 @@ class Found(NamedTuple):
 class Side:
     """What the runs of one model answered to one target, of test samples with all their modalities."""
 
-    def __init__(self, runs: Mapping[str, Tested]) -> None:
-        """`runs` are those whose mean counts."""
-        self.runs = runs
+    def __init__(self, runs: Mapping[str, Tested], folds: Mapping[str, Tested]) -> None:
+        """`runs` are those whose mean counts; on what only the decoders of their folds were asked, theirs does."""
+        self.runs, self.folds = runs, folds
         self.first = next(iter(runs.values()))
         self._found: dict[tuple[str, ...], dict[Key, Found]] = {}
 
     @cached_property
     def samples(self) -> dict[str, list[str]]:
         """Return dataset -> the ids of the samples that all runs answered, sorted, of whom something is known."""
-        of_runs = [run.by_dataset for run in self.runs.values()]
-        known_N = self.first.answered.known_N
-        return {
-            dataset: sorted(name for name in set.intersection(*(set(of.get(dataset, {})) for of in of_runs))
-                            if known_N[rows[name]])
-            for dataset, rows in self.first.by_dataset.items()
-        }  # fmt: skip
+        found = {}
+        every = [self.first, *self.folds.values()]
+        for dataset in dict.fromkeys(name for run in every for name in run.by_dataset):
+            runs = list(self.asked(dataset).values())
+            known_N, rows = runs[0].answered.known_N, runs[0].by_dataset[dataset]
+            common = set.intersection(*(set(run.by_dataset.get(dataset, {})) for run in runs))
+            found[dataset] = sorted(name for name in common if known_N[rows[name]])
+        return found
+
+    def asked(self, dataset: str) -> Mapping[str, Tested]:
+        """Return the runs that were asked a dataset."""
+        return self.runs if dataset in self.first.by_dataset else self.folds
 
     def people(self, ids: Sequence[str], dataset: str) -> int:
         """Return of how many people these samples are."""
-        return len(self._subjects(self._rows(self.first, ids, dataset)))
+        first = next(iter(self.asked(dataset).values()))
+        return len(self._subjects(first, self._rows(first, ids, dataset)))
 
     def _rows(self, run: Tested, ids: Sequence[str], dataset: str) -> Rows:
         rows = run.by_dataset.get(dataset, {})
         return np.array([rows[name] for name in ids], np.intp)
 
-    def _subjects(self, rows_N: Rows) -> NDArray[np.intp]:
-        return np.unique(self.first.answered.samples.subjects.place_N[rows_N])
+    def _subjects(self, run: Tested, rows_N: Rows) -> NDArray[np.intp]:
+        return np.unique(run.answered.samples.subjects.place_N[rows_N])
 
     def found(self, ids: Sequence[str], dataset: str) -> dict[Key, Found]:
         """Return the measures of these samples of a dataset."""
@@ -151,19 +157,23 @@ class Side:
         return self._found[key]
 
     def _measured(self, ids: Sequence[str], dataset: str) -> Iterator[tuple[Key, Found]]:
-        rows = {name: self._rows(run, ids, dataset) for name, run in self.runs.items()}
-        of_runs = {name: list(run.measures(rows[name]).values()) for name, run in self.runs.items()}
+        runs = self.asked(dataset)
+        rows = {name: self._rows(run, ids, dataset) for name, run in runs.items()}
+        of_runs = {name: list(run.measures(rows[name]).values()) for name, run in runs.items()}
         (name, measures), *others = of_runs.items()
         if others:
-            named = {run: self.runs[run].answered.samples.sample_N[rows_N] for run, rows_N in rows.items()}
+            named = {run: runs[run].answered.samples.sample_N[rows_N] for run, rows_N in rows.items()}
             measures = mean_over_runs(of_runs, named, list(of_runs))
-        subjects_S = self._subjects(rows[name])
+        subjects_S = self._subjects(runs[name], rows[name])
+        own = self.first.answered.samples.subjects.count
+        outside = 0 if runs is self.runs else own  # external people of folds come behind the others: they are others
+        more = max((run.answered.samples.subjects.count for run in self.folds.values()), default=0)
         for measure in measures:
             influence_S = measure.interval.influence_S
             spread_S = None
             if len(influence_S) == len(subjects_S):  # else subjects were left out in groups
-                spread_S = np.zeros(self.first.answered.samples.subjects.count)
-                spread_S[subjects_S] = influence_S
+                spread_S = np.zeros(own + more)
+                spread_S[outside + subjects_S] = influence_S
             yield measure.key, Found(measure, spread_S)
 
 
@@ -185,7 +195,9 @@ def contrasts(answers: Any, groups: Groups, settings: ContrastSettings) -> list[
     work = [(model, target) for model in settings.models for target in targets]
     rows: list[Row] = []
     for model, target in track(work, total=len(work), what="contrast", unit="targets"):
-        side = Side({run: Tested(answers[model, run][target]) for run in settings.runs})
+        folds = [run for name, run in answers if name == model and run != pooled_run(run) in settings.runs]
+        tested = {run: Tested(answers[model, run][target]) for run in [*settings.runs, *folds]}
+        side = Side({run: tested[run] for run in settings.runs}, {run: tested[run] for run in folds})
         for dataset in settings.in_order(side.samples):
             for grouping, of_samples in groups.items():
                 rows += _groups(side, Place(model, target, dataset, grouping), of_samples, settings)

@@ -1,16 +1,17 @@
 """Stage `evaluate`: predictions of all runs -> metrics.parquet, one row per metric.
 
 Rows are by dataset, and in it by subset of modalities (fused), for each split and run; pooled over datasets only where
-the task asks for it. Runs that differ only in their seed get a mean as well. Thresholds are chosen on the validation
-rows of the same run. Masks are measured image by image from their archives, into image_metrics.parquet.
+the task asks for it. Runs that differ only in their seed get a mean as well. Folds get what their decoders answered
+together, and the mean of their values (`runs.py`). Thresholds are chosen on the validation rows of the same run. Masks
+are measured image by image from their archives, into image_metrics.parquet.
 Invariant: each row has its n, and its value and interval or the reason why not.
 """
 
 import argparse
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +22,12 @@ from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset
 from visionfm.errors import UsageError
 from visionfm.metrics.catalogue import headline, unit_of
-from visionfm.metrics.evidence import Members
+from visionfm.metrics.evidence import Members, OverFolds
 from visionfm.metrics.measure import Measure
 from visionfm.runtime.progress import track
 from visionfm.tasks import kind_of, scored
 from visionfm.tasks.prediction_arrays import ALL, Part
-from visionfm.tasks.runs import OBSERVER, read_run
+from visionfm.tasks.runs import FOLD_MEAN, OBSERVER, fold_of, mean_run, pooled_run, read_run
 from visionfm.tasks.scored import Scored
 from visionfm.tasks.settings import EvaluateSettings
 from visionfm.tasks.target_types import type_of
@@ -34,7 +35,7 @@ from visionfm.tasks.target_types import type_of
 SCHEMA = "visionfm/metrics/1"
 COLUMNS = {
     "task": "string", "model": "string", "head": "string", "fusion": "string",
-    "run": "string", "seed": "int64", "fold": "int64", "train_fraction": "double", "shots": "int64",
+    "run": "string", "seed": "int64", "repeat": "int64", "fold": "int64", "train_fraction": "double", "shots": "int64",
     "dataset": "string", "modality": "string", "modalities": "string", "split": "string",
     "target": "string", "class": "string", "metric": "string", "threshold": "double", "operating_point": "string",
     "value": "double", "ci_low": "double", "ci_high": "double", "interval": "string",
@@ -123,30 +124,41 @@ def table_of(rows: list[dict[str, Any]]) -> Any:
 
 
 def metric_rows(runs: Mapping[str, Mapping[str, Scored]], settings: EvaluateSettings) -> list[Row]:
-    """Return the rows of metrics.parquet for run -> target -> answers: run by run, means over seeds last."""
+    """Return the rows of metrics.parquet for run -> target -> answers: run by run, then means, then each fold's."""
     families: dict[str, list[str]] = defaultdict(list)
+    folds: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        families[re.sub(r"^seed\d+", "mean", run) if re.match(r"seed\d", run) else run].append(run)
+        (families if fold_of(run) is None else folds)[mean_run(run)].append(run)
     means = [name for name, members in families.items() if len(members) > 1]
-    rows: dict[str, list[Row]] = {run: [] for run in [*runs, *means]}
-    for name, members in families.items():
-        for target in dict.fromkeys(target for run in members for target in runs[run]):
+    over_folds = [mean_run(members[0], FOLD_MEAN) for members in folds.values()]
+    names = [*(run for members in families.values() for run in members), *means, *over_folds]
+    rows: dict[str, list[Row]] = {run: [] for run in [*names, *(run for members in folds.values() for run in members)]}
+    for name in dict.fromkeys([*families, *folds]):
+        members = families[name]
+        mean = name if len(members) > 1 else None
+        for target in dict.fromkeys(target for run in [*members, *folds[name]] for target in runs[run]):
             of_members = {run: runs[run][target] for run in members if target in runs[run]}
-            found = _of_family(of_members, target, name if len(members) > 1 else None, settings)
-            for run, of_run in found.items():
-                rows[run] += of_run
-    for of_run in rows.values():
-        _report(of_run, settings)
+            found, together = _of_family(of_members, target, mean, settings) if members else ({}, {})
+            of_folds = {run: runs[run][target] for run in folds[name] if target in runs[run]}
+            for part in (found, _of_folds(of_folds, target, mean, together, settings)):
+                for run, of_run in part.items():
+                    rows[run] += of_run
+    for name in names:
+        _report(rows[name], settings)
     return [row for of_run in rows.values() for row in of_run]
 
 
 def _of_family(
     runs: Mapping[str, Scored], target: str, mean: str | None, settings: EvaluateSettings
-) -> dict[str, list[Row]]:
-    """Return run -> rows of the parts of one target; with those of the `mean` over these runs, where it has a name."""
+) -> tuple[dict[str, list[Row]], dict[Part, Sequence[Measure]]]:
+    """Return run -> rows of the parts of one target; with those of the `mean` over these runs, where it has a name.
+
+    Also the measures that stand for the family: the mean's, or those of its only run.
+    """
     parts = {run: of.parts(settings) for run, of in runs.items()}
     seen: dict[bytes, dict[str, Sequence[Measure]]] = {}
     found: dict[str, list[Row]] = defaultdict(list)
+    together: dict[Part, Sequence[Measure]] = {}
     every = dict.fromkeys(part for of_run in parts.values() for part in of_run)
     for part in track(every, total=len(every), what=f"evaluate {mean or next(iter(runs))}", unit="groups"):
         rows = {run: parts[run][part] for run in runs if part in parts[run]}
@@ -155,12 +167,56 @@ def _of_family(
             seen[same] = {run: runs[run].measures(rows_N) for run, rows_N in rows.items()}
         for run, measures in seen[same].items():
             found[run] += [_row(run, target, part, measure, settings) for measure in measures]
+        together[part] = next(iter(seen[same].values()))
         if mean is not None:
             ids = {run: runs[run].samples.sample_N[rows_N] for run, rows_N in rows.items()}
-            found[mean] += [
-                _row(mean, target, part, measure, settings) for measure in mean_over_runs(seen[same], ids, list(runs))
-            ]
+            together[part] = mean_over_runs(seen[same], ids, list(runs))
+            found[mean] += [_row(mean, target, part, measure, settings) for measure in together[part]]
+    return found, together
+
+
+def _of_folds(
+    runs: Mapping[str, Scored],
+    target: str,
+    mean: str | None,
+    together: Mapping[Part, Sequence[Measure]],
+    settings: EvaluateSettings,
+) -> dict[str, list[Row]]:
+    """Return run -> rows of the folds' decoders, and of means over them; `together` are all folds' answers as one set.
+
+    Samples that each fold tests apart get the mean of the folds' values. What every decoder is asked (external data)
+    gets the mean over decoders, under the name of what they answer together; and over all divisions under `mean`.
+    """
+    found: dict[str, list[Row]] = defaultdict(list)
+    parts = {run: of.parts(settings) for run, of in runs.items()}
+    every = dict.fromkeys(part for of_run in parts.values() for part in of_run)
+    for part in track(every, total=len(every), what=f"evaluate {pooled_run(next(iter(runs), ''))}", unit="groups"):
+        rows = {run: parts[run][part] for run in runs if part in parts[run]}
+        measured = {run: runs[run].measures(rows_N) for run, rows_N in rows.items()}
+        for run, measures in measured.items():
+            found[run] += [_row(run, target, part, measure, settings) for measure in measures]
+        if part.split != "test" or len(runs) < 2:
+            continue
+        ids = {run: runs[run].samples.sample_N[rows_N] for run, rows_N in rows.items()}
+        joined: dict[str, list[str]] = defaultdict(list)
+        for run in runs:
+            joined[pooled_run(run)].append(run)
+        if not _asked_the_same(ids):
+            name = mean_run(next(iter(runs)), FOLD_MEAN)
+            means = fold_means(measured, list(runs), together.get(part, ()))
+            found[name] += [_row(name, target, part, measure, settings) for measure in means]
+            continue
+        for name, members in [*joined.items(), *([(mean, list(runs))] if mean is not None else [])]:
+            there = [run for run in members if run in rows]
+            means = mean_over_runs({run: measured[run] for run in there}, {run: ids[run] for run in there}, members)
+            found[name] += [_row(name, target, part, measure, settings) for measure in means]
     return found
+
+
+def _asked_the_same(ids: Mapping[str, NDArray[np.object_]]) -> bool:
+    """Tell whether all decoders were asked the same samples; of two folds none is the same."""
+    first = next(iter(ids.values()))
+    return len(first) > 0 and all(np.array_equal(one, first) for one in ids.values())
 
 
 # --- several runs ---------------------------------------------------------------------------------------------------
@@ -200,6 +256,27 @@ def mean_over_runs(
                 reason="; ".join(reasons) or None,
             )
         )
+    return found
+
+
+def fold_means(
+    measured: Mapping[str, Sequence[Measure]], runs: Sequence[str], together: Sequence[Measure]
+) -> list[Measure]:
+    """Return the mean of the folds' values of each measure of their answers together, which gives it its interval."""
+    by_key = {run: {measure.key: measure for measure in measures} for run, measures in measured.items()}
+    found = []
+    for measure in together:
+        values, lost = [], []
+        for run in runs:
+            of_run = by_key.get(run, {}).get(measure.key)
+            if of_run is None or np.isnan(of_run.value):
+                lost.append(f"{run}: {of_run.reason if of_run is not None else 'no such samples'}")
+            else:
+                values.append(of_run.value)
+        value = float("nan") if lost else float(np.mean(values))
+        evidence = None if lost or measure.evidence is None else OverFolds(value, measure.interval)
+        reason = "; ".join(lost) or measure.reason
+        found.append(replace(measure, value=value, evidence=evidence, threshold=None, reason=reason))
     return found
 
 

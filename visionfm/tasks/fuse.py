@@ -2,7 +2,7 @@
 
 Writes `samples.parquet` (all) and `train.parquet` (training and validation rows only, so that nothing of the test
 split can reach training). A sample is an image (`pooled`), or an eye, visit or subject with its images of all
-modalities.
+modalities. Of a task with folds, the samples as one of its folds divides them.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.errors import DataError, Problems
 from visionfm.tasks import kind_of
+from visionfm.tasks.folding import folded, where
 from visionfm.tasks.labels import Visits, absent_classes, encode, encode_columns, joined, side_by_side
-from visionfm.tasks.maps.samples import dense_fields, dense_samples
+from visionfm.tasks.maps.samples import check_dense, dense_fields, dense_samples
 from visionfm.tasks.progression import samples as progression
 from visionfm.tasks.settings import FuseSettings, TargetSpec
 
@@ -56,7 +57,8 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     inputs = {f"labels/{name}": artifacts.payload_digest(paths[0]) for name, paths in labels.items()}
     inputs["audit"] = artifacts.payload_digest(audit)
     # The kind itself is no part of the key: what of it matters to samples stands in the other settings.
-    made_by = artifacts.provenance("fuse", settings.model_dump(mode="json", exclude={"kind"}), inputs)
+    left_out = {"kind"} | ({"fold"} if settings.fold is None else set())
+    made_by = artifacts.provenance("fuse", settings.model_dump(mode="json", exclude=left_out), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
         return
     samples = _of_masks(labels, settings) if _is_dense(settings) else _of_vectors(labels, settings)
@@ -76,8 +78,8 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     artifacts.write_table(train_out, training, made_by, schema=SCHEMA, extra=extra)
     count = _counted(samples)
     log.info(
-        "fuse: %d samples (train %d, validation %d, test %d); %s",
-        *(samples.num_rows, count["train"], count["validation"], count["test"], out),
+        "fuse%s: %d samples (train %d, validation %d, test %d); %s",
+        *(where(settings), samples.num_rows, count["train"], count["validation"], count["test"], out),
     )
 
 
@@ -94,7 +96,10 @@ def _of_masks(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
     """Return the samples of a dense task as a table."""
     rows = dense_samples(labels, settings)
     subjects, groups = ([row[name] for row in rows] for name in ("subject_id", "group_id"))
-    return _count_people(_table(rows, settings), subjects, groups, [row["images"][0]["image_id"] for row in rows])
+    samples = _count_people(_table(rows, settings), subjects, groups, [row["images"][0]["image_id"] for row in rows])
+    samples = folded(samples, settings)
+    check_dense(samples, settings)
+    return samples
 
 
 def _of_vectors(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
@@ -110,7 +115,7 @@ def _of_vectors(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
         samples = _table(sorted(_joined(_rows(images, settings), settings), key=_name), settings)
     subjects, groups = (images[name].to_pylist() for name in ("subject_id", "group_id"))
     image_ids = images["images"].combine_chunks().flatten().field("image_id").to_pylist()
-    samples = _count_people(samples, subjects, groups, image_ids)
+    samples = folded(_count_people(samples, subjects, groups, image_ids), settings)
     _check(samples, settings)
     return samples
 
@@ -159,7 +164,7 @@ def _labelled(dataset: str, path: Path, settings: FuseSettings, problems: Proble
     wanted = [column for target in settings.targets.values() for column in target.columns()]
     names = tuple(dict.fromkeys([*LABEL_COLUMNS, INTERVAL, *wanted]))
     table = artifacts.read_table(path, names, schema=LABELS).combine_chunks()
-    said = Problems(DataError, dataset)
+    said, unlabelled = Problems(DataError, dataset), not set(wanted) & set(table.column_names)
     parts = {name: encode_columns(target, table, said) for name, target in settings.targets.items()}
     for row in table.to_pylist() if len(said) else ():
         for target in settings.targets.values():
@@ -177,20 +182,28 @@ def _labelled(dataset: str, path: Path, settings: FuseSettings, problems: Proble
         "sample_id": pc.binary_join_element_wise(dataset, table["path"], "/"),
         **{name: table[name] for name in ("subject_id", "group_id", "eye", "visit")},
         "dataset": same["dataset"],
-        "split": pa.repeat("test", rows) if dataset in settings.external else table["split"],
+        "split": _split(dataset, table, settings, unlabelled),
         "images": of_one,
         INTERVAL: table[INTERVAL] if INTERVAL in table.column_names else pa.nulls(rows, pa.float64()),
     }
     for name, target in settings.targets.items():
         columns[name] = side_by_side(parts[name]) if target.type == "multilabel" else parts[name][0]
     images = pa.table(columns)
-    unlabelled = not set(wanted) & set(table.column_names)
     history = settings.progression is not None and settings.unit == "eye"
     if unlabelled or history:
         return images
     return images.filter(
         functools.reduce(pc.or_, (part.is_valid() for of_target in parts.values() for part in of_target))
     )
+
+
+def _split(dataset: str, table: Any, settings: FuseSettings, unlabelled: bool) -> Any:
+    """Return the split of each image; what is divided into folds is train until then, whatever its dataset says."""
+    import pyarrow as pa
+
+    if dataset in settings.external:
+        return pa.repeat("test", table.num_rows)
+    return table["split"] if settings.fold is None or unlabelled else pa.repeat("train", table.num_rows)
 
 
 def _array(column: Any) -> Any:
@@ -308,7 +321,7 @@ def _check(samples: Any, settings: FuseSettings) -> None:
     """Raise where nothing can be learned; say where something cannot be measured."""
     import pyarrow.compute as pc
 
-    problems = Problems(DataError, "the task cannot be trained")
+    problems = Problems(DataError, f"the task cannot be trained{where(settings)}")
     count = _counted(samples)
     for split in ("train", "validation"):
         if not count[split] and settings.trains:
@@ -328,7 +341,8 @@ def _check(samples: Any, settings: FuseSettings) -> None:
                     problems.add(f"{name}: {absent} in the training split")
                 else:
                     log.warning("fuse: %s: %s in the %s split; its metrics there have no value", name, absent, split)
-    problems.raise_if_any(do="correct labels, `classes` or splits (stratify spreads rare classes)")
+    do = "splits (stratify spreads rare classes)" if settings.fold is None else "give fewer `folds`"
+    problems.raise_if_any(do=f"correct labels, `classes` or {do}")
 
 
 def _schema(settings: FuseSettings) -> Any:

@@ -19,7 +19,9 @@ from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks import kind_of
 from visionfm.tasks.maps.predict import SCHEMA as DENSE
+from visionfm.tasks.out_of_fold import pooled
 from visionfm.tasks.predict import SCHEMA as VECTORS
+from visionfm.tasks.runs import pooled_run
 from visionfm.tasks.settings import EvaluateSettings, TargetSpec
 
 ALL = "all"
@@ -93,6 +95,7 @@ class Answers:
     truth_NK: Floats
     score_NK: Floats
     samples: Samples
+    run_N: NDArray[np.object_]  # who answered: of out-of-fold answers another decoder in each fold
     before_NK: Floats | None = None  # the same probabilities as they were before `calibrate`
 
 
@@ -121,13 +124,20 @@ def _lists_stay(type_of_column: Any) -> Any:
 
 
 def read_runs(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Answers]]:
-    """Return run -> target -> answers; targets in the settings' order."""
+    """Return run -> target -> answers, the pooled ones of folds too; targets in the settings' order."""
     timed = kind_of(settings.kind).timed
+    frames = read_frames(paths, settings)
     return {
         run: {name: _answers(rows[rows["target"] == name], target, timed, f"{path}, target {name}")
               for name, target in settings.targets.items()}
-        for run, (path, rows) in read_frames(paths, settings).items()
+        for run, (path, rows) in (frames | with_paths(frames)).items()
     }  # fmt: skip
+
+
+def with_paths(frames: Mapping[str, tuple[Path, Any]]) -> dict[str, tuple[Path, Any]]:
+    """Return pooled run -> (a file of one of its folds, its rows); nothing where there are no folds."""
+    path_of = {pooled_run(run): path for run, (path, _) in frames.items()}
+    return {run: (path_of[run], rows) for run, rows in pooled({run: rows for run, (_, rows) in frames.items()}).items()}
 
 
 def natural(run: str) -> list[tuple[int, str]]:
@@ -155,7 +165,7 @@ def _answers(rows: Any, target: TargetSpec, timed: bool, where: str) -> Answers:
     import pandas as pd
 
     code_R = np.zeros(len(rows), dtype=np.int64)
-    for name in ("split", "subset", "sample_id"):
+    for name in ("split", "subset", "sample_id", "run"):
         of_name_R, names = pd.factorize(rows[name], sort=True)
         code_R = code_R * len(names) + of_name_R
     order_R = np.argsort(code_R, kind="stable")  # sums of floats depend on the order; metrics should not
@@ -192,10 +202,24 @@ def _answers(rows: Any, target: TargetSpec, timed: bool, where: str) -> Answers:
     score_NK, before_NK = by_sample(_scores(rows, target, where)), None
     if "uncalibrated" in rows:
         before_NK = by_sample(_scores(rows.assign(scores=rows["uncalibrated"]), target, where))
+    run_N = rows["run"].to_numpy(dtype=object)[first_N]
+    if target.type == "event" and len(set(run_N)) > 1:
+        score_NK = _comparable(score_NK, target)
     _check_truth(truth_NK, target, timed, where)
     names = ("sample_id", "subject_id", "split", "dataset", "modalities", "subset")
     samples = Samples(*(rows[name].to_numpy(dtype=object)[first_N] for name in names))
-    return Answers(truth_NK, score_NK, samples, before_NK)
+    return Answers(truth_NK, score_NK, samples, run_N, before_NK)
+
+
+def _comparable(score_NK: Floats, target: TargetSpec) -> Floats:
+    """Return the answers to an event with a risk that several decoders share: the mean probability over time so far.
+
+    A Cox risk is relative to the people that its decoder was trained on; within one decoder the order stays the same.
+    """
+    ends_E, by_NE = np.array(target.intervals), score_NK[:, 1:]
+    before_NE = np.concatenate([np.zeros((len(by_NE), 1)), by_NE[:, :-1]], axis=1)
+    risk_N = ((by_NE + before_NE) / 2 * np.diff(ends_E, prepend=0)).sum(axis=1) / ends_E[-1]
+    return np.concatenate([risk_N[:, None], by_NE], axis=1)
 
 
 def _scores(rows: Any, target: TargetSpec, where: str) -> Floats:

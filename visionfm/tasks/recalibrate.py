@@ -68,6 +68,7 @@ def recalibrate(predictions: Mapping[str, Sequence[Path]], out: Path, settings: 
         for model, paths in predictions.items()
         for run, targets in read_runs(list(paths), settings.of(model)).items()
         for target, answers in targets.items()
+        if len(set(answers.run_N)) < 2  # of folds each decoder was asked all external samples, together they were not
         if settings.evaluate.targets[target].type in ("binary", "multilabel")
         for row in curves(answers, settings.evaluate.targets[target].classes, settings)
     ]

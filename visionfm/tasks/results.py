@@ -1,7 +1,7 @@
 """What a finished task has with one model, as tables in memory, and what a kind makes of it for the report."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,7 +26,8 @@ class Folder(NamedTuple):
 class TaskModel:
     """Results of one task with one model; predictions and training by run, all tables as DataFrames.
 
-    `runs` are those of its own decoder, of which figures show the first; `baselines` stand beside it.
+    `runs` are those of its own decoder, of which figures show the first; `baselines` stand beside it. With folds a run
+    is what all folds' decoders answered together (`decoders`: run -> theirs), and `samples` have their `fold`.
     """
 
     task: str
@@ -42,9 +43,14 @@ class TaskModel:
     folders: Mapping[str, Folder]  # dataset -> its images
     samples_file: Path
     image_metrics: Any = None  # of masks
-    masks: Path | None = None  # of the first run
+    masks: Mapping[str, Path] = field(default_factory=dict)  # of the decoders of the first run
     pictures: bool = False  # whether images of patients may be shown
     ids: bool = False  # whether names of files may
+    decoders: Mapping[str, list[str]] = field(default_factory=dict)  # none where a run is a decoder
+
+    def decoders_of(self, runs: Sequence[str]) -> list[str]:
+        """Return the decoders behind runs."""
+        return [decoder for run in runs for decoder in self.decoders.get(run, [run])]
 
     def tested_on(self) -> list[str]:
         """Return the datasets that were tested, the task's own before the external ones."""
@@ -92,7 +98,7 @@ class KindOfReport(Protocol):
 
 def whole(column: Any) -> Any:
     """Return a mask of the rows that say `all` (or nothing) in a column."""
-    return column.map(lambda value: text_of(value) in WHOLE)
+    return column.map(lambda value: text_of(value) in WHOLE).astype(bool)
 
 
 def by_dataset(metrics: Any) -> Any:

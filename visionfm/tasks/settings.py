@@ -28,6 +28,17 @@ class LabelledTarget(Settings):
         return self.classes if self.type == "multilabel" else [self.column]
 
 
+class FoldSettings(Settings):
+    """Which fold is tested, of how many, and how they are drawn."""
+
+    number: int
+    repeat: int
+    folds: int
+    validation: float
+    stratify: bool
+    seed: int
+
+
 class FuseSettings(Settings):
     """Of `fuse`."""
 
@@ -42,6 +53,7 @@ class FuseSettings(Settings):
     progression: str | None = None  # the head of a task of that kind
     natural_visits: list[str] = []  # datasets whose visits are ordered by the numbers in their names
     trains: bool = True  # False: a given decoder is scored, so that no training sample is needed
+    fold: FoldSettings | None = None  # None: the datasets' own splits
 
 
 class TargetSpec(Settings):
@@ -162,6 +174,14 @@ class CompareSettings(ModelsSettings):
 
     baselines: list[str] = []
     pairs: Literal["headline", "all"] = "headline"
+
+    def beside_runs(self, baseline: str) -> list[str]:
+        """Return the runs of a baseline, or of the second observer: itself, and those of further divisions into folds.
+
+        `baselines` names them all, the first division's by the baseline alone.
+        """
+        further = [name for name in self.baselines if name.startswith(f"{baseline}-")]
+        return [baseline, *further]
 
 
 class ContrastSettings(ModelsSettings):

@@ -106,3 +106,29 @@ rule fuse:
     shell:
         "visionfm fuse --labels {params.labels:q} --audit {input.audit:q} --out {output.samples:q}"
         " --train-out {output.train:q} --settings {params.settings} --log {log:q}"
+
+
+rule fuse_fold:
+    input:
+        labels=lambda w: paths(JOBS.labels(PLAN.task_datasets(w.task))),
+        audit="results/tasks/{task}/audit.parquet",
+    output:
+        samples="results/tasks/{task}/{model}/{fold}/samples.parquet",
+        train="results/tasks/{task}/{model}/{fold}/train.parquet",
+    log:
+        "results/logs/fuse/{task}.{model}.{fold}.log",
+    benchmark:
+        "results/benchmarks/fuse/{task}.{model}.{fold}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        labels=lambda w: named(JOBS.labels(PLAN.task_datasets(w.task))),
+        settings=text(lambda w: PLAN.tasks.fuse_settings(w.task, w.fold)),
+        version=VERSIONS["fuse"],
+    shell:
+        "visionfm fuse --labels {params.labels:q} --audit {input.audit:q} --out {output.samples:q}"
+        " --train-out {output.train:q} --settings {params.settings} --log {log:q}"

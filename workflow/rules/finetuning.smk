@@ -5,12 +5,12 @@ TUNED = [task for task in CONFIG.tasks if PLAN.is_finetuned(task)]
 
 wildcard_constraints:
     tuned=one_of(TUNED),
-    seed_run=r"seed\d+(-(frac\d+(p\d+)?|shots\d+))?",
+    seed_run=rf"{OF_SEED}({OF_FOLD})?",
 
 
 rule finetune:
     input:
-        train="results/tasks/{tuned}/{model}/train.parquet",
+        train=lambda w: PLAN.run_train_table(w.tuned, w.model, w.seed_run),
         encoder=lambda w: PLAN.encoder(PLAN.finetuned_from(w.tuned, w.model)),
     output:
         decoder="results/tasks/{tuned}/{model}/{seed_run}/decoder.safetensors",

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        train="results/tasks/{task}/{model}/train.parquet",
+        train=lambda w: PLAN.run_train_table(w.task, w.model, w.run),
         features=lambda w: paths(PLAN.task_features(w.task, w.model)),
         encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
@@ -38,7 +38,7 @@ rule train:
 rule calibrate:
     input:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
-        train="results/tasks/{task}/{model}/train.parquet",
+        train=lambda w: PLAN.run_train_table(w.task, w.model, w.run),
         features=lambda w: paths(PLAN.run_features(w.task, w.model, w.run)),
     output:
         "results/tasks/{task}/{model}/{run}/calibrated.safetensors",
@@ -64,7 +64,7 @@ rule calibrate:
 rule predict:
     input:
         decoder=lambda w: PLAN.applied_decoder(w.task, w.model, w.run),
-        samples="results/tasks/{task}/{model}/samples.parquet",
+        samples=lambda w: PLAN.run_samples(w.task, w.model, w.run),
         features=lambda w: paths(PLAN.run_features(w.task, w.model, w.run)),
         encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
@@ -96,7 +96,7 @@ rule predict:
 rule predict_masks:
     input:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
-        samples="results/tasks/{task}/{model}/samples.parquet",
+        samples=lambda w: PLAN.run_samples(w.task, w.model, w.run),
         features=lambda w: paths(PLAN.task_features(w.task, w.model)),
         encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
@@ -215,7 +215,7 @@ rule compare:
 rule contrast:
     input:
         compared=lambda w: paths(PLAN.contrasted(w.task)),
-        samples=lambda w: PLAN.samples(w.task, CONFIG.tasks[w.task].models[0]),
+        samples=lambda w: PLAN.all_samples(w.task, CONFIG.tasks[w.task].models[0])[0],
         labels=lambda w: [PLAN.labels(name) for name in PLAN.grouped_datasets(w.task)],
     output:
         "results/tasks/{task}/contrasts.parquet",

@@ -47,6 +47,7 @@ class DataPlan:
             task=task,
             datasets=block.datasets,
             external=block.external,
+            folded=self.names.folded_datasets(task),
             allow_leakage={name: reason for name, reason in reasons.items() if reason is not None},
             pretraining=self.names.pretraining_by_encoder(task),
             bad_images={name: self.config.datasets[name].bad_images for name in names},

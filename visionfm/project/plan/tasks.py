@@ -9,14 +9,16 @@ from visionfm.project.names import Names
 from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.finetuning import FinetuningPlan
 from visionfm.project.plan.maps import MapsPlan
+from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.maps.settings import DensePredictSettings, DenseTrainSettings
-from visionfm.tasks.runs import GIVEN, read_run
+from visionfm.tasks.runs import GIVEN, fold_of, read_run
 from visionfm.tasks.settings import (
     CalibrateSettings,
     CompareSettings,
     ContrastSettings,
     EvaluateSettings,
+    FoldSettings,
     FuseSettings,
     PredictSettings,
     RecalibrateSettings,
@@ -37,8 +39,8 @@ class TaskPlan:
         self.maps = MapsPlan(names)
         self.finetuning = FinetuningPlan(names)
 
-    def fuse_settings(self, task: str) -> FuseSettings:
-        """Return the settings of `fuse`."""
+    def fuse_settings(self, task: str, fold: str | None = None) -> FuseSettings:
+        """Return the settings of `fuse`, for one of a task's folds where it has folds."""
         block = self.config.tasks[task]
         return FuseSettings(
             datasets={name: self.names.modality(name) for name in self.names.task_datasets(task)},
@@ -50,7 +52,18 @@ class TaskPlan:
             fusion=block.fusion,
             natural_visits=[name for name in self.names.task_datasets(task) if _natural_visits(self.config, name)],
             trains=not self.names.is_given(task),
+            fold=self._fold_settings(block, fold),
             **block.fuse_keys(),
+        )
+
+    def _fold_settings(self, block: TaskBlock, name: str | None) -> FoldSettings | None:
+        fold, split = fold_of(name or ""), block.split
+        if fold is None or split is None:
+            return None
+        return FoldSettings(
+            number=fold.number,
+            repeat=fold.repeat,
+            **split.model_dump(include={"folds", "validation", "stratify", "seed"}),
         )
 
     def targets(self, task: str) -> dict[str, TargetSpec]:

@@ -228,7 +228,7 @@ def _value(row: Row, side: str) -> Cell:
     value, seeds, spread = (row[f"{side}_{name}"] for name in ("value", "seeds", "seed_sd"))
     if missing(value):
         return Cell(NO_VALUE, numeric=True)
-    small = "" if missing(spread) else f"SD {number(spread, row['metric'])}\n{seeds} seeds"
+    small = "" if missing(spread) else f"SD {number(spread, row['metric'])}\n{seeds} runs"
     return Cell(number(value, row["metric"]), small, numeric=True)
 
 

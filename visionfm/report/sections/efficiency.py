@@ -15,7 +15,7 @@ from visionfm.metrics.catalogue import headline, metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.report.words import count
 from visionfm.tasks.results import TaskModel, by_dataset
-from visionfm.tasks.runs import part_runs, read_run
+from visionfm.tasks.runs import family, mean_run, part_runs, pooled_run, read_run
 from visionfm.tasks.target_types import type_of
 
 SERIES = {"fraction": "a fraction of the subjects", "shots": "so many samples per class"}
@@ -84,11 +84,11 @@ def _points(result: TaskModel, target: str, metric: str) -> list[Point]:
     heads = [run for run in result.training if read_run(run).baseline is None]
     parts: dict[str, list[str]] = {}
     for run in heads:
-        parts.setdefault(run.partition("-")[2], []).append(run)
+        parts.setdefault(family(run), []).append(run)
     found = []
     for part, runs in parts.items():
-        mean = "mean" + (f"-{part}" if part else "")
-        row = by_run.get(mean if mean in by_run else runs[0])
+        mean, reported = mean_run(runs[0]), list(dict.fromkeys(map(pooled_run, runs)))
+        row = by_run.get(mean if mean in by_run else reported[0])
         if row is None:
             continue
         about = read_run(runs[0])
@@ -96,7 +96,8 @@ def _points(result: TaskModel, target: str, metric: str) -> list[Point]:
         samples, subjects = (
             sum(float(size[name]) for size in sizes) / len(sizes) for name in ("n_train", "n_train_subjects")
         )
-        seeds = {run.partition("-")[0]: by_run[run]["value"] for run in runs if run in by_run} if len(runs) > 1 else {}
+        values = {run.replace(f"-{part}", ""): by_run[run]["value"] for run in reported if run in by_run}
+        seeds = values if len(reported) > 1 else {}
         name = "all"
         if about.train_fraction is not None:
             name = f"{100 * about.train_fraction:g} %"

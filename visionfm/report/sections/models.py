@@ -50,14 +50,17 @@ def kind_of_report(kind: str) -> KindOfReport:
 
 def model_view(plan: Plan, result: TaskModel) -> ModelView:
     """Return a model's figures and numbers."""
-    kind, runs = kind_of_report(result.block.kind), result.runs
+    kind, runs, decoders = kind_of_report(result.block.kind), result.runs, result.decoders_of(result.runs)
     datasets = result.tested_on()
     alone = {name: result.of(name) for name in datasets}
     found = {name: kind.panels(of_dataset) for name, of_dataset in alone.items()}
     note = "" if any(found.values()) else "No test sample has a known answer, so there is no figure of the results. "
     if len(runs) > 1:
-        note += f"The figures of results show {runs[0]}; the training curves show all {len(runs)} runs."
-    curves = training({run: result.training[run] for run in runs if run in result.training})
+        note += f"The figures of results show {runs[0]}; the training curves show all {len(decoders)} decoders. "
+    if result.decoders:
+        note += "They show what the decoders of all folds answered together, each of the people whom it never saw"
+        note += f", and of external data what {decoders[0]} answered. " if result.block.external else ". "
+    curves = training({run: result.training[run] for run in decoders if run in result.training})
     prefix, several = f"f-{result.task}-{result.model}", len(datasets) > 1
     parts: list[PartView] = []
     drawn: list[tuple[Panel, str]] = []

@@ -13,7 +13,10 @@ from visionfm.report.data import Results
 from visionfm.report.sections.comparison import beside_headline
 from visionfm.report.tables import means
 from visionfm.tasks.results import TaskModel, by_dataset, whole
+from visionfm.tasks.runs import FOLD_MEAN
 from visionfm.tasks.target_types import type_of
+
+NAMES = {FOLD_MEAN: "mean of the folds' values"}
 
 
 class Headline(NamedTuple):
@@ -37,6 +40,7 @@ class Headline(NamedTuple):
     unit: str = ""
     beside: str = ""  # the best baseline
     dataset: str = ""
+    folds: int = 0  # in which its people were tested, each in one
 
     @property
     def bounded(self) -> bool:
@@ -109,9 +113,12 @@ def _headline(result: TaskModel, target: str, spec: Mapping[str, Any], dataset: 
     of_type = type_of(spec["type"], spec.get("form"))
     if of_type.over_classes:
         rows = rows[rows["class"] == "macro"]
-    by_run = {run: rows[rows["run"] == run] for run in [*means(result), *result.runs]}
+    over_folds = [FOLD_MEAN] if result.decoders else []
+    by_run = {run: rows[rows["run"] == run] for run in [*means(result), *result.runs, *over_folds]}
     first = next(iter(by_run.values()))
     tested_on = f"{dataset}, external" if dataset in result.block.external else dataset
+    folds = result.block.split.folds if result.block.split and len(by_run.get(FOLD_MEAN, ())) else 0
+    tested_on += f", in {folds} folds" if folds else ""
     if not len(first):
         return Headline(result.task, result.model, target, metric, None, None, None, 0, None, 0, tested_on,
                         "evaluate wrote no such row", "")  # fmt: skip
@@ -131,10 +138,12 @@ def _headline(result: TaskModel, target: str, spec: Mapping[str, Any], dataset: 
         tested_on=tested_on,
         reason=text_of(row["reason"]),
         other_runs=", ".join(
-            f"{run} {NO_VALUE if missing(value) else number(float(value), metric)}" for run, value in others.items()
+            f"{NAMES.get(run, run)} {NO_VALUE if missing(value) else number(float(value), metric)}"
+            for run, value in others.items()
         ),
         over_classes=of_type.over_classes,
         counted=of_type.positives,
         unit=text_of(row["unit"]),
         dataset=dataset,
+        folds=folds,
     )

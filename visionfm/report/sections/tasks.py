@@ -49,23 +49,51 @@ def sections(results: Results) -> list[Section]:
 
 
 def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:
-    kind = kind_of_report(block.kind)
+    kind, folds = kind_of_report(block.kind), results.plan.folds(task)
+    decoders = len(block.seeds) * (len(folds) or 1)
     found = [
         f"{block.kind.capitalize()} on {listed(block.datasets or block.external)} "
         f"({listed(results.plan.task_modalities(task))}); a sample is one {block.unit}, so n counts {block.unit}s.",
         f"Fusion {block.fusion}: {FUSIONS[block.fusion]}.",
         f"The decoder was given: {block.given_decoder()}. Nothing was trained here."
         if block.given_decoder() is not None
-        else f"{kind.trained_by(block)}; {count(len(block.seeds), 'decoder')} per model (seed {listed(block.seeds)}).",
+        else f"{kind.trained_by(block)}; {count(decoders, 'decoder')} per model (seed {listed(block.seeds)}"
+        f"{', one per fold' if folds else ''}).",
     ]
+    found += _folds(results, task, block)
     found += kind.sentences(block)
     if beside := results.plan.baseline_runs(task):
         found.append(f"Beside it, on the features of the frozen encoder: {listed(BASELINES[name] for name in beside)}.")
     if block.external:
-        found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.")
+        of_folds = " Each fold's decoder is tested there, and the values are means over these." if folds else ""
+        found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.{of_folds}")
     if block.tta != "none":
         found.append("Test images were scored in four flipped views, whose answers are averaged.")
     return found
+
+
+def _folds(results: Results, task: str, block: TaskBlock) -> list[str]:
+    """Return how people were divided into folds, and who was tested how often, as the samples say it."""
+    split = block.split
+    if split is None:
+        return []
+    samples = next(result.samples for result in results.results if result.task == task)
+    inside = samples[samples["fold"].notna()]
+    name, target = next(iter(block.labels().items()))
+    how = f"stratified by {name}" if target.type not in ("value", "point") else "of equal size"
+    how = how if split.stratify else "by a hash of the person alone"
+    again = f", {split.repeats} times anew" if split.repeats > 1 else ""
+    tested = f"{count(inside['subject_id'].nunique(), 'subject')} ({count(len(inside), block.unit)})"
+    return [
+        f"Cross-validation: the people of {listed(results.plan.folded_datasets(task))} in {split.folds} folds{again} "
+        f"({how}); the splits of these datasets play no part. {tested} were tested, each once"
+        f"{' in each division' if again else ''}, by the decoder that never saw them. No person and no file stands on "
+        "two sides of a fold.",
+        f"In each fold {100 * split.validation:g} % of the training people chose the epoch and the thresholds. Numbers "
+        "of a run without a fold in its name are of all folds' answers together, each person called at the threshold "
+        "of the decoder that was asked; `foldmean` is the mean of the folds' values, which compares no two decoders' "
+        "scores. Intervals are about other people, for the decoders as they were trained.",
+    ]
 
 
 def _targets(results: Results, task: str) -> Table:
@@ -86,8 +114,14 @@ def _targets(results: Results, task: str) -> Table:
 def _samples(results: Results, result: TaskModel) -> Table:
     """Return the samples by split, and how many labelled images were left out before, for no target of the task."""
     samples = result.samples
-    splits = [split for split in SPLITS if (samples["split"] == split).any()]
-    parts = {SPLITS[split]: samples[samples["split"] == split] for split in splits} | {"All": samples}
+    if "fold" in samples.columns:
+        parts = {f"Fold {fold}": rows for fold, rows in samples.groupby("fold")}
+        outside = samples[samples["fold"].isna()]
+        parts |= {"Test only": outside} if len(outside) else {}
+    else:
+        splits = [split for split in SPLITS if (samples["split"] == split).any()]
+        parts = {SPLITS[split]: samples[samples["split"] == split] for split in splits}
+    parts["All"] = samples
     rows: list[tuple[str, list[int]]] = [
         ("samples", [len(part) for part in parts.values()]),
         ("subjects", [part["subject_id"].nunique() for part in parts.values()]),
@@ -104,9 +138,10 @@ def _samples(results: Results, result: TaskModel) -> Table:
         rows += [(f"{name}: {what}", [found[what] for found in of_parts]) for what in of_parts[0]]
     left = _left_out(results, result)
     if sum(left.values()):
-        by_split = [left[split] for split in splits]
-        rows.append(("labelled images left out: no target is known", [*by_split, sum(by_split)]))
-    return counted(f"{result.task}: samples by split", "", list(parts), rows)
+        by_part = [left[name] for name in list(parts)[:-1]]
+        rows.append(("labelled images left out: no target is known", [*by_part, sum(left.values())]))
+    by = "the fold that tests them" if "fold" in samples.columns else "split"
+    return counted(f"{result.task}: samples by {by}", "", list(parts), rows)
 
 
 def _left_out(results: Results, result: TaskModel) -> Counter[str]:
@@ -117,5 +152,5 @@ def _left_out(results: Results, result: TaskModel) -> Counter[str]:
         if tables.name in result.block.datasets or tables.name in result.block.external:
             outside = tables.name in result.block.external
             for path, split in zip(tables.labels["path"], tables.labels["split"], strict=True):
-                found["test" if outside else split] += (tables.name, path) not in used
+                found[SPLITS["test" if outside else split]] += (tables.name, path) not in used
     return found

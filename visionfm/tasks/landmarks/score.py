@@ -13,7 +13,7 @@ from visionfm.errors import ArtifactError
 from visionfm.metrics import points
 from visionfm.metrics.weighted import Floats
 from visionfm.tasks.maps.score import Column, over_images
-from visionfm.tasks.prediction_arrays import REDO, read_frames
+from visionfm.tasks.prediction_arrays import REDO, read_frames, with_paths
 from visionfm.tasks.scored import Scored
 from visionfm.tasks.settings import EvaluateSettings
 
@@ -21,10 +21,11 @@ ALL_POINTS, NONE_KNOWN = "all points", "no point is known there"
 
 
 def read(paths: list[Path], settings: EvaluateSettings) -> dict[str, dict[str, Scored]]:
-    """Return run -> target -> what was measured of each image."""
+    """Return run -> target -> what was measured of each image; the pooled runs of folds too."""
+    frames = read_frames(paths, settings)
     return {
         run: over_images(*_columns(rows.sort_values(["sample_id", "target"], kind="stable"), path, settings))
-        for run, (path, rows) in read_frames(paths, settings).items()
+        for run, (path, rows) in (frames | with_paths(frames)).items()
     }
 
 

@@ -14,6 +14,7 @@ from visionfm.data.block import DENSE_COLUMNS
 from visionfm.data.columns import column_type
 from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.errors import DataError, Problems
+from visionfm.tasks.folding import where
 from visionfm.tasks.settings import FuseSettings, LabelledTarget
 
 Row = dict[str, Any]
@@ -27,7 +28,6 @@ def dense_samples(labels: dict[str, list[Path]], settings: FuseSettings) -> list
     samples = [row for name in settings.datasets for row in _rows(name, labels[name][0], settings, problems)]
     problems.raise_if_any(do="correct these masks or points, or the target's `classes`")
     samples.sort(key=lambda sample: str(sample["sample_id"]))
-    _check(samples, settings)
     return samples
 
 
@@ -47,7 +47,8 @@ def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) 
             left_out += 1
             continue
         image = {"modality": settings.datasets[dataset], "dataset": dataset}
-        split = "test" if dataset in settings.external or not labelled else row["split"]
+        inside = row["split"] if settings.fold is None else "train"  # until it is divided into folds
+        split = "test" if dataset in settings.external or not labelled else inside
         yield {
             "sample_id": where,
             **{name: row[name] for name in ("subject_id", "group_id", "eye", "visit")},
@@ -84,10 +85,11 @@ def _points(dense: Row, settings: FuseSettings) -> Row | None:
     return {name: (dense["points"] or {}).get(column) for name, column in wanted.items()} or None
 
 
-def _check(samples: list[Row], settings: FuseSettings) -> None:
-    """Raise where nothing can be learned; say where something cannot be measured."""
-    problems = Problems(DataError, "the task cannot be trained")
-    by_split = {split: [row for row in samples if row["split"] == split] for split in SPLITS}
+def check_dense(samples: Any, settings: FuseSettings) -> None:
+    """Raise where nothing can be learned; say where something cannot be measured. `samples` is an Arrow table."""
+    problems = Problems(DataError, f"the task cannot be trained{where(settings)}")
+    rows = samples.select(["split", "mask_values", "points"]).to_pylist()
+    by_split = {split: [row for row in rows if row["split"] == split] for split in SPLITS}
     counts = {split: len(rows) for split, rows in by_split.items() if rows}
     for split in ("train", "validation"):
         if split not in counts:
@@ -106,7 +108,9 @@ def _check(samples: list[Row], settings: FuseSettings) -> None:
                     problems.add(f"{name}: no image has {text} in the training split")
                 else:
                     log.warning("fuse: %s: no image has %s in the %s split; it has no metrics there", name, text, split)
-    problems.raise_if_any(do="correct masks, points, `classes` or splits")
+    problems.raise_if_any(
+        do="correct masks, points, `classes` or splits" + ("; or give fewer `folds`" if settings.fold else "")
+    )
 
 
 def dense_fields(settings: FuseSettings) -> list[tuple[str, Any]]:

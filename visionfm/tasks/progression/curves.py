@@ -31,6 +31,13 @@ class Followed(NamedTuple):
         return Followed(*(values[keep_N] for values in self))
 
 
+def joined(parts: Sequence[Followed]) -> Followed:
+    """Return the samples of all parts."""
+    import numpy as np
+
+    return Followed(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
 def followed(rows: Any) -> Followed:
     """Return the arrays of predictions (a DataFrame of one target)."""
     import numpy as np

@@ -11,7 +11,7 @@ from visionfm.metrics.written import NO_VALUE, interval, missing, number
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import areas, classification
 from visionfm.tasks.progression import ProgressionTask
-from visionfm.tasks.progression.curves import NAMES, Followed, calibration, followed, kaplan_meier, risk_groups
+from visionfm.tasks.progression.curves import NAMES, Followed, calibration, followed, joined, kaplan_meier, risk_groups
 from visionfm.tasks.progression.samples import VISITS_WITH_OUTCOME
 from visionfm.tasks.results import TaskModel
 
@@ -64,20 +64,31 @@ class ProgressionView:
     says: list[str]
 
 
-def _samples(result: TaskModel, run: str, name: str) -> tuple[Followed, Followed] | None:
-    """Return the validation and test samples of a target, all modalities together; None where either has none."""
+def _samples(result: TaskModel, run: str, name: str) -> tuple[Followed, Any] | None:
+    """Return the test samples of a target, all modalities together, and their risk groups; None where there are none.
+
+    Groups are those of the decoder that was asked, by its own validation samples: of folds each has its own.
+    """
+    import numpy as np
+
     rows = result.predictions[run]
     rows = rows[(rows["target"] == name) & (rows["subset"] == "all")]
-    parts = [followed(rows[rows["split"] == split]) for split in ("validation", "test")]
-    return (parts[0], parts[1]) if all(len(part.time_N) for part in parts) else None
+    tests, groups = [], []
+    for _, of_decoder in rows.groupby("run"):
+        validation, test = (followed(of_decoder[of_decoder["split"] == split]) for split in ("validation", "test"))
+        if len(test.time_N) and not len(validation.time_N):
+            return None
+        if len(test.time_N):
+            tests.append(test)
+            groups.append(risk_groups(validation, test))
+    return (joined(tests), np.concatenate(groups)) if tests else None
 
 
 def _panels_of(result: TaskModel, run: str, name: str, target: Mapping[str, Any]) -> list[Panel]:
     """Return the figures of one event; none where no outcome is known."""
     if (samples := _samples(result, run, name)) is None:
         return []
-    validation, test = samples
-    group_N = risk_groups(validation, test)
+    test, group_N = samples
     found = [kaplan_meier(name, test, group_N, target["intervals"], log_rank_says(test, group_N))]
     calibrated = calibration(name, test, target)
     return [*found, calibrated] if calibrated else found
@@ -88,8 +99,7 @@ def _view(result: TaskModel, run: str) -> ProgressionView | None:
     ((name, target),) = list(result.targets.items())[:1]
     if target["type"] != "event" or (samples := _samples(result, run, name)) is None:
         return None
-    validation, test = samples
-    group_N = risk_groups(validation, test)
+    test, group_N = samples
     says = [
         *_baselines(result.samples),
         "Risk groups are cut at the thirds of the predicted risk of the validation samples: what became of the test "

@@ -36,20 +36,20 @@ def _by_dice(measured: Any, run: str) -> list[tuple[str, str]]:
 class _Masks(Drawer):
     def __init__(self, result: TaskModel) -> None:
         super().__init__(result)
-        assert result.masks is not None, "a segmentation has an archive of masks"
-        self.archive = Archive(result.masks)
-        with artifacts.understood(result.masks):
-            ((_, target),) = json.loads(self.archive.metadata["targets"]).items()
+        self.archives = {run: Archive(path) for run, path in result.masks.items()}
+        first, path = next(iter(self.archives.values())), next(iter(result.masks.values()))
+        with artifacts.understood(path):
+            ((_, target),) = json.loads(first.metadata["targets"]).items()
             self.target = DenseTarget.model_validate(target)
-        rows = result.predictions[result.runs[0]]
-        self.names = dict(zip(rows["sample_id"], rows["mask"], strict=True))
+        rows = result.tested()
+        places = zip(rows["run"], rows["mask"], strict=True)
+        self.places = dict(zip(rows["sample_id"], places, strict=True))
 
     def panes(self, sample: DenseSample) -> list[Pane]:
         image_HWC = self.image(sample, 2 * o.PANE_PX)
         size = image_HWC.shape[1::-1]
-        predicted_HW = read_mask(
-            self.archive.read(self.names[sample.sample_id]), self.target.values, orientation=sample.orientation
-        )
+        run, name = self.places[sample.sample_id]
+        predicted_HW = read_mask(self.archives[run].read(name), self.target.values, orientation=sample.orientation)
         truth_HW, inside_HW = sample.mask(self.root(sample), self.target.values), sample.fov(self.root(sample))
         assert truth_HW is not None, "only images with a mask are ranked"
         truth_HW, predicted_HW = resize_mask(truth_HW, size), resize_mask(predicted_HW, size)

@@ -28,7 +28,7 @@ from visionfm.runtime.progress import track
 from visionfm.tasks.maps.archive import map_names, read_map
 from visionfm.tasks.maps.settings import DenseTarget
 from visionfm.tasks.prediction_arrays import REDO, read_frames
-from visionfm.tasks.runs import OBSERVER
+from visionfm.tasks.runs import OBSERVER, fold_of, pooled_run
 from visionfm.tasks.settings import EvaluateSettings
 
 SCHEMA = "visionfm/image-metrics/1"
@@ -67,11 +67,13 @@ def measure(
     files_of = {files.predictions: files for files in runs}
     frames = read_frames(list(files_of), settings)
     rows_of = {run: (files_of[path], _rows(rows, path)) for run, (path, rows) in frames.items()}
-    first_files, first_rows = next(iter(rows_of.values()))
+    first_files, _ = next(iter(rows_of.values()))
+    asked = _asked_once({run: rows for run, (_, rows) in rows_of.items()})
     work = {run: [_Measured(row, files) for row in rows if row["mask_path"]] for run, (files, rows) in rows_of.items()}
-    work[OBSERVER] = [_Measured(row, None) for row in first_rows if row["mask_path"] and row["mask2_path"]]
+    seen = [row for rows in asked.values() for row in rows if row["mask_path"] and row["mask2_path"]]
+    work[OBSERVER] = [_Measured(row, None) for row in sorted(seen, key=lambda row: str(row["sample_id"]))]
     keys = {run: _key([digests[path] for path in files], settings) for run, (files, _) in rows_of.items()}
-    keys[OBSERVER] = _key([digests[first_files.predictions]], settings)
+    keys[OBSERVER] = _key([digests[rows_of[run][0].predictions] for run in asked], settings)
     kept = _kept(out, keys)
     target = _target(first_files.masks)
     parts = []
@@ -85,6 +87,20 @@ def measure(
     table = pa.concat_tables(parts).combine_chunks()
     artifacts.write_table(out, table, made_by, schema=SCHEMA, extra={"measured": json.dumps(keys, sort_keys=True)})
     return table.to_pandas()
+
+
+def _asked_once(rows_of: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Return the first run's rows; of folds the test rows of the first division, each image once."""
+    first = next(iter(rows_of))
+    if fold_of(first) is None:
+        return {first: rows_of[first]}
+    found: dict[str, list[Row]] = {}
+    taken: set[str] = set()
+    for run, rows in rows_of.items():
+        if pooled_run(run) == pooled_run(first):
+            found[run] = [row for row in rows if row["split"] == "test" and row["sample_id"] not in taken]
+            taken |= {row["sample_id"] for row in found[run]}
+    return found
 
 
 def _rows(rows: Any, path: Path) -> list[Row]:

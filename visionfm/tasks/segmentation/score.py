@@ -6,6 +6,7 @@ import numpy as np
 
 from visionfm.metrics.masks import MACRO, MASK_METRICS, WITH_BACKGROUND
 from visionfm.tasks.maps.score import Column, over_images
+from visionfm.tasks.out_of_fold import pooled
 from visionfm.tasks.prediction_arrays import natural
 from visionfm.tasks.runs import OBSERVER
 from visionfm.tasks.scored import Scored
@@ -16,7 +17,8 @@ def read(measured: Any, settings: EvaluateSettings) -> dict[str, dict[str, Score
     """Return run -> target -> what was measured, the second observer last; from image_metrics.parquet (DataFrame)."""
     runs = sorted(set(measured["run"]) - {OBSERVER}, key=natural)
     names = [*runs, OBSERVER] if (measured["run"] == OBSERVER).any() else runs
-    return {run: over_images(*_columns(measured[measured["run"] == run], settings)) for run in names}
+    frames = {run: measured[measured["run"] == run] for run in names}
+    return {run: over_images(*_columns(rows, settings)) for run, rows in (frames | pooled(frames)).items()}
 
 
 def _columns(rows: Any, settings: EvaluateSettings) -> tuple[Any, list[Column]]:

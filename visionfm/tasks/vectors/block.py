@@ -101,7 +101,7 @@ class LabelledTask(VectorTask):
             if not self.datasets:
                 raise ValueError("names no `datasets` to train on")
             return self
-        trained = {"training", "seeds", "baselines", "train_fraction", "shots", "calibrate"}
+        trained = {"training", "seeds", "baselines", "train_fraction", "shots", "calibrate", "split"}
         if given := sorted(trained & self.model_fields_set):
             raise ValueError(f"nothing is trained where the `decoder` is given: leave out {', '.join(given)}")
         if not self.datasets and not self.external:

@@ -7,7 +7,7 @@ Shape legend: N samples, K classes or columns, J leave-outs (the whole sample st
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,18 @@ def scored(
     """Return the same from answers in memory."""
     asks = import_module(scoring)
 
+    @cache
+    def chosen(name: str, run: str, subset: str) -> list[Points]:
+        """Return the thresholds of a decoder: all its validation samples with this subset, for every dataset."""
+        answers = runs[run][name]
+        samples = answers.samples
+        validation_N = (samples.split_N == "validation") & (samples.subset_N == subset)
+        truth_NK, score_NK = answers.truth_NK[validation_N], answers.score_NK[validation_N]
+        found: list[Points] = asks.thresholds(settings.targets[name], truth_NK, score_NK, settings.operating_points)
+        return found
+
     def of_target(name: str, of: Answers) -> Scored:
-        measured = partial(_of_rows, settings.targets[name], of, asks, settings, {})
+        measured = partial(_of_rows, settings.targets[name], of, asks.scorers, settings, partial(chosen, name))
         return Scored(of.samples, of.truth_NK, _known(of), measured)
 
     return {run: {name: of_target(name, of) for name, of in answers.items()} for run, answers in runs.items()}
@@ -65,23 +75,22 @@ def _known(answers: Answers) -> Mask:
 def _of_rows(
     target: TargetSpec,
     answers: Answers,
-    asks: Any,
+    scorers_of: Scorers,
     settings: EvaluateSettings,
-    chosen: dict[str, list[Points]],
+    chosen: Callable[[str, str], list[Points]],
     rows_N: NDArray[np.intp],
 ) -> list[Measure]:
-    """Return the measures of these samples; `chosen` remembers the thresholds of each subset of modalities."""
+    """Return the measures of these samples; `chosen` gives the thresholds of a decoder and a subset of modalities."""
     samples = answers.samples
     subset = samples.subset_N[rows_N[0]] if len(rows_N) else ALL
-    if subset not in chosen:  # all validation samples with this subset: the same for every dataset
-        validation_N = (samples.split_N == "validation") & (samples.subset_N == subset)
-        truth_NK, score_NK = answers.truth_NK[validation_N], answers.score_NK[validation_N]
-        chosen[subset] = asks.thresholds(target, truth_NK, score_NK, settings.operating_points)
     rows_N = rows_N[_known(answers)[rows_N]]  # somebody of whom nothing is known is nobody
-    subjects, truth_NK, points = samples.subjects.take(rows_N), answers.truth_NK[rows_N], chosen[subset]
-    found = measures(target, truth_NK, answers.score_NK[rows_N], subjects, points, asks.scorers)
+    run_N = answers.run_N[rows_N]
+    points = {run: chosen(run, subset) for run in dict.fromkeys(run_N if len(rows_N) else answers.run_N)}
+    subjects, truth_NK = samples.subjects.take(rows_N), answers.truth_NK[rows_N]
+    chosen_K = next(iter(points.values())) if len(points) == 1 else _by_run(points, run_N)
+    found = measures(target, truth_NK, answers.score_NK[rows_N], subjects, chosen_K, scorers_of)
     if answers.before_NK is not None:
-        by_label = asks.scorers(target, truth_NK, answers.before_NK[rows_N], points)
+        by_label = scorers_of(target, truth_NK, answers.before_NK[rows_N], chosen_K)
         found += [measure for label, one in by_label.items() for measure in _before(label, one, subjects)]
     if settings.conformal is not None:
         found += sets(target, answers, rows_N, settings.conformal)
@@ -106,8 +115,10 @@ def sets(target: TargetSpec, answers: Answers, rows_N: NDArray[np.intp], level: 
         subjects = samples.subjects.take(rows_N)
         if not len(known) or not len(on):
             where = "validation" if not len(known) else "test"
+            reason = f"no {where} sample with a known answer"
+            if len(on) and len(set(answers.run_N)) > 1:
+                reason = "each fold's decoder has its own limit: foldmean is the mean of what their sets are worth"
             for metric in CONFORMAL:
-                reason = f"no {where} sample with a known answer"
                 yield Measure(label, metric, point, np.nan, None, subjects, ~np.isnan(truth_N[rows_N]), reason=reason)
             continue
         whole_N = truth_N[known].astype(np.intp), score_NC[known], samples.subjects.take(known)
@@ -120,6 +131,27 @@ def sets(target: TargetSpec, answers: Answers, rows_N: NDArray[np.intp], level: 
                 threshold=None if np.isinf(limit) else limit,
                 reason="so few validation subjects promise nothing less than all classes" if np.isinf(limit) else None,
             )  # fmt: skip
+
+
+def _by_run(points: Mapping[str, list[Points]], run_N: NDArray[np.object_]) -> list[Points]:
+    """Return the operating points of samples that several decoders answered: each sample has its decoder's threshold.
+
+    A point that one of them lacks, nobody has.
+    """
+    found: list[Points] = []
+    for of_question in zip(*points.values(), strict=True):
+        joined: dict[str, Threshold] = {}
+        for name in of_question[0]:
+            by_run = {run: of_run[name] for run, of_run in zip(points, of_question, strict=True)}
+            without = [f"{run}: {at}" for run, at in by_run.items() if isinstance(at, str)]
+            if without:
+                joined[name] = "; ".join(without)
+            elif len(set(by_run.values())) == 1:
+                joined[name] = of_question[0][name]
+            else:
+                joined[name] = np.array([by_run[run] for run in run_N], dtype=np.float64)
+        found.append(joined)
+    return found
 
 
 def _before(label: str | None, scorer: Any, subjects: Subjects) -> Iterator[Measure]:
@@ -194,7 +226,7 @@ def _of_scorer(label: str | None, scorer: Any, left: Values, subjects: Subjects,
             label, metric, point, value, None if np.isnan(value) else evidence[metric, point], subjects,
             known_N,
             n_positive=int(scorer.positive_N[known_N].sum()) if isinstance(scorer, Binary | Whole | AtTime) else None,
-            threshold=None if isinstance(threshold, str) else threshold,
+            threshold=threshold if isinstance(threshold, float) else None,
             reason=reason,
         )  # fmt: skip
     if isinstance(scorer, Binary):

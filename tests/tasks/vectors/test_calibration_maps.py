@@ -97,3 +97,19 @@ def test_a_class_that_validation_lacks_is_an_error_that_says_what_to_do() -> Non
     said, truth = answers(50)
     with pytest.raises(DataError, match=r"cannot be calibrated by platt[\s\S]*calibrate: none"):
         fitted("platt", YES_NO, None, said, np.zeros(50))
+
+
+def test_the_expected_grade_is_that_of_the_calibrated_probabilities() -> None:
+    from visionfm.tasks.vectors.decoder import Loaded
+    from visionfm.tasks.vectors.objective import Prediction
+
+    rng = np.random.default_rng(3)
+    said = softmax(3 * rng.normal(size=(200, 3)), axis=1)
+    truth = rng.integers(0, 3, 200).astype(float)
+    maps = fitted("temperature", GRADE, None, said, truth)
+    loaded = Loaded(None, None, None, {}, Calibrator("temperature", maps))  # type: ignore[arg-type]
+    before = Prediction(GRADE, None, 0, np.column_stack([said @ np.arange(3), said]), numbers=1)
+    after = loaded.calibrated(before).values
+    np.testing.assert_allclose(after[:, 0], after[:, 1:] @ np.arange(3))
+    np.testing.assert_allclose(after[:, 1:].sum(axis=1), 1)
+    assert (after[:, 1:].argmax(axis=1) == said.argmax(axis=1)).all() and after[:, 1:].max() < said.max()

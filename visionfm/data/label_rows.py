@@ -144,6 +144,8 @@ def as_columns(rows: list[LabelRow]) -> dict[str, list[Value]]:
     columns: dict[str, list[Value]] = {}
     for name in names:
         values = [row.values.get(name) for row in rows]
-        numeric = all(value is None or isinstance(value, float) or is_number(value) for value in values)
-        columns[name] = [None if value is None else number(str(value)) if numeric else str(value) for value in values]
+        known = set(values) - {None}  # far fewer than rows
+        numeric = all(isinstance(value, float) or is_number(str(value)) for value in known)
+        said: dict[Value, Value] = {value: number(str(value)) if numeric else str(value) for value in known}
+        columns[name] = [said.get(value) for value in values]
     return columns

@@ -22,6 +22,7 @@ from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.shrinking import shrunk_size
 
 SHOWN = 10
+READ = ("path", "image_id", "modality", "width", "height", "status")  # of images.parquet
 log = logging.getLogger("visionfm")
 Columns = dict[str, list[Any]]
 
@@ -155,10 +156,8 @@ def open_source(
 def _items(dataset: str, settings: ImageSetSettings, paths: Sequence[Path], problems: Problems) -> "list[Item]":
     items = []
     for table_path in paths:
-        table = artifacts.read_table(table_path, schema=IMAGES).to_pydict()
-        for path, image_id, modality, width, height, status in zip(
-            *(table[name] for name in ("path", "image_id", "modality", "width", "height", "status")), strict=True
-        ):
+        table = artifacts.read_table(table_path, READ, schema=IMAGES).to_pydict()
+        for path, image_id, modality, width, height, status in zip(*(table[name] for name in READ), strict=True):
             if status != "ok":
                 if settings.bad_images == "fail":
                     problems.add(f"{dataset}/{path}: {status}")
@@ -167,7 +166,7 @@ def _items(dataset: str, settings: ImageSetSettings, paths: Sequence[Path], prob
                 problems.add(f"{dataset}/{path}: expected {settings.modality}, found {modality}: index it again")
                 continue
             size = shrunk_size(width, height, settings.pack_px)
-            items.append(Item(dataset, path, image_id, modality, *size, None))
+            items.append(Item(dataset, path, image_id, settings.modality, *size, None))  # one text for all rows
     return sorted(items, key=lambda item: item.path)
 
 
@@ -186,10 +185,11 @@ def _places(paths: Sequence[Path], settings: ImageSetSettings) -> dict[str, tupl
                 do="run `pack`",
             )
         columns = table.to_pydict()
+        files = {file: str(index.parent / file) for file in set(columns["file"])}
         for image_id, file, at, count, crc32, width, height in zip(
             *(columns[name] for name in ("image_id", "file", "at", "bytes", "crc32", "width", "height")), strict=True
         ):
-            found[image_id] = (Place(str(index.parent / file), at, count, crc32), width, height)
+            found[image_id] = (Place(files[file], at, count, crc32), width, height)
     return found
 
 

@@ -101,7 +101,8 @@ def _rows(
             read_outcome(cells, label, columns, how, problems)
             label.split = _split(row, columns, trained)
             label.groups = {name: _group(row, name, one) for name, one in columns.group_columns.items()}
-            _read_dense(label, row, columns, masks)
+            if columns.has_masks or columns.points or columns.mm_per_px is not None:
+                _read_dense(label, row, columns, masks)
             yield label
     for side, times in without.items():
         log.info("%s: %d rows have no image of the eye %s", file.name, times, side)

@@ -50,7 +50,7 @@ rule calibrate:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(8000, lambda w, input: held_mb("predict", input)),
         runtime=growing(60),
     params:
         features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),

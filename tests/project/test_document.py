@@ -79,7 +79,7 @@ def test_a_table_has_as_many_columns_in_each_line() -> None:
 
 def test_the_values_of_every_recipe_are_shown() -> None:
     rows = [line for table in tables("hyper-parameter") for line in table]
-    assert "| `lr` | 0.003 | 0.001 | 0.001 |" in rows and "| lr_by | step | epoch |" in rows
+    assert "| `lr` | 0.003 | 0.001 | 0.001 | 0.003 |" in rows and "| lr_by | step | epoch |" in rows
     files = {path for section in SECTIONS for table in section.recipes for path in table.files.values()}
     assert sorted(files) == sorted(FOLDER.rglob("recipes/*.yaml"))
 

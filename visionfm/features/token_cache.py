@@ -5,6 +5,7 @@ tokens are over the budget, there are no rows, and training encodes in its loop.
 Shapes: N images, V views, L levels (shallow to deep), P patches (row-major), D width.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.artifacts.large import Layout, mapped, writing
+from visionfm.errors import ArtifactError
 from visionfm.features.rows import Names, RowIdentity, Store
 from visionfm.images.transforms import VIEWS
 
@@ -96,6 +98,54 @@ class DenseStore(Store[DenseFile]):
         """Return patches_LPD of one image in one view, as stored."""
         number, row = self._rows[dataset, path]
         return np.array(self.files[number].row(row, view))
+
+
+class TokenStore(DenseStore):
+    """The caches as heads on patch tokens read them: a row is an image's tokens, flat (L * P * D numbers, float32)."""
+
+    views: tuple[str, ...] = VIEWS[:1]
+
+    def __init__(self, files: Mapping[str, Sequence[str | Path]]) -> None:
+        """Raises ArtifactError where tokens were over the budget and not cached, or shapes differ."""
+        super().__init__(files)
+        if streamed := [dataset for dataset in self.datasets if self.streamed(dataset)]:
+            raise ArtifactError(
+                "the patch tokens of a dataset are not cached, for they are over the budget",
+                expected="caches with rows",
+                found=", ".join(dict.fromkeys(streamed)),
+                do="use `head: linear`, fewer images, or a smaller `image_size` of the encoder",
+            )
+        shapes = {file.patches_NVLPD.shape[2:] for file in self.files if file.paths}
+        if len(shapes) != 1:
+            raise ArtifactError(
+                "the encoders of these datasets give patch tokens of different shapes",
+                expected="one shape: levels, patches, width",
+                found=", ".join(map(str, sorted(shapes))) or "no rows",
+                do="use encoders of one architecture and size",
+            )
+        self.shape_LPD: tuple[int, int, int] = next(iter(shapes))
+
+    def width(self, features: str, dataset: str | None = None) -> int:
+        """Return L * P * D."""
+        return math.prod(self.shape_LPD)
+
+    def gather(
+        self, references: Sequence[tuple[str, str, str]], features: str, views: Sequence[str] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return tokens_NVF (float32) of (dataset, path, image_id) references; see `FeatureStore.gather`."""
+        wanted = tuple(self.views if views is None else views)
+        if unknown := [view for view in wanted if any(view not in file.views for file in self.files)]:
+            raise ArtifactError(
+                "the caches of patch tokens lack views",
+                expected=", ".join(wanted),
+                found=f"no {', '.join(unknown)}",
+                do="leave out `tta: flips`",
+            )
+        tokens_NVF = np.empty((len(references), len(wanted), self.width(features)), np.float32)
+        for n, (number, row) in enumerate(self.locate(references)):
+            for v, view in enumerate(wanted):
+                tokens_NVF[n, v] = self.files[number].row(row, view).reshape(-1)
+        return tokens_NVF
 
 
 def in_order(views: Iterable[str]) -> tuple[str, ...]:

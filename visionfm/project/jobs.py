@@ -140,7 +140,7 @@ class Jobs:
 
     def dense_encoders(self, task: str, model: str) -> Owned:
         """Return the encoders of a dense task, for what is not cached; none of other tasks."""
-        found = self.plan.dense_caches(task, model)
+        found = self.plan.dense_caches(task, model) if self.plan.is_dense(task) else []
         return [(dataset, self.plan.encoder(encoder)) for encoder, dataset, _ in found]
 
     def dense_flags(self, task: str, model: str) -> list[str]:

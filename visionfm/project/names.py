@@ -105,7 +105,7 @@ class Names:
             (self.encoder_of(model, dataset), dataset)
             for task, model in self.task_models()
             for dataset in self.task_datasets(task)
-            if not self.is_dense(task) and not (self.is_finetuned(task) and not self.baseline_runs(task))
+            if self.reads_vectors(task)
         }
         read = {dataset for _, dataset in needed}
         alone = {
@@ -117,8 +117,18 @@ class Names:
         }
         return sorted(needed | alone)
 
+    def reads_vectors(self, task: str) -> bool:
+        """Tell whether some run of a task reads feature vectors of a frozen encoder."""
+        if self.is_dense(task):
+            return False
+        otherwise = self.is_finetuned(task) or self.config.tasks[task].reads_tokens()
+        return not otherwise or bool(self.baseline_runs(task))
+
     def dense_caches(self, task: str, model: str) -> list[tuple[str, str, int]]:
-        """Return (encoder, dataset, size) of all patch tokens that a dense task's model reads."""
+        """Return (encoder, dataset, size) of all patch tokens that a task's model reads."""
+        if self.config.tasks[task].reads_tokens():
+            pairs = [(self.encoder_of(model, dataset), dataset) for dataset in self.task_datasets(task)]
+            return [(*pair, self.config.encoders[pair[0]].image_size) for pair in pairs]
         if not self.is_dense(task):
             return []
         size = self.map_task(task).image_size
@@ -277,9 +287,10 @@ class Names:
         wanted = self.config.datasets[dataset].export == "parquet"
         return [path.removesuffix(".h5") + ".parquet" for path in self.features(encoder, dataset)] if wanted else []
 
-    def task_features(self, task: str, model: str) -> list[tuple[str, str]]:
-        """Return (dataset, cache file) of all that a task's model reads."""
-        if self.is_dense(task):
+    def task_features(self, task: str, model: str, run: str | None = None) -> list[tuple[str, str]]:
+        """Return (dataset, cache file) of all that a run of a task's model learns from; baselines read vectors."""
+        block = self.config.tasks[task]
+        if self.is_dense(task) or (block.reads_tokens() and run not in self.baseline_runs(task)):
             return [(found[1], path) for found in self.dense_caches(task, model) for path in self.dense(*found)]
         return [
             (dataset, path)
@@ -346,7 +357,7 @@ class Names:
     def run_features(self, task: str, model: str, run: str) -> list[tuple[str, str]]:
         """Return (dataset, cache file) of all that a run's decoder reads when it predicts."""
         if not self.is_tuned_run(task, run):
-            return self.task_features(task, model)
+            return self.task_features(task, model, run)
         size = self.config.encoders[self.finetuned_from(task, model)].image_size
         folder = f"{ROOT}/tasks/{task}/{model}/{run}/features"
         return [

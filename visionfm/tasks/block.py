@@ -105,6 +105,10 @@ class TaskBlock(Strict, ABC):
         """Return the pixel values that its masks may have."""
         return []
 
+    def reads_tokens(self) -> bool:
+        """Tell whether its decoders on vectors read every patch token of the encoder, at the encoder's size."""
+        return False
+
     # --- decoders ---------------------------------------------------------------------------------------------------
 
     @abstractmethod

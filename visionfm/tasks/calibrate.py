@@ -24,7 +24,7 @@ from visionfm.tasks.samples import Samples, check_some, read_samples
 from visionfm.tasks.settings import CalibrateSettings
 from visionfm.tasks.train import store_of
 from visionfm.tasks.vectors import feature_arrays as streams_of
-from visionfm.tasks.vectors.spec import Spec
+from visionfm.tasks.vectors.spec import TOKENS, Spec
 
 if TYPE_CHECKING:
     from visionfm.tasks.vectors.decoder import Loaded
@@ -55,7 +55,7 @@ def calibrate(
     samples = read_samples(train_table, spec.targets, settings.modalities)
     samples = samples.take(samples.in_splits([SPLIT]))
     check_some(len(samples), [SPLIT], train_table)
-    store = store_of(samples, files)
+    store = store_of(samples, files, spec.features == TOKENS)
     encodings.check(decoder, encodings.of_vectors(samples, store))
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
     streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, str(spec.features), views, spec.visits)

@@ -28,7 +28,7 @@ from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.slots import targets_to_json
 from visionfm.tasks.train import store_of
 from visionfm.tasks.vectors import feature_arrays as streams_of
-from visionfm.tasks.vectors.spec import Spec
+from visionfm.tasks.vectors.spec import TOKENS, Spec
 
 if TYPE_CHECKING:
     from visionfm.tasks.vectors.decoder import Loaded
@@ -83,7 +83,7 @@ def predict(
     samples = read_samples(samples_table, targets, settings.modalities)
     samples = samples.take(samples.in_splits(settings.splits))
     check_some(len(samples), settings.splits, samples_table)
-    store = store_of(samples, files)
+    store = store_of(samples, files, spec.features == TOKENS)
     features = features_read(spec, store)
     encodings.check(decoder, encodings.of_vectors(samples, store))
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]

@@ -18,6 +18,7 @@ from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.errors import DataError
 from visionfm.features.cache import FeatureStore
+from visionfm.features.token_cache import TokenStore
 from visionfm.images.transforms import VIEWS
 from visionfm.runtime.reproducible import check_device, reproducible
 from visionfm.tasks import encodings, kind_in, kind_of
@@ -30,7 +31,7 @@ from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.label_efficiency import part_of
 from visionfm.tasks.vectors.recipe import HeadRecipe
-from visionfm.tasks.vectors.spec import NAMED, Spec
+from visionfm.tasks.vectors.spec import NAMED, TOKENS, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -64,11 +65,11 @@ def main(args: argparse.Namespace) -> None:
     train(args.train, by_dataset(args.features), args.out, args.training_out, settings)
 
 
-def store_of(samples: Samples, files: dict[str, list[Path]]) -> FeatureStore:
-    """Return the store of those datasets whose images the samples need."""
+def store_of(samples: Samples, files: dict[str, list[Path]], tokens: bool = False) -> Any:
+    """Return the store of those datasets whose images the samples need: of vectors, or of patch `tokens`."""
     needed = dict.fromkeys(dataset for dataset, _, _ in samples.references)
     check_given("--features", needed, files)
-    return FeatureStore({dataset: files[dataset] for dataset in needed})
+    return (TokenStore if tokens else FeatureStore)({dataset: files[dataset] for dataset in needed})
 
 
 def train(
@@ -77,7 +78,7 @@ def train(
     """Train one decoder, or fit one baseline; see the module."""
     samples = training_samples(train_table, settings)
     fusion, visits = _fusion(settings, samples)
-    streams, origin = _gathered(samples, files, settings, fusion, visits)
+    streams, origin, shape_LPD = _gathered(samples, files, settings, fusion, visits)
     inputs = {
         "train": artifacts.payload_digest(train_table),
         "features": streams_of.digest(streams),
@@ -88,19 +89,24 @@ def train(
         inputs["caches"] = hashlib.sha256(json.dumps(caches).encode()).hexdigest()
 
     def fit(file: "StateFile") -> Fitted:
-        return _fit(samples, streams, settings, file, caches)._replace(origin=origin)
+        return _fit(samples, streams, settings, file, caches, shape_LPD)._replace(origin=origin)
 
     fit_decoder("train", settings, inputs, out, training_out, fit)
 
 
 def _gathered(
     samples: Samples, files: dict[str, list[Path]], settings: TrainSettings, fusion: str, visits: int
-) -> tuple[list[Stream], dict[str, str]]:
-    """Return the samples' features and how they were encoded; the caches, which hold many more, are let go of."""
-    store = store_of(samples, files)
+) -> tuple[list[Stream], dict[str, str], list[int]]:
+    """Return the samples' features, how they were encoded, and of patch tokens levels, patches and width.
+
+    The caches, which hold many more, are let go of.
+    """
+    tokens = settings.recipe.features == TOKENS
+    store = store_of(samples, files, tokens)
     views = VIEWS[:1] if settings.baseline else store.views
     streams = streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
-    return streams, encodings.origin(encodings.of_vectors(samples, store), views)
+    origin = encodings.origin(encodings.of_vectors(samples, store), views)
+    return streams, origin, list(store.shape_LPD) if tokens else []
 
 
 def _caches(samples: Samples, files: dict[str, list[Path]], out: Path) -> dict[str, list[str]]:
@@ -148,6 +154,7 @@ def _fit(
     settings: TrainSettings,
     file: "StateFile",
     caches: Mapping[str, Sequence[str]],
+    shape_LPD: list[int],
 ) -> Fitted:
     from visionfm.tasks.loop import trained
     from visionfm.tasks.vectors import decoder as decoders
@@ -168,7 +175,7 @@ def _fit(
     of_baselines = getattr(kind_of(settings.kind).fit(), "BASELINE_HEADS", BASELINE_HEADS)
     head = of_baselines[settings.baseline] if settings.baseline else recipe.head
     modalities = settings.modalities
-    spec = Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits)
+    spec = Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits, shape_LPD)
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
     streams_of.standardise(streams, known)
 

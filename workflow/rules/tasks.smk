@@ -4,7 +4,7 @@
 rule train:
     input:
         train=lambda w: PLAN.run_train_table(w.task, w.model, w.run),
-        features=lambda w: paths(PLAN.task_features(w.task, w.model)),
+        features=lambda w: paths(PLAN.task_features(w.task, w.model, w.run)),
         encoders=lambda w: paths(JOBS.dense_encoders(w.task, w.model)),
     output:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",
@@ -24,7 +24,7 @@ rule train:
         ),
         runtime=growing(lambda w: JOBS.train(w.task).runtime_min),
     params:
-        features=lambda w: named(PLAN.task_features(w.task, w.model)),
+        features=lambda w: named(PLAN.task_features(w.task, w.model, w.run)),
         dense=lambda w: JOBS.dense_flags(w.task, w.model),
         settings=text(lambda w: PLAN.tasks.train_settings(w.task, w.model, w.run)),
         version=VERSIONS["train"],

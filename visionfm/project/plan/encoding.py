@@ -7,7 +7,7 @@ from visionfm.images.settings import DatasetReading
 from visionfm.project.names import Names
 from visionfm.project.plan.maps import reading
 from visionfm.project.plan.pretraining import added_statistics
-from visionfm.tasks.maps.block import ALL_VIEWS
+from visionfm.tasks.maps.block import ALL_VIEWS, DenseCache
 
 
 class EncodingPlan:
@@ -64,15 +64,17 @@ class EncodingPlan:
             for name, model in self.names.task_models()
             if (encoder, dataset, size) in self.names.dense_caches(name, model)
         ]
-        tasks = [self.names.map_task(name) for name in dict.fromkeys(readers)]
+        tasks = [self.names.map_task(name) for name in dict.fromkeys(readers) if self.names.is_dense(name)]
         views = {view for task in tasks for view in task.views(dataset in task.datasets)}
+        vectors = len(tasks) < len(set(readers))  # some head on vectors reads them too, always from the cache
+        views |= set(ALL_VIEWS[:1]) if vectors else set()
         return DenseSettings(
             **reading(self.names, encoder, dataset).model_dump(),
             size=size,
             views=[view for view in ALL_VIEWS if view in views],
             bad_images=self.config.datasets[dataset].bad_images,
-            max_gb=max(task.dense_cache.max_gb for task in tasks),
-            never=all(task.overlap() is not None for task in tasks),
+            max_gb=max([*(task.dense_cache.max_gb for task in tasks), *([DenseCache().max_gb] if vectors else [])]),
+            never=not vectors and all(task.overlap() is not None for task in tasks),
             device=block.device,
             gpu=block.resources.gpu or 0,
             workers=block.workers,

@@ -25,7 +25,7 @@ from visionfm.tasks.settings import (
     TargetSpec,
     TrainSettings,
 )
-from visionfm.tasks.vectors.recipe import Recipe
+from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
 
 class TaskPlan:
@@ -85,7 +85,10 @@ class TaskPlan:
         if about.baseline:
             given = {name: given[name] for name in ("features", "class_weighting") if name in given}
         name = "sound" if block.training.mode == "finetune" else block.training.recipe
-        recipe = read_recipe(Recipe, block.recipe_file(name, self.names.task_modalities(task)), given)
+        path = block.recipe_file(name, self.names.task_modalities(task))
+        if about.baseline and block.reads_tokens():
+            path = SOUND
+        recipe = read_recipe(Recipe, path, given)
         return TrainSettings(**self._fitting(task, run, name), recipe=recipe)
 
     def _fitting(self, task: str, run: str, recipe_name: str) -> dict[str, Any]:

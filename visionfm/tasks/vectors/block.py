@@ -16,6 +16,11 @@ from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe
 from visionfm.tasks.kind import Location, Raw, RawDataset
 from visionfm.tasks.vectors.recipe import Recipe
 
+HEAD: Any = Field(
+    None,
+    description="of decoders on frozen features: linear, on the image's own; attentive: a few queries over all cached "
+    "patch tokens, for small findings (memory: an image of a ViT-B at 224 px takes 2.4 MB); default: the recipe's",
+)
 OF_CLASSES = ("class_weighting", "label_smoothing", "class_balanced")  # hyper-parameters that only classes have
 PartOfAll = Annotated[float, Field(ge=0.0001, le=1)]
 
@@ -132,6 +137,18 @@ class LabelledTask(VectorTask):
     def parts_of_data(self) -> tuple[Sequence[float], Sequence[int]]:
         """Return the fractions, and the samples per class, on which decoders are trained too."""
         return self.train_fraction, self.shots
+
+
+def check_head(task: LabelledTask, head: str | None) -> None:
+    """Raise ValueError where a task names a head that its training does not have."""
+    if head is None:
+        return
+    if task.training.mode == "finetune" or task.decoder is not None or task.training.recipe != "sound":
+        raise ValueError("`head` is for decoders trained on frozen features with recipe sound")
+    if head == "attentive" and (task.fusion != "pooled" or task.tta == "flips"):
+        raise ValueError("`head: attentive` has unit image, fusion pooled and no `tta: flips`")
+    if head == "attentive" and getattr(task.training, "features", None) is not None:
+        raise ValueError("`head: attentive` reads every patch token: leave out `features`")
 
 
 class OperatingPoint(Strict):

@@ -34,9 +34,9 @@ from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.calibration import PREFIX, Calibrator
 from visionfm.tasks.vectors.feature_arrays import Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
-from visionfm.tasks.vectors.heads import HEADS, ForecastHead, KnnHead, sinusoid
+from visionfm.tasks.vectors.heads import HEADS, AttentiveHead, ForecastHead, KnnHead, sinusoid
 from visionfm.tasks.vectors.objective import Objective, Prediction
-from visionfm.tasks.vectors.spec import HELD, NAMED, Spec
+from visionfm.tasks.vectors.spec import ATTENTIVE, HELD, NAMED, Spec
 
 
 class Decoder(nn.Module):
@@ -47,12 +47,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.fusion = FUSIONS[spec.fusion](spec.widths)
-        own = getattr(kind_of(spec.kind).fit(), "HEADS", {})
-        self.head = (
-            own[spec.head](self.fusion.width, spec.targets)
-            if spec.head in own
-            else HEADS[spec.head](self.fusion.width, count_outputs(spec.targets))
-        )
+        self.head = _head(spec, self.fusion.width)
 
     def forward(
         self, streams: list[torch.Tensor], present_BS: torch.Tensor, times_BX: torch.Tensor | None = None
@@ -67,6 +62,16 @@ class Decoder(nn.Module):
         else:
             outputs_BK = self.head(fused_BW)
         return outputs_BK
+
+
+def _head(spec: Spec, width: int) -> nn.Module:
+    if spec.head == ATTENTIVE:
+        return AttentiveHead(spec.tokens, count_outputs(spec.targets))
+    own = getattr(kind_of(spec.kind).fit(), "HEADS", {})
+    if spec.head in own:
+        head: nn.Module = own[spec.head](width, spec.targets)
+        return head
+    return HEADS[spec.head](width, count_outputs(spec.targets))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ evaluation, same outputs; LinearHead is the sound default, KnnHead a baseline. S
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn import functional
 DROPOUT = 0.1
 EPS, MOMENTUM = 1e-6, 0.99
 INIT_STD = 0.01
+QUERIES = 4  # of the attentive head
 QUERIES = 512  # of k-NN at once: all cosines with 100,000 rows would take gigabytes
 PERIOD = 10_000  # of the slowest wave of a time encoding, over 2 pi
 
@@ -72,6 +74,36 @@ class LinearHead(nn.Module):
     def forward(self, features_BF: torch.Tensor) -> torch.Tensor:
         """Return outputs_BK."""
         outputs: torch.Tensor = self.linear(features_BF)
+        return outputs
+
+
+class AttentiveHead(nn.Module):
+    """A few queries that each look for their own part of an image among its patch tokens, then one linear layer.
+
+    Efficient probing (Psomas et al., 2025): a query attends over all patches and reads its own share of their channels;
+    the levels of tokens are weighed by learned weights that start equal. Keys `levels_L`, `queries_MD`, `linear.*`.
+    """
+
+    def __init__(self, shape_LPD: Sequence[int], outputs: int) -> None:
+        """`shape_LPD` is that of an image's tokens, `outputs` K."""
+        super().__init__()
+        levels, _, width = self.shape_LPD = tuple(shape_LPD)
+        count = next(count for count in (QUERIES, 2, 1) if width % count == 0)
+        self.inputs = width  # what an output is a sum over
+        self.levels_L = nn.Parameter(torch.zeros(levels))
+        self.queries_MD = nn.Parameter(torch.empty(count, width).normal_(0, width**-0.5))
+        self.linear = nn.Linear(width, outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, tokens_BF: torch.Tensor) -> torch.Tensor:
+        """Return outputs_BK of flat tokens."""
+        tokens_BLPD = functional.layer_norm(tokens_BF.reshape(-1, *self.shape_LPD), self.shape_LPD[-1:])
+        tokens_BPD = torch.einsum("blpd,l->bpd", tokens_BLPD, self.levels_L.softmax(dim=0))
+        share_BMP = torch.einsum("bpd,md->bmp", tokens_BPD, self.queries_MD).softmax(dim=2)
+        values_BPMC = tokens_BPD.reshape(*tokens_BPD.shape[:2], len(self.queries_MD), -1)
+        seen_BD = torch.einsum("bmp,bpmc->bmc", share_BMP, values_BPMC).flatten(1)
+        outputs: torch.Tensor = self.linear(seen_BD)
         return outputs
 
 

@@ -8,13 +8,14 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from visionfm.config.base import Positive
 from visionfm.config.recipe import Fixed, read_recipe
 from visionfm.config.recipe import Recipe as AnyRecipe
 
 SOUND = Path(__file__).resolve().parent / "recipes" / "sound.yaml"
+ATTENTIVE = SOUND.with_name("attentive.yaml")
 SMALL_BATCH, LARGE_BATCH = 32, 512
 STEPS_PER_EPOCH = 20
 
@@ -22,10 +23,12 @@ STEPS_PER_EPOCH = 20
 class HeadRecipe(AnyRecipe):
     """How a head is built and trained, on a frozen encoder or with it."""
 
-    head: Fixed[Literal["linear", "ClsHead", "RegHead", "ForecastHead", "cumulative", "corn"]] = Field(
+    head: Fixed[Literal["linear", "ClsHead", "RegHead", "ForecastHead", "cumulative", "corn", "attentive"]] = Field(
         description="the network"
     )
-    features: Literal["cls", "patch_mean", "both"] = Field(description="which features of the encoder")
+    features: Literal["cls", "patch_mean", "both", "tokens"] = Field(
+        description="which features of the encoder; tokens, of every patch, are for `head: attentive` alone"
+    )
     standardise: Fixed[bool] = Field(
         description="features by modality and, in regression, targets; both on the training rows"
     )
@@ -51,6 +54,12 @@ class HeadRecipe(AnyRecipe):
     )
     class_weighting: Literal["none", "balanced"] = Field(description="balanced: rare classes weigh more")
     label_smoothing: float = Field(ge=0, lt=1, description="of classes, in training alone")
+
+    @model_validator(mode="after")
+    def _head_reads(self) -> "HeadRecipe":
+        if (self.head == "attentive") != (self.features == "tokens"):
+            raise ValueError("`features: tokens` and `head: attentive` go together")
+        return self
 
     def batch(self, samples: int) -> int:
         """Return the batch size for a number of training samples."""

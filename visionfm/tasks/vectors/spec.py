@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from visionfm import artifacts
 from visionfm.tasks.decoder_file import DecoderSpec, is_own
 from visionfm.tasks.settings import TargetSpec
 
+ATTENTIVE, TOKENS = "attentive", "tokens"  # the head on patch tokens, and what its features are called
 NAMED, HELD = "neighbours", "rows_NF"  # tensors of a k-NN decoder's file: its training samples; it has one of them
 
 
@@ -41,9 +42,10 @@ class Spec(DecoderSpec):
     features: str | None
     widths: list[int]  # F of each modality's stream
     visits: int = 1  # progression: the baseline, and at most so many less one before it
+    tokens: list[int] = field(default_factory=list)  # levels, patches, width of what an attentive head reads
     calibrate: str = "none"  # how its probabilities are mapped (calibration.py)
 
     def _plain(self) -> dict[str, Any]:
         plain = super()._plain()
-        usual = {"visits": 1, "calibrate": "none"}
+        usual = {"visits": 1, "calibrate": "none", "tokens": []}
         return {name: value for name, value in plain.items() if value != usual.get(name)}

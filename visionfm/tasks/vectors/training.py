@@ -114,7 +114,8 @@ class Training(Loop):
         super().__init__(network, recipe, optimizer_of(network, recipe), seed)
         self.train, self.validation, self.objective = train, validation, objective
         self.batch_size = recipe.batch(len(train))
-        self.inputs = max(features_RVF.shape[2] for features_RVF in train.streams)
+        widest = max(features_RVF.shape[2] for features_RVF in train.streams)
+        self.inputs = int(getattr(network.head, "inputs", widest))
         self.batch_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
         if self.batch_norm and min(self.batch_size, len(train)) < 2:
             raise DataError(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from world import decoder_data
 from world.random_cache import TAPS, WIDTH, write
 
 from visionfm import artifacts
@@ -98,3 +99,12 @@ def test_another_artefact_is_no_feature_cache(tmp_path: Path) -> None:
     artifacts.write_hdf5(path, {"x": np.zeros(3)}, artifacts.provenance("train", {}, {}), schema="visionfm/other/1")
     with pytest.raises(ArtifactError, match="another kind of artefact"):
         FeatureStore({"a": [path]})
+
+
+def test_the_pooled_output_of_a_network_of_stages_has_a_width_of_its_own(tmp_path: Path) -> None:
+    cls_NVLD, mean_NVD = np.arange(22.0).reshape(2, 1, 1, 11), np.arange(10.0).reshape(2, 1, 5)
+    path = decoder_data.write_cache(tmp_path / "eyes.cls64.h5", cls_NVLD, mean_NVD, ("identity",))
+    store = FeatureStore({"eyes": [path]})
+    assert [store.width(name) for name in ("cls", "patch_mean", "both")] == [11, 5, 16]
+    both_NVF = store.gather([("eyes", "0001.png", f"{'0001.png':0>64}")], "both")
+    np.testing.assert_array_equal(both_NVF[0, 0], [*cls_NVLD[1].ravel(), *mean_NVD[1].ravel()])

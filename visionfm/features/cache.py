@@ -44,7 +44,9 @@ def read_cache(path: str | Path, earlier: bool = False) -> CacheFile:
     arrays, metadata = artifacts.read_hdf5(path, schema=SCHEMA, earlier=earlier)
     with artifacts.understood(path):
         cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
-        if (cls_NVLD.ndim, patch_mean_NVD.ndim) != (4, 3) or cls_NVLD.shape[3] != patch_mean_NVD.shape[2]:
+        of_stages = cls_NVLD.ndim == 4 and cls_NVLD.shape[2] == 1  # their pooled output has a width of its own
+        axes = (cls_NVLD.ndim, patch_mean_NVD.ndim)
+        if axes != (4, 3) or (not of_stages and cls_NVLD.shape[3] != patch_mean_NVD.shape[2]):
             raise ValueError(f"cls {cls_NVLD.shape}, patch_mean {patch_mean_NVD.shape}")
         RowIdentity.of(metadata)
         names = Names.of(arrays, {"cls": cls_NVLD.shape, "patch_mean": patch_mean_NVD.shape}, path)

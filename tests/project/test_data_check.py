@@ -148,3 +148,18 @@ def test_splits_of_a_leader_are_taken_over(write: Any, caplog: pytest.LogCapture
     with caplog.at_level("INFO", "visionfm"):
         check_data(Plan(parse_config(config(both, BINARY))))
     assert caplog.messages[1] == "dataset a: 12 images, 12 labelled; train 6, validation 2, test 4"
+
+
+def test_folds_are_drawn_as_they_will_be_and_the_splits_of_the_files_play_no_part(
+    write: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    write("a", people(grade=lambda n: int(n == 0)))
+    targets = {"dr": {"type": "binary", "column": "dr"}}
+    (problem,) = said(config({"a": dataset("a")}, targets, split={"folds": 3}))
+    assert "no case of" in problem and "in the training split of fold" in problem  # the only case is tested there
+    caplog.clear()
+    write("b", people())
+    check_data(Plan(parse_config(config({"b": dataset("b")}, targets, split={"folds": 3}))))
+    assert "of fold" not in caplog.text
+    few = said(config({"b": dataset("b")}, targets, split={"folds": 20}))
+    assert "nobody is left for test in fold" in few[0] and "found: 12 people" in few[0]

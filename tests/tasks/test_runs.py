@@ -4,7 +4,7 @@ import pytest
 
 from visionfm.errors import ConfigError
 from visionfm.project.loading import parse_config
-from visionfm.tasks.runs import Run, all_runs, read_run
+from visionfm.tasks.runs import FOLD_MEAN, Run, all_runs, fold_of, mean_run, pooled_run, read_run, seed_runs
 
 
 def task(**changes):
@@ -36,6 +36,18 @@ def test_a_regression_has_no_baselines_and_refuses_them():
         task(**value, baselines=["knn"])
 
 
+def test_folds_have_a_decoder_each_and_are_reported_together():
+    folded = task(split={"folds": 2, "repeats": 2}, baselines=["knn"], shots=[5])
+    ends = ["fold0", "fold1", "repeat1-fold0", "repeat1-fold1"]
+    assert all_runs(folded) == [f"{run}-{end}" for run in ("seed0", "knn", "seed0-shots5") for end in ends]
+    assert seed_runs(folded) == ["seed0", "seed0-repeat1"]
+    assert [pooled_run(run) for run in all_runs(folded)[:4]] == ["seed0"] * 2 + ["seed0-repeat1"] * 2
+    assert mean_run("knn-repeat1-fold0") == "mean-knn" and mean_run("seed0-fold1", FOLD_MEAN) == "foldmean"
+    assert fold_of("seed0-repeat1-fold0").name == "repeat1-fold0"
+    with pytest.raises(ConfigError, match="leave out split"):
+        task(decoder="d.pth", split={"folds": 2})
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -43,6 +55,7 @@ def test_a_regression_has_no_baselines_and_refuses_them():
         ("seed12-frac0p01", Run(seed=12, train_fraction=0.01)),
         ("seed1-shots5", Run(seed=1, shots=5)),
         ("seed0-fold2", Run(seed=0, fold=2)),
+        ("knn-repeat1-fold2", Run(baseline="knn", repeat=1, fold=2)),
         ("knn", Run(baseline="knn")),
         ("mean-frac0p5", Run(train_fraction=0.5)),
     ],

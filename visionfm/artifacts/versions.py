@@ -20,7 +20,7 @@ VERSIONS = {
     "finetune": 3,
     "calibrate": 1,
     "predict": 3,
-    "evaluate": 10,
+    "evaluate": 11,
     "compare": 3,
     "contrast": 2,
     "recalibrate": 1,

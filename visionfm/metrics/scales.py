@@ -34,7 +34,7 @@ QUARTER = Scale(
     0.0, 0.25, "logit", lambda x: special.logit(4 * x), lambda u: special.expit(u) / 4, lambda x: 1 / (x * (1 - 4 * x)),
     skewed=True,
 )  # fmt: skip
-PLAIN = Scale(-np.inf, np.inf, "untransformed", lambda x: x, lambda u: u, lambda x: 1.0, skewed=True)
+PLAIN = Scale(-np.inf, np.inf, "untransformed", lambda x: x, lambda u: u, lambda x: 1.0, skewed=False)
 DIFFERENCE = Scale(-1.0, 1.0, "untransformed", lambda x: x, lambda u: u, lambda x: 1.0, skewed=True)
 SCALES = {
     "calibration_slope": PLAIN, "calibration_intercept": PLAIN, "calibration_in_the_large": DIFFERENCE,

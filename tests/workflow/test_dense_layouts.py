@@ -37,6 +37,7 @@ def config(noise: bool) -> dict:
     blocks = {
         "encoders": {"any": {**encoder, "device": "cpu", "workers": 0, "statistics": "imagenet"}},
         "models": {"tiny": {"any": "any"}},
+        "report": {"pictures": "examples"},
     }
     return {**blocks, "datasets": datasets, "tasks": tasks}
 

@@ -24,6 +24,6 @@ VERSIONS = {
     "compare": 3,
     "contrast": 2,
     "recalibrate": 1,
-    "report": 24,
+    "report": 25,
     "export": 1,
 }

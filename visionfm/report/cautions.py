@@ -72,7 +72,11 @@ def cautions(results: Results) -> list[str]:
         for reason in allowed_reasons(rows)
     ]
     named = results.config.report.ids == "shown"
-    found += [f"In task {task}, {doubt}." for task, rows in results.audits.items() for doubt in doubts(rows, named)]
+    doubted: dict[str, list[str]] = {}  # tasks of the same data have the same doubts: each is said once
+    for task, rows in results.audits.items():
+        for doubt in doubts(rows, named):
+            doubted.setdefault(doubt, []).append(task)
+    found += [f"In task{'s' * (len(tasks) > 1)} {listed(tasks)}, {doubt}." for doubt, tasks in doubted.items()]
     return found
 
 

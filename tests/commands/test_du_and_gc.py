@@ -125,6 +125,15 @@ def test_the_caches_that_a_given_decoder_answers_by_stay(config: Path) -> None:
     assert decoder.is_file() and cache.is_file() and not other.exists()
 
 
+def test_weights_that_a_config_names_through_a_link_stay(config: Path) -> None:
+    given = write("results/tasks/old/m/seed0/encoder.safetensors")
+    Path("link").symlink_to(Path.cwd(), target_is_directory=True)
+    encoder = {"modality": "Fundus", "weights": str(Path("link") / given)}
+    config.write_text(yaml.safe_dump({**CONFIG, "encoders": {**CONFIG["encoders"], "e": encoder}}))
+    assert main(["gc", str(config), "--delete"]) == 0
+    assert given.is_file()
+
+
 def test_a_file_that_lies_in_an_artefacts_place_but_is_none_stays(config: Path) -> None:
     path = Path(OLD[0])
     path.parent.mkdir(parents=True)

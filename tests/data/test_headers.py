@@ -204,8 +204,11 @@ def test_spellings_of_one_id_are_found_without_a_word_of_it(
     assert one != other and spelling.alike([one, other, spelling.hashed("13", KEY.encode())]) == [sorted([one, other])]
 
 
-def test_an_id_in_a_file_name_cannot_be_hidden(clinic: Path, labelled: Callable[..., Rows], key: Ids) -> None:
-    (clinic / "0.dcm").rename(clinic / "MRN0000_R.dcm")
+@pytest.mark.parametrize("name", ["MRN0000_R.dcm", "mrn0000R.dcm", "MRN0000OD.dcm"])
+def test_an_id_in_a_file_name_cannot_be_hidden(
+    name: str, clinic: Path, labelled: Callable[..., Rows], key: Ids
+) -> None:
+    (clinic / "0.dcm").rename(clinic / name)
     with pytest.raises(DataError, match="the paths of 1 images hold the ids") as said:
         labelled(clinic, FROM_FILES, labels="none", ids=key)
     assert "MRN0000" not in str(said.value)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,8 @@ def test_damage_gives_pixels_or_a_reason_that_names_nobody(
 def test_a_crash_and_an_endless_decoder_are_facts_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="broke down"):
         guards.guarded(os._exit, 11, file_bytes=0)
+    with pytest.raises(DataError, match="was killed"):  # by the system, which says nothing of the file
+        guards.guarded(signal.raise_signal, signal.SIGKILL, file_bytes=0)
     monkeypatch.setattr(guards, "MOST_S", 0.3)
     begun = time.monotonic()
     with pytest.raises(Refused, match="no end"):

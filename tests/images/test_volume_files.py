@@ -37,6 +37,8 @@ REFUSED = {
     "real numbers": (npy(STACK.astype(np.float32)), "unsupported_mode"),
     "objects": (npy(np.array([{}, {}])), "unsupported_mode"),
     "a line": (npy(STACK[0, 0]), "unsupported_mode"),
+    "channels that are no colours": (npy(np.zeros((20, 24, 4), np.uint8)), "unsupported_mode"),
+    "a channel": (npy(np.zeros((20, 24, 1), np.uint8)), "unsupported_mode"),
     "no frame": (npy(STACK[:0]), "empty"),
     "two arrays": (npz(a=STACK, b=STACK), "unsupported_mode"),
     "half of an array": (npy(STACK)[:-100], "truncated"),

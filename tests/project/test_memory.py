@@ -25,12 +25,13 @@ def test_memory_grows_with_the_rows_of_all_tables(table: Path, stage: str) -> No
     assert held_mb(stage, [str(table), str(table)], processes=4) == held.beside_mb + 8 * held.row_bytes
 
 
-def test_caches_of_vectors_count_by_their_size_and_those_of_tokens_do_not(tmp_path: Path) -> None:
+def test_caches_of_vectors_count_by_their_size_and_those_of_tokens_where_all_are_held(tmp_path: Path) -> None:
     for name in ("d.cls224.h5", "d.dense512.h5"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(10**10)
     files = [str(path) for path in tmp_path.iterdir()]
     assert held_mb("train", files) == 1_000 + 32_000
+    assert held_mb("train", files, tokens=True) == 1_000 + 64_000
 
 
 def test_what_is_not_there_yet_or_no_table_counts_nothing(tmp_path: Path) -> None:

@@ -72,6 +72,12 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 
+def test_sets_of_steps_that_fit_too_well_are_refused() -> None:
+    keys = {"calibrate": "isotonic", "conformal": 0.9}
+    with pytest.raises(ConfigError, match="hold the true class too rarely"):
+        parse_config({**RAW, "tasks": {"t": {**RAW["tasks"]["t"], **keys}}})
+
+
 def test_a_calibrated_decoder_predicts_where_the_task_asks_for_one() -> None:
     plan = Plan(parse_config({**RAW, "tasks": {"t": {**RAW["tasks"]["t"], "calibrate": "platt"}}}))
     for run in ("seed7", "logreg"):

@@ -106,6 +106,16 @@ def test_external_people_are_scored_by_each_decoder_and_by_their_mean(rows):
     assert not [row for row in rows if row["run"] == "foldmean" and row["dataset"] == "far"]
 
 
+def test_a_dataset_that_one_fold_tests_alone_is_no_external_one():
+    found = frames()
+    few = {f"p{person:03}" for person in range(0, 45, FOLDS)}  # all of the first fold
+    for frame in found.values():
+        frame.loc[frame["sample_id"].isin(few), "dataset"] = "small"
+    rows = metric_rows(answered(found), SETTINGS)
+    one, together = (pick(rows, run=run, dataset="small") for run in ("seed0-fold0", "seed0"))
+    assert together["value"] == one["value"] and together["n"] == len(few)
+
+
 def test_each_person_is_called_at_the_threshold_of_the_decoder_that_was_asked(rows):
     right = 0
     for fold, frame in enumerate(frames().values()):

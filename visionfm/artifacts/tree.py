@@ -94,7 +94,7 @@ PLACES = (
         ("contrasts",),
         {
             "{model}.{number}": "tasks/{task}/{model}/**/*.parquet",
-            "samples": "tasks/{task}/*/samples.parquet",
+            "samples": "tasks/{task}/**/samples.parquet",
             "labels/{dataset}": LABELS,
         },
     ),

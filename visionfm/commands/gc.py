@@ -62,7 +62,8 @@ def unnamed(results: Path, plans: Iterable[Plan]) -> Iterable[Stored]:
     named: set[str] = set()
     encoders: set[str] = set()
     for plan in plans:
-        named |= {_inside(results, path) for path in (*map(Path, plan.everything()), *_given(plan))}
+        for path in (*map(Path, plan.everything()), *_given(plan)):
+            named |= _inside(results, path)
         encoders |= set(plan.config.encoders)
     for one in stored(results):
         artefact = _artefact(one.inside)
@@ -81,10 +82,11 @@ def _given(plan: Plan) -> list[Path]:
     return [*(Path(path) for path in weights if path is not None), *decoders, *caches]
 
 
-def _inside(results: Path, path: Path) -> str:
-    """Return a path below results/; as it is where it lies elsewhere."""
-    absolute, root = path.absolute(), results.absolute()
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else absolute.as_posix()
+def _inside(results: Path, path: Path) -> set[str]:
+    """Return a path below results/, as it is written and with links followed; nothing where it lies elsewhere."""
+    written = path.absolute()
+    places = ((written, results.absolute()), (written.parent.resolve() / written.name, results.resolve()))
+    return {place.relative_to(root).as_posix() for place, root in places if place.is_relative_to(root)}
 
 
 def _artefact(inside: str) -> str:

@@ -251,13 +251,20 @@ def _hide_no_path(rows: list[LabelRow], problems: Problems) -> None:
     told = 0
     for row in rows:
         plain = spelling.written(row.subject or "", None)
-        if len(plain) >= SHORTEST_ID and re.search(rf"(?<![^\W_]){re.escape(plain)}(?![^\W_])", row.path):
-            told += 1
+        said = " ".join((row.path, *row.partners.values()))
+        told += len(plain) >= SHORTEST_ID and _id_pattern(plain).search(said) is not None
     if told:  # without their paths: what is said stands in a log below results too
         problems.add(
             f"the paths of {told} images hold the ids of their subjects, which `ids` hashes: paths stand in results; "
             "give the files other names"
         )
+
+
+def _id_pattern(plain: str) -> re.Pattern[str]:
+    """Return what finds an id in a path: in any case, beside letters where it begins or ends with a digit (12345OD)."""
+    left = r"(?<!\d)0*" if plain[:1].isdigit() else r"(?<![^\W\d_])"
+    right = r"(?!\d)" if plain[-1:].isdigit() else r"(?![^\W\d_])"
+    return re.compile(left + re.escape(plain.lstrip("0") or plain) + right, re.IGNORECASE)
 
 
 def read_key(ids: Ids) -> bytes:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TypeVar
 
 from visionfm.images.containers.container import Refused
-from visionfm.images.parallel import start_worker
+from visionfm.images.parallel import killed_worker, start_worker
 
 MOST_BYTES = 8 << 30  # of memory, for one file
 MOST_S, S_PER_MB = 60.0, 2.0
@@ -31,6 +31,7 @@ class _Process:
         self.theirs, self.ours = context.Pipe(duplex=False)  # it ends when our end closes
         self.pool = ProcessPoolExecutor(1, context, _start, (self.theirs, MOST_BYTES))
         self.owner, self.pid = os.getpid(), self.pool.submit(os.getpid).result()
+        self.worker = next(one for one in active_children() if one.pid == self.pid)
 
     def end(self) -> None:
         """Kill it: it may be anywhere in other people's code."""
@@ -53,7 +54,10 @@ def end() -> None:
 
 
 def guarded(function: Callable[..., Result], *arguments: object, file_bytes: int) -> Result:
-    """Return what `function` returns in a process of its own; Refused where that died or came to no end."""
+    """Return what `function` returns in a process of its own; Refused where that died or came to no end.
+
+    DataError where it was killed from outside, as a machine without memory does: that says nothing of the file.
+    """
     if not _running or _running[0].owner != os.getpid():  # a forked copy of a process does not own what this one does
         _running[:] = [_Process()]
         Finalize(None, end, exitpriority=1)  # a process that ends waits for those that it has started
@@ -63,6 +67,9 @@ def guarded(function: Callable[..., Result], *arguments: object, file_bytes: int
         return process.pool.submit(function, *arguments).result(limit_s)
     except BrokenProcessPool as error:
         _running.clear()
+        process.pool.shutdown(wait=True)
+        if process.worker.exitcode == -signal.SIGKILL:
+            raise killed_worker() from error
         raise Refused("unreadable", "its decoder broke down") from error
     except TimeoutError as error:
         end()
@@ -74,5 +81,6 @@ def _start(pool: Connection, most_bytes: int) -> None:
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most_bytes = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
     start_worker(pool)

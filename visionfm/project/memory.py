@@ -38,12 +38,15 @@ HELD = {
 WIDEST, FILE_TIMES, ENCODING_MB = 1024, 2.5, 2_000  # features of ViT-L; `extract` holds its file so many times
 
 
-def held_mb(stage: str, files: Iterable[str], processes: int = 1) -> int:
-    """Return how many MB a stage takes for what it reads; files that are not there yet count nothing."""
+def held_mb(stage: str, files: Iterable[str], processes: int = 1, *, tokens: bool = False) -> int:
+    """Return how many MB a stage takes for what it reads; files that are not there yet count nothing.
+
+    `tokens`: a head on vectors reads patch tokens, all of them at once; heads on maps read them a row at a time.
+    """
     held, there = HELD[stage], [path for path in map(Path, files) if path.is_file()]
     rows = sum(_rows(path, path.stat().st_mtime_ns) for path in there if path.suffix == ".parquet")
-    # Patch tokens are read a row at a time.
-    caches = sum(path.stat().st_size for path in there if path.suffix == ".h5" and ".cls" in path.name)
+    kinds = (".cls", ".dense") if tokens else (".cls",)
+    caches = sum(path.stat().st_size for path in there if path.suffix == ".h5" and any(k in path.name for k in kinds))
     return held.beside_mb + math.ceil(processes * (rows * held.row_bytes + caches * held.cache_times) / 1e6)
 
 

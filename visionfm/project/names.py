@@ -194,9 +194,10 @@ class Names:
         return folds(self.config.tasks[task])
 
     def folded_datasets(self, task: str) -> list[str]:
-        """Return the datasets whose people a task divides into folds; one without labels is only predicted."""
+        """Return the datasets whose people a task divides into folds; one without labels that joins no eye is not."""
         names = self.config.tasks[task].datasets if self.folds(task) else []
-        return [name for name in names if self.config.datasets[name].labels != "none"]
+        joined = self.config.tasks[task].unit != "image"
+        return [name for name in names if joined or self.config.datasets[name].labels != "none"]
 
     def seed_runs(self, task: str) -> list[str]:
         """Return the runs of a task's own decoder on all training data: what all folds answered, where it has folds."""

@@ -161,6 +161,7 @@ def _task_model(plan: Plan, task: str, model: str) -> TaskModel:
         pictures=plan.config.report.pictures == "examples",
         ids=plan.config.report.ids == "shown",
         decoders=plan.decoders(task),
+        external=plan.tasks.evaluate_settings(task, model).external,
     )
 
 

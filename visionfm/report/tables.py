@@ -38,7 +38,8 @@ def means(result: TaskModel) -> list[str]:
 
 def _what(result: TaskModel, run: str) -> str:
     """Return what a run's numbers are, in words."""
-    pooled = "all folds' answers together" if result.decoders else ""
+    outside = "; of external data the mean over their decoders" if result.external else ""
+    pooled = f"all folds' answers together{outside}" if result.decoders else ""
     if run == MEAN:
         repeats = result.block.split.repeats if result.block.split else 1
         over = ["seeds"] if len(result.runs) > repeats else []

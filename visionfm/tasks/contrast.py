@@ -286,7 +286,8 @@ def _interactions(
         with_interval = [one for one in with_interval if _members(one) == _members(whole)]
         row = _row(place, None, None, key, None, None, _nothing(), None, settings, True)
         row |= {"n": whole.measure.n, "n_positive": whole.measure.n_positive, "n_subjects": whole.measure.n_subjects}
-        if len(members) == 2 and len(with_interval) == 2:  # of two groups it is the question of their difference
+        # Of two groups, and nobody outside of them, it is the question of their difference.
+        if len(members) == 2 == len(with_interval) == len({one["group"] for one in rows} - {UNKNOWN}):
             same = next(one for one in rows if one["group"] == next(iter(members)) and _key(one) == key)
             row |= {name: same[name] for name in ("p", "method", "reason")}
         else:

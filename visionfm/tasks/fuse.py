@@ -203,7 +203,9 @@ def _split(dataset: str, table: Any, settings: FuseSettings, unlabelled: bool) -
 
     if dataset in settings.external:
         return pa.repeat("test", table.num_rows)
-    return table["split"] if settings.fold is None or unlabelled else pa.repeat("train", table.num_rows)
+    # Images without labels that join those of an eye go with its person.
+    own = settings.fold is None or (unlabelled and settings.unit == "image")
+    return table["split"] if own else pa.repeat("train", table.num_rows)
 
 
 def _array(column: Any) -> Any:

@@ -47,6 +47,7 @@ class TaskModel:
     pictures: bool = False  # whether images of patients may be shown
     ids: bool = False  # whether names of files may
     decoders: Mapping[str, list[str]] = field(default_factory=dict)  # none where a run is a decoder
+    external: Sequence[str] = ()  # external data by the names that samples carry: of eyes that join, their cohort
 
     def decoders_of(self, runs: Sequence[str]) -> list[str]:
         """Return the decoders behind runs."""
@@ -56,7 +57,7 @@ class TaskModel:
         """Return the datasets that were tested, the task's own before the external ones."""
         test = self.metrics[self.metrics["split"] == "test"]
         found = [text_of(name) for name in dict.fromkeys(test["dataset"]) if text_of(name) not in WHOLE]
-        order = [*self.block.datasets, *self.block.external]
+        order = [*self.block.datasets, *self.block.external, *self.external]
         return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
     def of(self, dataset: str) -> "TaskModel":

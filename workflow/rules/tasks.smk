@@ -19,7 +19,9 @@ rule train:
     resources:
         mem_mb=growing(
             lambda w: JOBS.train(w.task).mem_mb,
-            held=lambda w, input: held_mb("train", input),
+            held=lambda w, input: held_mb(
+                "train", input, tokens=CONFIG.tasks[w.task].reads_tokens()
+            ),
             asked=lambda w: CONFIG.tasks[w.task].training.resources,
         ),
         runtime=growing(lambda w: JOBS.train(w.task).runtime_min),
@@ -50,7 +52,12 @@ rule calibrate:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=growing(8000, lambda w, input: held_mb("predict", input)),
+        mem_mb=growing(
+            8000,
+            lambda w, input: held_mb(
+                "predict", input, tokens=CONFIG.tasks[w.task].reads_tokens()
+            ),
+        ),
         runtime=growing(60),
     params:
         features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),
@@ -79,7 +86,12 @@ rule predict:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=growing(8000, lambda w, input: held_mb("predict", input)),
+        mem_mb=growing(
+            8000,
+            lambda w, input: held_mb(
+                "predict", input, tokens=CONFIG.tasks[w.task].reads_tokens()
+            ),
+        ),
         runtime=growing(120),
     params:
         features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),

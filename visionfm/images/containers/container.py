@@ -4,13 +4,15 @@ A format that is added answers these questions in a file of its own and joins th
 images knows no format by name. Every method of an opened file raises nothing but `Refused`. H/W px, C = 3 (RGB).
 """
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from visionfm.errors import DataError
+from visionfm.errors import CannotReadNow, DataError, cannot_read_now, is_passing
 from visionfm.images.pixels import Pixels
 
 
@@ -21,6 +23,25 @@ class Refused(Exception):
         """`found` is what was met instead."""
         self.reason, self.found = reason, found
         super().__init__(f"{reason}: {found}")
+
+
+@contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """Turn whatever a library raises on hostile bytes into a reason, without its text: that may quote the file.
+
+    CannotReadNow for errors of the system's own (memory, open files, disk), which say nothing of the file.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (Refused, CannotReadNow):
+            raise
+        except Exception as error:
+            if is_passing(error):
+                raise cannot_read_now(name, error) from error
+            what = f"{name}, {type(error).__name__} in its structure or its pixels"
+            raise Refused("unreadable", what) from error
 
 
 class Header(NamedTuple):

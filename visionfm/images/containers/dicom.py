@@ -7,17 +7,14 @@ a person enters a message.
 """
 
 import io
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.errors import cannot_read_now
-from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright
+from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.pixels import Pixels, eight_bits
 
 MARK, MARK_AT = b"DICM", 128
@@ -48,7 +45,7 @@ class _Dicom(Opened):
         """Parse the header."""
         self.frame = 0
         self.stored: npt.NDArray[Any] | None = None
-        with _blame():
+        with blamed("DICOM"):
             self.dataset = _parsed(io.BytesIO(data))
             self._check_header()
             self.frames = max(1, min(int(self.dataset.get("NumberOfFrames") or 1), MOST_FRAMES))
@@ -56,9 +53,10 @@ class _Dicom(Opened):
 
     def header(self) -> Header:
         """Return size and mode, as Pillow would name it."""
-        grey = self.photometric in _GREY
-        mode = "P" if self.photometric == "PALETTE COLOR" else "RGB" if not grey else "I;16" if self.bits > 8 else "L"
-        return Header(int(self.dataset.Columns), int(self.dataset.Rows), mode)
+        with blamed("DICOM"):
+            depth = "I;16" if self.bits > 8 else "L"
+            mode = "P" if self.photometric == "PALETTE COLOR" else depth if self.photometric in _GREY else "RGB"
+            return Header(int(self.dataset.Columns), int(self.dataset.Rows), mode)
 
     def seek(self, frame: int) -> None:
         """Choose a frame."""
@@ -69,7 +67,7 @@ class _Dicom(Opened):
         from pydicom.pixels import get_decoder
 
         syntax = self.dataset.file_meta.TransferSyntaxUID
-        with _blame():
+        with blamed("DICOM"):
             decoder = get_decoder(syntax)
             self.stored, _ = decoder.as_array(self.dataset, index=self.frame, decoding_plugin=_DECODERS[syntax])
         rows, columns = self.stored.shape[:2]
@@ -80,7 +78,7 @@ class _Dicom(Opened):
     def rgb(self, bits: int | None = None) -> Pixels:
         """Return the loaded frame; where the reading says its `bits`, these are its range, and no window counts."""
         assert self.stored is not None, "load comes first"
-        with _blame():
+        with blamed("DICOM"):
             if self.photometric in _GREY:
                 return np.repeat(self._grey(self.stored, bits)[:, :, None], 3, axis=2)
             if self.photometric == "PALETTE COLOR":
@@ -92,7 +90,9 @@ class _Dicom(Opened):
 
     def note(self) -> str | None:
         """Tell of text that was burned into the pixels."""
-        if str(self.dataset.get("BurnedInAnnotation", "")).upper() != "YES":
+        with blamed("DICOM"):
+            burned_in = str(self.dataset.get("BurnedInAnnotation", "")).upper() == "YES"
+        if not burned_in:
             return None
         return "burned-in annotation: text in its pixels may name a person"
 
@@ -236,21 +236,6 @@ def _static(text: str) -> str:
     return text if text in known else "unknown"
 
 
-@contextmanager
-def _blame() -> Iterator[None]:
-    """Turn whatever the libraries raise on hostile bytes into a reason, without their texts: these quote the file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except Refused:
-            raise
-        except MemoryError as error:
-            raise cannot_read_now("DICOM", error) from error
-        except Exception as error:
-            raise Refused("unreadable", f"DICOM, {type(error).__name__} in its structure or its pixels") from error
-
-
 def read_header(path: Path) -> Mapping[str, str]:
     """Return what a DICOM file says before its pixels, by the standard's keywords, as text; Refused for a damaged one.
 
@@ -258,11 +243,15 @@ def read_header(path: Path) -> Mapping[str, str]:
     What tables have too also stands under the names `eye`, `subject` and `visit`.
     """
     found: dict[str, str] = {}
-    with _blame():
+    with blamed("DICOM"):
         dataset = _parsed(path, pixels=False)
         for keyword in dataset.dir():
-            if dataset[keyword].VR not in ("SQ", "OB", "OW", "OF", "OD", "UN"):
-                found[keyword] = _text(dataset[keyword])
+            try:
+                element = dataset[keyword]
+            except NotImplementedError:  # one element of a type that the standard does not know
+                continue
+            if element.VR not in ("SQ", "OB", "OW", "OF", "OD", "UN"):
+                found[keyword] = _text(element)
         for keyword, group in _GROUPS.items():
             item = _group(dataset, group, 0)
             if item is not None and keyword in item:

@@ -5,16 +5,13 @@ Pixels without a value are black. Nothing that a file says of a person enters a 
 """
 
 import io
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visionfm.errors import cannot_read_now
-from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright
+from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.pixels import Pixels
 
 MARKS = (b"HSF-OCT-", b"ep-v")  # of HEYEX, of eyepy
@@ -27,7 +24,7 @@ class _Vol(Opened):
 
     def __init__(self, data: bytes) -> None:
         """Check the sizes that the header promises, then parse."""
-        with _blame():
+        with blamed("HEYEX VOL"):
             head = _head(data[:HEAD_BYTES])
             self.width, self.height, self.frames = int(head.size_x), int(head.size_y), int(head.n_bscans)
             scan_bytes = SCAN_HEAD_BYTES + 4 * self.width * self.height  # at least: headers of B-scans may be longer
@@ -53,7 +50,7 @@ class _Vol(Opened):
 
     def rgb(self, bits: int | None = None) -> Pixels:
         """Return the chosen B-scan."""
-        with _blame():
+        with blamed("HEYEX VOL"):
             from eyepy.core.utils import from_vol_intensity
 
             stored_HW = np.array(self.scans[self.frame].data, np.float32)
@@ -65,7 +62,7 @@ class _Vol(Opened):
 
 def read_header(path: Path) -> Mapping[str, str]:
     """Return what a file says before its pixels; sizes in mm. Refused for a damaged one."""
-    with path.open("rb") as file, _blame():
+    with path.open("rb") as file, blamed("HEYEX VOL"):
         head = _head(file.read(HEAD_BYTES))
         position = str(head.scan_position).strip("\0 ")
         visit = str(head.visit_date)[:10]  # as in ISO
@@ -94,21 +91,6 @@ def _head(data: bytes) -> Any:
 
     parts = [part for part in _format().subcons if part.name not in ("localizer", "bscans")]
     return construct.Struct(*parts).parse_stream(io.BytesIO(data))
-
-
-@contextmanager
-def _blame() -> Iterator[None]:
-    """Turn whatever the parser raises on hostile bytes into a reason, without its text: that quotes the file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except Refused:
-            raise
-        except MemoryError as error:
-            raise cannot_read_now("HEYEX VOL", error) from error
-        except Exception as error:
-            raise Refused("unreadable", f"HEYEX VOL, {type(error).__name__} in its structure") from error
 
 
 VOL = Container(

@@ -6,16 +6,13 @@ images (points, features), a folder's are images only where the dataset's `image
 
 import io
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.errors import cannot_read_now
-from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright
+from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.pixels import Pixels, eight_bits
 
 MARK, ZIP_MARK = b"\x93NUMPY", b"PK\x03\x04"
@@ -29,9 +26,11 @@ class _Stack(Opened):
 
     def __init__(self, data: bytes) -> None:
         """Read the header, and check it against the length of the file."""
-        with self._blame():
+        with blamed(self.name):
             array = self._array(self._content(data))
         colours = array.ndim >= 3 and array.shape[-1] == 3
+        if array.ndim == 3 and not colours and array.shape[-1] <= 4:  # channels that are no colours, not a thin slice
+            raise Refused("unsupported_mode", f"{self.name}, an array of shape {_shape(array)}")
         frames = array if array.ndim == 3 + colours else array[None]
         if frames.ndim != 3 + colours:
             raise Refused("unsupported_mode", f"{self.name}, an array of shape {_shape(array)}")
@@ -84,18 +83,6 @@ class _Stack(Opened):
             raise Refused("truncated", f"{self.name}, {len(content) - start} bytes of values, {promised} promised")
         values = np.frombuffer(content, kind, prod(shape), start)
         return values.reshape(shape, order="F" if by_column else "C")
-
-    @contextmanager
-    def _blame(self) -> Iterator[None]:
-        """Turn whatever NumPy and zipfile raise on hostile bytes into a reason."""
-        try:
-            yield
-        except Refused:
-            raise
-        except MemoryError as error:
-            raise cannot_read_now(self.name, error) from error
-        except Exception as error:
-            raise Refused("unreadable", f"{self.name}, {type(error).__name__} in its structure") from error
 
 
 class _Archive(_Stack):

@@ -134,7 +134,7 @@ def _lines(
         first = found.get((metric, ""))
         if first is None:
             continue
-        outside = dataset in result.block.external
+        outside = dataset in result.external
         place = (result.model, target, dataset)
         of_place = [row for row in contrasts if (row["model"], row["target"], row["group"]) == place]
         compared = [row for row in of_place if row["metric"] == metric and row["in_family"]]

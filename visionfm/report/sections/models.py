@@ -66,7 +66,7 @@ def model_view(plan: Plan, result: TaskModel) -> ModelView:
     drawn: list[tuple[Panel, str]] = []
     for at, (name, of_dataset) in enumerate(alone.items()):
         panels = [_named(panel, name) if several else panel for panel in found[name]]
-        heading = f"Tested on {name}" + (", external" if name in result.block.external else "")
+        heading = f"Tested on {name}" + (", external" if name in result.external else "")
         parts.append(_part(heading if several else "", panels, kind.sections(of_dataset), f"{prefix}-{at}", drawn))
     parts.append(_part("", [curves] if curves else [], [], f"{prefix}-training", drawn))
     encoders: dict[str, list[str]] = {}

@@ -43,7 +43,8 @@ def recalibration_view(task: str, table: Any) -> RecalibrationView:
         Figure(plots.inline(plots.single(panel), f"l-{task}-{at}", panel.alt), panel.title)
         for at, panel in enumerate(panels)
     ]
-    return RecalibrationView(drawn, _table(task, rows))
+    several = [f"Of one decoder alone, {rows[0]['run']}."] if table["run"].nunique() > 1 else []
+    return RecalibrationView(drawn, _table(task, rows, several))
 
 
 def _panel(metric: str, target: str, label: str, rows: Sequence[Row]) -> Panel | None:
@@ -79,7 +80,7 @@ def _panel(metric: str, target: str, label: str, rows: Sequence[Row]) -> Panel |
     return Panel("recalibration", title, alt, draw, legend_rows=len(lines))
 
 
-def _table(task: str, rows: Sequence[Row]) -> Table:
+def _table(task: str, rows: Sequence[Row], said: Sequence[str]) -> Table:
     shown = [name for name in HEADS if len({text_of(row[name]) for row in rows}) > 1]
     places: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in rows:
@@ -96,8 +97,8 @@ def _table(task: str, rows: Sequence[Row]) -> Table:
         cells = [*(Cell(str(text)) for text in key[:-1]), Cell(str(key[-1]), local, numeric=True), *scored]
         body.append([*cells, *(_cell(of_metric[metric], notes) for metric in SHOWN)])
     columns = [*shown, "local people", "n scored", *(metric_name(metric) for metric in SHOWN)]
-    said = [f"{mark} {text}" for text, mark in notes.items()]
-    return Table(f"{task}: local recalibration", columns, body, heads=len(shown) + 1, notes=said)
+    marked = [f"{mark} {text}" for text, mark in notes.items()]
+    return Table(f"{task}: local recalibration", columns, body, heads=len(shown) + 1, notes=[*said, *marked])
 
 
 def _cell(row: Row, notes: dict[str, str]) -> Cell:

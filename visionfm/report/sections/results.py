@@ -116,7 +116,7 @@ def _headline(result: TaskModel, target: str, spec: Mapping[str, Any], dataset: 
     over_folds = [FOLD_MEAN] if result.decoders else []
     by_run = {run: rows[rows["run"] == run] for run in [*means(result), *result.runs, *over_folds]}
     first = next(iter(by_run.values()))
-    tested_on = f"{dataset}, external" if dataset in result.block.external else dataset
+    tested_on = f"{dataset}, external" if dataset in result.external else dataset
     folds = result.block.split.folds if result.block.split and len(by_run.get(FOLD_MEAN, ())) else 0
     tested_on += f", in {folds} folds" if folds else ""
     if not len(first):

@@ -137,7 +137,7 @@ def _samples(results: Results, result: TaskModel) -> Table:
         of_parts = [counts(target, part[name]) for part in parts.values()]
         rows += [(f"{name}: {what}", [found[what] for found in of_parts]) for what in of_parts[0]]
     left = _left_out(results, result)
-    if sum(left.values()):
+    if sum(left.values()) and "fold" not in samples.columns:  # what is in no sample is in no fold
         by_part = [left[name] for name in list(parts)[:-1]]
         rows.append(("labelled images left out: no target is known", [*by_part, sum(left.values())]))
     by = "the fold that tests them" if "fold" in samples.columns else "split"

@@ -54,6 +54,15 @@ class ClassificationTask(LabelledTask):
             raise ValueError("one of several classes has no threshold, so that `operating_points` have no effect")
         return self
 
+    @model_validator(mode="after")
+    def _sets_fit(self) -> "ClassificationTask":
+        if self.conformal is not None and self.calibrate == "isotonic":
+            raise ValueError(
+                "`conformal` with `calibrate: isotonic`: steps that fit the same people too well make sets that hold "
+                "the true class too rarely; choose temperature or platt"
+            )
+        return self
+
     def calibrated_by(self) -> str:
         """Return how its probabilities are calibrated."""
         return self.calibrate

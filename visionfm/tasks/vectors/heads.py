@@ -17,7 +17,7 @@ DROPOUT = 0.1
 EPS, MOMENTUM = 1e-6, 0.99
 INIT_STD = 0.01
 QUERIES = 4  # of the attentive head
-QUERIES = 512  # of k-NN at once: all cosines with 100,000 rows would take gigabytes
+AT_ONCE = 512  # queries of k-NN: all cosines with 100,000 rows would take gigabytes
 PERIOD = 10_000  # of the slowest wave of a time encoding, over 2 pi
 
 
@@ -154,7 +154,7 @@ class KnnHead(nn.Module):
 
 def most_similar(queries_BF: torch.Tensor, unit_NF: torch.Tensor, k: int) -> torch.Tensor:
     """Return the numbers (B, k) of the rows (of length 1) with the largest cosine, the largest first."""
-    parts = torch.split(functional.normalize(queries_BF, dim=1), QUERIES)
+    parts = torch.split(functional.normalize(queries_BF, dim=1), AT_ONCE)
     return torch.cat([(part_BF @ unit_NF.T).topk(k, dim=1).indices for part_BF in parts])
 
 

@@ -54,5 +54,5 @@ def test_what_does_not_fit_is_one_clear_error(path: str, value: object, problem:
 
 def test_the_heads_of_grades_belong_to_no_other_kind() -> None:
     classes = {"kind": "classification", "targets": {"dr": {"type": "multiclass", "column": "dr_grade", "classes": 5}}}
-    with pytest.raises(ConfigError, match="only ordinal, progression, segmentation and landmarks have `head`"):
+    with pytest.raises(ConfigError, match="found 'corn'; only ordinal has it"):
         parse_config(changed(RAW, "tasks.c", {**RAW["tasks"]["t"], **classes}))

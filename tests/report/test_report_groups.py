@@ -71,7 +71,7 @@ def test_outside_stands_below_inside_with_the_threshold_it_brings_along() -> Non
     block = SimpleNamespace(kind="classification", datasets=["idrid"], external=["messidor"])
     result: Any = SimpleNamespace(
         task="dme", model="ours", block=block, targets={"dme": {"type": "binary"}}, runs=["seed0"],
-        metrics=pd.DataFrame(rows), tested_on=lambda: ["idrid", "messidor"],
+        metrics=pd.DataFrame(rows), tested_on=lambda: ["idrid", "messidor"], external=["messidor"],
     )  # fmt: skip
     outside = ROW | {"grouping": "dataset", "dataset": "messidor", "group": "messidor", "reference": "idrid"}
     table = external.table("dme", [result], [outside])

@@ -30,7 +30,8 @@ def answers(name: str, seed: int = 0) -> Answers:
     ids = np.array([f"s{n:04}" for n in range(N)], dtype=object)
     people = np.array([f"p{n // 2:04}" for n in range(N)], dtype=object)
     same = [np.full(N, text, dtype=object) for text in ("ours", "Fundus", "all")]
-    return Answers(truth_NK, score_NK, Samples(ids, people, split_N, *same))
+    run_N = np.full(N, "seed0", dtype=object)
+    return Answers(truth_NK, score_NK, Samples(ids, people, split_N, *same), run_N)
 
 
 def measured(name: str, of: Answers, level: float | None = 0.9):

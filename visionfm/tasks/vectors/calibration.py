@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
 
 from visionfm.errors import DataError
 from visionfm.tasks.slots import Slot
@@ -80,6 +79,8 @@ def fitted(
 
 def _line(how: str, score_NK: Floats, class_N: npt.NDArray[np.intp]) -> Floats:
     """Return the slope, and in platt an intercept (of several classes each): what makes the outcomes most probable."""
+    from scipy import optimize, special
+
     intercepts = 0 if how == "temperature" else score_NK.shape[1]
     logs_NK = _logs(score_NK)
     log_slope = (np.log(1 / STEEPEST), np.log(STEEPEST))
@@ -105,12 +106,16 @@ def _line(how: str, score_NK: Floats, class_N: npt.NDArray[np.intp]) -> Floats:
 
 def _logs(score_NK: Floats) -> Floats:
     """Return log odds of a yes or no, log probabilities of several classes."""
+    from scipy import special
+
     if score_NK.shape[1] == 1:
         return np.asarray(special.logit(np.clip(score_NK, LEAST, 1 - LEAST)))
     return np.log(np.maximum(score_NK, LEAST))
 
 
 def _by_line(values_P: Floats, score_NK: Floats) -> Floats:
+    from scipy import special
+
     odds_NK = values_P[0] * _logs(score_NK) + (values_P[1:] if len(values_P) > 1 else 0.0)
     found = special.expit(odds_NK) if score_NK.shape[1] == 1 else special.softmax(odds_NK, axis=1)
     return np.asarray(found)

@@ -86,7 +86,10 @@ def test_what_the_config_no_longer_has_is_listed_and_fails_only_where_it_is_dama
     assert "predictions.parquet is out of date" in capsys.readouterr().err
     plan = results.parent / ".snakemake/visionfm/0.json"
     plan.parent.mkdir(parents=True)
-    plan.write_text(parse_config(SMALL).model_dump_json(exclude_unset=True))
+    eyes = {"modality": "Fundus", "root": "data", "layout": "imagefolder", "export": "parquet"}
+    config = parse_config({**SMALL, "datasets": {"eyes": eyes}, "models": {"m": {"Fundus": "fundus"}}})
+    plan.write_text(config.model_dump_json(exclude_unset=True))
+    write("results/features/fundus/eyes.cls224.parts/0123.html")  # goes with the cache, which the config has
     assert main(["verify", "results"]) == 0
     said = capsys.readouterr().err
     assert "2 of them are no longer in the config" in said and "tasks/gone/tiny/seed0/predictions.parquet" in said

@@ -111,6 +111,15 @@ PLACES = (
 )
 
 
+# What stages keep beside an artefact, and which one: rows encoded so far, a training's state, its checkpoints.
+BESIDE = (
+    (re.compile(r"(features/.+)\.parts/[^/]+"), r"\1.h5"),
+    (re.compile(r"(tasks/[^/]+/[^/]+/[^/]+/.+)\.parts/[^/]+"), r"\1.h5"),
+    (re.compile(r"(tasks/[^/]+/[^/]+/[^/]+)/training-[0-9a-f]+/[^/]+"), r"\1/decoder.safetensors"),
+    (re.compile(r"(encoders/[^/]+)/pretraining/.+"), r"\1/encoder.safetensors"),
+)
+
+
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", template)
     texts = [re.escape(part) if n % 2 == 0 else f"(?P<{part}>{PARTS.get(part, NAME)})" for n, part in enumerate(parts)]
@@ -131,6 +140,14 @@ def _found(path: Path) -> tuple[Path, Place, dict[str, str]] | None:
         if matched := pattern.fullmatch(inside):
             return root, place, matched.groupdict()
     return None
+
+
+def artefact_of(inside: str) -> str:
+    """Return the artefact that a file is, or stands beside; both as paths below results/."""
+    for pattern, whose in BESIDE:
+        if matched := pattern.fullmatch(inside):
+            return matched.expand(whose)
+    return inside
 
 
 def is_place(inside: str) -> bool:

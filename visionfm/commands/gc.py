@@ -21,13 +21,6 @@ from visionfm.project.plan import Plan
 from visionfm.tasks.vectors.spec import caches_of
 
 SHOWN = 20
-# What stages keep beside an artefact, and which one: rows encoded so far, a training's state, its checkpoints.
-BESIDE = (
-    (re.compile(r"(features/.+)\.parts/[^/]+"), r"\1.h5"),
-    (re.compile(r"(tasks/[^/]+/[^/]+/[^/]+/.+)\.parts/[^/]+"), r"\1.h5"),
-    (re.compile(r"(tasks/[^/]+/[^/]+/[^/]+)/training-[0-9a-f]+/[^/]+"), r"\1/decoder.safetensors"),
-    (re.compile(r"(encoders/[^/]+)/pretraining/.+"), r"\1/encoder.safetensors"),
-)
 log = logging.getLogger("visionfm")
 
 
@@ -66,7 +59,7 @@ def unnamed(results: Path, plans: Iterable[Plan]) -> Iterable[Stored]:
             named |= _inside(results, path)
         encoders |= set(plan.config.encoders)
     for one in stored(results):
-        artefact = _artefact(one.inside)
+        artefact = tree.artefact_of(one.inside)
         of_encoder = re.match(r"encoders/([^/]+)/", artefact)
         if artefact in named or not tree.is_place(artefact) or (of_encoder and of_encoder[1] in encoders):
             continue
@@ -87,14 +80,6 @@ def _inside(results: Path, path: Path) -> set[str]:
     written = path.absolute()
     places = ((written, results.absolute()), (written.parent.resolve() / written.name, results.resolve()))
     return {place.relative_to(root).as_posix() for place, root in places if place.is_relative_to(root)}
-
-
-def _artefact(inside: str) -> str:
-    """Return the artefact that a file is, or stands beside."""
-    for pattern, whose in BESIDE:
-        if matched := pattern.fullmatch(inside):
-            return matched.expand(whose)
-    return inside
 
 
 def _by_folder(found: Iterable[Stored]) -> list[tuple[str, list[Stored]]]:

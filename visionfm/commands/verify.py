@@ -7,12 +7,11 @@ last run here no longer has is listed by itself: nothing reads it, so it may be 
 import argparse
 import json
 import logging
-import os
 from itertools import pairwise
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.artifacts import formats
+from visionfm.artifacts import formats, tree
 from visionfm.errors import ArtifactError, OutOfDate, Problems
 
 log = logging.getLogger("visionfm")
@@ -58,11 +57,13 @@ class _LeftOver:
         kept = artifacts.kept_path(path)
         if kept is None:
             return False
-        run = next(folder for folder in kept.parents if folder.name == artifacts.KEPT).parent.parent
-        if run not in self._planned:
-            self._planned[run] = _planned(run)
-        planned = self._planned[run]
-        return bool(planned) and Path(os.path.abspath(path)) not in planned  # noqa: PTH100 - links stay as they are
+        folder = next(folder for folder in kept.parents if folder.name == artifacts.KEPT)
+        results = folder.parent
+        if results.parent not in self._planned:
+            self._planned[results.parent] = _planned(results.parent)
+        planned = self._planned[results.parent]
+        artefact = results / tree.artefact_of(kept.relative_to(folder).as_posix())
+        return bool(planned) and artefact not in planned
 
 
 def _planned(run: Path) -> frozenset[Path]:

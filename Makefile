@@ -8,8 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
-COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	--no-header --no-annotate
+COMPILE := uv pip compile --quiet --no-header --no-annotate --python-version 3.11
 EYES := data/synthetic/truth.csv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

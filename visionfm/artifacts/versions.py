@@ -23,7 +23,7 @@ VERSIONS = {
     "evaluate": 12,
     "compare": 3,
     "contrast": 3,
-    "recalibrate": 2,
+    "recalibrate": 3,
     "report": 26,
     "export": 1,
 }

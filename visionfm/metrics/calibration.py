@@ -77,7 +77,7 @@ class Calibration:
         if reason := self._without_both() or self._separated():
             return no_interval(reason)
         odds_N = log_odds(self.probability_N)
-        found = _logistic(np.stack([np.ones(len(odds_N)), odds_N], axis=1), np.zeros(len(odds_N)), self.truth_N)
+        found = logistic(np.stack([np.ones(len(odds_N)), odds_N], axis=1), np.zeros(len(odds_N)), self.truth_N)
         return self._of_influence("calibration_slope", found[1], self._moves(odds_N, found)[1])
 
     @cached_property
@@ -86,7 +86,7 @@ class Calibration:
         if reason := self._without_both():
             return no_interval(reason)
         odds_N = log_odds(self.probability_N)
-        (value,) = _logistic(np.ones((len(odds_N), 1)), odds_N, self.truth_N)
+        (value,) = logistic(np.ones((len(odds_N), 1)), odds_N, self.truth_N)
         expected_N = special.expit(odds_N + value)
         weight_S = self._per_subject(expected_N * (1 - expected_N))
         rest_S = weight_S.sum() - weight_S
@@ -303,7 +303,7 @@ def curve(truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subj
     design_NP, design_GP = (
         _spline(at, knots_K if len(knots_K) == len(KNOTS) else np.zeros(0)) for at in (odds_N, grid_G)
     )
-    found_P = _logistic(design_NP, np.zeros(len(odds_N)), truth_N)
+    found_P = logistic(design_NP, np.zeros(len(odds_N)), truth_N)
     expected_N = special.expit(design_NP @ found_P)
     bread_PP = np.linalg.pinv((design_NP * (expected_N * (1 - expected_N))[:, None]).T @ design_NP)
     residual_NP = design_NP * (truth_N - expected_N)[:, None]
@@ -331,8 +331,11 @@ def _spline(odds_N: Floats, knots_K: Floats) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _logistic(design_NP: Floats, offset_N: Floats, truth_N: Floats) -> Floats:
-    """Return the maximum likelihood of a logistic regression by Newton's method, steps halved where they overshoot."""
+def logistic(design_NP: Floats, offset_N: Floats, truth_N: Floats) -> Floats:
+    """Return the maximum likelihood of a logistic regression by Newton's method, steps halved where they overshoot.
+
+    `design_NP` has a column for each coefficient that is returned; `truth_N` may be any share from 0 to 1.
+    """
     found_P = np.zeros(design_NP.shape[1])
 
     def loss(at_P: Floats) -> float:

@@ -7,9 +7,9 @@ Shape legend: N samples.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
-from visionfm.metrics.calibration import log_odds
+from visionfm.metrics.calibration import log_odds, logistic
 from visionfm.metrics.weighted import Floats
 
 
@@ -43,17 +43,6 @@ def platt(truth_N: Floats, probability_N: Floats) -> Platt | str:
     # On a scale without unit: odds of different sizes would make one step too long for the other.
     middle, spread = float(odds_N.mean()), float(odds_N.std())
     design_NP = np.stack([np.ones(len(odds_N)), (odds_N - middle) / spread], axis=1)
-
-    def loss(at_P: Floats) -> tuple[float, Floats]:
-        new_N = design_NP @ at_P
-        return float(np.logaddexp(0, new_N).sum() - goal_N @ new_N), design_NP.T @ (special.expit(new_N) - goal_N)
-
-    def curvature(at_P: Floats) -> Floats:
-        expected_N = special.expit(design_NP @ at_P)
-        found: Floats = (design_NP * (expected_N * (1 - expected_N))[:, None]).T @ design_NP
-        return found
-
-    start_P = np.array([special.logit(goal_N.mean()), 0.0])
-    found = optimize.minimize(loss, start_P, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-9})
-    slope = float(found.x[1]) / spread
-    return Platt(float(found.x[0]) - slope * middle, slope)
+    intercept, slope = logistic(design_NP, np.zeros(len(odds_N)), goal_N)
+    slope = float(slope) / spread
+    return Platt(float(intercept) - slope * middle, slope)

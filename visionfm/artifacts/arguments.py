@@ -1,9 +1,10 @@
 """What stages' command lines share: files by the name of what they are of, `DATASET=FILE`."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from visionfm.artifacts.artifact import payload_digest
 from visionfm.errors import UsageError
 
 
@@ -21,6 +22,15 @@ def by_name(pairs: Iterable[str], what: str) -> dict[str, list[Path]]:
             raise UsageError("a file does not say whose it is", expected=f"{what}=FILE", found=pair)
         files[name].append(Path(path))
     return dict(files)
+
+
+def digests_of(files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """Return the payload digests of each name's files, as inputs of a stage, in whatever order they were given."""
+    return {
+        f"{name}.{number}": digest
+        for name, paths in files.items()
+        for number, digest in enumerate(sorted(payload_digest(path) for path in paths))
+    }
 
 
 def check_given(flag: str, needed: Iterable[str], given: Collection[str]) -> None:

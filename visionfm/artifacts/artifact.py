@@ -12,7 +12,7 @@ import json
 import logging
 import mmap
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +120,14 @@ def _seals(data: bytes | bytearray | mmap.mmap) -> Iterator[tuple[int, bytes]]:
         if found := re.compile(rb"[0-9a-f]{64}").search(data, at, at + SEAL_WITHIN):
             yield found.start(), found.group()
         at = data.find(SEAL.encode(), at + 1)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Any:
+    """Return rows as a `pyarrow.Table`; `columns` are their names and Arrow's names of types, in order."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def write_table(

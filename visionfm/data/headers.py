@@ -10,15 +10,15 @@ from pathlib import Path
 from visionfm.config.nearest import unknown
 from visionfm.data import spelling
 from visionfm.data.layouts.columns import Columns, EyeColumn, of_file
+from visionfm.data.layouts.folders import HEAD_BYTES
 from visionfm.data.layouts.rows import LabelRow
 from visionfm.data.tables.cells import coded, number, read_eye
 from visionfm.errors import Problems
-from visionfm.images.containers import CONTAINERS, Container
+from visionfm.images.containers import CONTAINERS, Container, container_of
 from visionfm.images.containers.container import Refused
 from visionfm.images.identity import AFTER_PATH
 from visionfm.runtime.progress import track
 
-HEAD_BYTES = 132
 SILENT = frozenset(suffix for one in CONTAINERS if one.header is None for suffix in one.suffixes)
 NOT_SAID = ("", "U")  # U: the eye is unknown
 
@@ -97,10 +97,9 @@ def _container(file: Path) -> Container | None:
         return None
     try:
         with file.open("rb") as opened:
-            head = opened.read(HEAD_BYTES)
+            return container_of(opened.read(HEAD_BYTES))
     except OSError:
         return None  # `index` says what is wrong with it
-    return next((one for one in CONTAINERS if one.matches(head)), None)
 
 
 def _is_silent(path: str) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_name
+from visionfm.artifacts.arguments import by_name, digests_of
 from visionfm.errors import ArtifactError, UsageError
 from visionfm.metrics import comparison
 from visionfm.metrics.catalogue import METRICS, headline, unit_of
@@ -87,16 +87,11 @@ def compare(compared: Mapping[str, Sequence[Path]], out: Path, settings: Compare
             found=", ".join(compared),
             do=f"give or leave out {', '.join(strange)}",
         )
-    inputs = {
-        f"{model}.{number}": digest
-        for model, paths in compared.items()
-        for number, digest in enumerate(sorted(artifacts.payload_digest(path) for path in paths))
-    }
-    made_by = artifacts.provenance("compare", settings.model_dump(mode="json"), inputs)
+    made_by = artifacts.provenance("compare", settings.model_dump(mode="json"), digests_of(compared))
     if artifacts.recall(out, made_by):
         return
     rows = differences(read(compared, settings), settings)
-    artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA)
+    artifacts.write_table(out, artifacts.table_of(rows, COLUMNS), made_by, schema=SCHEMA)
     log.info("compare: %d rows; %s", len(rows), out)
 
 
@@ -112,13 +107,6 @@ def read(compared: Mapping[str, Sequence[Path]], settings: ModelsSettings) -> An
             of_runs = scored.read(list(paths), of_model)
         found |= {(model, run): targets for run, targets in of_runs.items()}
     return found
-
-
-def _table(rows: list[dict[str, Any]]) -> Any:
-    import pyarrow as pa
-
-    kinds = {"double": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
-    return pa.Table.from_pylist(rows, pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()]))
 
 
 # --- who against whom -----------------------------------------------------------------------------------------------

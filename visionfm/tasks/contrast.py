@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_dataset, by_name, check_given
+from visionfm.artifacts.arguments import by_dataset, by_name, check_given, digests_of
 from visionfm.metrics import comparison
 from visionfm.metrics.catalogue import METRICS, unit_of
 from visionfm.metrics.comparison import Difference
@@ -80,26 +80,17 @@ def contrast(
     check_given("--compared", settings.models, compared)
     check_given("--labels", settings.groups, labels)
     inputs = {
-        f"{model}.{number}": digest
-        for model, paths in compared.items()
-        for number, digest in enumerate(sorted(artifacts.payload_digest(path) for path in paths))
+        **digests_of(compared),
+        "samples": artifacts.payload_digest(samples),
+        **{f"labels/{name}": artifacts.payload_digest(path) for name, path in labels.items()},
     }
-    inputs["samples"] = artifacts.payload_digest(samples)
-    inputs |= {f"labels/{name}": artifacts.payload_digest(path) for name, path in labels.items()}
     made_by = artifacts.provenance("contrast", settings.model_dump(mode="json"), inputs)
     if artifacts.recall(out, made_by):
         return
     answers = read(compared, settings)
     found = contrasts(answers, read_groups(samples, labels, settings.groups), settings)
-    artifacts.write_table(out, _table(found), made_by, schema=SCHEMA)
+    artifacts.write_table(out, artifacts.table_of(found, COLUMNS), made_by, schema=SCHEMA)
     log.info("contrast: %d rows; %s", len(found), out)
-
-
-def _table(rows: list[Row]) -> Any:
-    import pyarrow as pa
-
-    kinds = {"double": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
-    return pa.Table.from_pylist(rows, pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()]))
 
 
 # --- what a model reached on some samples ---------------------------------------------------------------------------

@@ -111,16 +111,8 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings, arc
             runs, archives.roots, archives.image_metrics, made_by, digests, settings, archives.workers
         )
     rows = metric_rows(scored.read(predictions, settings, measured), settings)
-    artifacts.write_table(out, table_of(rows), made_by, schema=SCHEMA)
+    artifacts.write_table(out, artifacts.table_of(rows, COLUMNS), made_by, schema=SCHEMA)
     log.info("evaluate: %d rows; %s", len(rows), out)
-
-
-def table_of(rows: list[dict[str, Any]]) -> Any:
-    """Return rows of metrics.parquet as a `pyarrow.Table`."""
-    import pyarrow as pa
-
-    schema = pa.schema([(name, getattr(pa, {"double": "float64"}.get(kind, kind))()) for name, kind in COLUMNS.items()])
-    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def metric_rows(runs: Mapping[str, Mapping[str, Scored]], settings: EvaluateSettings) -> list[Row]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visionfm import artifacts
-from visionfm.artifacts.arguments import by_name, check_given
+from visionfm.artifacts.arguments import by_name, check_given, digests_of
 from visionfm.metrics.calibration import calibration
 from visionfm.metrics.evidence import Interval, Ranking
 from visionfm.metrics.intervals import interval
@@ -55,12 +55,7 @@ def main(args: argparse.Namespace) -> None:
 def recalibrate(predictions: Mapping[str, Sequence[Path]], out: Path, settings: RecalibrateSettings) -> None:
     """Publish the curves at `out`; `predictions` are those of each model's runs."""
     check_given("--predictions", settings.models, predictions)
-    inputs = {
-        f"{model}.{number}": digest
-        for model, paths in predictions.items()
-        for number, digest in enumerate(sorted(artifacts.payload_digest(path) for path in paths))
-    }
-    made_by = artifacts.provenance("recalibrate", settings.model_dump(mode="json"), inputs)
+    made_by = artifacts.provenance("recalibrate", settings.model_dump(mode="json"), digests_of(predictions))
     if artifacts.recall(out, made_by):
         return
     rows = [
@@ -72,15 +67,8 @@ def recalibrate(predictions: Mapping[str, Sequence[Path]], out: Path, settings: 
         if settings.evaluate.targets[target].type in ("binary", "multilabel")
         for row in curves(answers, settings.evaluate.targets[target].classes, settings)
     ]
-    artifacts.write_table(out, _table(rows), made_by, schema=SCHEMA)
+    artifacts.write_table(out, artifacts.table_of(rows, COLUMNS), made_by, schema=SCHEMA)
     log.info("recalibrate: %d rows; %s", len(rows), out)
-
-
-def _table(rows: list[Row]) -> Any:
-    import pyarrow as pa
-
-    kinds = {"double": pa.float64(), "int64": pa.int64(), "string": pa.string()}
-    return pa.Table.from_pylist(rows, pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()]))
 
 
 class Question(NamedTuple):

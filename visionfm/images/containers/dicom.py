@@ -208,8 +208,12 @@ def _first(value: Any) -> float | None:
     """Return the first of a value's numbers: a file may offer several windows."""
     if value is None or value == "":
         return None
-    many = isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
-    return float(value[0]) if many else float(value)
+    return float(value[0]) if _is_several(value) else float(value)
+
+
+def _is_several(value: Any) -> bool:
+    """Tell whether an element holds several values."""
+    return isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
 
 
 def _group(dataset: Any, name: str, frame: int) -> Any:
@@ -265,8 +269,7 @@ def _text(element: Any) -> str:
     value = element.value
     if value is None:
         return ""
-    many = isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
-    text = "\\".join(map(str, value)) if many else str(value)
+    text = "\\".join(map(str, value)) if _is_several(value) else str(value)
     text = text.strip()
     if element.VR == "DA" and len(text) == 8 and text.isdigit():
         return f"{text[:4]}-{text[4:6]}-{text[6:]}"

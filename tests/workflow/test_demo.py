@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from visionfm import artifacts
-from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 from visionfm.tasks.predict import predict
+from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 from visionfm.tasks.train import train
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from rerun_project import Project, assert_same
 
-from visionfm.synthetic.partners import POINTS
 from visionfm.synthetic.dataset import write_dataset
+from visionfm.synthetic.partners import POINTS
 
 
 def config(noise: bool) -> dict:

@@ -11,9 +11,9 @@ import pytest
 from rerun_project import Project
 
 from visionfm import artifacts
+from visionfm.synthetic.dataset import write_dataset
 from visionfm.synthetic.findings import DISEASES
 from visionfm.synthetic.items import column
-from visionfm.synthetic.dataset import write_dataset
 
 PEOPLE = 150  # a split, as in the demo
 SIGNS = ["glaucoma", "cataract", "myopia"]

@@ -1,7 +1,7 @@
-"""Progression on drawn eyes: three heads come close to whoever knows the true risk, and learn nothing of permuted outcomes.
+"""Progression on drawn eyes: three heads come close to whoever knows the true risk; permuted outcomes teach nothing.
 
-`VISIONFM_PROGRESSION` names the folder of a run of this config, which goes on if it is not finished; without it the eyes
-are drawn and run here.
+`VISIONFM_PROGRESSION` names the folder of a run of this config, which goes on if it is not finished; without it the
+eyes are drawn and run here.
 """
 
 import csv
@@ -18,8 +18,8 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from visionfm import artifacts
-from visionfm.project.plan import Plan
 from visionfm.project.loading import load_config
+from visionfm.project.plan import Plan
 from visionfm.synthetic.dataset import write_dataset
 from visionfm.tasks.predict import predict
 from visionfm.tasks.train import train

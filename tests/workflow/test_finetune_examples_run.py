@@ -11,8 +11,8 @@ import yaml
 from PIL import Image
 
 from visionfm import artifacts
-from visionfm.project.plan import Plan
 from visionfm.project.loading import load_config
+from visionfm.project.plan import Plan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((CHECKOUT / "config/examples/finetune").glob("*.yaml"))

@@ -19,9 +19,7 @@ def test_a_given_decoder_is_scored_to_the_report_and_trains_nothing(project: Pro
     assert project.run() == []
     rows = pq.read_table(project.folder / "results/report/metrics.parquet").to_pylist()
     value = {
-        (row["task"], row["run"]): row["value"]
-        for row in rows
-        if (row["metric"], row["split"]) == ("auroc", "test")
+        (row["task"], row["run"]): row["value"] for row in rows if (row["metric"], row["split"]) == ("auroc", "test")
     }
     assert value["given", "given"] == value["sick_a", "seed0"]
     assert {row["head"] for row in rows if row["task"] == "given"} == {"given"}

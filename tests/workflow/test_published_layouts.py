@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from rerun_project import Project
 
+from visionfm.synthetic.dataset import write_dataset
 from visionfm.synthetic.findings import BIOMARKERS, DISEASES
 from visionfm.synthetic.items import column
-from visionfm.synthetic.dataset import write_dataset
 
 MODALITIES = ["Fundus", "OCT"]
 TASKS = {

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from rerun_project import Project, assert_same
 
 from visionfm import artifacts, cli

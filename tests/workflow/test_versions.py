@@ -1,7 +1,7 @@
 """Whoever changes what a stage computes raises its version: the numbers of a small run are kept, by stage and version.
 
-After a change that is meant, raise the stage's number in `visionfm/artifacts/versions.py`, and let this test write the file anew:
-`VISIONFM_WRITE_NUMBERS=1 pytest tests/workflow/test_versions.py`.
+After a change that is meant, raise the stage's number in `visionfm/artifacts/versions.py`, and let this test write the
+file anew: `VISIONFM_WRITE_NUMBERS=1 pytest tests/workflow/test_versions.py`.
 """
 
 import json

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from visionfm.artifacts import publish
 from visionfm.config.yaml_files import Location, dotted, read_yaml
-from visionfm.errors import ConfigError, Problems
+from visionfm.errors import ConfigError, Problems, UsageError
 from visionfm.project.config import Config
 from visionfm.project.messages import described
 from visionfm.project.references import reference_problems
@@ -50,6 +50,28 @@ def planned_config(*paths: str | Path, planning: bool) -> Config:
         publish(place, text.encode())
         os.environ[PLANNED] = str(place.resolve())
     return config
+
+
+def require_files(given: object, whole: object, options: Mapping[str, Any]) -> None:
+    """Refuse what would be overlooked, for a config is read from its files: UsageError.
+
+    `given` is the config that this workflow was handed, `whole` that of the workflow above, where it is a module;
+    `options` are the words of `--config` and of the profile.
+    """
+    if given != whole:
+        raise UsageError(
+            "a module's config that is not the whole config of the workflow above",
+            expected="config: config",
+            where="the `module` block",
+            do="give this workflow a config file of its own (configfile:), and the other workflows theirs",
+        )
+    if said := [name for name in options if name in Config.model_fields]:
+        raise UsageError(
+            "a part of the config on the command line",
+            found=", ".join(said),
+            where="--config, or a profile's `config`",
+            do="write it into a file; a second one goes over the first: --configfile my.yaml changes.yaml",
+        )
 
 
 def last_planned_config(run: Path) -> Config | None:

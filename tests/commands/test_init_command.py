@@ -243,8 +243,8 @@ def test_a_folder_of_other_files_says_which_and_a_config_is_never_overwritten(
 ) -> None:
     (here / "scans").mkdir()
     for number in range(12):
-        (here / f"scans/{number}.e2e").touch()
-    assert main(["init", "scans"]) == 3 and "found: 12 files .e2e" in capsys.readouterr().err
+        (here / f"scans/{number}.sdb").touch()
+    assert main(["init", "scans"]) == 3 and "found: 12 files .sdb" in capsys.readouterr().err
     (here / "bare.yaml").touch()
     bare(here / "bare", draw)
     assert main(["init", "bare"]) == 2 and (here / "bare.yaml").read_bytes() == b""

@@ -81,8 +81,8 @@ def test_a_missing_library_is_said_once_and_no_index_is_written(
 
 def test_a_folder_of_unknown_files_says_which(tmp_path: Path) -> None:
     for number in range(7):
-        (tmp_path / f"{number}.e2e").write_bytes(b"CMDb")
-    with pytest.raises(DataError, match=r"found: 7 files \.e2e"):
+        (tmp_path / f"{number}.sdb").write_bytes(b"CMDb")
+    with pytest.raises(DataError, match=r"found: 7 files \.sdb"):
         index(tmp_path, tmp_path / "images.parquet", SETTINGS)
 
 

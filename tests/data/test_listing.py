@@ -34,7 +34,7 @@ def test_a_vfm_root_is_itself_a_dataset_or_holds_datasets(tmp_path: Path) -> Non
 
 
 def test_only_image_files_count_in_any_case_and_hidden_ones_never(tmp_path: Path) -> None:
-    touch(tmp_path, "b/1.JPG", "a/2.tiff", "a/labels.csv", ".x/3.png", "a/.4.png", "a/5.e2e", "6.webp", "a/7.png.txt")
+    touch(tmp_path, "b/1.JPG", "a/2.tiff", "a/labels.csv", ".x/3.png", "a/.4.png", "a/5.sdb", "6.webp", "a/7.png.txt")
     assert paths(tmp_path) == ["6.webp", "a/2.tiff", "b/1.JPG"]
 
 

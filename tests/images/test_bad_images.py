@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def test_a_half_copied_file_filled_with_zeros_is_refused_or_noted(name, kept, tm
     noise = np.random.default_rng(3).integers(1, 256, (96, 128, 3), dtype=np.uint8)
     options = {"progressive": {"progressive": True}, "TIFF-LZW": {"compression": "tiff_lzw"}}
     options["TIFF-JPEG"] = {"compression": "jpeg"}
-    kind = "JPEG" if name == "progressive" else name.split("-")[0]
+    written_as = {"progressive": "JPEG", "PNM": "PPM", "JPEG 2000": "JPEG2000"}  # by Pillow
+    kind = written_as.get(name, name.split("-")[0])
     whole = encoded(Image.fromarray(noise), kind, **options.get(name, {}))
     facts = inspect(whole, tmp_path)
     assert facts.status == "ok" and facts.note is None
@@ -100,7 +102,7 @@ def agree(data, folder):
             assert decode(data, max_megapixels=1).shape == (facts.height, facts.width, 3)
         else:
             reason(facts)
-            assert "0x" not in facts.status and str(folder) not in facts.status
+            assert not re.search(r"0x[0-9a-f]{6}", facts.status) and str(folder) not in facts.status
             with pytest.raises(DataError):
                 decode(data, max_megapixels=1)
 

@@ -116,6 +116,8 @@ WHOLE = {
     "BMP": encoded(picture(), "BMP"),
     "WEBP": encoded(picture(), "WEBP"),
     "GIF": encoded(picture(), "GIF"),
+    "PNM": encoded(picture(), "PPM"),
+    "JPEG 2000": encoded(picture(), "JPEG2000"),
 }
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 

@@ -81,8 +81,10 @@ class Dataset(Strict):
     )
     ids: Ids | None = Field(None, description="ids of people as a hash; without it they stand in results as given")
     split: Split = Field(Split(), description="how splits are drawn where they are not given")
-    frame: Natural | None = Field(
-        None, description="which frame of animated or multi-page images; otherwise they are errors"
+    frame: Natural | Literal["enface"] | None = Field(
+        None,
+        description="which frame of animated or multi-page images; otherwise they are errors. `enface`: the picture of "
+        "the fundus that came with a volume",
     )
     frames: Frames | None = Field(
         None,

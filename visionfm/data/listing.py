@@ -15,7 +15,7 @@ from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
 from visionfm.data.tables.block import TableFile
 from visionfm.errors import cannot_read_now, is_passing
-from visionfm.images.containers import CONTAINERS
+from visionfm.images.containers import CONTAINERS, suffix_of
 from visionfm.images.reading import ALLOWED_SUFFIXES
 from visionfm.images.regular import read_regular
 
@@ -34,13 +34,13 @@ def to_install(images: Sequence[Listed]) -> list[str]:
     missing = {suffix: what for one in CONTAINERS if (what := one.missing()) for suffix in one.suffixes}
     if not missing:
         return []
-    count = Counter(os.path.splitext(entry.path)[1].lower() for entry in images)  # noqa: PTH122
+    count = Counter(suffix_of(entry.path) for entry in images)
     return [f"{count[suffix]} files {suffix}: {what}" for suffix, what in missing.items() if count[suffix]]
 
 
 def other_files(root: Path) -> str:
     """Return what lies in a folder that has no images, by suffix: `7 files .e2e`."""
-    count = Counter(path.suffix.lower() or "without suffix" for path in root.rglob("*") if path.is_file())
+    count = Counter(suffix_of(path.name) or "without suffix" for path in root.rglob("*") if path.is_file())
     return ", ".join(f"{times} files {suffix}" for suffix, times in count.most_common(5)) or "nothing"
 
 

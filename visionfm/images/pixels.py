@@ -36,7 +36,9 @@ def too_bright(image: Image.Image, bits: int | None) -> str | None:
 
 def is_16_bit_grey(image: Image.Image) -> bool:
     """Tell whether a pixel is one grey value of sixteen bits."""
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")  # I: an older Pillow's PNG
+    return image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format in ("PNG", "PPM")
+    )  # I: older Pillow's PNG
 
 
 def to_rgb(image: Image.Image, bits: int | None = None) -> Pixels:

@@ -303,7 +303,10 @@ def _choose(image: Opened, reading: Reading) -> None:
     _check_size(image.header(), reading.max_megapixels)
     if reading.frame is None and image.frames > 1:
         raise Refused("multi_frame", f"{image.frames} images")
-    if reading.frame is not None:
+    if reading.frame == "enface":
+        image.seek_enface()
+        _check_size(image.header(), reading.max_megapixels)
+    elif reading.frame is not None:
         if not 0 <= reading.frame < image.frames:
             raise Refused("no_frame", f"frame {reading.frame} asked for, {image.frames} in the file")
         image.seek(reading.frame)

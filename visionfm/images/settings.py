@@ -24,6 +24,7 @@ class MiddleFrames(Strict):
     middle: Positive = Field(description="how many, as far as there are so many")
 
 
+Frame = int | Literal["enface"]  # enface: the picture of the fundus that came with a volume
 Frames = Literal["all"] | Positive | EveryFrame | MiddleFrames  # a number: so many, evenly spread
 
 
@@ -43,7 +44,7 @@ def chosen_frames(frames: Frames, count: int) -> list[int]:
 class Reading(Settings):
     """Which pixels of a file are meant; what `reading.decode` needs to know."""
 
-    frame: int | None = None  # which image of files that hold several; None: a file is one image
+    frame: Frame | None = None  # which image of files that hold several; None: a file is one image
     max_megapixels: float = 200
     bits: int | None = None  # of 16-bit pixels that hold fewer, in their lowest bits; None: all, or what a TIFF says
 

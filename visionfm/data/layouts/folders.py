@@ -6,11 +6,11 @@ contents.
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from visionfm.errors import DataError
-from visionfm.images.containers import container_of
+from visionfm.images.containers import container_of, suffix_of
 from visionfm.images.reading import ALLOWED_SUFFIXES, ASKED_SUFFIXES
 
 VFM_SPLITS = {"training": "train", "test": "test"}
@@ -25,7 +25,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-HEAD_BYTES = 132  # of a file whose name says nothing; enough to know every format
+HEAD_BYTES = 512  # of a file whose name says nothing; enough to know every format
 DIRECTORY = "DICOMDIR"  # a list of files, as CDs have it; begins as an image does
 
 
@@ -78,7 +78,7 @@ def files_below(
         entry
         for start in ([root] if starts is None else starts)
         if start.is_dir()
-        for entry in _files(root, start, suffixes, PurePosixPath(asked).suffix.lower())
+        for entry in _files(root, start, suffixes, suffix_of(asked))
     )
 
 
@@ -113,7 +113,7 @@ def _files(root: Path, start: Path, suffixes: frozenset[str], asked: str) -> Ite
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+                suffix = suffix_of(entry.name)
                 nameless = looked_into and (not suffix or suffix[1:].isdigit())
                 if not entry.is_dir() if suffix in suffixes else nameless and _begins_as_image(entry):
                     stat = entry.stat(follow_symlinks=entry.is_file())

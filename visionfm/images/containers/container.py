@@ -78,6 +78,10 @@ class Opened(ABC):
     def seek(self, frame: int) -> None:
         """Choose another frame, counted from 0."""
 
+    def seek_enface(self) -> None:
+        """Choose the picture of the fundus that came with a volume; Refused where there is none."""
+        raise Refused("no_frame", "no picture of the fundus in the file")
+
     @abstractmethod
     def load(self, shrink_to_px: int | None) -> Upright:
         """Decode the chosen frame to its last byte, where possible at a scale with sides of at least `shrink_to_px`."""

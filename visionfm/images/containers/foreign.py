@@ -4,8 +4,6 @@ _MARKS = {  # name: (offset, bytes)
     "PDF": (0, b"%PDF"),
     "EPS": (0, b"%!PS"),
     "HEIC or AVIF": (4, b"ftyp"),
-    "JPEG 2000": (4, b"jP  "),
-    "JPEG 2000 codestream": (0, b"\xff\x4f\xff\x51"),
     "Photoshop": (0, b"8BPS"),
     "SVG": (0, b"<svg"),
     "XML": (0, b"<?xml"),

@@ -1,4 +1,4 @@
-"""Heidelberg's `.vol` (HEYEX RAW export): the B-scans of a volume, parsed by eyepy.
+"""Heidelberg's `.vol` (HEYEX RAW export): the B-scans of a volume and its picture of the fundus, parsed by eyepy.
 
 Stored values are linear reflectivity in [0, 1]; eyepy's logarithm of it, with a contrast like that of HEYEX, is shown.
 Pixels without a value are black. Nothing that a file says of a person enters a message.
@@ -6,6 +6,7 @@ Pixels without a value are black. Nothing that a file says of a person enters a 
 
 import io
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +29,40 @@ class _Vol(Opened):
             head = _head(data[:HEAD_BYTES])
             self.width, self.height, self.frames = int(head.size_x), int(head.size_y), int(head.n_bscans)
             scan_bytes = SCAN_HEAD_BYTES + 4 * self.width * self.height  # at least: headers of B-scans may be longer
-            promised = HEAD_BYTES + int(head.size_x_slo) * int(head.size_y_slo) + self.frames * scan_bytes
+            fundus_HW = (int(head.size_y_slo), int(head.size_x_slo))
+            promised = HEAD_BYTES + prod(fundus_HW) + self.frames * scan_bytes
             if len(data) < promised:
                 raise Refused("truncated", f"HEYEX VOL, {len(data)} bytes, at least {promised} promised")
             if not self.frames:
                 raise Refused("empty", "HEYEX VOL, no B-scan")
             self.scans = _format().parse(data).bscans
-        self.frame = 0
+            self.fundus_HW = np.frombuffer(data, np.uint8, prod(fundus_HW), HEAD_BYTES).reshape(fundus_HW)
+        self.frame: int | None = 0
 
     def header(self) -> Header:
-        """Return the size of a B-scan."""
-        return Header(self.width, self.height, "L")
+        """Return the size of the chosen picture."""
+        height, width = self.fundus_HW.shape if self.frame is None else (self.height, self.width)
+        return Header(width, height, "L")
 
     def seek(self, frame: int) -> None:
         """Choose a B-scan."""
         self.frame = frame
 
+    def seek_enface(self) -> None:
+        """Choose the picture of the fundus."""
+        if not self.fundus_HW.size:
+            super().seek_enface()
+        self.frame = None
+
     def load(self, shrink_to_px: int | None) -> Upright:
         """Return the size: parsing has read the values."""
-        return Upright(self.width, self.height, 1)
+        width, height, _ = self.header()
+        return Upright(width, height, 1)
 
     def rgb(self, bits: int | None = None) -> Pixels:
-        """Return the chosen B-scan."""
+        """Return the chosen B-scan, or the picture of the fundus."""
+        if self.frame is None:
+            return np.repeat(self.fundus_HW[:, :, None], 3, axis=2)
         with blamed("HEYEX VOL"):
             from eyepy.core.utils import from_vol_intensity
 

@@ -19,7 +19,7 @@ from visionfm.features.rows import Names, RowIdentity, Store
 from visionfm.images.transforms import VIEWS
 
 SCHEMA = "visionfm/features/1"
-FEATURES = ("cls", "patch_mean", "both")
+FEATURES = ("cls", "patch_mean", "both", "last_cls")  # in the order in which a width tells what a published file reads
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # cls_NVLD, patch_mean_NVD
 
 
@@ -82,7 +82,7 @@ class FeatureStore(Store[CacheFile]):
         return tuple(view for view in VIEWS if all(view in cache.views for cache in self.files))
 
     def width(self, features: str, dataset: str | None = None) -> int:
-        """Return F: L*D for `cls`, D for `patch_mean`, (L+1)*D for `both`.
+        """Return F: L*D for `cls`, D for `last_cls` and `patch_mean`, (L+1)*D for `both`.
 
         Of a network of stages L is 1, and the patch mean (its own pooled output) has a width of its own.
         Without `dataset` all datasets must agree, else ArtifactError (encoders of different width cannot be pooled).
@@ -146,11 +146,14 @@ def _width(cache: CacheFile, features: str) -> int:
     if features not in FEATURES:
         raise ValueError(f"features: expected one of {FEATURES}, found {features!r}")
     of_cls, of_mean = math.prod(cache.cls_NVLD.shape[2:]), cache.patch_mean_NVD.shape[2]
-    return int({"cls": of_cls, "patch_mean": of_mean, "both": of_cls + of_mean}[features])
+    widths = {"cls": of_cls, "last_cls": cache.cls_NVLD.shape[3], "patch_mean": of_mean, "both": of_cls + of_mean}
+    return int(widths[features])
 
 
 def _take(cache: CacheFile, rows: npt.NDArray[np.intp], view: int, features: str) -> npt.NDArray[Any]:
-    parts = []
+    parts: list[npt.NDArray[Any]] = []
+    if features == "last_cls":
+        parts.append(cache.cls_NVLD[rows, view, -1])
     if features in ("cls", "both"):
         parts.append(cache.cls_NVLD[rows, view].reshape(len(rows), -1))
     if features in ("patch_mean", "both"):

@@ -121,7 +121,7 @@ class Names:
         """Tell whether some run of a task reads feature vectors of a frozen encoder."""
         if self.is_dense(task):
             return False
-        otherwise = self.is_finetuned(task) or self.config.tasks[task].reads_tokens()
+        otherwise = self.is_finetuned(task) or not self.config.tasks[task].reads_vectors()
         return not otherwise or bool(self.baseline_runs(task))
 
     def dense_caches(self, task: str, model: str) -> list[tuple[str, str, int]]:
@@ -291,13 +291,17 @@ class Names:
     def task_features(self, task: str, model: str, run: str | None = None) -> list[tuple[str, str]]:
         """Return (dataset, cache file) of all that a run of a task's model learns from; baselines read vectors."""
         block = self.config.tasks[task]
+        tokens: list[tuple[str, str]] = []
         if self.is_dense(task) or (block.reads_tokens() and run not in self.baseline_runs(task)):
-            return [(found[1], path) for found in self.dense_caches(task, model) for path in self.dense(*found)]
-        return [
+            tokens = [(found[1], path) for found in self.dense_caches(task, model) for path in self.dense(*found)]
+            if self.is_dense(task) or not block.reads_vectors():
+                return tokens
+        vectors = [
             (dataset, path)
             for dataset in self.task_datasets(task)
             for path in self.features(self.encoder_for(model, self.modality(dataset)), dataset)
         ]
+        return vectors + tokens
 
     def audit(self, task: str) -> str:
         """Return a task's audit."""

@@ -109,6 +109,14 @@ class TaskBlock(Strict, ABC):
         """Tell whether its decoders on vectors read every patch token of the encoder, at the encoder's size."""
         return False
 
+    def reads_vectors(self) -> bool:
+        """Tell whether its decoders on vectors read the CLS tokens or the patch mean."""
+        return True
+
+    def heads_tried(self) -> Sequence[str]:
+        """Return the heads (`logreg` among them) of which validation chooses one; none where the config says which."""
+        return ()
+
     # --- decoders ---------------------------------------------------------------------------------------------------
 
     @abstractmethod

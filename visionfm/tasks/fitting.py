@@ -5,6 +5,7 @@ decoder. It is called where nothing can be recalled, so that torch is imported n
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from visionfm.tasks.resume import StateFile
 
 SCHEMA = "visionfm/training/1"
-TYPES = {"epoch": "int32", "best": "bool", **dict.fromkeys(("target", "class", "parameter"), "string")}  # else float64
+TEXTS = ("target", "class", "parameter", "candidate")
+TYPES = {"epoch": "int32", "best": "bool", "chosen": "bool", **dict.fromkeys(TEXTS, "string")}  # else float64
 log = logging.getLogger("visionfm")
 
 
@@ -36,6 +38,8 @@ class Fitted(NamedTuple):
     said: str
     best_epoch: int | None = None  # None: there were no epochs
     origin: Mapping[str, str] = {}  # metadata: how the images were encoded that it learned from
+    validation_loss: float = math.nan  # of all targets, by which candidates are compared
+    candidate: str | None = None  # which one was chosen, where there were several
 
     @classmethod
     def by(
@@ -45,7 +49,8 @@ class Fitted(NamedTuple):
         rows = [{**row, "best": row["epoch"] == run.best_epoch} for row in run.history]
         train, validation, subjects = counts
         said = f"best epoch {run.best_epoch} of {run.done}, {said}"
-        return cls(spec, tensors, rows, train, validation, subjects, said, run.best_epoch)
+        made = cls(spec, tensors, rows, train, validation, subjects, said, run.best_epoch)
+        return made._replace(validation_loss=next(row["validation_loss"] for row in rows if row["best"]))
 
 
 def fit_decoder(
@@ -82,6 +87,8 @@ def fit_decoder(
     }
     if fitted.best_epoch is not None:
         extra["best_epoch"] = str(fitted.best_epoch)
+    if fitted.candidate is not None:
+        extra["candidate"] = fitted.candidate
     artifacts.write_table(training, _table(fitted), made_by, schema=SCHEMA)
     artifacts.write_tensors(decoder, fitted.tensors, made_by, schema=fitted.spec.SCHEMA, extra=extra)
     file.remove()
@@ -95,9 +102,10 @@ def _table(fitted: Fitted) -> Any:
     """Return the rows, each with the same sizes."""
     import pyarrow as pa
 
+    names = dict.fromkeys(name for row in fitted.rows for name in row)  # epochs and baselines have columns of their own
     columns = {
-        name: pa.array([row[name] for row in fitted.rows], pa.type_for_alias(TYPES.get(name, "float64")))
-        for name in fitted.rows[0]
+        name: pa.array([row.get(name) for row in fitted.rows], pa.type_for_alias(TYPES.get(name, "float64")))
+        for name in names
     }
     sizes = {"n_train": fitted.train, "n_train_subjects": fitted.train_subjects}
     return pa.table(columns | {name: pa.array([n] * len(fitted.rows), pa.int64()) for name, n in sizes.items()})

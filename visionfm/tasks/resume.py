@@ -42,13 +42,20 @@ class State:
 class StateFile:
     """Where one run's state lies."""
 
-    def __init__(self, out: Path, made_by: artifacts.Provenance) -> None:
-        """`out` is the decoder's path, `made_by` its provenance: a state of another key is never read."""
+    def __init__(self, out: Path, made_by: artifacts.Provenance, name: str = "state") -> None:
+        """`out` is the decoder's path, `made_by` its provenance: a state of another key is never read.
+
+        `name`: of one of several states that become one decoder.
+        """
         kept = artifacts.kept_path(out)
         self.path = (
-            (kept.parent if kept else out.parent / ".training") / f"training-{made_by.key[:16]}" / "state.safetensors"
+            (kept.parent if kept else out.parent / ".training") / f"training-{made_by.key[:16]}" / f"{name}.safetensors"
         )
-        self.made_by = made_by
+        self.out, self.made_by = out, made_by
+
+    def of(self, name: str) -> "StateFile":
+        """Return where the state of a candidate lies; `remove` drops them all."""
+        return StateFile(self.out, self.made_by, name) if name else self
 
     def load(self, device: str) -> State | None:
         """Return the state that was saved, or None; a damaged one is named in the log and training starts anew."""

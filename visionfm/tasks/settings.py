@@ -109,10 +109,34 @@ class VectorFitSettings(FitSettings):
         return self.baseline or self.recipe_name
 
 
-class TrainSettings(VectorFitSettings):
-    """Of `train`."""
+class Candidate(Settings):
+    """One of the decoders that `auto` tries: a head on some of the features, or a baseline."""
 
     recipe: Recipe
+    baseline: Literal["logreg"] | None = None
+
+
+class TrainSettings(VectorFitSettings):
+    """Of `train`; of several `candidates` validation chooses one, none: `recipe` says what is trained."""
+
+    recipe: Recipe
+    candidates: dict[str, Candidate] = {}
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return the settings that the weights depend on."""
+        found = super().what_matters()
+        if not self.candidates:
+            del found["candidates"]
+        return found
+
+    def ways(self) -> dict[str, "TrainSettings"]:
+        """Return the settings of each candidate by its name; these ones, without a name, where there are none."""
+        return {
+            name: self.model_copy(
+                update={**dict(one), "candidates": {}, "device": "cpu" if one.baseline else self.device}
+            )
+            for name, one in self.candidates.items()
+        } or {"": self}
 
 
 class PredictSettings(Settings):

@@ -9,16 +9,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.errors import DataError
-from visionfm.features.cache import FeatureStore
-from visionfm.features.token_cache import TokenStore
+from visionfm.features import cache, token_cache
 from visionfm.images.transforms import VIEWS
 from visionfm.runtime.reproducible import check_device, reproducible
 from visionfm.tasks import encodings, kind_in, kind_of
@@ -28,6 +28,7 @@ from visionfm.tasks.maps.train import DenseFiles, add_dense_arguments, train_den
 from visionfm.tasks.samples import Samples, read_samples
 from visionfm.tasks.settings import TrainSettings, VectorFitSettings
 from visionfm.tasks.vectors import feature_arrays as streams_of
+from visionfm.tasks.vectors.candidates import chosen
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.label_efficiency import part_of
 from visionfm.tasks.vectors.recipe import HeadRecipe
@@ -66,47 +67,70 @@ def main(args: argparse.Namespace) -> None:
 
 
 def store_of(samples: Samples, files: dict[str, list[Path]], tokens: bool = False) -> Any:
-    """Return the store of those datasets whose images the samples need: of vectors, or of patch `tokens`."""
+    """Return the store of those datasets whose images the samples need: of vectors, or of patch `tokens`.
+
+    Where the files of a dataset are caches of both, each store takes its own.
+    """
     needed = dict.fromkeys(dataset for dataset, _, _ in samples.references)
     check_given("--features", needed, files)
-    return (TokenStore if tokens else FeatureStore)({dataset: files[dataset] for dataset in needed})
+    schema = token_cache.SCHEMA if tokens else cache.SCHEMA
+    own = {dataset: [path for path in files[dataset] if _schema(path) == schema] for dataset in needed}
+    stores = token_cache.TokenStore if tokens else cache.FeatureStore
+    return stores({dataset: own[dataset] or files[dataset] for dataset in needed})
+
+
+def _schema(path: Path) -> str | None:
+    return artifacts.read_metadata(path, verify=False).get("schema")
 
 
 def train(
     train_table: Path, files: dict[str, list[Path]], out: Path, training_out: Path, settings: TrainSettings
 ) -> None:
-    """Train one decoder, or fit one baseline; see the module."""
+    """Train one decoder, or the candidates of which validation chooses one, or fit one baseline; see the module."""
     samples = training_samples(train_table, settings)
-    fusion, visits = _fusion(settings, samples)
-    streams, origin, shape_LPD = _gathered(samples, files, settings, fusion, visits)
+    ways, held, read = settings.ways(), {}, []
+    for name, way in ways.items():
+        gathered = _gathered(samples, files, way)
+        read.append((streams_of.digest(gathered.streams), gathered.origin[encodings.NAME]))
+        if len(ways) == 1:  # those of several candidates would not fit into memory together
+            held[name] = gathered
+    digests, origins = zip(*read, strict=True)
     inputs = {
         "train": artifacts.payload_digest(train_table),
-        "features": streams_of.digest(streams),
-        "encodings": hashlib.sha256(origin[encodings.NAME].encode()).hexdigest(),
+        "features": digests[0] if len(ways) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+        "encodings": hashlib.sha256("".join(origins).encode()).hexdigest(),
     }
     caches = _caches(samples, files, out)
     if settings.baseline == "knn":  # whose file names them
         inputs["caches"] = hashlib.sha256(json.dumps(caches).encode()).hexdigest()
 
     def fit(file: "StateFile") -> Fitted:
-        return _fit(samples, streams, settings, file, caches, shape_LPD)._replace(origin=origin)
+        fitted = {}
+        for name, way in ways.items():
+            found = held.pop(name, None) or _gathered(samples, files, way)
+            fitted[name] = _fit(samples, found, way, file.of(name), caches, compared=len(ways) > 1)
+        return chosen(fitted) if len(fitted) > 1 else fitted.popitem()[1]
 
     fit_decoder("train", settings, inputs, out, training_out, fit)
 
 
-def _gathered(
-    samples: Samples, files: dict[str, list[Path]], settings: TrainSettings, fusion: str, visits: int
-) -> tuple[list[Stream], dict[str, str], list[int]]:
-    """Return the samples' features, how they were encoded, and of patch tokens levels, patches and width.
+class Gathered(NamedTuple):
+    """The samples' features, how they were encoded, and of patch tokens levels, patches and width."""
 
-    The caches, which hold many more, are let go of.
-    """
+    streams: list[Stream]
+    origin: dict[str, str]
+    shape_LPD: list[int]
+
+
+def _gathered(samples: Samples, files: dict[str, list[Path]], settings: TrainSettings) -> Gathered:
+    """Return what a candidate reads; the caches, which hold many more, are let go of."""
+    fusion, visits = _fusion(settings, samples)
     tokens = settings.recipe.features == TOKENS
     store = store_of(samples, files, tokens)
     views = VIEWS[:1] if settings.baseline else store.views
     streams = streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
     origin = encodings.origin(encodings.of_vectors(samples, store), views)
-    return streams, origin, list(store.shape_LPD) if tokens else []
+    return Gathered(streams, origin, list(store.shape_LPD) if tokens else [])
 
 
 def _caches(samples: Samples, files: dict[str, list[Path]], out: Path) -> dict[str, list[str]]:
@@ -150,12 +174,13 @@ def _fusion(settings: TrainSettings, samples: Samples) -> tuple[str, int]:
 
 def _fit(
     samples: Samples,
-    streams: list[Stream],
+    gathered: Gathered,
     settings: TrainSettings,
     file: "StateFile",
     caches: Mapping[str, Sequence[str]],
-    shape_LPD: list[int],
+    compared: bool,
 ) -> Fitted:
+    """Fit one decoder; `compared`: it is one of several candidates."""
     from visionfm.tasks.loop import trained
     from visionfm.tasks.vectors import decoder as decoders
     from visionfm.tasks.vectors.heads import KnnHead
@@ -163,6 +188,7 @@ def _fit(
     from visionfm.tasks.vectors.training import Batches, Training, outputs_of
 
     check_device(settings.device)
+    streams, origin, shape_LPD = gathered
     recipe = settings.recipe
     splits = {split: samples.in_splits([split]) for split in ("train", "validation")}
     parts = {split: [stream.of(keep_N) for stream in streams] for split, keep_N in splits.items()}
@@ -191,12 +217,17 @@ def _fit(
     counts = (len(batches["train"]), len(batches["validation"]), len(set(samples.ids["subject_id"][splits["train"]])))
     objective = objective_of(settings, recipe, truth_NT)
     if settings.baseline:
+        kept = [replace(batches["validation"], streams=list(batches["validation"].streams))] if compared else []
         network, rows = _fit_baseline(settings.baseline, spec, batches, recipe.class_weighting == "balanced")
-        chosen = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
+        parameters = ", ".join(dict.fromkeys(f"{row['parameter']} = {row['value']:g}" for row in rows if row["best"]))
         tensors = decoders.file_tensors(network.state_dict(), objective, known)
         if isinstance(head := network.head, KnnHead):
             tensors[NAMED] = Neighbours.of(samples.take(splits["train"]), caches, head.rows_NF).tensor()
-        return Fitted(spec, tensors, rows, *counts, f"{settings.baseline}: {chosen}")
+        made = Fitted(spec, tensors, rows, *counts, f"{settings.baseline}: {parameters}", origin=origin)
+        for validation in kept:
+            loss, _ = objective.score(outputs_of(network, validation), validation.truth_NT)
+            made = made._replace(validation_loss=loss)
+        return made
 
     def start() -> Training:
         network = decoders.Decoder(spec).to(settings.device)
@@ -209,9 +240,11 @@ def _fit(
             return outputs_of(run.network, batches["train"])
 
         objective.finish(outputs, batches["train"].truth_NT)
+        if compared:
+            file.save(run.state())  # a stop while the next one is trained loses nothing of this one
     tensors = decoders.file_tensors(run.best, objective, known)
     loss = run.history[run.best_epoch - 1]["validation_loss"]
-    return Fitted.by(run, spec, tensors, counts, f"validation loss {loss:.4g}")
+    return Fitted.by(run, spec, tensors, counts, f"validation loss {loss:.4g}")._replace(origin=origin)
 
 
 def _check_seen(streams: list[Stream], modalities: list[str]) -> None:

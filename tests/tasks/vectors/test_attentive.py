@@ -7,44 +7,21 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from world.decoder_data import BINARY, IDENTITY, image, predict_settings, splits_of, train_settings, write_cache
+from world.decoder_data import BINARY, image, predict_settings, splits_of, train_settings, write_cache
 from world.decoder_data import write_samples as write
+from world.tokens import LEVELS, PATCHES, WIDTH, lesions, write_tokens
 
 from visionfm import artifacts
 from visionfm.config.recipe import read_recipe
 from visionfm.errors import ArtifactError, ConfigError
-from visionfm.features.rows import Names
-from visionfm.features.token_cache import write_dense
 from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
 from visionfm.tasks.vectors.heads import AttentiveHead
 from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
-LEVELS, PATCHES, WIDTH = 2, 49, 24
 ATTENTIVE = SOUND.with_name("attentive.yaml")
 VALUE = {"size": TargetSpec(type="value", unit="mm")}
-
-
-def lesions(count: int, seed: int, strength: float = 5.0) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of noise in which every second image has one patch, somewhere, with a sign of its own."""
-    rng = np.random.default_rng(seed)
-    tokens_NLPD = rng.normal(size=(count, LEVELS, PATCHES, WIDTH)).astype(np.float32)
-    sick_N = rng.permutation(np.arange(count) % 2)
-    sign_D = rng.normal(size=WIDTH)
-    sign_D *= strength / np.linalg.norm(sign_D)
-    for n in np.flatnonzero(sick_N):
-        tokens_NLPD[n, -1, rng.integers(PATCHES)] += sign_D
-    return tokens_NLPD, sick_N
-
-
-def write_tokens(path: Path, tokens_NLPD: np.ndarray, streamed: bool = False) -> Path:
-    names = [f"{n:04}.png" for n in range(len(tokens_NLPD))]
-    rows = [(n, 0, row) for n, row in enumerate(tokens_NLPD)]
-    listed = Names([], [], ("identity",)) if streamed else Names(names, [f"{n:0>64}" for n in names], ("identity",))
-    made_by = artifacts.provenance("dense", {}, {})
-    write_dense(path, listed, tokens_NLPD.shape[1:], [] if streamed else rows, IDENTITY, made_by, streamed=streamed)
-    return path
 
 
 def answers(folder: Path, cache: Path, truth_N: np.ndarray, targets: Mapping[str, TargetSpec], seed: int, **changes):

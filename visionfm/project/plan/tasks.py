@@ -25,6 +25,7 @@ from visionfm.tasks.settings import (
     TargetSpec,
     TrainSettings,
 )
+from visionfm.tasks.vectors.candidates import AUTO, candidates
 from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
 
@@ -84,12 +85,15 @@ class TaskPlan:
         given = given_keys(block.training, Recipe)
         if about.baseline:
             given = {name: given[name] for name in ("features", "class_weighting") if name in given}
+            if given.get("features") == AUTO:  # a baseline reads all that there is
+                del given["features"]
         name = "sound" if block.training.mode == "finetune" else block.training.recipe
         path = block.recipe_file(name, self.names.task_modalities(task))
         if about.baseline and block.reads_tokens():
             path = SOUND
         recipe = read_recipe(Recipe, path, given)
-        return TrainSettings(**self._fitting(task, run, name), recipe=recipe)
+        tried = {} if about.baseline else candidates(recipe, block.heads_tried(), given)
+        return TrainSettings(**self._fitting(task, run, name), recipe=recipe, candidates=tried)
 
     def _fitting(self, task: str, run: str, recipe_name: str) -> dict[str, Any]:
         """Return what the settings of `train` and `finetune` have in common."""

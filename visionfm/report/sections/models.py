@@ -5,6 +5,7 @@ sections are in the module `figures` of its folder.
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -40,6 +41,7 @@ class ModelView:
     tables: list[tuple[str, Table]]
     sections: list[Section]
     training: Table
+    tried: Table | None  # what `auto` chose among
     grid: str
 
 
@@ -60,7 +62,9 @@ def model_view(plan: Plan, result: TaskModel) -> ModelView:
     if result.decoders:
         note += "They show what the decoders of all folds answered together, each of the people whom it never saw"
         note += f", and of external data what {decoders[0]} answered. " if result.block.external else ". "
-    curves = training({run: result.training[run] for run in decoders if run in result.training})
+    trained = {run: _chosen(result.training[run]) for run in decoders if run in result.training}
+    note = _choice(trained) + note
+    curves = training({run: table for run, table in trained.items() if "epoch" in table.columns})
     prefix, several = f"f-{result.task}-{result.model}", len(datasets) > 1
     parts: list[PartView] = []
     drawn: list[tuple[Panel, str]] = []
@@ -80,6 +84,7 @@ def model_view(plan: Plan, result: TaskModel) -> ModelView:
         tables=metric_tables(result),
         sections=efficiency.sections(result),
         training=_training(result),
+        tried=_tried(result),
         grid=plots.grid(drawn, f"Task {result.task}, model {result.model}"),
     )
 
@@ -109,9 +114,42 @@ def _epoch(number: int) -> str:
     return f"epoch {number}" if number else "epoch 0: the frozen encoder with its head"
 
 
-def _training(result: TaskModel) -> Table:
+def _chosen(table: Any) -> Any:
+    """Return the rows of the candidate that validation chose; all of them where there was no choice."""
+    return table[table["chosen"]].dropna(axis="columns", how="all") if "chosen" in table.columns else table
+
+
+def _in_words(candidate: str) -> str:
+    return candidate.replace("-", " on ")
+
+
+def _choice(tables: Mapping[str, Any]) -> str:
+    """Return what validation chose in which run; nothing where there was no choice."""
+    runs: dict[str, list[str]] = {}
+    for run, table in tables.items():
+        if "candidate" in table.columns:
+            runs.setdefault(_in_words(table["candidate"].iloc[0]), []).append(run)
+    chosen = listed([f"{name} ({', '.join(of)})" for name, of in runs.items()])
+    return f"Head and features chosen on validation data, among those listed under Training: {chosen}. " if runs else ""
+
+
+def _tried(result: TaskModel) -> Table | None:
+    """Return what `auto` chose among, with the loss on validation that it chose by; None where nothing was chosen."""
     rows = []
     for run, table in result.training.items():
+        if "candidate" not in table.columns:
+            continue
+        for one in table.groupby("candidate", sort=False).first().reset_index().to_dict("records"):
+            name, loss = _in_words(one["candidate"]), Cell(number(one["candidate_loss"]), numeric=True)
+            rows.append([Cell(run), Cell(name), loss, Cell("yes" if one["chosen"] else "")])
+    caption = f"{result.task}, {result.model}: head and features, chosen on validation data alone"
+    return Table(caption, ["run", "tried", "validation loss", "chosen"], rows) if rows else None
+
+
+def _training(result: TaskModel) -> Table:
+    rows = []
+    for run, whole in result.training.items():
+        table = _chosen(whole)
         chosen = table[table["best"]]
         loss = number(float(chosen["validation_loss"].mean())) if chosen["validation_loss"].notna().any() else NO_VALUE
         if "parameter" in table.columns:

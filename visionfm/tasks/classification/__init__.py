@@ -16,14 +16,12 @@ from visionfm.tasks.target import ClassTarget
 from visionfm.tasks.vectors.block import (
     CALIBRATE,
     CONFORMAL,
-    HEAD,
     OPERATING_POINTS,
     ClassFinetuning,
     ClassTraining,
     ClassTrainings,
-    LabelledTask,
+    HeadedTask,
     OperatingPoint,
-    check_head,
     label_problems,
     operating_points,
     sibling,
@@ -33,13 +31,14 @@ from visionfm.tasks.vectors.recipe import ATTENTIVE, SOUND, Recipe
 BASELINES: tuple[Literal["knn", "logreg"], ...] = ("knn", "logreg")
 
 
-class ClassificationTask(LabelledTask):
+class ClassificationTask(HeadedTask):
     """Which class a sample is of."""
+
+    CANDIDATES = ("linear", "attentive", "logreg")
 
     kind: Literal["classification"] = Field(description="targets are classes")
     targets: dict[Name, ClassTarget] = Field(min_length=1, description="what is predicted")
     training: ClassTrainings = Field(ClassTraining(), description="of the decoders")
-    head: Literal["linear", "attentive"] | None = HEAD
     baselines: list[Literal["knn", "logreg"]] | None = Field(
         None, description="k-NN and logistic regression beside the decoder; default both, `[]` none"
     )
@@ -71,15 +70,6 @@ class ClassificationTask(LabelledTask):
         """Return the thresholds that are wanted, and what sets shall hold."""
         return {**operating_points(self.operating_points), "conformal": self.conformal}
 
-    @model_validator(mode="after")
-    def _head_fits(self) -> "ClassificationTask":
-        check_head(self, self.head)
-        return self
-
-    def reads_tokens(self) -> bool:
-        """Tell whether its decoders read every patch token of the encoder, at the encoder's size."""
-        return self.head == "attentive"
-
     def labels(self) -> dict[str, LabelledTarget]:
         """Return the targets as `fuse` reads them from labels."""
         return {name: target.labelled(name) for name, target in self.targets.items()}
@@ -87,7 +77,7 @@ class ClassificationTask(LabelledTask):
     def recipe_file(self, name: str, modalities: Collection[str]) -> Path:
         """Return the file of a recipe's values; the published one depends on targets and modalities."""
         if name == "sound":
-            return ATTENTIVE if self.reads_tokens() else SOUND
+            return self.sound_recipe()
         if self.training.mode == "finetune":
             return FINETUNING / f"{name}.yaml"
         single = is_single(self.targets.values(), modalities)

@@ -54,6 +54,8 @@ class FinetuneRecipe(HeadRecipe):
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "FinetuneRecipe":
+        if self.features not in ("cls", "patch_mean", "both"):
+            raise ValueError(f"features: a moving encoder gives cls, patch_mean or both, not {self.features}")
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError(f"crop_scale: expected 0 < smallest <= largest <= 1, found {low:g}, {high:g}")

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from visionfm.config.base import Name
 from visionfm.config.sections import FIXED, RecipeTable, Section
@@ -13,34 +13,24 @@ from visionfm.tasks.kind import TaskKind
 from visionfm.tasks.settings import LabelledTarget
 from visionfm.tasks.target import ValueTarget
 from visionfm.tasks.vectors.block import (
-    HEAD,
+    HeadedTask,
     HeadTraining,
-    LabelledTask,
     ValueFinetuning,
     ValueTrainings,
-    check_head,
     label_problems,
     sibling,
 )
-from visionfm.tasks.vectors.recipe import ATTENTIVE, SOUND, Recipe
+from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
 
-class RegressionTask(LabelledTask):
+class RegressionTask(HeadedTask):
     """Which value a sample has."""
+
+    CANDIDATES = ("linear", "attentive")
 
     kind: Literal["regression"] = Field(description="targets are values")
     targets: dict[Name, ValueTarget] = Field(min_length=1, description="what is predicted")
     training: ValueTrainings = Field(HeadTraining(), description="of the decoders")
-    head: Literal["linear", "attentive"] | None = HEAD
-
-    @model_validator(mode="after")
-    def _head_fits(self) -> "RegressionTask":
-        check_head(self, self.head)
-        return self
-
-    def reads_tokens(self) -> bool:
-        """Tell whether its decoders read every patch token of the encoder, at the encoder's size."""
-        return self.head == "attentive"
 
     def labels(self) -> dict[str, LabelledTarget]:
         """Return the targets as `fuse` reads them from labels."""
@@ -49,7 +39,7 @@ class RegressionTask(LabelledTask):
     def recipe_file(self, name: str, modalities: Collection[str]) -> Path:
         """Return the file of a recipe's values."""
         if name == "sound":
-            return ATTENTIVE if self.reads_tokens() else SOUND
+            return self.sound_recipe()
         return sibling(__file__, f"finetuned_{name}" if self.training.mode == "finetune" else name)
 
 

@@ -12,13 +12,15 @@ import numpy as np
 
 from visionfm import artifacts
 from visionfm.errors import DataError, UsageError
-from visionfm.features.cache import FeatureStore, read_cache
+from visionfm.features.cache import FeatureStore
+from visionfm.features.token_cache import TokenStore
 from visionfm.tasks import encodings
 from visionfm.tasks.decoder_file import digest_of, finetuned_head, is_own, published_state
 from visionfm.tasks.predict import features_read, scored
 from visionfm.tasks.samples import Samples
 from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.vectors import feature_arrays as streams_of
+from visionfm.tasks.vectors.spec import TOKENS
 
 SCHEMA = "visionfm/image-predictions/1"
 RUN = "given"
@@ -42,14 +44,14 @@ def predict_images(decoder: Path, files: dict[str, list[Path]], out: Path, class
             where=decoder,
             do="score it in a task of a config, which says whose images belong together",
         )
-    store, modality = FeatureStore(files), loaded.spec.modalities[0]
+    modality = loaded.spec.modalities[0]
+    store: Any = (TokenStore if loaded.spec.features == TOKENS else FeatureStore)(files)
     given = ((modality, encodings.Encoding.of(file.metadata)) for name in files for file in store.of(name))
     encodings.check(decoder, encodings.joined(given))
     references = [
         (dataset, name, image_id)
-        for dataset, paths in files.items()
-        for path in paths
-        for cache in [read_cache(path)]
+        for dataset in files
+        for cache in store.of(dataset)
         for name, image_id in zip(cache.paths, cache.image_ids, strict=True)
     ]
     if not references:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
@@ -14,13 +14,9 @@ from visionfm.data.promises import label_names
 from visionfm.tasks.block import Frozen, TaskBlock, Training
 from visionfm.tasks.finetuning.recipe import FinetuneRecipe, finetune_recipe
 from visionfm.tasks.kind import Location, Raw, RawDataset
-from visionfm.tasks.vectors.recipe import Recipe
+from visionfm.tasks.vectors.candidates import AUTO
+from visionfm.tasks.vectors.recipe import ATTENTIVE, SOUND, Recipe
 
-HEAD: Any = Field(
-    None,
-    description="of decoders on frozen features: linear, on the image's own; attentive: a few queries over all cached "
-    "patch tokens, for small findings (memory: an image of a ViT-B at 224 px takes 2.4 MB); default: the recipe's",
-)
 OF_CLASSES = ("class_weighting", "label_smoothing", "class_balanced")  # hyper-parameters that only classes have
 PartOfAll = Annotated[float, Field(ge=0.0001, le=1)]
 
@@ -139,16 +135,45 @@ class LabelledTask(VectorTask):
         return self.train_fraction, self.shots
 
 
-def check_head(task: LabelledTask, head: str | None) -> None:
-    """Raise ValueError where a task names a head that its training does not have."""
-    if head is None:
-        return
-    if task.training.mode == "finetune" or task.decoder is not None or task.training.recipe != "sound":
-        raise ValueError("`head` is for decoders trained on frozen features with recipe sound")
-    if head == "attentive" and (task.fusion != "pooled" or task.tta == "flips"):
-        raise ValueError("`head: attentive` has unit image, fusion pooled and no `tta: flips`")
-    if head == "attentive" and getattr(task.training, "features", None) is not None:
-        raise ValueError("`head: attentive` reads every patch token: leave out `features`")
+class HeadedTask(LabelledTask):
+    """A task whose decoders on frozen features may have one of several heads."""
+
+    CANDIDATES: ClassVar[Sequence[str]]  # of `head: auto`, the simplest first
+
+    head: Literal["linear", "attentive", "auto"] | None = Field(
+        None,
+        description="of decoders on frozen features: linear, on the image's own; attentive: a few queries over all "
+        "cached patch tokens, for small findings (memory: an image of a ViT-B at 224 px takes 2.4 MB); auto: "
+        "validation chooses among these two and, for classes, logistic regression; default: the recipe's",
+    )
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> "HeadedTask":
+        if self.head is None:
+            return self
+        if self.training.mode == "finetune" or self.decoder is not None or self.training.recipe != "sound":
+            raise ValueError("`head` is for decoders trained on frozen features with recipe sound")
+        if self.reads_tokens() and (self.fusion != "pooled" or self.tta == "flips"):
+            raise ValueError(f"`head: {self.head}` has unit image, fusion pooled and no `tta: flips`")
+        if self.head == "attentive" and getattr(self.training, "features", None) is not None:
+            raise ValueError("`head: attentive` reads every patch token: leave out `features`")
+        return self
+
+    def reads_tokens(self) -> bool:
+        """Tell whether its decoders read every patch token of the encoder, at the encoder's size."""
+        return self.head in ("attentive", AUTO)
+
+    def reads_vectors(self) -> bool:
+        """Tell whether its decoders read the CLS tokens or the patch mean."""
+        return self.head != "attentive"
+
+    def heads_tried(self) -> Sequence[str]:
+        """Return the heads of which validation chooses one."""
+        return self.CANDIDATES if self.head == AUTO else ()
+
+    def sound_recipe(self) -> Path:
+        """Return the file of recipe sound: that of the head that the config names."""
+        return ATTENTIVE if self.head == "attentive" else SOUND
 
 
 class OperatingPoint(Strict):

@@ -26,8 +26,10 @@ class HeadRecipe(AnyRecipe):
     head: Fixed[Literal["linear", "ClsHead", "RegHead", "ForecastHead", "cumulative", "corn", "attentive"]] = Field(
         description="the network"
     )
-    features: Literal["cls", "patch_mean", "both", "tokens"] = Field(
-        description="which features of the encoder; tokens, of every patch, are for `head: attentive` alone"
+    features: Literal["cls", "last_cls", "patch_mean", "both", "tokens", "auto"] = Field(
+        description="which features of the encoder. cls: the CLS tokens of its last four blocks; last_cls: that of the "
+        "last one; both: cls and the mean of all patches; auto: validation chooses among these four; tokens, of every "
+        "patch, are for `head: attentive` alone"
     )
     standardise: Fixed[bool] = Field(
         description="features by modality and, in regression, targets; both on the training rows"

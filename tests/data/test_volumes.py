@@ -205,6 +205,40 @@ def test_frame_and_frames_and_masks_of_frames_exclude_each_other() -> None:
             Dataset.model_validate({**block, "frames": "all", **wrong})
 
 
+def test_folders_of_slices_are_labelled_as_volumes_and_edits_are_those_of_a_clean_run(
+    tmp_path: Path, results: Path
+) -> None:
+    root = tmp_path / "folders"
+    for number in range(3):
+        (root / f"{number:04d}").mkdir(parents=True)
+        for at, one in enumerate(slices(number, 11)):
+            Image.fromarray(one).save(root / f"{number:04d}" / f"{at}.png")
+    (root / "t.csv").write_text("eye,dme\n0,1\n1,0\n2,1")
+
+    def run() -> tuple[bytes, Rows]:
+        index(root, INDEX, IndexSettings(modality="OCT", layout="table", images="*/", frames=MiddleFrames(middle=3)))
+        columns = Columns.model_validate({"image": "{eye:04d}", "subject": "eye", "targets": {"dme": "dme"}})
+        label(root, [INDEX], None, LABELS, LabelSettings(dataset="scans", layout="table", table="t.csv",
+                                                         columns=columns))  # fmt: skip
+        return LABELS.read_bytes(), artifacts.read_table(LABELS).to_pylist()
+
+    _, rows = run()
+    assert [(row["path"], row["dme"]) for row in rows] == [
+        (f"{number:04d}#{frame}", 1 - number % 2) for number in range(3) for frame in (4, 5, 6)
+    ]
+    assert len({file_id(row["image_id"]) for row in rows}) == 3
+    file = root / "0001/5.png"
+    before = images.read_checked(root, rows[4]["path"], rows[4]["image_id"], Reading())
+    Image.fromarray(255 - before).save(file)
+    images.read_checked(root, rows[0]["path"], rows[0]["image_id"], Reading())  # one volume at a time is held
+    with pytest.raises(DataError, match="changed since index"):
+        images.read_checked(root, rows[3]["path"], rows[3]["image_id"], Reading())
+    after, rows = run()
+    assert (images.read_checked(root, rows[4]["path"], rows[4]["image_id"], Reading()) == 255 - before).all()
+    shutil.rmtree("results")
+    assert run()[0] == after
+
+
 @pytest.mark.parametrize("kind", ["vol", "npy"])
 def test_volumes_of_other_kinds_reach_the_features(kind: str, results: Path, tmp_path: Path) -> None:
     root = tmp_path / "volumes"

@@ -3,10 +3,12 @@
 Files are drawn from the structures that open readers know; no real .e2e, .fda, .fds and .img was at hand.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from world.image_files import decode, inspect, reason
 from world.volume_files import FUNDUS, e2e, nifti, topcon, vol
 
@@ -14,7 +16,9 @@ from visionfm.data.listing import list_images
 from visionfm.errors import DataError
 from visionfm.images import reading as images
 from visionfm.images.containers import container_of, zeiss_img
+from visionfm.images.containers.heyex_xml import XML
 from visionfm.images.settings import Reading
+from visionfm.images.whole import read_whole
 
 EIGHT = np.arange(3 * 20 * 24, dtype=np.uint8).reshape(3, 20, 24)
 SIXTEEN = EIGHT.astype(np.uint16) * 257
@@ -108,6 +112,60 @@ def test_headers_say_eye_person_date_and_sizes(tmp_path: Path) -> None:
         found = said(data, tmp_path, "c.nii")
         assert [f"{float(side):.3f}" for side in found["PixelSpacing"].split("\\")] == ["0.004", "0.012"]
         assert f"{float(found['SliceDistance']):.2f}" == "0.24"
+
+
+def folder_of(folder: Path, scans: object, suffix: str = "png") -> Path:
+    folder.mkdir(parents=True)
+    for number, scan in enumerate(scans):
+        Image.fromarray(scan).save(folder / f"{number}_image.{suffix}")
+    return folder
+
+
+def test_a_folder_of_numbered_pictures_is_a_volume(tmp_path: Path) -> None:
+    scans = np.random.default_rng(0).integers(0, 256, (12, 20, 24), dtype=np.uint8)
+    folder = folder_of(tmp_path / "7" / "7", scans)
+    (folder / "notes.txt").touch()
+    (listed,) = list_images(tmp_path, "table", "*/*/")
+    assert listed.path == "7/7" and list_images(tmp_path, "table", "7/") == []
+    found = images.inspect_frames(folder, Reading(), "all")
+    assert [(one.frame, one.facts.status) for one in found] == [(frame, "ok") for frame in range(12)]
+    assert all(np.array_equal(decode(read_whole(folder), frame=frame)[..., 0], scans[frame]) for frame in range(12))
+    (folder / "9_image.png").touch()  # emptied, or dated anew: the volume has changed
+    assert list_images(tmp_path, "table", "*/*/") != [listed]
+    Image.fromarray(scans[9]).save(folder / "9_image.png")
+    Image.fromarray(scans[0, :10]).save(folder / "thumbnail.png")
+    assert "pictures of 2 sizes" in images.inspect(folder, Reading(frame=0)).status
+
+
+def test_the_published_sample_of_an_xml_export_is_read(shared: Path, tmp_path: Path) -> None:
+    from eyepy.io.he.xml_reader import HeXmlReader
+
+    folder = shutil.copytree(shared / "data/vendor_formats/heyex_xml/test_volume", tmp_path / "a")
+    file = folder / "test_dummy.xml"
+    reader = HeXmlReader(file)
+    assert [one.path for one in list_images(tmp_path, "table", "*.xml")] == ["a/test_dummy.xml"]
+    found = images.inspect_frames(file, Reading(), "all")
+    assert {one.facts.status for one in found} == {"ok"} and len(found) == len(reader.volume.data)
+    whole = read_whole(file)
+    for frame, expected in enumerate(reader.volume.data):
+        assert np.array_equal(decode(whole, frame=frame)[..., 0], expected)
+    assert np.array_equal(decode(whole, frame="enface")[..., 0], reader.localizer.data)
+    head = XML.header(file)
+    assert (head["eye"], head["subject"], head["visit"]) == ("R", "Study-01", "2000-01-01")
+    down, across = (float(side) for side in head["PixelSpacing"].split("\\"))
+    assert (across, down) == (reader.meta["scale_x"], reader.meta["scale_y"])
+    (listed,) = list_images(tmp_path, "table", "*.xml")
+    shutil.copy(folder / "B3.tif", folder / "B2.tif")
+    assert list_images(tmp_path, "table", "*.xml") != [listed]
+    assert images.inspect_frames(file, Reading(), "all")[0].facts.image_id != found[0].facts.image_id
+    (folder / "B2.tif").unlink()
+    assert images.inspect(file, Reading(frame=0)).status.startswith("missing: HEYEX XML, 1 of 10 B-scans")
+
+
+@pytest.mark.parametrize("text", ["<HEDX", "<HEDX><BODY/></HEDX>", "<!DOCTYPE x [<!ENTITY a 'b'>]><HEDX>&a;</HEDX>"])
+def test_an_export_without_pictures_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(text)
+    assert reason(images.inspect(tmp_path / "a.xml", Reading(frame=0))) in ("empty", "unreadable")
 
 
 def test_names_that_may_be_other_things_are_images_only_where_they_are_asked_for(tmp_path: Path) -> None:

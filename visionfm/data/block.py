@@ -63,7 +63,11 @@ class Dataset(Strict):
     modality: str = Field(description="one of the published eight, an alias, or one of `modalities`")
     root: str = Field(description="the folder, relative to the working directory")
     layout: LayoutName = Field(description="how images and labels lie in it")
-    images: str | None = Field(None, description="glob below root that limits what counts as an image of the dataset")
+    images: str | None = Field(
+        None,
+        description="glob below root that limits what counts as an image of the dataset; with a / at its end it names "
+        "folders, each a volume whose slices are the pictures in it",
+    )
     table: str | TableFile | None = Field(
         None, description="CSV, TSV, .xlsx, .xls, .ods or Parquet of labels, relative to root (layout table)"
     )

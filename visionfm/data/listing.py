@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from visionfm.data.layouts import LAYOUTS
-from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below
+from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below, slices_below
 from visionfm.data.tables.block import TableFile
 from visionfm.errors import cannot_read_now, is_passing
 from visionfm.images.containers import CONTAINERS, suffix_of
@@ -23,8 +23,14 @@ ARRAY_SUFFIXES = frozenset({".npy"})
 
 
 def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
-    """Return all image files of a dataset, by path; `pattern` is a glob on the path relative to the root."""
+    """Return all images of a dataset, by path; `pattern` is a glob on the path relative to the root.
+
+    One that ends in a slash means folders: each is a volume, and the pictures in it are its slices.
+    """
     check_root(root)
+    if pattern is not None and pattern.endswith("/"):
+        folders = slices_below(root, LAYOUTS[layout].image_folders(root))
+        return [entry for entry in folders if fnmatch(f"{entry.path}/", pattern)]
     found = files_below(root, LAYOUTS[layout].image_folders(root), asked=pattern or "")
     return [entry for entry in found if pattern is None or fnmatch(entry.path, pattern)]
 

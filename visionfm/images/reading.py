@@ -26,8 +26,9 @@ from visionfm.images.exposure import remark
 from visionfm.images.guarded import guarded
 from visionfm.images.identity import file_id, file_path, frame_of
 from visionfm.images.pixels import Pixels
-from visionfm.images.regular import NotRegular, read_regular
+from visionfm.images.regular import NotRegular
 from visionfm.images.settings import Frames, Reading, chosen_frames
+from visionfm.images.whole import read_whole
 from visionfm.runtime.progress import track
 
 ALLOWED_SUFFIXES = frozenset(suffix for one in CONTAINERS if not one.asked for suffix in one.suffixes)
@@ -225,7 +226,7 @@ def checked_bytes(root: Path, path: str, image_id: str) -> bytes:
     """Return the bytes of the file that a table's row means; DataError where they are not those that were indexed."""
     file = root / file_path(path, image_id)
     try:
-        content = read_regular(file)
+        content = read_whole(file)
     except OSError as error:
         if is_passing(error):
             raise cannot_read_now(file, error) from error
@@ -265,9 +266,9 @@ def _unusable(refused: Refused, where: object) -> DataError:
 
 
 def _read(path: Path) -> bytes:
-    """Return a regular file's bytes; a FIFO or a device is never opened, as that could wait for ever."""
+    """Return an image's bytes; a FIFO or a device is never opened, as that could wait for ever."""
     try:
-        return read_regular(path, MAX_FILE_BYTES)
+        return read_whole(path, MAX_FILE_BYTES)
     except NotRegular as error:
         raise Refused("not_a_file", str(error.strerror)) from error
     except (OSError, MemoryError) as error:

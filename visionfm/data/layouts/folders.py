@@ -12,6 +12,7 @@ from typing import NamedTuple
 from visionfm.errors import DataError
 from visionfm.images.containers import container_of, suffix_of
 from visionfm.images.reading import ALLOWED_SUFFIXES, ASKED_SUFFIXES
+from visionfm.images.whole import IN_SEVERAL, size_and_state, slices_in
 
 VFM_SPLITS = {"training": "train", "test": "test"}
 IMAGES, LABELS = "images", "labels"  # of partnered trees, below training/ and test/
@@ -30,7 +31,10 @@ DIRECTORY = "DICOMDIR"  # a list of files, as CDs have it; begins as an image do
 
 
 class Listed(NamedTuple):
-    """A file that the layout reads as an image; `path` is POSIX, relative to the root."""
+    """A file that the layout reads as an image; `path` is POSIX, relative to the root.
+
+    Of a volume in several files, `bytes` is their sum and `mtime_ns` a number that changes when any of them does.
+    """
 
     path: str
     bytes: int
@@ -82,6 +86,14 @@ def files_below(
     )
 
 
+def slices_below(root: Path, starts: Iterable[Path] | None = None) -> list[Listed]:
+    """Return all folders below a root, or below folders in it, that hold pictures: each is a volume; by path."""
+    check_root(root)
+    folders = {folder for start in starts or [root] if start.is_dir() for folder in folders_below(start)} - {root}
+    holding = [folder for folder in folders if slices_in(folder)]
+    return sorted(Listed(folder.relative_to(root).as_posix(), *size_and_state(folder)) for folder in holding)
+
+
 def folders_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
     """Yield a folder and all below it, linked ones too; hidden ones are no data, nor is a link to a folder above."""
     try:
@@ -116,6 +128,9 @@ def _files(root: Path, start: Path, suffixes: frozenset[str], asked: str) -> Ite
                 suffix = suffix_of(entry.name)
                 nameless = looked_into and (not suffix or suffix[1:].isdigit())
                 if not entry.is_dir() if suffix in suffixes else nameless and _begins_as_image(entry):
+                    if suffix in IN_SEVERAL:
+                        yield Listed(prefix + entry.name, *size_and_state(Path(entry.path)))
+                        continue
                     stat = entry.stat(follow_symlinks=entry.is_file())
                     yield Listed(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
 

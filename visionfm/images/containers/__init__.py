@@ -7,10 +7,12 @@ from visionfm.images.containers.dicom import DICOM
 from visionfm.images.containers.gif_webp import GIF, WEBP
 from visionfm.images.containers.heyex_e2e import E2E
 from visionfm.images.containers.heyex_vol import VOL
+from visionfm.images.containers.heyex_xml import XML
 from visionfm.images.containers.jpeg_png_bmp import BMP, JPEG, PNG
 from visionfm.images.containers.netpbm_jpeg2000 import JP2, PNM
 from visionfm.images.containers.nifti import NIFTI
 from visionfm.images.containers.numpy_stack import NPY, NPZ
+from visionfm.images.containers.slices import SLICES
 from visionfm.images.containers.tiff import TIFF
 from visionfm.images.containers.topcon import TOPCON
 from visionfm.images.containers.zeiss_img import IMG
@@ -28,11 +30,13 @@ CONTAINERS: tuple[Container, ...] = (
     PNM,
     JP2,
     VOL,
+    XML,
     E2E,
     TOPCON,
     NPY,
     NPZ,
     NIFTI,
+    SLICES,
     IMG,
 )  # DICOM may begin as a TIFF does; IMG is known by its length alone
 

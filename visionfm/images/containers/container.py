@@ -102,7 +102,8 @@ class Container(NamedTuple):
     is parsed by other people's native code: files are first read in a process of their own. `header` returns what a
     file says beside its pixels, by the format's names, and `eye`, `subject` and `visit` as tables have them; columns of
     a dataset can be read from it (`dicom.PatientID`). Files of an `asked` format, which may hold many other things, are
-    images only where a dataset's `images` ends in their suffix.
+    images only where a dataset's `images` ends in their suffix. `beside` returns, from a file's bytes, the names of
+    those that belong to it: they are read with it (`images/whole.py`).
     """
 
     name: str
@@ -115,6 +116,7 @@ class Container(NamedTuple):
     guarded: bool = False
     header: Callable[[Path], Mapping[str, str]] | None = None
     asked: bool = False
+    beside: Callable[[bytes], list[str]] | None = None
 
     def missing(self) -> str | None:
         """Return what has to be installed to read this format here; None where nothing is missing. Imports nothing."""

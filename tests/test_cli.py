@@ -30,8 +30,9 @@ SURFACE = {
     "train": "--encoders --features --log --out --roots --settings --train --training-out",
     "finetune": "--encoder --encoder-out --log --out --root --settings --train --training-out",
     "calibrate": "--decoder --features --log --out --settings --train",
-    "predict": "--arch --classes --decoder --encoder --encoders --features --images --interpolation --key --log"
-    " --masks-out --modality --out --probabilities-out --roots --samples --settings --statistics --timm",
+    "predict": "--arch --classes --decoder --device --encoder --encoders --features --images --interpolation --key --log"
+    " --masks-out --modality --model --out --probabilities-out --roots --samples --settings --statistics --timm"
+    " --workers PHOTOS",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
     "compare": "--compared --log --out --settings",
     "recalibrate": "--log --out --predictions --settings",
@@ -50,6 +51,7 @@ SURFACE = {
     "profile": "--log NAME",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
+    "package": "--intended-use --licence --log --out MODEL",
     "handover": "--log --out DECODER",
     "publish": "--log --out CHECKPOINT",
     "doctor": "--log --results",

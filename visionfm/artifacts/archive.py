@@ -83,14 +83,18 @@ class Archive:
             self.names = sorted(file.namelist())
             if any(one.compress_type != zipfile.ZIP_STORED for one in file.infolist()):
                 raise ValueError("its files are compressed, which ours never are")
+            if sum(one.file_size for one in file.infolist()) > self.path.stat().st_size:
+                raise ValueError("its files claim to hold more than the archive does")
 
-    def read(self, name: str) -> bytes:
-        """Return one file's bytes."""
+    def read(self, name: str, most_bytes: int | None = None) -> bytes:
+        """Return one file's bytes; ArtifactError where it is not there, or larger than `most_bytes`."""
         with artifacts.understood(self.path), zipfile.ZipFile(self.path) as file:
             if name not in file.namelist():
                 raise ArtifactError(
                     f"{self.path.name} lacks a file", expected=name, where=self.path, do="run `visionfm predict` again"
                 )
+            if most_bytes is not None and file.getinfo(name).file_size > most_bytes:
+                raise ValueError(f"{name} has more than {most_bytes} bytes")
             return file.read(name)
 
 

@@ -360,7 +360,8 @@ def _is_as_written(path: Path) -> bool:
     if not path.stat().st_size:
         return False
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        for at, value in _seals(view):
+        # From the end: the artefacts that an archive holds have fields of their own, and its comment comes last.
+        for at, value in reversed(list(_seals(view))):
             digest = hashlib.sha256()
             with memoryview(view) as content:
                 digest.update(content[:at])

@@ -29,7 +29,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
 )
 ROWS_AT_ONCE = 65_536
-SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".json", ".html", ".md")  # of files that carry metadata
+SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".vfm", ".json", ".html", ".md")  # of files that carry metadata
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
     "F64": "float64",
@@ -205,7 +205,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
         with h5py.File(path, "r", locking=False) as file:
             return {name: bytes(text).decode() for name, text in file.attrs.items()}
-    if path.suffix == ".zip":
+    if path.suffix in (".zip", ".vfm"):
         with zipfile.ZipFile(path) as archive:
             return dict(json.loads(archive.comment))
     if path.suffix == ".json":

@@ -6,7 +6,7 @@ Shapes: N images or references, V views, L taps (last four blocks, shallow to de
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,9 +68,14 @@ class FeatureStore(Store[CacheFile]):
 
     WHAT, STAGE = "features", "extract"
 
-    def __init__(self, files: Mapping[str, Sequence[str | Path]]) -> None:
-        """`files` maps a dataset to its cache files (several when it is sharded); each is checked now."""
-        super().__init__(files, read_cache)
+    def __init__(
+        self, files: Mapping[str, Sequence[str | Path]], read: Callable[[str | Path], CacheFile] = read_cache
+    ) -> None:
+        """`files` maps a dataset to its cache files (several when it is sharded); each is checked now.
+
+        `read` gives features that stand in no file by the name of what they are of.
+        """
+        super().__init__(files, read)
         if not self.files:
             raise ArtifactError(
                 "no feature cache was given", expected="at least one file", do="name the --features files"

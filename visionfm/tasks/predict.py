@@ -23,6 +23,7 @@ from visionfm.tasks import encodings, kind_in
 from visionfm.tasks.decoder_file import digest_of, is_own
 from visionfm.tasks.maps import any_images as dense_main
 from visionfm.tasks.maps.train import add_dense_arguments
+from visionfm.tasks.package import applying
 from visionfm.tasks.samples import Samples, check_some, read_samples
 from visionfm.tasks.settings import PredictSettings, TargetSpec
 from visionfm.tasks.slots import targets_to_json
@@ -41,17 +42,23 @@ log = logging.getLogger("visionfm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's files."""
-    parser.add_argument("--decoder", required=True, type=Path, help="decoder.safetensors, or a published .pth")
+    parser.add_argument("--decoder", type=Path, help="decoder.safetensors, or a published .pth")
     parser.add_argument("--samples", type=Path, help="samples.parquet; without it every image of --features is scored")
     parser.add_argument("--features", nargs="+", metavar="DATASET=FILE", help="feature caches")
     parser.add_argument("--out", required=True, type=Path, help="predictions.parquet; without --settings also .csv")
     parser.add_argument("--classes", nargs="+", help="names of a published decoder's classes, in their order")
     add_dense_arguments(parser)
     dense_main.add_arguments(parser)
+    applying.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
+    if args.model is not None:
+        applying.main(args)
+        return
+    if args.decoder is None or args.photos:
+        raise UsageError("nothing says what answers", expected="--decoder FILE, or --model FILE and photos")
     if args.settings is None:
         from visionfm.tasks.vectors.any_images import predict_images
 

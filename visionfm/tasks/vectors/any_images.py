@@ -122,13 +122,17 @@ def harmless(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
+def write_csv(out: Path, rows: Any) -> None:
+    """Publish a DataFrame whose texts no spreadsheet computes."""
+    rows = rows.copy()
+    for name in rows.select_dtypes(include=["object", "string"]):
+        rows[name] = rows[name].map(harmless)
+    artifacts.publish(out, rows.to_csv(index=False).encode())
+
+
 def _write(out: Path, table: Any, decoder: Path, streams: list[streams_of.Stream]) -> None:
     if out.suffix == ".csv":
-        rows = table.to_pandas()
-        for name in rows.select_dtypes(include=["object", "string"]):
-            rows[name] = rows[name].map(harmless)
-        text = rows.to_csv(index=False)
-        artifacts.publish(out, text.encode())
+        write_csv(out, table.to_pandas())
         return
     inputs = {"decoder": digest_of(decoder), "features": streams_of.digest(streams)}
     artifacts.write_table(out, table, artifacts.provenance("predict", {}, inputs), schema=SCHEMA)

@@ -33,6 +33,7 @@ SURFACE = {
     "predict": "--arch --classes --decoder --device --encoder --encoders --features --images --interpolation --key --log"
     " --masks-out --modality --model --out --probabilities-out --roots --samples --settings --statistics --timm"
     " --workers PHOTOS",
+    "locate": "--features --log --out --samples --settings",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
     "compare": "--compared --log --out --settings",
     "recalibrate": "--log --out --predictions --settings",

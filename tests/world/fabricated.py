@@ -93,6 +93,7 @@ class Fabricated:
             self.task_model(task, model)
         for task in self.config["tasks"]:
             self.compare(task)
+            self.locate(task)
         return self
 
     def _dataset(self, name: str) -> None:
@@ -275,6 +276,22 @@ class Fabricated:
         for out in self.plan.comparison(task):
             files = by_name([f"{model}={path}" for model, path in self.plan.compared(task)], "MODEL")
             compare(files, Path(out), self.plan.tasks.compare_settings(task))
+
+    def locate(self, task: str) -> None:
+        """Write places on the map, and of test samples the first three training samples as neighbours."""
+        for path in self.plan.locations(task).values():
+            samples = self.samples_of[task]
+            trained = [sample["sample_id"] for sample in samples if sample["split"] == "train"][:3]
+            near, far = {"test": trained}, {"test": [0.5, 0.75, 1.0]}
+            rows = [
+                {key: sample[key] for key in ("sample_id", "subject_id", "dataset", "split")}
+                | {"x": float(at % 7), "y": float(at % 11)}
+                | {"neighbours": near.get(sample["split"], []), "distances": far.get(sample["split"], [])}
+                for at, sample in enumerate(samples)
+            ]
+            extra = {"variance_shares": "[0.4, 0.1]"}
+            table = pa.Table.from_pylist(rows)
+            artifacts.write_table(path, table, self._by("locate", task), schema="visionfm/locations/1", extra=extra)
 
     def forget_truth(self, task: str, model: str) -> None:
         """Write the predictions again with every truth unknown."""

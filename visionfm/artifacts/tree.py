@@ -78,6 +78,7 @@ PLACES = (
     Place(f"{RUN}/training.parquet", ("train", "finetune"), ("training",), TRAINED),
     Place(f"{RUN}/features/{{dataset}}.cls{{size}}{{shard}}.h5", ("extract",), ("features",), TUNED),
     Place(f"{RUN}/predictions.parquet", ("predict",), ("predictions", "dense-predictions"), APPLIED),
+    Place(f"{RUN}/locations.parquet", ("locate",), ("locations",)),
     Place(f"{RUN}/masks.zip", ("predict",), ("masks",), APPLIED),
     Place(f"{RUN}/probabilities.zip", ("predict",), ("probabilities",), APPLIED),
     Place("tasks/{task}/{model}/metrics.parquet", ("evaluate",), ("metrics",), MEASURED),

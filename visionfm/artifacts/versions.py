@@ -20,6 +20,7 @@ VERSIONS = {
     "finetune": 3,
     "calibrate": 1,
     "predict": 3,
+    "locate": 1,
     "evaluate": 12,
     "compare": 3,
     "contrast": 3,

@@ -98,7 +98,9 @@ class ReportBlock(Strict):
     """What the page to mail carries of patients; the defaults carry nothing."""
 
     pictures: Literal["none", "examples"] = Field(
-        "none", description="examples: a few images of each dataset, and the best and worst masks, stand on the page"
+        "none",
+        description="examples: a few images of each dataset, the best and worst masks, and errors to look at beside "
+        "their nearest training images stand on the page",
     )
     ids: Literal["hidden", "shown"] = Field(
         "hidden",

@@ -379,6 +379,19 @@ class Names:
         """Return a decoder's predictions."""
         return f"{ROOT}/tasks/{task}/{model}/{run}/predictions.parquet"
 
+    def locations(self, task: str) -> dict[str, str]:
+        """Return run -> where its samples lie among the features, of what the page shows errors of; mostly none.
+
+        That is the first model's first run (the decoders of its folds), where the page may show pictures of images.
+        """
+        block = self.config.tasks[task]
+        vectors = not self.is_dense(task) and not KINDS[block.kind].timed and not block.reads_tokens()
+        if self.config.report.pictures == "none" or not vectors or self.is_given(task):
+            return {}
+        first = self.seed_runs(task)[0]
+        runs = self.decoders(task).get(first, [first])
+        return {run: f"{ROOT}/tasks/{task}/{block.models[0]}/{run}/locations.parquet" for run in runs}
+
     def masks(self, task: str, model: str, run: str) -> list[str]:
         """Return the archives of a decoder's masks and probability maps; none where the task predicts no masks."""
         folder = f"{ROOT}/tasks/{task}/{model}/{run}"
@@ -448,6 +461,7 @@ class Names:
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
         for task in self.config.tasks:
             paths += [self.audit(task), *self.comparison(task), *self.contrasts(task), *self.recalibrations(task)]
+            paths += self.locations(task).values()
         for task, model in self.task_models():
             for fold in self._divisions(task):
                 paths += [self.samples(task, model, fold), self.train_table(task, model, fold)]

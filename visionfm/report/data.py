@@ -40,6 +40,15 @@ class DatasetTables:
 
 
 @dataclass(frozen=True)
+class Located:
+    """Where the samples of a task's first model lie among the features: a DataFrame with the rows of all runs."""
+
+    runs: list[str]
+    table: Any
+    variance_shares: list[float]  # of the map of the first run
+
+
+@dataclass(frozen=True)
 class Results:
     """All that the report says, before it is put into words."""
 
@@ -52,6 +61,7 @@ class Results:
     comparisons: Mapping[str, Any]  # task with something to compare -> DataFrame
     contrasts: Mapping[str, Any]  # task with groups or external data -> DataFrame
     recalibrations: Mapping[str, Any]  # task with external data and probabilities -> DataFrame
+    located: Mapping[str, Located]  # task whose errors may be shown
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
     pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
 
@@ -70,6 +80,7 @@ def inputs(plan: Plan) -> list[str]:
         paths += [*plan.images(dataset), plan.labels(dataset)]
     for task in plan.config.tasks:
         paths += [plan.audit(task), *plan.comparison(task), *plan.contrasts(task), *plan.recalibrations(task)]
+        paths += plan.locations(task).values()
     for task, model in plan.task_models():
         paths += [*plan.all_samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
@@ -92,6 +103,7 @@ def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
         comparisons={task: _frame(path) for task in config.tasks for path in plan.comparison(task)},
         contrasts={task: _frame(path) for task in config.tasks for path in plan.contrasts(task)},
         recalibrations={task: _frame(path) for task in config.tasks for path in plan.recalibrations(task)},
+        located={task: _located(plan.locations(task)) for task in config.tasks if plan.locations(task)},
         encoders={name: artifacts.read_metadata(plan.encoder(name), ENCODER) for name in used_encoders(plan)},
         pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )
@@ -138,6 +150,14 @@ def _with_folds(measured: Any) -> Any:
 
     frames = shown(dict(list(measured.groupby("run"))))
     return pd.concat([measured, *(rows.assign(run=run) for run, rows in frames.items())], ignore_index=True)
+
+
+def _located(files: Mapping[str, str]) -> Located:
+    import pandas as pd
+
+    table = pd.concat([_frame(path).assign(run=run) for run, path in files.items()], ignore_index=True)
+    shares = json.loads(artifacts.read_metadata(next(iter(files.values())))["variance_shares"])
+    return Located(list(files), table, shares)
 
 
 def _task_model(plan: Plan, task: str, model: str) -> TaskModel:

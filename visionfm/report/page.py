@@ -13,6 +13,7 @@ from visionfm.report.sections import (
     comparison,
     datasets,
     encoders,
+    errors,
     external,
     glossary,
     pretraining,
@@ -23,7 +24,7 @@ from visionfm.report.sections import (
 )
 from visionfm.report.words import count, listed
 
-SECTIONS = (results, comparison, external, subgroups, tasks, glossary, datasets, encoders, pretraining, setup)
+SECTIONS = (results, comparison, external, subgroups, tasks, errors, glossary, datasets, encoders, pretraining, setup)
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,16 @@ class CalibrateSettings(Settings):
     tta: Literal["none", "flips"] = "none"
 
 
+class LocateSettings(Settings):
+    """Of `locate`; `neighbours`: how many training samples are named of each test sample."""
+
+    targets: dict[str, TargetSpec]
+    modalities: list[str]
+    fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
+    features: Literal["cls", "patch_mean", "both"]
+    neighbours: int = 3
+
+
 class EvaluateSettings(Settings):
     """Of `evaluate`."""
 

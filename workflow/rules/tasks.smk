@@ -105,6 +105,31 @@ rule predict:
         " --out {output:q} --settings {params.settings} --log {log:q}"
 
 
+rule locate:
+    input:
+        samples=lambda w: PLAN.run_samples(w.task, w.model, w.run),
+        features=lambda w: paths(PLAN.run_features(w.task, w.model, w.run)),
+    output:
+        "results/tasks/{task}/{model}/{run}/locations.parquet",
+    log:
+        "results/logs/locate/{task}.{model}.{run}.log",
+    benchmark:
+        "results/benchmarks/locate/{task}.{model}.{run}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(8000, lambda w, input: held_mb("locate", input)),
+        runtime=growing(60),
+    params:
+        features=lambda w: named(PLAN.run_features(w.task, w.model, w.run)),
+        settings=text(lambda w: PLAN.tasks.locate_settings(w.task)),
+        version=VERSIONS["locate"],
+    shell:
+        "visionfm locate --samples {input.samples:q} --features {params.features:q} --out {output:q}"
+        " --settings {params.settings} --log {log:q}"
+
+
 rule predict_masks:
     input:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",

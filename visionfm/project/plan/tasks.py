@@ -20,6 +20,7 @@ from visionfm.tasks.settings import (
     EvaluateSettings,
     FoldSettings,
     FuseSettings,
+    LocateSettings,
     PredictSettings,
     RecalibrateSettings,
     TargetSpec,
@@ -148,6 +149,21 @@ class TaskPlan:
                 "kind": block.kind,
                 "modalities": self.names.task_modalities(task),
                 "tta": block.tta,
+            }
+        )
+
+    def locate_settings(self, task: str) -> LocateSettings:
+        """Return the settings of `locate`: the features are those that the task's decoders read."""
+        block = self.config.tasks[task]
+        run = self.names.seed_runs(task)[0]
+        tuned = self.names.is_tuned_run(task, run)
+        fitted = self.finetune_settings(task, block.models[0], run) if tuned else self.vector_train_settings(task, run)
+        return LocateSettings.model_validate(
+            {
+                "targets": self.targets(task),
+                "modalities": self.names.task_modalities(task),
+                "fusion": block.fusion,
+                "features": fitted.recipe.features,
             }
         )
 

@@ -1,0 +1,69 @@
+"""Stage `locate`: places and neighbours come from features and training samples; labels and answers play no part."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from world.decoder_data import BINARY, image, planted, splits_of, write_cache, write_samples
+
+from visionfm import artifacts
+from visionfm.tasks.locate import locate
+from visionfm.tasks.settings import LocateSettings
+
+COUNT = 60
+SETTINGS = LocateSettings(targets=BINARY, modalities=["Fundus"], features="cls")
+
+
+class World:
+    """Samples with features in which one hidden value says nearly all; `copies`: test sample -> its training twin."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.splits = folder, splits_of(COUNT)
+        cls_NVLD, patch_mean_NVD, self.hidden_N = planted(COUNT)
+        cls_NVLD[..., 0] += 60 * self.hidden_N[:, None, None]
+        tests, trained = ([n for n, split in enumerate(self.splits) if split == one] for one in ("test", "train"))
+        self.copies = dict(zip(tests, trained, strict=False))
+        for test, twin in self.copies.items():
+            cls_NVLD[test], self.hidden_N[test] = cls_NVLD[twin], self.hidden_N[twin]
+        self.files = {"eyes": [write_cache(folder / "eyes.cls224.h5", cls_NVLD, patch_mean_NVD)]}
+
+    def located(self, labels: np.ndarray, name: str = "locations") -> Path:
+        """Run the stage with these labels."""
+        images = [[image(n)] for n in range(COUNT)]
+        write_samples(self.folder / "samples.parquet", images, self.splits, {"sick": labels * 1.0}, BINARY)
+        out = self.folder / f"{name}.parquet"
+        locate(self.folder / "samples.parquet", self.files, out, SETTINGS)
+        return out
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_copy_of_a_training_image_is_its_nearest_neighbour_and_only_training_images_are(world: World) -> None:
+    rows = artifacts.read_table(world.located(world.hidden_N > 0)).to_pylist()
+    by_id = {row["sample_id"]: row for row in rows}
+    for test, twin in world.copies.items():
+        row = by_id[f"s{test:04}"]
+        assert row["neighbours"][0] == f"s{twin:04}" and row["distances"][0] < 1e-3
+        assert row["distances"] == sorted(row["distances"]) and row["distances"][1] > 1e-3
+        assert {by_id[name]["split"] for name in row["neighbours"]} == {"train"}
+    assert all(row["neighbours"] == [] for row in rows if row["split"] != "test")
+
+
+def test_the_first_axis_of_the_map_is_what_features_differ_by_most(world: World) -> None:
+    path = world.located(world.hidden_N > 0)
+    x_N = artifacts.read_table(path).column("x").to_numpy()
+    assert abs(np.corrcoef(x_N, world.hidden_N)[0, 1]) > 0.9
+    first, second = json.loads(artifacts.read_metadata(path)["variance_shares"])
+    assert 0 < second < first < 1
+
+
+def test_new_labels_move_nothing_and_a_second_run_gives_the_same_bytes(world: World) -> None:
+    first = world.located(world.hidden_N > 0).read_bytes()
+    assert world.located(world.hidden_N < 0).read_bytes() == first
+    assert artifacts.payload_digest(world.located(world.hidden_N < 0, "again")) == artifacts.payload_digest(
+        world.folder / "locations.parquet"
+    )

@@ -169,7 +169,7 @@ class LocateSettings(Settings):
     targets: dict[str, TargetSpec]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
-    features: Literal["cls", "patch_mean", "both"]
+    features: Literal["cls", "last_cls", "patch_mean", "both"]
     neighbours: int = 3
 
 

@@ -153,7 +153,7 @@ class TaskPlan:
         )
 
     def locate_settings(self, task: str) -> LocateSettings:
-        """Return the settings of `locate`: the features are those that the task's decoders read."""
+        """Return the settings of `locate`: the features that decoders read; where validation chooses them, all."""
         block = self.config.tasks[task]
         run = self.names.seed_runs(task)[0]
         tuned = self.names.is_tuned_run(task, run)
@@ -163,7 +163,7 @@ class TaskPlan:
                 "targets": self.targets(task),
                 "modalities": self.names.task_modalities(task),
                 "fusion": block.fusion,
-                "features": fitted.recipe.features,
+                "features": "both" if fitted.recipe.features == AUTO else fitted.recipe.features,
             }
         )
 

@@ -67,22 +67,24 @@ class Run:
         change(content)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    def note_starts(self) -> None:
-        """Put a `visionfm` before the real one that notes the job and the devices of each stage that starts."""
+    def note_starts(self, warm: bool = True) -> None:
+        """Put a `visionfm` before the real one that notes the job and the devices of each stage that starts.
+
+        Stages then run in the warm process; `warm=False` where a job's own processes are killed with it.
+        """
         path = self.folder / "bin/visionfm"
         path.parent.mkdir()
+        real = f"{self.commands}/visionfm" if warm else f"{sys.executable} -m visionfm"
         path.write_text(
             "#!/bin/sh\n"
             f'echo "$1 ${{SLURM_JOB_ID-none}} ${{CUDA_VISIBLE_DEVICES-none}} $*" >> {self.folder}/starts.txt\n'
-            f'exec {sys.executable} -m visionfm "$@"\n'
+            f'exec {real} "$@"\n'
         )
         path.chmod(0o755)
 
-    def warm(self) -> None:
-        """Let the jobs run their stages in the warm process: where nothing is killed, and no start is looked at."""
-        path = self.folder / "bin/visionfm"
-        path.parent.mkdir()
-        path.symlink_to(self.commands / "visionfm")
+    def forget_starts(self) -> None:
+        """Note what follows alone."""
+        (self.folder / "starts.txt").unlink()
 
     def starts(self, stage: str) -> list[Start]:
         """Return the starts of a stage, by `launch` or by itself."""

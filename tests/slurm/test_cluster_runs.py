@@ -19,35 +19,59 @@ def devices_of(run: Run, job: str) -> str:
     return found[1] if found else "none"
 
 
-def test_a_whole_run_equals_a_local_one_in_few_jobs_with_the_devices_they_asked_for(
-    project: Callable[..., Run], clean: Run, record_property: Callable[[str, object], None]
-) -> None:
-    run, started = project(), time.monotonic()
-    run.note_starts()
-    # The devices of a finished job are forgotten: they are looked up while the jobs run.
+def finish_watched(run: Run, *arguments: str, fails: bool = False) -> dict[str, str]:
+    """Run to the end; return the devices of each job, looked up while it runs: afterwards SLURM forgets them."""
     seen: dict[str, str] = {}
-    process = run.start()
+    process = run.start(*arguments)
     while process.poll() is None:
         for job in run.cluster.jobs("R"):
             seen.setdefault(job, devices_of(run, job))
         time.sleep(0.5)
-    assert process.returncode == 0, run.said[-6000:]
+    assert (process.returncode != 0) == fails, run.said[-6000:]
+    return seen
+
+
+def assert_devices(run: Run, stages: tuple[str, ...], seen: dict[str, str]) -> None:
+    """These stages started, with the devices that their jobs were given."""
+    for stage in stages:
+        assert run.starts(stage), stage
+        for start in run.starts(stage):
+            assert start.job != "none" and start.devices == seen.get(start.job, "none"), start
+            assert (start.devices != "none") == (stage in GPU_STAGES), start
+
+
+def test_a_failure_is_named_with_its_cause_and_the_repaired_run_equals_a_local_one_in_few_jobs(
+    project: Callable[..., Run], clean: Run, record_property: Callable[[str, object], None]
+) -> None:
+    run = project()
+    run.note_starts()
+    images = sorted((run.folder / "data/OCTClassificationMulti").rglob("*.png"))
+    image = next(path for path in images if "training" not in path.parts)  # the encoder is trained on those
+    whole = image.read_bytes()
+    before = image.stat()
+    image.write_bytes(whole[:100])
+    seen = finish_watched(run, "--retries", "1", FEATURES["oct"], fails=True)
+    assert len(run.jobs("extract")) == 2  # the first attempt and its retry
+    assert "Error in rule extract" in run.said
+    assert "log: results/logs/extract/oct/oct.cls32.log" in run.said
+    closing = run.said[run.said.rindex("A job failed.") :]  # told once at the end, with its error
+    assert closing.count("results/logs/extract/oct/oct.cls32.log") == 1
+    assert image.name in closing and "what to do" in closing
+    assert_devices(run, GPU_STAGES, seen)
+
+    image.write_bytes(whole)
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))  # an index holds dates
+    run.forget_starts()
+    started = time.monotonic()
+    seen = finish_watched(run)
     slurm_s, jobs = time.monotonic() - started, run.jobs()
     assert_same(run.results(), clean.results())
-
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     assert sorted(run.outputs()) == sorted(set(run.outputs()))  # nothing is started twice
+    assert_devices(run, ("extract", *CPU_STAGES), seen)
     grouped = [job for job in jobs if job["Comment"].removeprefix("rule_").startswith(GROUPS)]
     alone = [job for job in jobs if job not in grouped]
-    assert {re.match(r"rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in alone} == set(GPU_STAGES)
-    for stage in GPU_STAGES:
-        assert run.starts(stage), stage
-        for start in run.starts(stage):
-            assert start.devices != "none" and start.devices == seen[start.job], start
-    for stage in CPU_STAGES:
-        assert run.starts(stage), stage
-        for start in run.starts(stage):
-            assert start.job != "none" and start.devices == "none", start
+    assert {re.match(r"rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in alone} == {"extract"}
 
     planned = int(re.search(r"^total +(\d+)", run.said, re.MULTILINE)[1]) - 1  # `all` runs nothing
     assert len(jobs) <= 0.6 * planned
@@ -64,27 +88,3 @@ def test_a_job_that_is_killed_for_memory_is_submitted_again_with_more(project: C
     assert first["JobState"] != "COMPLETED" and second["JobState"] == "COMPLETED"
     assert "exceeded memory limit" in run.said  # the failed job's log is shown
     assert [re.search(r"mem=(\w+)", job["TRES"])[1] for job in (first, second)] == ["600M", "1200M"]
-
-
-def test_a_failure_names_the_rule_its_log_and_the_cause_and_its_repair_equals_a_clean_run(
-    project: Callable[..., Run], clean: Run
-) -> None:
-    run = project()
-    run.warm()
-    images = sorted((run.folder / "data/OCTClassificationMulti").rglob("*.png"))
-    image = next(path for path in images if "training" not in path.parts)  # the encoder is trained on those
-    whole = image.read_bytes()
-    before = image.stat()
-    image.write_bytes(whole[:100])
-    said = run.finish("--retries", "1", FEATURES["oct"], fails=True)
-    assert len(run.jobs("extract")) == 2  # the first attempt and its retry
-    assert "Error in rule extract" in said
-    assert "log: results/logs/extract/oct/oct.cls32.log" in said
-    closing = said[said.rindex("A job failed.") :]  # told once at the end, with its error
-    assert closing.count("results/logs/extract/oct/oct.cls32.log") == 1
-    assert image.name in closing and "what to do" in closing
-
-    image.write_bytes(whole)
-    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))  # an index holds dates
-    run.finish()
-    assert_same(run.results(), clean.results())

@@ -116,7 +116,7 @@ def test_a_lost_node_costs_its_shard_alone_which_is_done_elsewhere(
     project: Callable[..., Run], clean_shards: Run
 ) -> None:
     run = project(slow_extraction)
-    run.note_starts()
+    run.note_starts(warm=False)
     process = run.start(*SHARDS)
 
     def both() -> list[dict[str, str]]:

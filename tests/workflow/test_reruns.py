@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rerun_cases import ALWAYS, CASES, MORE, RULES, shuffle_test_labels
-from rerun_project import Project, assert_same, without_orphans
+from rerun_cases import ALWAYS, CASES, MORE, RULES, Case, shuffle_test_labels
+from rerun_project import Call, Project, assert_same, without_orphans
 
 
 def pairs() -> list[Any]:
@@ -42,6 +42,16 @@ def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Project, st
     return results
 
 
+def assert_computed(calls: list[Call], case: Case) -> None:
+    """What the edit touches was computed, once, and nothing else."""
+    outputs = Counter(call.output for call in calls if not call.unchanged)
+    assert set(outputs.values()) <= {1}, f"computed twice: {outputs}"
+    stages = Counter(call.stage for call in calls if not call.unchanged)
+    assert dict(stages) == case.computed, [(call.stage, call.log) for call in calls]
+    for words in case.said:
+        assert any(words in call.log for call in calls), [call.log for call in calls]
+
+
 def test_a_second_run_does_nothing(project: Project) -> None:
     assert project.run() == []
 
@@ -54,17 +64,22 @@ def test_forced_jobs_compute_nothing(project: Project) -> None:
     assert_same(project.results(), before)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES])
+def plain() -> list[Any]:
+    """All cases; those that another test runs with a failure in between, and checks as strictly, are slow."""
+    failing = set(ALWAYS.values())
+    return [
+        pytest.param(name, marks=[pytest.mark.xdist_group(name), *([pytest.mark.slow] if name in failing else [])])
+        for name in CASES
+    ]
+
+
+@pytest.mark.parametrize("name", plain())
 def test_an_edit_computes_what_it_touches_and_ends_like_a_clean_run(
     name: str, project: Project, clean_run: Callable[[Project, str], dict[str, bytes]]
 ) -> None:
     case = CASES[name]
     case.edit(project)
-    calls = project.run()
-    computed = Counter(call.stage for call in calls if not call.unchanged)
-    assert dict(computed) == case.computed, [(call.stage, call.log) for call in calls]
-    for words in case.said:
-        assert any(words in call.log for call in calls), [call.log for call in calls]
+    assert_computed(project.run(), case)
     assert project.run() == []
     expected = clean_run(project, name)
     assert_same(without_orphans(project.results(), expected), expected)
@@ -83,8 +98,7 @@ def test_an_edit_with_a_failing_rule_ends_like_a_clean_run(
     calls = project.run(fails=True)
     assert not (project.folder / f"fail-{rule}").exists()
     calls += project.run()
-    computed = Counter(call.output for call in calls if not call.unchanged)
-    assert set(computed.values()) <= {1}, f"computed twice: {computed}"
+    assert_computed(calls, case)
     assert project.run() == []
     expected = clean_run(project, name)
     assert_same(without_orphans(project.results(), expected), expected)

@@ -93,6 +93,111 @@ def drive(root: Path, draw: Draw) -> None:
             mask(root / f"{split}/mask/{n:02}_{split}_mask.gif")
 
 
+def papila(root: Path, draw: Draw) -> None:
+    above = [None, "Age", "Gender", "Diagnosis", "Refractive_Defect", None, "IOP"]
+    names = [None, "Age", "Gender", "Diagnosis", "dioptre_1", "dioptre_2", "Pneumatic"]
+    for eye in ("OD", "OS"):
+        rows = [[f"#{n:03}", 50 + n, n % 2, n % 3, 0.75, -1.75, 15 + n % 2] for n in range(2, 26)]
+        (root / "ClinicalData").mkdir(exist_ok=True)
+        (root / f"ClinicalData/patient_data_{eye.lower()}.xlsx").write_bytes(
+            xlsx({"Sheet1": [above, ["ID"] + [None] * 6, names, *rows]})
+        )
+        images(root, draw, *(f"FundusImages/RET{n:03}{eye}.jpg" for n in range(2, 26)))
+
+
+def brset(root: Path, draw: Draw) -> None:
+    header = ("image_id,patient_id,camera,patient_age,comorbidities,diabetes_time_y,insuline,patient_sex,exam_eye,"
+              "diabetes,nationality,optic_disc,vessels,macula,DR_SDRG,DR_ICDR,focus,iluminaton,image_field,artifacts,"
+              "diabetic_retinopathy,macular_edema,quality")  # fmt: skip
+    images(root, draw, *(f"fundus_photos/img{n:05}.jpg" for n in range(1, 41)))
+    rows = [f"img{n:05},{(n + 1) // 2},Canon CR,{40 + n},,,no,{1 + n % 2},{2 - n % 2},no,Brazil,1,1,1,{n % 5},{n % 5},"
+            f"1,1,1,1,{int(n % 5 > 0)},{n % 2},Adequate" for n in range(1, 41)]  # fmt: skip
+    table(root / "labels_brset.csv", header, rows)
+
+
+def rfmid(root: Path, draw: Draw) -> None:
+    parts = (("Training_Set", "Training", "Training", 24), ("Evaluation_Set", "Validation", "Validation", 10),
+             ("Test_Set", "Test", "Testing", 10))  # fmt: skip
+    for part, folder, short, count in parts:
+        images(root, draw, *(f"{part}/{folder}/{n}.png" for n in range(1, count + 1)))
+        rows = [f"{n},{n % 2},{n % 2},{int(n % 3 == 0)},{int(n % 4 == 0)}" for n in range(1, count + 1)]
+        table(root / f"{part}/RFMiD_{short}_Labels.csv", "ID,Disease_Risk,DR,ARMD,MH", rows)
+
+
+def refuge(root: Path, draw: Draw) -> None:
+    rows: list[list[object]] = [["ID", "ImgName", "Fovea_X", "Fovea_Y"]]
+    for short, folder, count in (("g", "Glaucoma", 6), ("n", "Non-Glaucoma", 18)):
+        for n in range(1, count + 1):
+            draw(root / f"Training400/{folder}/{short}{n:04}.jpg", n)
+            path = root / f"Annotation-Training400/Disc_Cup_Masks/{folder}/{short}{n:04}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((4, 6), 255, np.uint8)
+            pixels[1:3, 1:4], pixels[2, 2] = 128, 0
+            Image.fromarray(pixels).save(path)
+            rows.append([len(rows), f"{short}{n:04}.jpg", 3.5, 2.5 - n % 2])
+    (root / "Annotation-Training400/Fovea_location.xlsx").write_bytes(xlsx({"Sheet1": rows}))
+
+
+def gamma(root: Path, draw: Draw) -> None:
+    rows: list[list[object]] = [["data", "non", "early", "mid_advanced"]]
+    for n in range(1, 25):
+        draw(root / f"training/multi-modality_images/{n:04}/{n:04}.jpg", n)
+        images(root, draw, *(f"training/multi-modality_images/{n:04}/{n:04}/{s}_image.jpg" for s in range(4)))
+        rows.append([n, *(int(n % 3 == k) for k in range(3))])
+    (root / "training/glaucoma_grading_training_GT.xlsx").write_bytes(xlsx({"Sheet1": rows}))
+
+
+def olives(root: Path, draw: Draw) -> None:
+    header = "Path (Trial/Arm/Folder/Visit/Eye/Image Name),Scan (n/49),DRT/ME,Fluid (IRF),Eye_ID,BCVA,CST,Patient_ID"
+    rows = []
+    for person in range(1, 13):
+        eye = "OD" if person % 2 else "OS"
+        for visit, scan in ((visit, scan) for visit in ("V1", "V2") for scan in (1, 2)):
+            path = f"/TREX_DME/GILA/{person:04}G{eye}/{visit}/{eye}/TREXJ_{len(rows):06}.png"
+            draw(root / path[1:], len(rows))
+            rows.append(f"{path},{scan},{person % 2},{person % 3 // 2},{person},{60 + person},{300 + person},{person}")
+    labels = root / "OLIVES_Dataset_Labels/full_labels"
+    labels.mkdir(parents=True)
+    table(labels / "Biomarker_Clinical_Data_Images.csv", header, rows)
+
+
+def idrid_places(root: Path, draw: Draw) -> None:
+    images(root, draw, *(f"1. Original Images/a. Training Set/IDRiD_{n:03}.jpg" for n in range(1, 21)))
+    for folder, name in (("1. Optic Disc Center Location", "OD"), ("2. Fovea Center Location", "Fovea")):
+        (root / "2. Groundtruths" / folder).mkdir(parents=True)
+        rows = [f"IDRiD_{n:03},{2 + n % 3},{1 + n % 2},," for n in range(1, 21)]
+        table(root / f"2. Groundtruths/{folder}/IDRiD_{name}_Center_Training Set_Markups.csv",
+              "Image No,X- Coordinate,Y - Coordinate,,", rows)  # fmt: skip
+
+
+def chase(root: Path, draw: Draw) -> None:
+    for n, eye in ((n, eye) for n in range(1, 9) for eye in "LR"):
+        draw(root / f"Image_{n:02}{eye}.jpg", n)
+        mask(root / f"Image_{n:02}{eye}_1stHO.png")
+        mask(root / f"Image_{n:02}{eye}_2ndHO.png")
+
+
+def stare(root: Path, draw: Draw) -> None:
+    for n in range(1, 11):
+        draw(root / f"stare-images/im{n:04}.ppm", n)
+        mask(root / f"labels-ah/im{n:04}.ah.ppm")
+        mask(root / f"labels-vk/im{n:04}.vk.ppm")
+
+
+def hrf(root: Path, draw: Draw) -> None:
+    for n, kind in ((n, kind) for n in range(1, 6) for kind in ("dr", "g", "h")):
+        draw(root / f"images/{n:02}_{kind}.JPG", n)
+        mask(root / f"manual1/{n:02}_{kind}.tif")
+        mask(root / f"mask/{n:02}_{kind}_mask.tif")
+
+
+def published(root: Path, draw: Draw) -> None:
+    for name, split in ((name, split) for name in ("dr", "amd") for split in ("training", "test")):
+        images(root, draw, *(f"{name}/{split}/{n}.png" for n in range(6)))
+        rows = [f"{split}/{n}.png;{n % 2},{(n + 1) % 2}" for n in range(6)]
+        (root / name / f"{split}_labels.txt").write_text("\n".join(rows) + "\n")
+
+
 def bare(root: Path, draw: Draw) -> None:
     images(root, draw, *(f"{n}.png" for n in range(5)))
 
@@ -115,6 +220,25 @@ SHAPES: dict[str, tuple[Shape, list[str], list[str]]] = {
     "drive": (drive, [], ["16 images and masks of them, paired by their names (mask 16, mask2 8, fov 16)",
                           "modality: Fundus, a guess: a few images have colours",
                           "a guess: pixels of 0 are background, of 1 what the masks show: give it its name"]),
+    "papila": (papila, ["--target", "id_diagnosis"], [
+        "numbers of 'ID' name the images: FundusImages/RET{ID:03d}OS.jpg", "eyes: OD in the names",
+        "a guess: ids of 'ID' mean the same people in each dataset"]),
+    "brset": (brset, ["--target", "DR_ICDR"], ["people: 'patient_id', 20 of them",
+                                               "not known: which eye the codes 1, 2 of 'exam_eye' mean"]),
+    "rfmid": (rfmid, ["--target", "dr,armd,mh"], ["dataset rfmid_train", "dataset rfmid_validation", "rfmid_test"]),
+    "refuge": (refuge, ["--mask", "mask"], ["what the pixel values 0, 128, 255 mean: give them names"]),
+    "gamma": (gamma, ["--target", "non_or_early_or_mid_advanced"], [
+        "dataset gamma_fundus, layout table", "is a volume, and the pictures in it are its slices",
+        "non_or_early_or_mid_advanced (multiclass): early: 8, mid_advanced: 8, non: 8"]),
+    "olives": (olives, ["--target", "fluid_irf"], ["people: 'Patient_ID', 12 of them",
+                                                   "a guess: visits and eyes stand in the folders"]),
+    "idrid_places": (idrid_places, [
+        "--table", "2. Groundtruths/2. Fovea Center Location/IDRiD_Fovea_Center_Training Set_Markups.csv"], [
+        "point (points)", "target: point, the only one that there is"]),
+    "chase": (chase, [], ["16 images and masks of them, paired by their names"]),
+    "stare": (stare, [], ["10 images and masks of them, paired by their names (mask 10, mask2 10)"]),
+    "hrf": (hrf, [], ["15 images and masks of them, paired by their names (mask 15, fov 15)"]),
+    "published": (published, [], ["the published tree: training/ and test/, and label lines of 2 values"]),
     "bare": (bare, [], ["5 images, without a table, masks, or a folder for each class"]),
 }  # fmt: skip
 
@@ -167,6 +291,31 @@ def test_eyes_of_a_row_per_person_and_of_file_names_are_found(here: Path, draw: 
 def test_the_test_set_of_a_published_division_is_external(here: Path, draw: Draw) -> None:
     task = begun(idrid, "idrid", here, draw, "--target", "retinopathy_grade").tasks["retinopathy_grade"]
     assert (task.datasets, task.external) == (["idrid_train"], ["idrid_test"])
+
+
+def test_photographs_and_volumes_of_one_person_are_one_task_and_each_modality_one_by_itself(
+    here: Path, draw: Draw
+) -> None:
+    config = begun(gamma, "gamma", here, draw, "--target", "non_or_early_or_mid_advanced")
+    fundus, oct_ = config.datasets["gamma_fundus"], config.datasets["gamma_oct"]
+    assert (fundus.modality, oct_.modality, oct_.frames) == ("Fundus", "OCT", "all")
+    assert fundus.columns.image == "training/multi-modality_images/{data:04d}/{data:04d}.jpg"
+    assert oct_.images == "training/multi-modality_images/*/*/" and oct_.split.like == "gamma_fundus"
+    task = config.tasks["non_or_early_or_mid_advanced"]
+    assert (task.unit, task.fusion) == ("subject", "attention")
+    assert [one.datasets for one in config.tasks.values()][1:] == [["gamma_fundus"], ["gamma_oct"]]
+
+
+def test_labels_in_a_table_and_masks_are_two_readings(
+    here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuge(here / "refuge", draw)
+    assert main(["init", "refuge"]) == 3
+    assert "Fovea_location.xlsx' or --mask mask" in capsys.readouterr().err
+    assert main(["init", "refuge", "--table", "Annotation-Training400/Fovea_location.xlsx"]) == 0
+    config = load_config("refuge.yaml")
+    assert config.tasks["fovea"].kind == "landmarks"
+    assert config.datasets["refuge"].columns.points == {"fovea": ["Fovea_X", "Fovea_Y"]}
 
 
 def test_masks_come_with_a_table_that_pairs_them(here: Path, draw: Draw) -> None:

@@ -13,7 +13,7 @@ OASIS = "urn:oasis:names:tc:opendocument:xmlns"
 
 
 def xlsx(sheets: Sheets) -> bytes:
-    """Return a workbook of Excel; a text that begins with # is an error cell."""
+    """Return a workbook of Excel; a text such as #N/A is an error cell."""
     office, package = f"{OOXML}/officeDocument/2006/relationships", f"{OOXML}/package/2006"
     main = f"{OOXML}/spreadsheetml/2006/main"
     names = "".join(f'<sheet name="{name}" sheetId="{i}" r:id="r{i}"/>' for i, name in enumerate(sheets, 1))
@@ -45,7 +45,7 @@ def _xlsx_cell(value: Any) -> str:
         return f'<c t="d"><v>{value.isoformat()}</v></c>'
     if isinstance(value, int | float):
         return f"<c><v>{value}</v></c>"
-    if value.startswith("#"):
+    if value.startswith("#") and value[1:2].isupper():
         return f'<c t="e"><v>{value}</v></c>'
     return f'<c t="inlineStr"><is><t>{escape(value)}</t></is></c>'
 

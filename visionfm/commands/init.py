@@ -41,16 +41,18 @@ def main(args: argparse.Namespace) -> None:
         if path.exists():
             raise UsageError("there is a file of this name here", where=path, do="move it away, or name another --out")
     datasets = understand_folder(root, args.table, args.mask)
+    given = (canonical(args.modality), "") if args.modality else None
+    for seen in datasets:
+        seen.modality = seen.modality or given or guess_modality(root, seen)
     _name(datasets, name)
-    modality = (canonical(args.modality), "") if args.modality else guess_modality(root, datasets[0])
     candidates = list({target.name: target for seen in datasets for target in seen.targets}.values())
     chosen = _chosen(candidates, args.target)
     asked = "" if chosen or not candidates else _flags(candidates)
     if datasets[0].table is not None:
         publish(table, datasets[0].table.encode())
         datasets[0].keys["table"] = Path(os.path.relpath(table, root)).as_posix()
-    publish(out, config_text(args.folder.resolve().name, _root(root), modality, datasets, chosen, asked).encode())
-    _say(datasets, modality, candidates, chosen, asked)
+    publish(out, config_text(args.folder.resolve().name, _root(root), datasets, chosen, asked).encode())
+    _say(datasets, candidates, chosen, asked)
     check_data(Plan(load_config(out)))
     log.info("wrote %s, which has no errors; look at it, then: visionfm check %s", out, out)
 
@@ -64,8 +66,10 @@ def _name(datasets: list[Seen], name: str) -> None:
     for seen in datasets:
         if len(datasets) == 1:  # a table of that name alone divides nothing
             seen.name, seen.split = name, None
-        else:
+        elif "cohort" not in seen.keys:
             seen.name = f"{name}_{seen.split}"
+        elif len({one.modality for one in datasets}) == len(datasets) and seen.modality is not None:
+            seen.name = f"{name}_{seen.modality[0].lower()}"
 
 
 def _chosen(candidates: list[Target], asked: str | None) -> list[Target]:
@@ -90,12 +94,12 @@ def _flags(candidates: list[Target]) -> str:
     return f"Several could be predicted, so nothing was chosen: {flags}{together}"
 
 
-def _say(
-    datasets: list[Seen], modality: tuple[str, str], candidates: list[Target], chosen: list[Target], asked: str
-) -> None:
-    name, why = modality
-    print(f"modality: {name}{f', a guess: {why} (--modality says it)' if why else ''}")
+def _say(datasets: list[Seen], candidates: list[Target], chosen: list[Target], asked: str) -> None:
+    said = ("", "")
     for seen in datasets:
+        if seen.modality is not None and seen.modality != said:
+            name, why = said = seen.modality
+            print(f"modality: {name}{f', a guess: {why} (--modality says it)' if why else ''}")
         print(f"dataset {seen.name}, layout {seen.keys['layout']}")
         lines = [*seen.facts, *(f"a guess: {line}" for line in seen.guesses)]
         for line in [*lines, *(f"not known: {line}" for line in seen.unknown)]:

@@ -53,7 +53,7 @@ def as_table(grid: Grid, how: TableFile, wanted: Sequence[str], problems: Proble
     hint = "; where empty cells at the end of a row are left out, say `table: {file: ..., short_rows: unknown}`"
     for line in below:
         cells = line.cells
-        if len(cells) == len(header) and cells[0].strip():  # as nearly all are
+        if len(cells) == len(header) and cells and cells[0].strip():  # as nearly all are
             rows.append((grid.where(line), dict(zip(header, cells, strict=True))))
             continue
         while len(cells) > len(header) and not cells[-1].strip():

@@ -67,11 +67,11 @@ def _parquet(name: str, data: bytes, problems: Problems) -> Grid | None:
 
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except (OSError, ValueError) as error:
+        columns = [column.to_pylist() for column in table.columns]
+    except (OSError, ValueError, OverflowError) as error:  # also of texts and dates that are none
         problems.add(f"{name}: not a Parquet file: {str(error).splitlines()[0]}")
         return None
     lines = [Line(0, list(table.column_names))]
-    columns = [column.to_pylist() for column in table.columns]
     for number, cells in enumerate(zip(*columns, strict=True), 1):
         texts = [str(cell) if isinstance(cell, datetime | timedelta) else text_of(cell) for cell in cells]
         lines.append(Line(number, texts))

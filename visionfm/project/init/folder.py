@@ -18,7 +18,7 @@ from visionfm.images.settings import Reading
 from visionfm.modalities import MODALITIES
 from visionfm.project.init.masks import understand_masks
 from visionfm.project.init.seen import Seen, Target, as_name, count, words_of
-from visionfm.project.init.tables import from_names, understand
+from visionfm.project.init.tables import from_folders, from_names, understand
 
 TABLES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".ods", ".parquet"})
 MOST_TABLES, MOST_CLASSES, MOST_BYTES, LOOKED_AT = 40, 60, 200_000_000, 6
@@ -38,16 +38,44 @@ def understand_folder(root: Path, table: Path | None, mask: str | None) -> list[
     paths = [entry.path for entry in files_below(root)]
     if not paths:
         raise DataError("the folder has no images", found=other_files(root), where=root, do="name the images' folder")
-    found = _by_tables(root, paths, table) or _by_masks(root, paths, mask) or _by_folders(root, paths)
+    by_tables = [] if mask is not None and table is None else _by_tables(root, paths, table)
+    if by_tables and table is None:
+        _only_reading(root, paths, by_tables)
+    found = by_tables or _by_masks(root, paths, mask) or _by_folders(root, paths)
     for seen in found:
         if seen.keys.get("labels") != "none" and seen.keys["layout"] in ("table", "imagefolder") and seen.table is None:
             from_names(seen, _own(seen, paths))
+            from_folders(seen, _own(seen, paths))
     return found
 
 
 def _own(seen: Seen, paths: list[str]) -> list[str]:
-    """Return the images of a dataset among all that were found."""
-    return [path for path in paths if "images" not in seen.keys or fnmatch(path, seen.keys["images"])]
+    """Return the images of a dataset among all that were found; of volumes their slices."""
+    glob = seen.keys.get("images")
+    if glob is None:
+        return paths
+    if glob.endswith("/"):
+        return [path for path in paths if fnmatch(f"{PurePosixPath(path).parent}/", glob)]
+    return [path for path in paths if fnmatch(path, glob)]
+
+
+def _only_reading(root: Path, paths: list[str], by_tables: list[Seen]) -> None:
+    """Raise DataError with flags where images have labels in a table and masks that no table names."""
+    if any({"mask", "masks"} & seen.keys["columns"].keys() for seen in by_tables):
+        return
+    masks = understand_masks(root, paths)
+    if masks is None or not any(seen.targets for seen in by_tables):
+        return
+    names = list(dict.fromkeys(_table_of(seen) for seen in by_tables))
+    kinds = masks if isinstance(masks, str) else f"masks of {masks.targets[0].name if masks.targets else 'them'}"
+    flag = "--mask all" if isinstance(masks, str) or not masks.targets else f"--mask {masks.targets[0].name}"
+    raise DataError("the images have labels in a table, and masks", found=f"{', '.join(names)}; {kinds}", where=root,
+                    do=f"name one: {' or '.join(f'--table {name!r}' for name in names)} or {flag}")  # fmt: skip
+
+
+def _table_of(seen: Seen) -> str:
+    table = seen.keys["table"]
+    return str(table if isinstance(table, str) else table["file"])
 
 
 def _by_tables(root: Path, paths: list[str], given: Path | None) -> list[Seen]:
@@ -61,13 +89,14 @@ def _by_tables(root: Path, paths: list[str], given: Path | None) -> list[Seen]:
             for file in files
             if file.suffix.lower() in TABLES and file.is_file() and file.stat().st_size <= MOST_BYTES
         ][:MOST_TABLES]
-    found, questions = [], []
+    found: list[Seen] = []
+    questions = []
     for name in names:
-        seen = understand(root, name, paths)
-        if isinstance(seen, str):
-            questions.append(seen)
-        elif seen is not None:
-            found.append(seen)
+        of_table = understand(root, name, paths)
+        if isinstance(of_table, str):
+            questions.append(of_table)
+        else:
+            found += of_table
     if questions:
         raise DataError("a table could mean several folders", found="; ".join(questions), where=root,
                         do="name one table by --table, or run on one folder of images")  # fmt: skip
@@ -78,11 +107,25 @@ def _by_tables(root: Path, paths: list[str], given: Path | None) -> list[Seen]:
     if len(labelled) > 1:
         splits = [seen.split for seen in labelled]
         same = {tuple(target.name for target in seen.targets) for seen in labelled}
-        if None in splits or len(set(splits)) < len(splits) or len(same) > 1:
-            tables = [table if isinstance(table := seen.keys["table"], str) else table["file"] for seen in labelled]
+        apart = None not in splits and len(set(splits)) == len(splits)
+        tables = list(dict.fromkeys(map(_table_of, labelled)))
+        if (not apart and not _one_cohort(labelled, paths, root)) or len(same) > 1:
             raise DataError("several tables have labels of these images", found=", ".join(tables), where=root,
                             do="name one: " + " or ".join(f"--table {table!r}" for table in tables))  # fmt: skip
     return labelled or found[:1]
+
+
+def _one_cohort(labelled: list[Seen], paths: list[str], root: Path) -> bool:
+    """Join datasets of the same people with images of their own: an eye each, or photographs and volumes."""
+    images = [set(_own(seen, paths)) for seen in labelled]
+    people = {seen.keys["columns"].get("subject") for seen in labelled}
+    disjoint = all(not one & other for at, one in enumerate(images) for other in images[:at])
+    if not disjoint or len(people) > 1 or None in people:
+        return False
+    for seen in labelled:
+        seen.keys["cohort"] = as_name(root.resolve().name)
+        seen.guesses.append(f"ids of {people.copy().pop()!r} mean the same people in each dataset: `cohort`")
+    return True
 
 
 def _relative(root: Path, table: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from visionfm.data.layouts.folders import SPLIT_NAMES
 
-Type = Literal["binary", "multiclass", "multilabel", "value", "mask"]
+Type = Literal["binary", "multiclass", "multilabel", "value", "mask", "points"]
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Seen:
     unknown: list[str] = field(default_factory=list)
     split: str | None = None  # the one split that all its images are of
     table: str | None = None  # a table that has to be written for it
+    modality: tuple[str, str] | None = None  # and why it was guessed; None: not known from the shape
 
 
 def count(number: int, what: str) -> str:

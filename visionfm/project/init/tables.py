@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,11 +12,12 @@ from visionfm.data.layouts.rows import comparable
 from visionfm.data.tables.block import TableFile
 from visionfm.data.tables.cells import UNKNOWN, USUALLY_UNKNOWN, is_number, read_eye
 from visionfm.data.tables.grid import Table
-from visionfm.data.tables.paths import Files
+from visionfm.data.tables.paths import Files, filled
 from visionfm.data.tables.reading import read_table
 from visionfm.data.visits import moments
 from visionfm.errors import DataError, Problems
 from visionfm.project.init.masks import PARTNER, SECOND, glob_of, look_at
+from visionfm.project.init.numbered import SIDES, glob_of_template, readings
 from visionfm.project.init.seen import Seen, Target, as_name, common_folder, count, glob_below, split_of, words_of
 
 SAMPLED = 400
@@ -30,6 +32,7 @@ BESIDE = {  # what is known of people and cameras, seldom asked of a picture
     *("age", "sex", "gender", "camera", "device", "quality", "birth", "comorbidities", "nationality", "duration"),
     *("width", "height", "orig", "insulin", "name", "date", "comment", "comments", "remark", "keywords", "url"),
 }
+IDS = (["id"], ["ids"], ["uid"])  # the last word of names of identifiers, which nobody predicts
 MASKS = PARTNER | {"mask2", "vessels", "vessel"}
 ANSWERS = {"r": "R", "right": "R", "od": "R", "l": "L", "left": "L", "os": "L"}
 
@@ -44,16 +47,28 @@ def open_table(root: Path, name: str) -> tuple[Table, dict[str, Any]] | str:
             table = read_table(root / name, how, [], problems)
             named = [] if table is None else [column for column in table.header if column]
             if table is not None and not problems and len(named) >= max(2, 0.6 * len(table.header)):
+                if not table.header[0] and header is None and (better := _named_below(root, name)) is not None:
+                    return better
                 return table, {key: value for key, value in (("header_row", header), ("encoding", encoding)) if value}
             first = first or next(iter(problems), "")
     return first or f"{name}: has fewer than two columns with a name"
 
 
-def understand(root: Path, name: str, paths: Sequence[str]) -> Seen | str | None:
-    """Return what a table says of the images; a question where it could mean several; None where it names none."""
+def _named_below(root: Path, name: str) -> tuple[Table, dict[str, Any]] | None:
+    """Return a table whose first column has its name in a line below, as merged cells leave it; None otherwise."""
+    for lines in ([2, 3], [1, 2], [1, 2, 3]):
+        problems = Problems(DataError, name)
+        table = read_table(root / name, TableFile(file=name, header_row=lines), [], problems)
+        if table is not None and not problems and all(table.header) and table.header[0].isalpha():
+            return table, {"header_row": lines}
+    return None
+
+
+def understand(root: Path, name: str, paths: Sequence[str]) -> list[Seen] | str:
+    """Return what a table says of the images, datasets of them; a question where it could mean several."""
     found = open_table(root, name)
     if isinstance(found, str):
-        return None
+        return []
     table, how = found
     rows = [cells for _, cells in table.rows]
     place = PurePosixPath(root.absolute().as_posix())
@@ -62,7 +77,7 @@ def understand(root: Path, name: str, paths: Sequence[str]) -> Seen | str | None
     if not named:
         folder, named = _in_one_folder(table, name, paths, place)
         if not named:
-            return folder or None
+            return folder or _by_number(table, how, name, paths)
     keys: dict[str, Any] = {"layout": "table", "table": {"file": name, **how} if how else name}
     used = {path for ones in named.values() for path in ones}
     seen = Seen(as_name(PurePosixPath(name).stem), keys)
@@ -87,7 +102,63 @@ def understand(root: Path, name: str, paths: Sequence[str]) -> Seen | str | None
     _targets(seen, columns, others, rows)
     _missing(seen, named, rows, inside, used, Files(inside, place))
     seen.split = split_of(PurePosixPath(name).stem) if "split" not in columns else None
-    return seen
+    return [seen]
+
+
+def _by_number(table: Table, how: dict[str, Any], name: str, paths: Sequence[str]) -> list[Seen] | str:
+    """Return the datasets of a table whose numbers name files, folders of slices, or both; a question of several."""
+    read = readings(table, name, paths)
+    if read is None or isinstance(read, str):
+        return read or []
+    rows = [cells for _, cells in table.rows]
+    title = as_name(PurePosixPath(name).stem)
+    several = len(read.files) + len(read.folders) > 1 or any(SIDES.search(one) for one in read.files.values())
+    found = []
+    for kind, templates in (("files", list(read.files.values())), ("folders", read.folders)):
+        if not templates:
+            continue
+        keys: dict[str, Any] = {"layout": "table", "table": {"file": name, **how} if how else name}
+        seen = Seen(title, keys)
+        globs = sorted({SIDES.sub("*", glob_of_template(one)) for one in templates})
+        columns: dict[str, Any] = {"image": templates[0]} if len(templates) == 1 else {"images": dict(read.files)}
+        if kind == "folders":
+            seen.name, seen.modality = f"{title}_volumes", ("OCT", "folders of numbered pictures")
+            keys |= {"images": f"{globs[0]}/", "frames": "all"}
+            seen.facts.append(f"each folder {templates[0]} is a volume, and the pictures in it are its slices")
+            seen.guesses.append("`frames: {middle: 12}` would take twelve slices of each")
+        else:
+            others = [one for one in glob_of_template(templates[0]).split("*") if one]
+            keys |= {"images": _narrow(templates, paths, rows)} if others and len(templates) == 1 else {}
+            seen.facts.append(f"numbers of {read.column!r} name the images: {' and '.join(templates)}")
+        others = [column for column in table.header if column and column != read.column]
+        others = _roles(seen, columns, others, rows, wide="images" in columns)
+        if "subject" not in columns and several:
+            columns["subject"] = read.column
+            seen.unknown = [line for line in seen.unknown if not line.startswith("who is whose")]
+            seen.guesses.append(f"each number of {read.column!r} is a person")
+        eye = re.search(SIDES, PurePosixPath(templates[0]).name) if len(templates) == 1 else None
+        if eye is not None and "eye" not in columns:
+            keys["path_pattern"] = f"(?P<eye>{eye[0]})[^/]*$"
+            seen.facts.append(f"eyes: {eye[0]} in the names")
+        keys["columns"] = columns
+        _targets(seen, columns, others, rows)
+        found.append(seen)
+    return found
+
+
+def _narrow(templates: Sequence[str], paths: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
+    """Return the narrowest glob of the files that a template names: in globs `*` crosses folders."""
+    used = [filled(templates[0], dict(row)) for row in rows]
+    named = sorted(set(used) & set(paths))
+    loose = glob_of_template(templates[0])
+    digits = re.sub(r"\{[^{}]*:0([0-9]+)d\}", lambda width: "[0-9]" * int(width[1]), templates[0])
+    fitting = [one for one in (loose, digits) if set(fnmatch_all(paths, one)) == set(named)]
+    return fitting[0] if fitting else digits if "{" not in digits else loose
+
+
+def fnmatch_all(paths: Sequence[str], glob: str) -> list[str]:
+    """Return the paths that a glob matches."""
+    return [path for path in paths if fnmatch(path, glob)]
 
 
 def _masks(
@@ -215,9 +286,10 @@ def _targets(seen: Seen, columns: dict[str, Any], others: list[str], rows: Seque
     """Find what could be predicted: few values are classes, many numbers a value; texts that all differ are neither."""
     beside, skipped = [], []
     taken: list[str] = []
+    others = _points(seen, columns, others, rows, taken)
     for column in others:
         texts = _known(rows, column)
-        target = _target(as_name(column, taken), column, texts)
+        target = None if words_of(column)[-1:] in IDS else _target(as_name(column, taken), column, texts)
         if target is None:
             skipped.append(column)
         elif set(words_of(column)) & BESIDE:
@@ -234,7 +306,43 @@ def _targets(seen: Seen, columns: dict[str, Any], others: list[str], rows: Seque
         seen.guesses.append(
             f"classes with fewer than five cases are rather mistakes, or too rare: {', '.join(doubtful)}"
         )
+    if (together := _one_hot(seen.targets, rows)) is not None:
+        seen.targets.append(together)
+        seen.facts.append(f"in each row exactly one of {', '.join(together.source)} is 1: classes, as {together.name}")
     columns["targets"] = {}
+
+
+def _points(
+    seen: Seen, columns: dict[str, Any], others: list[str], rows: Sequence[Mapping[str, str]], taken: list[str]
+) -> list[str]:
+    """Take pairs of columns of numbers that differ in x and y alone out of the columns: points; return the others."""
+    pairs: dict[tuple[str, ...], dict[str, str]] = {}
+    for column in others:
+        words = words_of(column)
+        axis = [word for word in words if word in ("x", "y")]
+        texts = _known(rows, column)
+        if len(axis) == 1 and texts and all(map(is_number, texts)):
+            rest = tuple(word for word in words if word not in ("x", "y", "coordinate", "coordinates", "position"))
+            pairs.setdefault(rest, {})[axis[0]] = column
+    points = {rest: pair for rest, pair in pairs.items() if len(pair) == 2}
+    for rest, pair in points.items():
+        name = as_name("_".join(rest) or "point", taken)
+        taken.append(name)
+        columns.setdefault("points", {})[name] = [pair["x"], pair["y"]]
+        seen.targets.append(Target(name, "points", None))
+    used = {column for pair in points.values() for column in pair.values()}
+    return [column for column in others if column not in used]
+
+
+def _one_hot(targets: Sequence[Target], rows: Sequence[Mapping[str, str]]) -> Target | None:
+    """Return the classes that columns of 0 and 1 are, where each row has exactly one of all of them."""
+    signs = [target.source for target in targets if target.type == "binary"]
+    if len(signs) < 3:
+        return None
+    cases = Counter("/".join(one for one in signs if comparable(row[one].strip()) == 1.0) for row in rows)
+    if not set(cases) <= set(signs):
+        return None
+    return Target(as_name("_or_".join(signs)), "multiclass", signs, signs, cases)
 
 
 def _target(name: str, column: str, texts: list[str]) -> Target | None:
@@ -277,6 +385,16 @@ def _missing(
         seen.guesses.append(
             f"{count(len(lost), 'name')} of no image that is there, as {lost[0]!r}: `missing: skip` leaves them out"
         )
+
+
+def from_folders(seen: Seen, paths: Sequence[str]) -> None:
+    """Find visits and eyes in folders such as `V1/OD`, where every image lies below such folders."""
+    known = {"eye", "visit", "images"} & seen.keys.get("columns", {}).keys()
+    pattern = "(^|/)(?P<visit>[VWM][0-9]+)/(?P<eye>OD|OS)/"
+    if known or "path_pattern" in seen.keys or not all(re.search(pattern, path) for path in paths):
+        return
+    seen.keys["path_pattern"] = pattern
+    seen.guesses.append(f"visits and eyes stand in the folders, as in {PurePosixPath(paths[0]).parent}")
 
 
 def from_names(seen: Seen, paths: Sequence[str]) -> None:

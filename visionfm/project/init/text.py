@@ -9,30 +9,30 @@ from visionfm.project.init.seen import Seen, Target
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./()-]+)*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off"}
+_WEIGHTS = "weights/VFM_{}_weights.pth"
 INDENT = "    "
 
 
-def config_text(
-    title: str, root: str, modality: tuple[str, str], datasets: Sequence[Seen], chosen: Sequence[Target], asked: str
-) -> str:
-    """Return the config: `modality` with why it was guessed (empty: given), the targets that were chosen, if any."""
-    name, why = modality
-    guess = f" # a guess: {why}" if why else ""
-    model = name.lower()
+def config_text(title: str, root: str, datasets: Sequence[Seen], chosen: Sequence[Target], asked: str) -> str:
+    """Return the config, with the targets that were chosen, if any."""
+    names = list(dict.fromkeys(name for name, _ in (seen.modality or ("", "") for seen in datasets)))
     lines = [
         f"# {title}, as `visionfm init` understood it. Every key: docs/config.md. To test it: `visionfm check`.",
         f"title: {flow(title)}",
         "",
         "encoders:",
-        f"  {model}: {{modality: {name}, weights: weights/VFM_{name}_weights.pth}} # where from: docs/weights.md",
+        *(
+            f"  {one.lower()}: {{modality: {one}, weights: {_WEIGHTS.format(one)}}} # see docs/weights.md"
+            for one in names
+        ),
         "",
         "models:",
-        f"  visionfm: {{{name}: {model}}}",
+        f"  visionfm: {flow({one: one.lower() for one in names})}",
         "",
         "datasets:",
     ]
     for seen in datasets:
-        lines += _dataset(seen, root, name, guess, chosen)
+        lines += _dataset(seen, root, datasets[0], chosen)
     lines += ["", "tasks:" if chosen else "tasks: {} # nothing was chosen; take one of these, or `--target NAME`"]
     if chosen:
         lines += _task(chosen, datasets)
@@ -44,8 +44,10 @@ def config_text(
     return "\n".join(lines) + "\n"
 
 
-def _dataset(seen: Seen, root: str, modality: str, guess: str, chosen: Sequence[Target]) -> list[str]:
+def _dataset(seen: Seen, root: str, first: Seen, chosen: Sequence[Target]) -> list[str]:
     keys = dict(seen.keys)
+    modality, why = seen.modality or ("", "")
+    guess = f" # a guess: {why}" if why else ""
     columns = keys.pop("columns", None)
     lines = [f"  {seen.name}:"]
     said = [
@@ -59,12 +61,13 @@ def _dataset(seen: Seen, root: str, modality: str, guess: str, chosen: Sequence[
     if columns is not None:
         lines.append(f"{INDENT}columns:")
         lines += [f"{INDENT}  {key}: {flow(value)}" for key, value in columns.items() if key != "targets"]
-        targets = [target for target in seen.targets if target.type != "mask"]
+        targets = [target for target in seen.targets if target.type not in ("mask", "points")]
         lines += [f"{INDENT}  targets:"] if targets else []
         lines += [f"{INDENT}    {target.name}: {flow(target.source)}{_cases(target)}" for target in targets]
     if (columns is None or "split" not in columns) and seen.split is None and keys["layout"] == "table":
         classes = [target for target in chosen if target.type in ("binary", "multiclass")]
         split: dict[str, Any] = {"test": 0.2} | ({"stratify": classes[0].name} if len(classes) == 1 else {})
+        split = {"like": first.name} if seen is not first and "cohort" in keys else split
         lines += [f"{INDENT}split: {flow(split)} # no split is given"] if keys.get("labels") != "none" else []
     elif "split" in keys:
         lines.append(f"{INDENT}split: {flow(keys['split'])} # no split is given")
@@ -79,17 +82,22 @@ def _cases(target: Target) -> str:
     return f" # {' '.join(', '.join(shown).split())}{more}"
 
 
-def _task(targets: Sequence[Target], datasets: Sequence[Seen]) -> list[str]:
+def _task(targets: Sequence[Target], datasets: Sequence[Seen], called: str = "") -> list[str]:
     own = [seen for seen in datasets if any(target.name == targets[0].name for target in seen.targets)]
     trained = [seen.name for seen in own if seen.split != "test"] or [seen.name for seen in own]
     tested = [seen.name for seen in own if seen.name not in trained]
-    kind = {"value": "regression", "mask": "segmentation"}.get(targets[0].type, "classification")
-    name = targets[0].name if len(targets) == 1 else "signs"
+    kinds = {"value": "regression", "mask": "segmentation", "points": "landmarks"}
+    kind = kinds.get(targets[0].type, "classification")
+    name = called or (targets[0].name if len(targets) == 1 else "signs")
     lines = [f"  {name}:", f"{INDENT}kind: {kind}", f"{INDENT}datasets: {flow(trained)}"]
     lines += [f"{INDENT}external: {flow(tested)}"] if tested else []
     lines += [f"{INDENT}models: [visionfm]"]
-    lines += [f"{INDENT}image_size: 512"] if kind == "segmentation" else []
-    return [*lines, f"{INDENT}targets: {flow(_targets(targets))}"]
+    if len({seen.modality for seen in own}) > 1:
+        lines += [f"{INDENT}unit: subject # the images of a person together", f"{INDENT}fusion: attention"]
+    lines += [f"{INDENT}image_size: 512"] if kind in ("segmentation", "landmarks") else []
+    lines.append(f"{INDENT}targets: {flow(_targets(targets))}")
+    alone = own if len({seen.modality for seen in own}) > 1 else []  # what each modality says by itself
+    return lines + [line for seen in alone for line in _task(targets, [seen], f"{name}_{seen.name}")]
 
 
 def _targets(targets: Sequence[Target]) -> Mapping[str, Any]:
@@ -98,6 +106,8 @@ def _targets(targets: Sequence[Target]) -> Mapping[str, Any]:
     target = targets[0]
     if target.type == "mask":
         return {target.name: {"classes": target.classes}}
+    if target.type == "points":
+        return {target.name: {}}
     classes = {} if target.classes is None else {"classes": target.classes}
     return {target.name: {"type": target.type, **classes}}
 

@@ -39,6 +39,7 @@ SURFACE = {
     "recalibrate": "--log --out --predictions --settings",
     "contrast": "--compared --labels --log --out --samples --settings",
     "report": "--figures-out --log --metrics-out --out --settings --summary-out",
+    "paper": "--log --out --settings",
     "export": "--features --log --out",
     "check": "--log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",

@@ -73,6 +73,7 @@ STAGES = {
     "contrast": ("visionfm.tasks.contrast", "differences between groups and datasets, and their tests"),
     "recalibrate": ("visionfm.tasks.recalibrate", "what few local cases give at external sites"),
     "report": ("visionfm.report.stage", "one page with all of it"),
+    "paper": ("visionfm.report.paper.stage", "what a paper needs: methods, tables, figures, checklists, references"),
     "export": ("visionfm.features.export", "write cached features as flat Parquet"),
 }
 LAUNCHER = {

@@ -1,5 +1,6 @@
 """The plan names every artefact, without reading a file, and gives each stage its own slice of the config."""
 
+import json
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from visionfm.artifacts import tree
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ConfigError, UsageError
+from visionfm.project.config import Config
 from visionfm.project.loading import load_config, parse_config
 from visionfm.project.plan import Plan
 from visionfm.tasks.settings import TargetSpec
@@ -68,7 +70,7 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.exports("fundus", "f") == ["results/features/fundus/f.cls224.parquet"] and not plan.exports("rest", "o")
     assert plan.weights_sum("fundus") == ["results/encoders/fundus/weights.json"] and plan.weights_sum("rest") == []
     assert plan.decoder("t", "m", "seed7") == "results/tasks/t/m/seed7/decoder.safetensors"
-    assert plan.figures == "results/report/figures.zip"
+    assert plan.figures == "results/report/figures.zip" and plan.paper == "results/report/paper.zip"
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 
@@ -244,3 +246,13 @@ def test_fifty_datasets_in_twenty_tasks_of_five_models_are_planned(tmp_path: Pat
     (tmp_path / "c.yaml").write_text("\n".join(lines))
     plan = Plan(load_config(tmp_path / "c.yaml"))
     assert len(plan.everything()) > 20 * 5 * 6
+
+
+def test_settings_of_the_report_keep_what_a_block_sets_to_its_own_default() -> None:
+    """A recipe may say otherwise: `local_crops` is 8 there and 0 by itself."""
+    pretrain = {"datasets": ["f"], "arch": "vit_tiny_patch16_224", "recipe": "modern", "augment": {"local_crops": 0}}
+    raw = {**RAW, "encoders": {**RAW["encoders"], "own": {"modality": "Fundus", "pretrain": pretrain}}}
+    plan = Plan(parse_config(raw))
+    again = Plan(Config.model_validate_json(json.dumps(plan.report_settings().config)))
+    for one in (plan, again):
+        assert one.pretraining.block("own").recipe_values().augment.local_crops == 0

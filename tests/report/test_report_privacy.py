@@ -1,6 +1,7 @@
 """What the page to mail carries: by default no image, no file's name, no subject's id, no absolute folder."""
 
 import getpass
+import io
 import json
 import os
 import socket
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from world.fabricated import Fabricated
 
+from visionfm.figures.printed import Printed
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
 from visionfm.project.settings import ReportSettings
+from visionfm.report.paper.stage import paper
 from visionfm.report.stage import report
 
 OUT = Path("results/report")
@@ -29,17 +32,25 @@ def written(run: Fabricated, **block: str) -> bytes:
     plan = Plan(Config.model_validate_json(json.dumps(config)))
     files = (plan.report, plan.summary, plan.report_metrics, plan.figures)
     report(*map(Path, files), ReportSettings(config=config))
-    said = [path.read_bytes() for path in sorted(OUT.iterdir())]
+    paper(Path(plan.paper), ReportSettings(config=config))
+    said = [path.read_bytes() for path in sorted(OUT.rglob("*")) if path.is_file()]
+    said += [_unzipped(data) for data in said if data.startswith(b"PK")]
     said.append(pq.read_table(plan.report_metrics).to_pandas().to_csv().encode())
-    with zipfile.ZipFile(plan.figures) as figures:
-        said += [figures.read(name) for name in figures.namelist()]
     return b"\n".join(said)
+
+
+def _unzipped(data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        inside = [archive.read(name) for name in archive.namelist()]
+    return b"\n".join([*inside, *(_unzipped(one) for one in inside if one.startswith(b"PK"))])
 
 
 @pytest.fixture
 def drawn_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>'
     monkeypatch.setattr("visionfm.figures.svg.single", lambda panel: svg)
+    printed = Printed(svg.encode(), b"%PDF", "axes\n")
+    monkeypatch.setattr("visionfm.report.paper.figures.printed", lambda panel: printed)
 
 
 @pytest.mark.usefixtures("drawn_quickly")

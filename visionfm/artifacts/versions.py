@@ -26,5 +26,6 @@ VERSIONS = {
     "contrast": 3,
     "recalibrate": 3,
     "report": 26,
+    "paper": 1,
     "export": 1,
 }

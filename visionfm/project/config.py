@@ -13,6 +13,7 @@ from visionfm.config.base import ModalityName, Name, Natural, Positive, Resource
 from visionfm.data.block import Dataset
 from visionfm.images.settings import Resizing
 from visionfm.pretraining.block import Pretrain
+from visionfm.project.study import Study
 from visionfm.tasks import Task
 from visionfm.tasks.block import EACH
 
@@ -118,6 +119,7 @@ class Config(Strict):
     tasks: dict[Name, Task] = Field(description="tasks by name")
     title: str = Field("VisionFM report", description="of the report")
     report: ReportBlock = Field(ReportBlock(), description="what the page carries of patients")
+    study: Study = Field(Study(), description="what only the authors know, for the paper")
 
     @model_validator(mode="before")
     @classmethod
@@ -142,5 +144,5 @@ class Config(Strict):
         return {**raw, "tasks": found}
 
     def dump(self) -> dict[str, Any]:
-        """Return the config as plain JSON values, defaults left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """Return what was set as plain JSON values: a default that was written out may stand in a recipe's way."""
+        return self.model_dump(mode="json", exclude_unset=True)

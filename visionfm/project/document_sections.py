@@ -22,6 +22,7 @@ from visionfm.pretraining.block import RECIPES as PRETRAINING
 from visionfm.pretraining.block import Augment, Knn, Pretrain
 from visionfm.pretraining.block import Recipe as PretrainRecipe
 from visionfm.project.config import Encoder, ModalityBlock, ReportBlock
+from visionfm.project.study import Study
 from visionfm.tasks import KINDS
 from visionfm.tasks.block import TaskBlock, TaskSplit, Training
 from visionfm.tasks.finetuning.block import Lora, Trainable
@@ -37,6 +38,20 @@ SECTIONS = (
         "classes and columns, the title and your reasons for `allow_leakage` stand there as you wrote them.",
         """
 report: {pictures: examples, ids: hidden}
+""",
+    ),
+    Section(
+        Study,
+        "study",
+        "What only the authors know of a study, for `results/report/paper/`: methods, checklists, model card and "
+        "datasheets. What is not given is a marked gap there, `[AUTHORS: ...]`, never a guess. Write sentences.",
+        """
+study:
+  title: Referable diabetic retinopathy from colour photographs
+  authors: [A. Author, B. Author]
+  setting: People with diabetes who came to two screening centres in one city.
+  dates: January 2019 to June 2021
+  reference_standard: The grade of two graders by the international scale, a third one where they differed.
 """,
     ),
     Section(

@@ -31,6 +31,7 @@ HELD = {
     "contrast": Held(4_000),
     "recalibrate": Held(1_500),
     "report": Held(2_000),
+    "paper": Held(2_000),
     "pretrain": Held(1_200, beside_mb=8_000),
     "train": Held(1_000, 3.2, 1_000),
     "predict": Held(1_000, 3.2, 1_000),

@@ -33,6 +33,7 @@ class Names:
         self.summary = f"{ROOT}/report/summary.md"
         self.report_metrics = f"{ROOT}/report/metrics.parquet"
         self.figures = f"{ROOT}/report/figures.zip"
+        self.paper = f"{ROOT}/report/paper.zip"
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -450,7 +451,7 @@ class Names:
 
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
-        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
+        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures, self.paper]
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():

@@ -1,4 +1,5 @@
-# The report: one page, its summary, the union of all metrics, an archive of the figures. Snakemake's own report has them.
+# The report (one page, its summary, the union of all metrics, an archive of the figures) and the paper's files.
+# Snakemake's own report has them.
 
 from visionfm.report import data as report_data
 
@@ -32,3 +33,25 @@ rule report:
         "visionfm report --out {output.page:q} --summary-out {output.summary:q} --metrics-out {output.metrics:q}"
         " --figures-out {output.figures:q}"
         " --settings {params.settings} --log {log:q}"
+
+
+rule paper:
+    input:
+        report_data.inputs(PLAN),
+    output:
+        report(PLAN.paper, caption="../report/paper.rst", category="Report"),
+    log:
+        "results/logs/paper/paper.log",
+    benchmark:
+        "results/benchmarks/paper/paper.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000, lambda w, input: held_mb("paper", input)),
+        runtime=growing(60),
+    params:
+        settings=text(lambda w: PLAN.report_settings()),
+        version=VERSIONS["paper"],
+    shell:
+        "visionfm paper --out {output:q} --settings {params.settings} --log {log:q}"

@@ -27,5 +27,5 @@ class Plan(Names):
         self.tasks = TaskPlan(self, self.encoding)
 
     def report_settings(self) -> ReportSettings:
-        """Return the settings of `report`: the whole config."""
+        """Return the settings of `report` and `paper`: the whole config."""
         return ReportSettings(config=self.config.dump())

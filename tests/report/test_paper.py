@@ -1,0 +1,231 @@
+"""The paper: every number traced to an artefact, nothing invented, nothing cited that was not used, the same bytes."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from world.fabricated import Fabricated
+
+from visionfm.figures.printed import Printed, printed
+from visionfm.figures.svg import Panel
+from visionfm.figures.tables import Cell, Table
+from visionfm.metrics.written import missing, number, p_value, percent
+from visionfm.project.settings import ReportSettings
+from visionfm.report.paper import formats, software
+from visionfm.report.paper.references import LIBRARY
+from visionfm.report.paper.stage import paper
+
+OUT = Path("results/report/paper.zip")
+NUMBER = re.compile(r"(?<![\w.@/{#\[-])[\u2212-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?![\w{])")
+STUDY = {"setting": "People of 2 clinics in Springfield.", "authors": ["A. Author"], "title": "Eyes & <numbers>"}
+
+
+def write(run: Fabricated, **changed: Any) -> dict[str, bytes]:
+    """Run the stage; return its files."""
+    paper(OUT, ReportSettings(config={**run.config, **changed}))
+    folder = OUT.with_suffix("")
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("paper")
+        patch.chdir(folder)
+        patch.setattr("visionfm.report.paper.figures.printed", lambda panel: Printed(b"<svg/>", b"%PDF", "axes\n"))
+        patch.setattr("visionfm.figures.svg.single", lambda panel: '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def run(here: Path, fabricate_at: Callable[..., Fabricated]) -> Fabricated:
+    return fabricate_at()
+
+
+@pytest.fixture(scope="module")
+def files(run: Fabricated) -> dict[str, bytes]:
+    return write(run, study=STUDY)
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+def counts(table: Any) -> Iterator[int]:
+    """Rows, people and values of a table, in all and by split and dataset."""
+    for by in (None, "split", "dataset"):
+        for _, part in table.groupby(by) if by in table.columns else [("", table)]:
+            for _, rows in [("", part), *(part.groupby("split") if "split" in part.columns else [])]:
+                yield len(rows)
+                for name in rows.columns:
+                    known = rows[name].dropna()
+                    yield len(known)
+                    if len(known) and getattr(known.iloc[0], "shape", ()) == ():
+                        yield from (known.nunique(), *known.value_counts())
+                    elif len(known) and name != "images":
+                        yield from (int(sum(values)) for values in zip(*known, strict=True))
+
+
+def in_text(text: str) -> set[str]:
+    return {found.lstrip("-\u2212") for found in NUMBER.findall(text)}
+
+
+def in_artefacts(run: Fabricated) -> set[str]:
+    """All numbers that the run's tables hold or count, as the text writes them, without sign."""
+    files = {name: len(pq.read_table(run.plan.images(name)[0])) for name in run.config["datasets"]}
+    found = {f"{sum(files[name] for name in run.plan.task_datasets(task)):,}" for task in run.config["tasks"]}
+    for path in sorted(Path("results").rglob("*.parquet")):
+        if path.relative_to("results").parts[0] == ".kept":
+            continue
+        table = pq.read_table(path).to_pandas()
+        if path.name in ("images.parquet", "labels.parquet", "samples.parquet"):
+            counted = set(counts(table))
+            found |= {f"{count:,}" for count in counted} | {str(count) for count in counted}
+        if "metric" in table.columns:
+            for row in table.to_dict("records"):
+                values = [value for name, value in row.items() if isinstance(value, float | int) and name != "fold"]
+                for value in values:
+                    if not missing(value):
+                        found |= {number(value, row["metric"]).lstrip("\u2212"), number(value, "auroc"), p_value(value)}
+                        found |= {f"{int(value):,}", str(int(value))} if value == int(value) else set()
+                if not missing(row.get("n_positive")) and row["n"]:
+                    found.add(percent(row["n_positive"] / row["n"]).rstrip("%"))
+                found |= in_text(f"{row.get('reason')} {row.get('interval')} {row.get('operating_point')}")
+        if path.name == "training.parquet":
+            found |= {f"{len(table):,}", *(f"{int(value):,}" for value in table.get("n_train", ()))}
+    return found
+
+
+def in_settings(run: Fabricated) -> set[str]:
+    """All numbers of the config, of recipes, of encoders, of versions, and those that the sentences themselves say."""
+    plan = run.plan
+    said = [json.dumps(run.config), json.dumps(STUDY), json.dumps(software.installed())]
+    for task, model in plan.task_models():
+        recipe = plan.tasks.train_settings(task, model, plan.runs(task)[0]).recipe
+        said += [" ".join(str(value) for value in recipe.model_dump().values())]
+        said += [str(field.description) for field in type(recipe).model_fields.values()]
+    said += ["0.485 0.456 0.406 0.229 0.224 0.225 224 16 64 0.0 CC BY-NC 4.0"]  # of the fabricated encoders and images
+    folder = LIBRARY.parent
+    said += [path.read_text() for path in [*folder.rglob("*.j2"), *folder.glob("*.py"), *folder.glob("*.yaml")]]
+    return set().union(*map(in_text, said))
+
+
+def test_every_number_of_text_and_tables_is_one_of_an_artefact_or_of_the_settings(
+    run: Fabricated, files: dict[str, bytes]
+) -> None:
+    known = in_artefacts(run) | in_settings(run)
+    sized = in_text(" ".join(re.findall(r"(?m)^\*\*Sample size\.\*\*.*$", files["methods.md"].decode())))  # metrics/
+    for name, data in files.items():
+        if name == "methods.md" or (name.startswith("tables/") and name.endswith((".md", ".csv"))):
+            text = data.decode()
+            if name.endswith(".csv"):
+                text = " ".join(cell for row in csv.reader(io.StringIO(text)) for cell in row)
+            strange = in_text(text) - known - sized
+            assert not strange, f"{name}: {sorted(strange)}"
+    assert "0.123456" not in known and "7,777" not in known, "the sets do not hold everything"
+
+
+def test_each_table_says_the_same_in_three_formats(files: dict[str, bytes]) -> None:
+    names = {name.rpartition(".")[0] for name in files if name.startswith("tables/")}
+    assert {"tables/results", "tables/comparisons_grading", "tables/flow_grading", "tables/cost"} <= names
+    for name in names:
+        rows = list(csv.reader(io.StringIO(files[f"{name}.csv"].decode())))
+        in_markdown = [line for line in files[f"{name}.md"].decode().splitlines() if line.startswith("|")]
+        in_latex = files[f"{name}.tex"].decode().split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+        assert len(rows) - 1 == len(in_markdown) - 2 == len([line for line in in_latex if line]), name
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_config_does_not_know_is_a_marked_gap_and_what_it_knows_is_told(files: dict[str, bytes]) -> None:
+    text = files["methods.md"].decode()
+    assert "**Setting.** People of 2 clinics in Springfield." in text
+    assert r"**Ethics.** \[AUTHORS: approval by the ethics board, and consent\]" in text
+    assert r"# Eyes & \<numbers\>" in text, "what users named is escaped"
+
+
+def test_cited_is_what_is_in_the_bibliography(files: dict[str, bytes]) -> None:
+    entries = set(re.findall(r"(?m)^@\w+\{(\w+),", files["references.bib"].decode()))
+    cited = set(re.findall(r"@(\w+)[;\]]", files["methods.md"].decode()))
+    assert cited == entries
+    assert {"obuchowski1997", "delong1988", "qiu2024", "paszke2019", "holm1979"} <= entries
+    assert not {"cox1972", "zhou2022", "platt1999", "shit2021"} & entries, "nothing of this was used"
+
+
+def test_the_same_results_give_the_same_bytes_and_an_unchanged_run_writes_nothing(
+    run: Fabricated, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    before = OUT.read_bytes()
+    OUT.with_suffix("").joinpath("methods.md").unlink()
+    assert write(run, study=STUDY) == files and OUT.read_bytes() == before, "the archive is recalled and unpacked"
+    shutil.rmtree("results/.kept/report")
+    OUT.unlink()
+    assert write(run, study=STUDY) == files and OUT.read_bytes() == before, "made anew"
+
+
+@pytest.mark.skipif(shutil.which("pandoc") is None, reason="needs pandoc on the PATH (apt-get install pandoc)")
+def test_pandoc_writes_the_docx_with_the_references_resolved(files: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "methods.docx").write_bytes(files["methods.docx"])
+    command = ["pandoc", "--to=plain", "--wrap=none", str(tmp_path / "methods.docx")]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Holm" in text and "@holm1979" not in text and "[AUTHORS: " in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex on the PATH (apt-get install texlive)")
+def test_latex_compiles(files: dict[str, bytes], tmp_path: Path) -> None:
+    for name, data in files.items():
+        if name.endswith((".tex", ".bib")):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "methods.tex"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
+    assert (tmp_path / "methods.pdf").is_file(), ran.stdout.decode(errors="replace")[-2000:]
+
+
+# --- forms ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_keeps_what_users_named_whatever_it_holds() -> None:
+    nasty = Table("a|b_c & 5 %", ["who", "n"], [[Cell("<x> $y_1"), Cell("1,234", "\u22120.5 to 2", numeric=True)]])
+    assert formats.csv_table(nasty).splitlines() == ["who,n,n (beside)", "<x> $y_1,1234,-0.5 to 2"]
+    assert r"| \<x\> \$y_1 | 1,234 (" in formats.markdown_table(nasty)
+    assert r"\textless{}x\textgreater{} \$y\_1 & 1,234 ($-$0.5 to 2) \\" in formats.latex_table(nasty, "t")
+
+
+def test_markdown_becomes_latex() -> None:
+    text = "## A & B\n\nSee `x_1`, **bold** [@a1; @b2].\n\n- one \\[AUTHORS: x\\]\n- two\n\nEnd."
+    found = formats.latex_document(text, ["t"])
+    for part in (r"\section{A \& B}", r"\texttt{x\_1}, \textbf{bold} \cite{a1,b2}.", r"\item one [AUTHORS: x]",
+                 "\\end{itemize}\n", r"\input{tables/t}"):  # fmt: skip
+        assert part in found, part
+
+
+def drawn(numbers: Iterable[float]) -> Panel:
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], list(numbers), label="curve")
+        axes.set(title="Title", xlabel="x")
+
+    return Panel("roc", "Title", "", draw)
+
+
+def test_a_figure_is_printed_at_a_column_s_width_with_its_fonts_and_the_numbers_it_draws() -> None:
+    first, again = printed(drawn([0.25, 1])), printed(drawn([0.25, 1]))
+    assert first == again
+    assert b"/FontFile2" in first.pdf and b"CreationDate" not in first.pdf and b"/MediaBox [ 0 0 255.1" in first.pdf
+    assert b"<text" not in first.svg and b'width="255.1' in first.svg and b"<dc:date>" not in first.svg
+    rows = ["axes,kind,series,point,x,y,text", "0,line,curve,0,0,0.25,", "0,line,curve,1,1,1,"]
+    assert first.csv.splitlines() == rows

@@ -18,7 +18,7 @@ from visionfm.figures.printed import Printed, printed
 from visionfm.figures.svg import Panel
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import missing, number, p_value, percent
-from visionfm.project.settings import ReportSettings
+from visionfm.project.settings import PaperSettings
 from visionfm.report.paper import formats, software
 from visionfm.report.paper.references import LIBRARY
 from visionfm.report.paper.stage import paper
@@ -30,7 +30,7 @@ STUDY = {"setting": "People of 2 clinics in Springfield.", "authors": ["A. Autho
 
 def write(run: Fabricated, **changed: Any) -> dict[str, bytes]:
     """Run the stage; return its files."""
-    paper(OUT, ReportSettings(config={**run.config, **changed}))
+    paper(OUT, PaperSettings(config={**run.config, **changed}))
     folder = OUT.with_suffix("")
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()

@@ -17,7 +17,7 @@ from world.fabricated import Fabricated
 from visionfm.figures.printed import Printed
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
-from visionfm.project.settings import ReportSettings
+from visionfm.project.settings import PaperSettings, ReportSettings
 from visionfm.report.paper.stage import paper
 from visionfm.report.stage import report
 
@@ -32,7 +32,7 @@ def written(run: Fabricated, **block: str) -> bytes:
     plan = Plan(Config.model_validate_json(json.dumps(config)))
     files = (plan.report, plan.summary, plan.report_metrics, plan.figures)
     report(*map(Path, files), ReportSettings(config=config))
-    paper(Path(plan.paper), ReportSettings(config=config))
+    paper(Path(plan.paper), PaperSettings(config=config))
     said = [path.read_bytes() for path in sorted(OUT.rglob("*")) if path.is_file()]
     said += [_unzipped(data) for data in said if data.startswith(b"PK")]
     said.append(pq.read_table(plan.report_metrics).to_pandas().to_csv().encode())

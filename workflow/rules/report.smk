@@ -51,7 +51,7 @@ rule paper:
         mem_mb=growing(4000, lambda w, input: held_mb("paper", input)),
         runtime=growing(60),
     params:
-        settings=text(lambda w: PLAN.report_settings()),
+        settings=text(lambda w: PLAN.paper_settings()),
         version=VERSIONS["paper"],
     shell:
         "visionfm paper --out {output:q} --settings {params.settings} --log {log:q}"

@@ -10,7 +10,7 @@ from visionfm.project.plan.data import DataPlan
 from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.pretraining import PretrainingPlan
 from visionfm.project.plan.tasks import TaskPlan
-from visionfm.project.settings import ReportSettings
+from visionfm.project.settings import PaperSettings, ReportSettings
 
 __all__ = ["Plan"]
 
@@ -27,5 +27,9 @@ class Plan(Names):
         self.tasks = TaskPlan(self, self.encoding)
 
     def report_settings(self) -> ReportSettings:
-        """Return the settings of `report` and `paper`: the whole config."""
+        """Return the settings of `report`: the whole config."""
         return ReportSettings(config=self.config.dump())
+
+    def paper_settings(self) -> PaperSettings:
+        """Return the settings of `paper`: the same."""
+        return PaperSettings(config=self.config.dump())

@@ -13,7 +13,7 @@ from pathlib import Path
 from visionfm import artifacts
 from visionfm.artifacts import archive
 from visionfm.artifacts.versions import VERSIONS
-from visionfm.project.settings import ReportSettings
+from visionfm.project.settings import PaperSettings
 
 SCHEMA = "visionfm/paper/1"
 log = logging.getLogger("visionfm")
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run the stage."""
-    paper(args.out, ReportSettings.model_validate_json(args.settings))
+    paper(args.out, PaperSettings.model_validate_json(args.settings))
 
 
-def paper(out: Path, settings: ReportSettings) -> None:
+def paper(out: Path, settings: PaperSettings) -> None:
     """Write the paper's files to `out`, and unpack them into the folder of its name.
 
     Paths of the artefacts that are read come from the config and are relative to the working directory. Raises

@@ -11,7 +11,7 @@ from visionfm.report.paper.formats import escaped
 from visionfm.report.paper.references import References
 from visionfm.report.words import count, listed
 
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).parent
 
 
 class Plain(str):
@@ -26,7 +26,7 @@ def missing(asked: object) -> Plain:
 
 
 def text(name: str, references: References, **values: Any) -> str:
-    """Return a template of the folder `templates` as Markdown."""
+    """Return a template of this folder as Markdown."""
 
     def cite(*names: str) -> Plain:
         return Plain(references.cite(*names))

@@ -70,7 +70,8 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.exports("fundus", "f") == ["results/features/fundus/f.cls224.parquet"] and not plan.exports("rest", "o")
     assert plan.weights_sum("fundus") == ["results/encoders/fundus/weights.json"] and plan.weights_sum("rest") == []
     assert plan.decoder("t", "m", "seed7") == "results/tasks/t/m/seed7/decoder.safetensors"
-    assert plan.figures == "results/report/figures.zip" and plan.paper == "results/report/paper.zip"
+    assert plan.figures == "results/report/figures.zip" and plan.paper not in plan.everything()
+    assert "results/report/paper.zip" in Plan(parse_config({**RAW, "study": {}})).everything()
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 

@@ -119,7 +119,7 @@ class Config(Strict):
     tasks: dict[Name, Task] = Field(description="tasks by name")
     title: str = Field("VisionFM report", description="of the report")
     report: ReportBlock = Field(ReportBlock(), description="what the page carries of patients")
-    study: Study = Field(Study(), description="what only the authors know, for the paper")
+    study: Study | None = Field(None, description="also write the paper, with what only its authors know")
 
     @model_validator(mode="before")
     @classmethod

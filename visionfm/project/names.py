@@ -451,7 +451,8 @@ class Names:
 
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
-        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures, self.paper]
+        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
+        paths += [] if self.config.study is None else [self.paper]
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]
         for encoder in self.encoders():

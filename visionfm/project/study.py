@@ -9,7 +9,7 @@ from visionfm.config.base import Strict
 
 
 class Study(Strict):
-    """What only its authors know of a study; what is left out is a marked gap in the paper."""
+    """What only its authors know of a study, for the paper; `study: {}` knows nothing, and gets one with gaps."""
 
     title: str | None = Field(None, description="of the paper")
     authors: list[str] = Field([], description="their names, in order")

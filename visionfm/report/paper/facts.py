@@ -8,6 +8,7 @@ from visionfm.data.block import Dataset
 from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import text_of
+from visionfm.project.study import Study
 from visionfm.report.data import DatasetTables, Results
 from visionfm.report.paper.tables import recipe_of
 from visionfm.report.sections.audit import CHECKS
@@ -127,7 +128,7 @@ def facts(results: Results, versions: dict[str, str]) -> Facts:
     first: dict[str, TaskModel] = {}
     for result in results.results:
         first.setdefault(result.task, result)
-    study = results.config.study
+    study = results.config.study or Study()
     return Facts(
         study=study.model_dump(),
         title=study.title or results.config.title,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from visionfm.config.yaml_files import read_yaml
+
 LIBRARY = Path(__file__).with_name("references.yaml")
 OWN = ("of", "type")
 
@@ -13,9 +15,7 @@ class References:
 
     def __init__(self, versions: Mapping[str, str]) -> None:
         """`versions`: of the packages, which stand in their entries."""
-        import yaml
-
-        self.entries: dict[str, dict[str, Any]] = yaml.safe_load(LIBRARY.read_text(encoding="utf-8"))
+        self.entries: dict[str, dict[str, Any]] = dict(read_yaml(LIBRARY).values)
         self.versions = versions
         self.cited: set[str] = set()
 

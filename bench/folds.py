@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from bench.coverage import normal
 from visionfm.metrics.evidence import Evidence, Interval, Mean, OverFolds, Ranking, Share
-from visionfm.metrics.intervals import interval
+from visionfm.metrics.intervals import interval, out_of_fold
 from visionfm.metrics.subjects import Subjects
 
 FEATURES, EYES, POPULATION = 8, 2, 10_000
@@ -97,7 +97,8 @@ def one(rng: np.random.Generator, people: int, prevalence: float, folds: int, fa
     alone = [evidence(*(of[fold_N == fold] for of in (sick_N, value_N, score_N, said_N))) for fold in range(folds)]
     outside = [evidence(*far[1:], *answers) for answers in there]
     for metric in METRICS:
-        found[metric, "together"] = interval(metric, together[metric], person_N), value(metric, everywhere[metric])
+        of_all = out_of_fold(interval(metric, together[metric], person_N), people, metric)
+        found[metric, "together"] = of_all, value(metric, everywhere[metric])
         mean = float(np.mean([value(metric, of[metric]) for of in alone]))
         true = float(np.mean([value(metric, of[metric]) for of in outside]))
         found[metric, "mean of folds"] = interval(metric, OverFolds(mean, found[metric, "together"][0]), NOBODY), true

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from visionfm.metrics.binary import Binary
 from visionfm.metrics.evidence import Interval, LeftOut, Mean, Members, Ranking, Ratio, Share
-from visionfm.metrics.intervals import interval, t_quantile
+from visionfm.metrics.intervals import MOST_WIDENED, interval, out_of_fold, t_quantile
 from visionfm.metrics.jackknife import left_out
 from visionfm.metrics.placements import placements
 from visionfm.metrics.scales import scale_of
@@ -298,3 +298,24 @@ def test_a_likelihood_ratio_without_an_interval_names_whom_it_lacks():
     assert ratio.reason == "no interval: fewer than five subjects with the condition: 3"
     none = interval("likelihood_ratio_negative", Ratio(share(0, 40), share(10, 40)), people(40))
     assert none.low == 0.0 and 0 < none.high < 1
+
+
+def test_one_subject_that_decides_everything_does_not_give_limits_that_nobody_believes():
+    value = np.full(80, 0.9)
+    value[:40] += 0.02
+    value[0] = 0.0  # far from all others
+    found = interval("dice", Mean(value), people(80))
+    error = np.sqrt(found.influence_S @ found.influence_S)
+    assert found.low == pytest.approx(found.value - MOST_WIDENED * t_quantile(79) * error)
+    assert found.high < 0.95
+
+
+def test_answers_of_folds_have_wider_limits_the_fewer_people_the_more():
+    truth, score = question()
+    alone = interval("auroc", Ranking(truth, score), people(80))
+    few, many = (out_of_fold(alone, count, "auroc") for count in (48, 4800))
+    assert (few.high - few.low) / (alone.high - alone.low) == pytest.approx(np.sqrt(4 / 3))
+    assert many.high - many.low == pytest.approx(alone.high - alone.low, rel=0.01) and few.value == alone.value
+    assert few.method == "Obuchowski, logit, t, folds"
+    nothing = interval("auroc", Ranking(np.ones(80), score), people(80))
+    assert out_of_fold(nothing, 48, "auroc") == nothing

@@ -212,7 +212,9 @@ def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
 def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_per_task_and_model(made):
     folder, _, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
-    assert len(figures) == 3 * 6 + 1 + 2 * (7 + 1) + 5 + 1  # of each dataset; two label efficiency; comparisons
+    assert (
+        len(figures) == 3 * 6 + 1 + 2 * (7 + 1) + 5 + 1 + 12
+    )  # of each dataset; two label efficiency; comparisons; maps
     assert all(len(re.findall(rf">on {name}</(tspan|text)>", page)) == 6 for name in ("fundus", "ffa", "oct"))
     assert all(figure["aria-label"] for figure in figures)
     kept = Archive(folder / FIGURES)

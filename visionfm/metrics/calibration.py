@@ -32,7 +32,7 @@ METRICS = (
     "calibration_slope", "calibration_intercept", "calibration_in_the_large", "ece", "ece_plain", "ece_by_chance",
 )  # fmt: skip
 WITHOUT_INTERVAL = {
-    "ece_plain": "no interval: it is too large by chance alone; `ece` has one",
+    "ece_plain": "no interval: chance alone makes it larger than it is; ECE without this has one",
     "ece_by_chance": "no interval: it follows from the probabilities and the number of samples",
 }
 BEFORE = "before calibration"  # the operating point of rows of probabilities that `calibrate` then changed

@@ -50,13 +50,15 @@ def _by_t(difference: float, variance: float, freedom: float, method: str, count
     return Difference(difference, difference - reach, difference + reach, p, method, None, count)
 
 
-def auroc(truth_N: Floats, first_N: Floats, second_N: Floats, subject_N: NDArray[Any] | Subjects) -> Difference:
+def auroc(
+    truth_N: Floats, first_N: Floats, second_N: Floats, subject_N: NDArray[Any] | Subjects, wider: float = 1.0
+) -> Difference:
     """Compare two AUROCs of the same samples: DeLong's test (Biometrics 1988, 44:837) for clustered data.
 
     Obuchowski's covariance (Biometrics 1997, 53:567) is the variance of the difference of both models' placements;
     Student's t with the freedom of Welch and Satterthwaite from the subjects with and without the condition.
     `truth_N` is 0 or 1, NaN where unknown; scores are any numbers, higher for the condition. Scores of several runs
-    (R, N) are compared by the mean of their AUROCs.
+    (R, N) are compared by the mean of their AUROCs. `wider` multiplies the error: of folds, `intervals.wider_by`.
     """
     subjects = Subjects.of(subject_N)
     known = subjects.among(~np.isnan(truth_N))
@@ -76,7 +78,7 @@ def auroc(truth_N: Floats, first_N: Floats, second_N: Floats, subject_N: NDArray
     persons = first_R[0].with_condition, first_R[0].without_condition
     variance = clustered_variance(positive_S, negative_S, *persons)
     freedom = min(welch(*persons), known - 1)
-    return _by_t(float(value), variance, freedom, "DeLong, clustered, t", known)
+    return _by_t(float(value), variance * wider**2, freedom, "DeLong, clustered, t", known)
 
 
 def paired(first_R: Sequence[Interval], second_R: Sequence[Interval], n_subjects: int) -> Difference:

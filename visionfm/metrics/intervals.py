@@ -14,6 +14,8 @@ Methods:
   not (bench/RESULTS.md), and needs no draws.
 - Means of metrics (macro, balanced accuracy, several seeds): MOVER, which joins the members' own limits (Zou and
   Donner, Stat Med 2008, 27:1693), with the correlation that the subjects show.
+- All folds' answers together: every side wider by `OUT_OF_FOLD`, for they depend on each other (Bates, Hastie and
+  Tibshirani, JASA 2024, 119:1434).
 - Means over folds: the limits of all folds' samples together, moved to the mean. MOVER of the folds' own limits covers
   less where a fold has no miss, and exists in few data sets (bench/folds.py).
 - Likelihood ratios: MOVER for ratios (Newcombe, Stat Methods Med Res 2016, 25:1774) of sensitivity and specificity.
@@ -51,6 +53,12 @@ from visionfm.metrics.weighted import Floats, Mask
 
 # A few values of a long tail show less skewness than it has: so much more is taken out. Chosen in bench/coverage.py.
 UNSEEN_SKEWNESS = 1.15
+# Hall's transformation is an expansion for moderate skewness: one subject that decides everything would give limits
+# many errors away. It widens a side by so much at most. Chosen in bench/coverage.py.
+MOST_WIDENED = 2.5
+# Answers of several folds depend on each other: a person is tested by one decoder and trains the others. Squared errors
+# are larger by this over the number of people. Chosen in bench/folds.py.
+OUT_OF_FOLD = 16.0
 
 TAIL = (1 - LEVEL) / 2
 NORMAL = float(special.ndtri(1 - TAIL))
@@ -252,7 +260,9 @@ def _unskewed(quantile: float, skewness: float, count: int) -> float:
     third, sixth = skewness / (3 * np.sqrt(count)), skewness / (6 * np.sqrt(count))
     if abs(third) < 1e-9:
         return quantile
-    return float((np.cbrt(1 + 3 * third * (quantile - sixth)) - 1) / third)
+    found = float((np.cbrt(1 + 3 * third * (quantile - sixth)) - 1) / third)
+    most = MOST_WIDENED * abs(quantile)
+    return max(-most, min(found, most))
 
 
 # --- any other metric -------------------------------------------------------------------------------------------------
@@ -300,6 +310,20 @@ def _mean_of(members: Mapping[str, Interval], scale: Scale) -> Interval:
     low = value - float(np.sqrt(max(0.0, below_K @ correlation_KK @ below_K))) / len(values)
     high = value + float(np.sqrt(max(0.0, above_K @ correlation_KK @ above_K))) / len(values)
     return _given(low, high, "MOVER of the members' limits", scale, value, influence_KS.mean(axis=0))
+
+
+def wider_by(people: int) -> float:
+    """Return by how much errors are larger of answers of several folds, which were trained on so many people."""
+    return float(np.sqrt(1 + OUT_OF_FOLD / people))
+
+
+def out_of_fold(found: Interval, people: int, metric: str) -> Interval:
+    """Return the interval of answers of several folds' decoders, which together were trained on so many people."""
+    if found.low is None or found.high is None:
+        return found
+    wider, value = wider_by(people), found.value
+    low, high = value - wider * (value - found.low), value + wider * (found.high - value)
+    return _given(low, high, f"{found.method}, folds", scale_of(metric), value, wider * found.influence_S)
 
 
 def _over_folds(evidence: OverFolds, scale: Scale) -> Interval:

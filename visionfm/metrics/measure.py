@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from visionfm.metrics.evidence import Evidence, Interval
-from visionfm.metrics.intervals import interval
+from visionfm.metrics.intervals import interval, out_of_fold
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Mask
 
@@ -33,6 +33,7 @@ class Measure:
     n_positive: int | None = None
     threshold: float | None = None
     reason: str | None = None
+    folds_people: int | None = None  # of answers of several folds' decoders: how many people those were trained on
 
     @property
     def key(self) -> Key:
@@ -54,4 +55,5 @@ class Measure:
         """Return the 95 % interval, or the reason why there is none."""
         if self.evidence is None:
             return Interval(None, None, None, f"no interval: {self.reason}")
-        return interval(self.metric, self.evidence, self.subjects)
+        found = interval(self.metric, self.evidence, self.subjects)
+        return found if self.folds_people is None else out_of_fold(found, self.folds_people, self.metric)

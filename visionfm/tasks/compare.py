@@ -27,6 +27,7 @@ from visionfm.metrics import comparison
 from visionfm.metrics.catalogue import METRICS, headline, unit_of
 from visionfm.metrics.comparison import Difference
 from visionfm.metrics.evidence import Ranking
+from visionfm.metrics.intervals import wider_by
 from visionfm.metrics.measure import Key, Measure
 from visionfm.runtime.progress import track
 from visionfm.tasks import kind_of, scored
@@ -261,7 +262,9 @@ def _difference(first_R: Sequence[Measure], second_R: Sequence[Measure]) -> Diff
     ranked = [[one.evidence for one in side if isinstance(one.evidence, Ranking)] for side in (first_R, second_R)]
     if all(ranked):
         scores = [np.stack([one.score_N for one in side]) for side in ranked]
-        found = comparison.auroc(ranked[0][0].truth_N, scores[0], scores[1], first_R[0].subjects)
+        people = first_R[0].folds_people
+        wider = 1.0 if people is None else wider_by(people)
+        found = comparison.auroc(ranked[0][0].truth_N, scores[0], scores[1], first_R[0].subjects, wider)
     else:
         found = comparison.paired([one.interval for one in first_R], [one.interval for one in second_R], n_subjects)
     return replace(found, difference=value, n_subjects=n_subjects)

@@ -345,7 +345,7 @@ def _row(
         if silent is None:
             row |= {"n_positive": measure.n_positive, "threshold": measure.threshold, "value": _known(measure.value)}
             row |= _limits(measure.interval, "")
-            reasons.append(measure.reason)
+            reasons += [measure.reason, None if measure.evidence is None else measure.interval.reason]
     if other is not None and silent is None:
         measure = other.measure
         row |= {"reference_value": _known(measure.value), **_limits(measure.interval, "reference_")}

@@ -268,7 +268,7 @@ def fold_means(
         value = float("nan") if lost else float(np.mean(values))
         evidence = None if lost or measure.evidence is None else OverFolds(value, measure.interval)
         reason = "; ".join(lost) or measure.reason
-        found.append(replace(measure, value=value, evidence=evidence, threshold=None, reason=reason))
+        found.append(replace(measure, value=value, evidence=evidence, threshold=None, reason=reason, folds_people=None))
     return found
 
 

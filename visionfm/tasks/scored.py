@@ -12,7 +12,8 @@ Shape legend: N samples.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from visionfm.metrics.measure import Measure
 from visionfm.metrics.weighted import Floats, Mask
 from visionfm.tasks import kind_of
 from visionfm.tasks.prediction_arrays import Part, Samples
+from visionfm.tasks.runs import fold_of, pooled_run
 from visionfm.tasks.settings import EvaluateSettings
 
 
@@ -52,6 +54,21 @@ def read(
     `predictions` are the predictions.parquet of all runs of one task and model; of masks it is `image_metrics`, the
     DataFrame of image_metrics.parquet, that is scored.
     """
+    found = _read(predictions, settings, image_metrics)
+    joined = {pooled_run(run) for run in found if fold_of(run) is not None}
+    return {run: _of_folds(targets) if run in joined else targets for run, targets in found.items()}
+
+
+def _of_folds(targets: dict[str, Scored]) -> dict[str, Scored]:
+    """Return answers of several folds' decoders, whose measures know it: their intervals are wider."""
+
+    def measures(of: Scored, rows_N: NDArray[np.intp]) -> list[Measure]:
+        return [replace(one, folds_people=of.samples.subjects.count) for one in of.measures(rows_N)]
+
+    return {name: replace(of, measures=partial(measures, of)) for name, of in targets.items()}
+
+
+def _read(predictions: list[Path], settings: EvaluateSettings, image_metrics: Any) -> dict[str, dict[str, Scored]]:
     kind = kind_of(settings.kind)
     if kind.block.has_masks:
         return dict(kind.part("score").read(image_metrics, settings))

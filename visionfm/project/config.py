@@ -43,6 +43,11 @@ class Encoder(Strict):
         None, description="timm architecture, where the weights do not tell; required for `random`"
     )
     image_size: Positive = Field(224, description="side of the square input in px; must divide by the patch size")
+    sizes: list[Positive] = Field(
+        [],
+        description="instead of image_size, several of them: an encoder `NAME_224` for each, and models `MODEL_224` in "
+        "place of those that name it; the page says which size is best on validation",
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bilinear",
         description="of the resize; bilinear as published for extraction, bicubic for single-modality training",
@@ -123,6 +128,37 @@ class Config(Strict):
 
     @model_validator(mode="before")
     @classmethod
+    def _one_encoder_for_each_size(cls, raw: Any) -> Any:
+        """Write `sizes` of encoders out: an encoder for each, and in place of a model that names it one for each."""
+        parts = [raw.get(part) for part in ("encoders", "models", "tasks")] if isinstance(raw, Mapping) else []
+        encoders, models, tasks = (part if isinstance(part, Mapping) else {} for part in parts or [{}] * 3)
+        sized = {
+            name: block["sizes"]
+            for name, block in encoders.items()
+            if isinstance(block, Mapping) and isinstance(block.get("sizes"), list) and block["sizes"]
+        }
+        if not sized:
+            return raw
+        made: dict[str, list[str]] = {}  # model -> those in its place
+        for model, of in models.items():
+            named = of.values() if isinstance(of, Mapping) else []
+            wanted = {str(sized[name]): sized[name] for name in named if isinstance(name, str) and name in sized}
+            if len(wanted) > 1:
+                raise ValueError(f"model {model}: its encoders have different `sizes`: {', '.join(wanted)}")
+            made[model] = [f"{model}_{size}" for sizes in wanted.values() for size in sizes] or [model]
+        return {
+            **raw,
+            "encoders": {new: block for name, one in encoders.items() for new, block in _by_size(name, one).items()},
+            "models": {
+                new: _at(models[model], new.removeprefix(str(model)), sized)
+                for model, names in made.items()
+                for new in names
+            },
+            "tasks": {name: _with_models(task, made) for name, task in tasks.items()},
+        }
+
+    @model_validator(mode="before")
+    @classmethod
     def _one_task_for_each(cls, raw: Any) -> Any:
         """Write `external: each` out: a task for each dataset, trained on it alone and tested on all others, too."""
         tasks = raw.get("tasks") if isinstance(raw, Mapping) else None
@@ -146,3 +182,26 @@ class Config(Strict):
     def dump(self) -> dict[str, Any]:
         """Return what was set as plain JSON values: a default that was written out may stand in a recipe's way."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+def _by_size(name: str, block: Any) -> dict[str, Any]:
+    """Return an encoder of the config as it is, or one for each of its sizes."""
+    sizes = block.get("sizes") if isinstance(block, Mapping) else None
+    if not isinstance(sizes, list) or not sizes:
+        return {name: block}
+    if "image_size" in block or block.get("pretrain") is not None or len(set(map(str, sizes))) < len(sizes):
+        raise ValueError(f"encoder {name}: `sizes` are several different ones, without `image_size` and `pretrain`")
+    rest = {key: value for key, value in block.items() if key != "sizes"}
+    return {f"{name}_{size}": {**rest, "image_size": size} for size in sizes}
+
+
+def _at(model: Any, suffix: str, sized: Mapping[str, Any]) -> Any:
+    """Return a model with the encoders of the size that `suffix` names; one without sizes as it is."""
+    return {key: f"{name}{suffix}" if name in sized else name for key, name in model.items()} if suffix else model
+
+
+def _with_models(task: Any, made: Mapping[str, list[str]]) -> Any:
+    """Return a task with the models that stand in place of those it names."""
+    if not isinstance(task, Mapping) or not isinstance(task.get("models"), list):
+        return task
+    return {**task, "models": [new for name in task["models"] for new in made.get(str(name), [name])]}

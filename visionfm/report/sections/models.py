@@ -62,7 +62,7 @@ def model_view(plan: Plan, result: TaskModel) -> ModelView:
     if result.decoders:
         note += "They show what the decoders of all folds answered together, each of the people whom it never saw"
         note += f", and of external data what {decoders[0]} answered. " if result.block.external else ". "
-    trained = {run: _chosen(result.training[run]) for run in decoders if run in result.training}
+    trained = {run: chosen_rows(result.training[run]) for run in decoders if run in result.training}
     note = _choice(trained) + note
     curves = training({run: table for run, table in trained.items() if "epoch" in table.columns})
     prefix, several = f"f-{result.task}-{result.model}", len(datasets) > 1
@@ -114,7 +114,7 @@ def _epoch(number: int) -> str:
     return f"epoch {number}" if number else "epoch 0: the frozen encoder with its head"
 
 
-def _chosen(table: Any) -> Any:
+def chosen_rows(table: Any) -> Any:
     """Return the rows of the candidate that validation chose; all of them where there was no choice."""
     return table[table["chosen"]].dropna(axis="columns", how="all") if "chosen" in table.columns else table
 
@@ -149,7 +149,7 @@ def _tried(result: TaskModel) -> Table | None:
 def _training(result: TaskModel) -> Table:
     rows = []
     for run, whole in result.training.items():
-        table = _chosen(whole)
+        table = chosen_rows(whole)
         chosen = table[table["best"]]
         loss = number(float(chosen["validation_loss"].mean())) if chosen["validation_loss"].notna().any() else NO_VALUE
         if "parameter" in table.columns:

@@ -1,5 +1,6 @@
 """The report's tasks: what was asked of which data, what the audit found, and each model's answers."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table, counted
 from visionfm.report.data import Results
 from visionfm.report.sections.audit import AuditView, audit_view
-from visionfm.report.sections.models import ModelView, kind_of_report, model_view
+from visionfm.report.sections.models import ModelView, chosen_rows, kind_of_report, model_view
 from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count, listed
 from visionfm.runtime.progress import track
 from visionfm.tasks.block import TaskBlock
@@ -67,9 +68,34 @@ def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:
     if block.external:
         of_folds = " Each fold's decoder is tested there, and the values are means over these." if folds else ""
         found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.{of_folds}")
+    found += _best_sizes(results, task, block)
     if block.tta != "none":
         found.append("Test images were scored in four flipped views, whose answers are averaged.")
     return found
+
+
+def _best_sizes(results: Results, task: str, block: TaskBlock) -> list[str]:
+    """Return, of models whose encoders differ in the size of their input alone, which is best on validation."""
+    groups: dict[str, dict[str, float]] = {}
+    sizes: dict[str, list[int]] = {}
+    for result in results.results if block.given_decoder() is None else []:
+        if result.task != task:
+            continue
+        named = results.config.models[result.model]
+        encoders = {
+            modality: results.config.encoders[name].model_dump(mode="json", exclude={"image_size"})
+            for modality, name in named.items()
+        }
+        losses = [chosen_rows(result.training[run]) for run in result.decoders_of(result.runs)]
+        means = [float(rows[rows["best"]]["validation_loss"].mean()) for rows in losses]
+        groups.setdefault(json.dumps(encoders, sort_keys=True), {})[result.model] = sum(means) / len(means)
+        sizes[result.model] = [results.config.encoders[name].image_size for name in named.values()]
+    return [
+        f"Of one encoder at several sizes {min(of, key=lambda name: of[name])} has the lowest loss on validation "
+        f"({', '.join(f'{name} {loss:.4g}' for name, loss in of.items())}); no test data chose it."
+        for of in groups.values()
+        if len({str(sizes[name]) for name in of}) > 1
+    ]
 
 
 def _folds(results: Results, task: str, block: TaskBlock) -> list[str]:

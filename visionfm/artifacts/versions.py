@@ -16,7 +16,7 @@ VERSIONS = {
     "extract": 1,
     "dense": 1,
     "fuse": 4,
-    "train": 4,
+    "train": 5,
     "finetune": 3,
     "calibrate": 1,
     "predict": 3,

@@ -81,7 +81,9 @@ class AttentiveHead(nn.Module):
     """A few queries that each look for their own part of an image among its patch tokens, then one linear layer.
 
     Efficient probing (Psomas et al., 2025): a query attends over all patches and reads its own share of their channels;
-    the levels of tokens are weighed by learned weights that start equal. Keys `levels_L`, `queries_MD`, `linear.*`.
+    the levels of tokens are weighed by learned weights that start equal. Queries start at zero, so that all patches
+    count the same at first: of six trainings from small drawn ones, one stayed with what was drawn (AUROC 0.60, the
+    others 0.95). Keys `levels_L`, `queries_MD`, `linear.*`.
     """
 
     def __init__(self, shape_LPD: Sequence[int], outputs: int) -> None:
@@ -91,7 +93,7 @@ class AttentiveHead(nn.Module):
         count = next(count for count in (QUERIES, 2, 1) if width % count == 0)
         self.inputs = width  # what an output is a sum over
         self.levels_L = nn.Parameter(torch.zeros(levels))
-        self.queries_MD = nn.Parameter(torch.empty(count, width).normal_(0, width**-0.5))
+        self.queries_MD = nn.Parameter(torch.zeros(count, width))
         self.linear = nn.Linear(width, outputs)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)

@@ -10,7 +10,7 @@ import pytest
 from world.dicom_files import PHOTOGRAPH, TOMOGRAM, dicom, item, ramp
 
 from visionfm import artifacts
-from visionfm.data import spelling
+from visionfm.data import headers, spelling
 from visionfm.data.block import Dataset, Ids
 from visionfm.data.headers import read_headers
 from visionfm.data.index import index
@@ -62,6 +62,26 @@ def test_columns_are_read_from_the_files_where_there_is_no_table(clinic: Path, l
     rows = labelled(clinic, {**FROM_FILES, "targets": {"device": "dicom.ManufacturerModelName"}}, labels="none")
     assert [row["subject_id"] for row in rows] == [f"clinic/MRN000{number // 2}" for number in range(6)]
     assert [row["eye"] for row in rows] == list("RLRLRL") and rows[2]["visit"] == "2019-03-03"
+
+
+def test_many_headers_are_read_in_processes_and_each_file_once(
+    clinic: Path, labelled: Callable[..., Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {**FROM_FILES, "targets": {"device": "dicom.ManufacturerModelName"}}
+    expected = labelled(clinic, columns, labels="none")
+    read: list[Path] = []
+    one_by_one = headers._read_headers
+    monkeypatch.setattr(headers, "_read_headers", lambda files: read.extend(files) or one_by_one(files))
+    problems = Problems(DataError, "x")
+    slices = [LabelRow(f"{number // 3}.dcm#{number % 3}", str(number)) for number in range(18)]
+    read_headers(clinic, slices, Columns.model_validate(columns), problems)
+    assert len(read) == 6 and [row.eye for row in slices] == [side for side in "RLRLRL" for _ in range(3)]
+    monkeypatch.undo()
+    monkeypatch.setattr(headers, "FEW", 2)
+    monkeypatch.setattr(headers, "READERS", 1)
+    rows = [LabelRow(f"{number}.dcm", str(number)) for number in range(6)]
+    read_headers(clinic, rows, Columns.model_validate(columns), problems)
+    assert [row.eye for row in rows] == [row["eye"] for row in expected] and not problems
 
 
 def test_beside_a_table_and_in_class_folders(clinic: Path, labelled: Callable[..., Rows]) -> None:

@@ -30,8 +30,8 @@ SURFACE = {
     "train": "--encoders --features --log --out --roots --settings --train --training-out",
     "finetune": "--encoder --encoder-out --log --out --root --settings --train --training-out",
     "calibrate": "--decoder --features --log --out --settings --train",
-    "predict": "--arch --classes --decoder --device --encoder --encoders --features --images --interpolation --key --log"
-    " --masks-out --modality --model --out --probabilities-out --roots --samples --settings --statistics --timm"
+    "predict": "--arch --classes --decoder --device --encoder --encoders --features --images --interpolation --key"
+    " --log --masks-out --modality --model --out --probabilities-out --roots --samples --settings --statistics --timm"
     " --workers PHOTOS",
     "locate": "--features --log --out --samples --settings",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
@@ -54,6 +54,7 @@ SURFACE = {
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
     "package": "--intended-use --licence --log --out MODEL",
+    "serve": "--device --log --port MODEL",
     "handover": "--log --out DECODER",
     "publish": "--log --out CHECKPOINT",
     "doctor": "--log --results",

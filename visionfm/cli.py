@@ -46,6 +46,7 @@ COMMANDS = {
     "use without the pipeline": {
         "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
         "package": ("visionfm.tasks.package.making", "a trained model as one file, to be handed over"),
+        "serve": ("visionfm.commands.serve", "a page on this machine that answers for a packaged model"),
         "handover": ("visionfm.tasks.handover", "write a k-NN decoder that holds its training samples' features"),
         "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
     },

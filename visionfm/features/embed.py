@@ -11,10 +11,13 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 
 from visionfm import artifacts
 from visionfm.data.layouts.folders import files_below
 from visionfm.encoders import given
+from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.features import export
 from visionfm.features.cache import read_cache
@@ -24,6 +27,9 @@ from visionfm.images.reading import ALLOWED_SUFFIXES, usable
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import VIEWS
 from visionfm.modalities import canonical
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("visionfm")
 
@@ -70,6 +76,52 @@ def main(args: argparse.Namespace) -> None:
         )
         source = Source(root, encoder, metadata["payload_sha256"])
         _embed(images, source, settings, args.out)
+    log.info("wrote %s", args.out)
+
+
+def embed(
+    images: str | Path | Sequence[str | Path],
+    encoder: str | Path,
+    *,
+    modality: str | None = None,
+    size: int | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    workers: int = 0,
+) -> "pd.DataFrame":
+    """Return the features of a folder of images, or of image files, a row each: what `visionfm embed` writes.
+
+    Columns `path` (below the folder they share), `image_id`, `view`, then float32 `cls_0`, ... (the CLS tokens of the
+    last four blocks, shallow to deep) and `patch_mean_0`, ... `encoder` is an encoder.safetensors or a checkpoint
+    (`modality` then says what the images show); `size` the side of its square input in px, None: its own. Raises
+    DataError listing images that cannot be used. Nothing is left on the disk.
+
+    >>> import visionfm
+    >>> table = visionfm.embed("photos", "encoder.safetensors", device="cpu")
+    >>> list(table.columns[:4]), len(table)
+    (['path', 'image_id', 'view', 'cls_0'], 2)
+    """
+    root, paths = list_paths([Path(images)] if isinstance(images, str | Path) else [Path(one) for one in images])
+    found = usable(root, paths, Reading(), skip=False, do="repair these files, or leave them out")
+    with (
+        given.encoder_file(given.Given(Path(encoder), modality)) as path,
+        TemporaryDirectory(prefix="visionfm-") as made,
+    ):
+        file = read_encoder_file(path)
+        settings = ExtractSettings(
+            size=size or file.image_size,
+            interpolation=file.interpolation,
+            modality=canonical(modality) if file.is_mix and modality else None,
+            device=device,
+            workers=workers,
+        )
+        out = Path(made) / "features.h5"
+        _embed(
+            [IndexedImage(name, facts.image_id) for name, facts in found],
+            Source(root, path, file.sha256),
+            settings,
+            out,
+        )
+        return export.flat_table(read_cache(out)).to_pandas()
 
 
 def list_paths(given: Sequence[Path]) -> tuple[Path, list[str]]:
@@ -106,4 +158,3 @@ def _embed(images: list[IndexedImage], source: Source, settings: ExtractSettings
             read_cache(cache), out, artifacts.provenance("export", {}, {"features": artifacts.payload_digest(cache)})
         )
         cache.unlink()
-    log.info("wrote %s", out)

@@ -360,8 +360,11 @@ def load_model(path: str | Path, *, device: str = "auto", workers: int = 0) -> M
 
     Raises ArtifactError where the file is damaged, or answers otherwise here than where it was packaged.
 
-    >>> model = load_model("dme.vfm")  # doctest: +SKIP
-    >>> model.predict("photos/")[["image", "status", "dme"]]  # doctest: +SKIP
+    >>> import visionfm
+    >>> model = visionfm.load_model("sick.vfm", device="cpu")
+    >>> found = model.predict("photos")
+    >>> list(found["status"]), "sick" in found.columns
+    (['ok', 'ok'], True)
     """
     with contents.opened(Path(path)) as (said, folder):
         model = Model(said, folder, device=device, workers=workers)

@@ -97,12 +97,13 @@ class _Asked:
         from visionfm.tasks.package.asked import Asked
 
         with ExitStack() as held, self.lock:
-            images = [
-                Asked("image", modality, held.enter_context(_in_memory(data)), modality) for modality, data in parts
-            ]
+            paths = [held.enter_context(_in_memory(data)) for _, data in parts]
+            images = [Asked("image", of, path, of) for (of, _), path in zip(parts, paths, strict=True)]
             row = self.model.table(images).iloc[0].to_dict()
         targets = self.model.contents.targets
-        values = {name for name, target in targets.items() if target.type == "value" or target.ordered}
+        of_values = [name for name, target in targets.items() if target.type == "value"]
+        values = {*targets} if self.model.contents.kind == "ordinal" else set(of_values)
+        values |= {f"{name} {word}" for name in of_values for word in ("lowest", "highest")}
         skipped = ("image", "sample", "images", "modality", "status", "doubts", "typicality")
         shown = []
         for name, value in row.items():
@@ -177,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Refuse a name that leads here from elsewhere (DNS rebinding), and the pages of other sites."""
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         hosts = (f"{LOOPBACK}:{port}", f"localhost:{port}")
         origin = self.headers.get("Origin")
         if self.headers.get("Host") in hosts and (origin is None or origin in [f"http://{host}" for host in hosts]):

@@ -5,6 +5,7 @@ answers its samples as predictions.parquet has them; no image, no id and no feat
 """
 
 import argparse
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: TASK-MODEL.vfm in this folder")
     parser.add_argument("--intended-use", metavar="TEXT", required=True, help="for whom and what, in a sentence")
     parser.add_argument("--licence", metavar="TEXT", help="under which others may use it")
+    parser.add_argument("--onnx", metavar="FILE", type=Path, help="also write the networks as one ONNX graph")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -55,14 +57,14 @@ def main(args: argparse.Namespace) -> None:
             expected=f"a name that ends in {contents.SUFFIX}, outside of a results folder",
             found=out,
         )
-    package(args.model, out, args.intended_use, args.licence)
-    log.info(
-        "package: %s, %.1f MB, sha256 %s", out, out.stat().st_size / 1e6, artifacts.read_metadata(out)["file_sha256"]
-    )
+    package(args.model, out, args.intended_use, args.licence, args.onnx)
+    with out.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    log.info("package: %s, %.1f MB, sha256 %s", out, out.stat().st_size / 1e6, digest)
 
 
-def package(folder: Path, out: Path, intended_use: str, licence: str | None = None) -> None:
-    """Write the package of `results/tasks/TASK/MODEL`; see the module.
+def package(folder: Path, out: Path, intended_use: str, licence: str | None = None, onnx: Path | None = None) -> None:
+    """Write the package of `results/tasks/TASK/MODEL`, and its networks as `onnx`; see the module.
 
     Raises UsageError for what a package cannot hold, DataError where something of the run is missing, or where the
     decoders do not answer as they did.
@@ -98,7 +100,12 @@ def package(folder: Path, out: Path, intended_use: str, licence: str | None = No
 
     with TemporaryDirectory(prefix="visionfm-") as made:
         _lay_out(Path(made), members, list(encoders), said.modalities)
-        said = with_golden(said, Model(said, Path(made), device="cpu"), said.modalities, Path(made))
+        loaded = Model(said, Path(made), device="cpu")
+        if onnx is not None:
+            from visionfm.tasks.package.onnx_export import write
+
+            write(loaded, onnx)
+        said = with_golden(said, loaded, said.modalities, Path(made))
         inputs = {f"decoder.{one.run}": artifacts.payload_digest(one.decoder) for one in members}
         contents.write(out, said, Path(made), card(said, metrics[metrics["run"].isin(_runs(members, metrics))]), inputs)
 

@@ -57,8 +57,8 @@ class Model:
             raise DataError("there is no GPU to compute on", expected="CUDA", found="none that torch sees")
         self.device = "cuda" if on_gpu else "cpu"
         self.views = VIEWS if said.tta == "flips" else VIEWS[:1]
-        self._encodings = [self._encoding(folder, place, workers) for place in range(len(said.encoders))]
-        self._decoders = [load_own(folder / contents.decoder_name(place)) for place in range(len(said.members))]
+        self.encodings = [self._encoding(folder, place, workers) for place in range(len(said.encoders))]
+        self.decoders = [load_own(folder / contents.decoder_name(place)) for place in range(len(said.members))]
         self._check_members(folder)
         self.novelty = novelty.read(artifacts.read_tensors(folder / contents.NOVELTY)[0], said.modalities)
 
@@ -82,7 +82,7 @@ class Model:
 
     def _check_members(self, folder: Path) -> None:
         """Raise ArtifactError where decoders are not those that the package says, or answer other questions."""
-        for place, (member, loaded) in enumerate(zip(self.contents.members, self._decoders, strict=True)):
+        for place, (member, loaded) in enumerate(zip(self.contents.members, self.decoders, strict=True)):
             spec = loaded.spec
             said = (self.contents.kind, self.contents.targets, self.contents.modalities, self.contents.fusion)
             found = (spec.kind, spec.targets, spec.modalities, spec.fusion)
@@ -140,7 +140,7 @@ class Model:
         stores = self._features(kept)
         samples = self._samples(kept, good)
         by_member = [answering.answers(samples, store, loaded, self.contents.tta)
-                     for store, loaded in zip(stores, self._decoders, strict=True)]  # fmt: skip
+                     for store, loaded in zip(stores, self.decoders, strict=True)]  # fmt: skip
         typicality_N, doubts = self._doubts(samples, stores[0], [one for _, one in kept])
         columns, undecided = self._columns(by_member)
         found = pd.DataFrame({"typicality": typicality_N, **columns}, index=np.flatnonzero(frame["status"] == OK))
@@ -179,8 +179,8 @@ class Model:
         path_of = {facts.image_id: _below_root(one.path) for one, facts in images}
         work = [(path, image_id) for image_id, path in path_of.items()]
         rows: dict[str, tuple[Any, Any]] = {}
-        encoder = self._encodings[place].encoder
-        for ids, (cls_NVLD, mean_NVD) in self._encodings[place].run(work, self.views):
+        encoder = self.encodings[place].encoder
+        for ids, (cls_NVLD, mean_NVD) in self.encodings[place].run(work, self.views):
             rows.update(zip(ids, zip(cls_NVLD, mean_NVD, strict=True), strict=True))
         dtype, views = self.contents.encoders[place].dtype, len(self.views)
         cls_NVLD = np.zeros((len(images), views, *encoder.file.vector_shape), dtype)
@@ -213,7 +213,7 @@ class Model:
         samples = self._samples(pairs, list(dict.fromkeys(one.sample for one in images)))
         return [
             answering.numbers(answering.answers(samples, store, loaded, self.contents.tta)).ravel().tolist()
-            for store, loaded in zip(self._features(pairs), self._decoders, strict=True)
+            for store, loaded in zip(self._features(pairs), self.decoders, strict=True)
         ]
 
     # --- saying -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)[
+            "result"
+        ].get("value")
 
     def open(self, path: Path, width: int, height: int, mobile: bool) -> None:
         """Load a file at a window size, forgetting earlier events."""
@@ -195,3 +198,37 @@ def test_ids_are_unique_and_every_reference_has_its_target(browser: Browser, rep
     assert len(ids) == len(set(ids))
     links = browser.evaluate("[...document.querySelectorAll('a[href], use')].map(e => e.getAttribute('href').slice(1))")
     assert set(links) <= set(ids)
+
+
+# A figure is one image with a name; rows of a table are alike; what a shadow lies under, axe cannot judge.
+EASIER = """
+document.querySelectorAll('svg[role=img]').forEach(figure => figure.replaceChildren());
+document.querySelectorAll('tr:nth-child(n + 3)').forEach(row => row.remove());
+document.querySelectorAll('.scroll').forEach(box => { box.style.background = 'none' });
+document.querySelectorAll('details').forEach(fold => { fold.open = true });
+"""
+
+
+def axe_findings(browser: Browser) -> list[str]:
+    """Return what axe-core finds wrong with the open page."""
+    browser.evaluate(EASIER)
+    browser.evaluate(Path(str(files("axe_core_python")), "axe.min.js").read_text())
+    run = "axe.run().then(found => found.violations.flatMap(one => one.nodes.map(node => `${one.id}: ${node.html}`)))"
+    found: list[str] = browser.evaluate(run)
+    return [text[:200] for text in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_for_those_who_cannot_see_the_page_as_others_do(
+    browser: Browser, report_page: Path, scheme: str
+) -> None:
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(report_page, 1280, 900, False)
+    assert axe_findings(browser) == []
+
+
+def test_a_link_of_the_contents_opens_the_fold_that_it_names(browser: Browser, report_page: Path) -> None:
+    browser.open(report_page, 1280, 900, False)
+    assert not browser.evaluate("document.querySelector('#config').checkVisibility({contentVisibilityAuto: true})")
+    browser.evaluate("document.querySelector('nav a[href=\"#config\"]').click()")
+    assert browser.evaluate("document.querySelector('#config').closest('details').open")

@@ -11,3 +11,4 @@ class Section(NamedTuple):
     title: str = ""
     anchor: str = ""
     short: str = ""  # its name in the list of contents, where that is another
+    folded: bool = False  # whether the page shows its title alone until somebody opens it

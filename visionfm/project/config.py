@@ -112,6 +112,11 @@ class ReportBlock(Strict):
         "hidden",
         description="shown: names of files, ids of subjects and absolute folders; hidden: the first signs of image_id",
     )
+    titles: dict[Name, str] = Field(
+        {},
+        description="how a task, target, model or dataset is called on the page: `{dr_grade: Grade of retinopathy}`; "
+        "without one `dr_grade` is `DR grade`",
+    )
 
 
 class Config(Strict):

@@ -32,6 +32,7 @@ def reference_problems(raw: Mapping[str, Any]) -> Found:
     yield from _models(blocks, added)
     yield from _tasks(blocks, added)
     yield from _given_decoders(blocks)
+    yield from _titles(raw, blocks)
 
 
 def _control_characters(value: object, at: tuple[str | int, ...]) -> Found:
@@ -64,6 +65,14 @@ def _given_decoders(blocks: Mapping[str, Mapping[str, Any]]) -> Found:
     for name, task in _entries(blocks["tasks"]):
         if re.search(r"[{}]", str(task.get("decoder", ""))):
             yield ("tasks", name, "decoder"), "has braces in its path, which Snakemake fills in: rename the file"
+
+
+def _titles(raw: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]]) -> Found:
+    names = [*blocks["tasks"], *blocks["models"], *blocks["datasets"], *blocks["encoders"]]
+    names += [target for _, task in _entries(blocks["tasks"]) for target in block_of(task, "targets")]
+    for name in block_of(block_of(raw, "report"), "titles"):
+        if problem := unknown(name, names, "task, target, model or dataset"):
+            yield ("report", "titles", name), problem
 
 
 def _modality_names(blocks: Mapping[str, Mapping[str, Any]], added: tuple[str, ...]) -> Found:

@@ -1,12 +1,12 @@
 """What a reader has to know before the numbers."""
 
 from visionfm.report.data import Results
+from visionfm.report.headlines import all_headlines
 from visionfm.report.sample_sizes import too_small
 from visionfm.report.sections.audit import allowed_reasons, doubts
 from visionfm.report.sections.comparison import better_baselines
 from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import is_untrained
-from visionfm.report.sections.results import all_headlines
 from visionfm.report.sections.subgroups import worse
 from visionfm.report.words import listed
 

@@ -16,6 +16,7 @@ from visionfm.encoders.file import SCHEMA as ENCODER
 from visionfm.images.settings import Reading
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
+from visionfm.report.words import title_of
 from visionfm.tasks.out_of_fold import shown
 from visionfm.tasks.results import Folder, TaskModel
 
@@ -64,6 +65,10 @@ class Results:
     located: Mapping[str, Located]  # task whose errors may be shown
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
     pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
+
+    def title(self, name: str) -> str:
+        """Return the name of a task, target, model or dataset as people write it."""
+        return title_of(name, self.config.report.titles)
 
 
 def used_encoders(plan: Plan) -> list[str]:

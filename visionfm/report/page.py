@@ -10,6 +10,7 @@ from visionfm.figures.section import Section
 from visionfm.report.cautions import cautions
 from visionfm.report.data import Results
 from visionfm.report.sections import (
+    answers,
     comparison,
     datasets,
     encoders,
@@ -17,14 +18,13 @@ from visionfm.report.sections import (
     external,
     glossary,
     pretraining,
-    results,
     setup,
     subgroups,
     tasks,
 )
 from visionfm.report.words import count, listed
 
-SECTIONS = (results, comparison, external, subgroups, tasks, errors, glossary, datasets, encoders, pretraining, setup)
+SECTIONS = (answers, comparison, external, subgroups, errors, tasks, datasets, encoders, pretraining, glossary, setup)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ Invariant: it says nothing that the page does not say; it is made from the same 
 from collections.abc import Sequence
 from textwrap import wrap
 
+from visionfm.report.headlines import Headline
 from visionfm.report.page import Page
-from visionfm.report.sections.results import Headline
+from visionfm.report.sections.answers import AnswersView
 
 WIDTH = 110
 HEAD = ("task", "model", "target", "metric", "value (95 % interval)", "n", "subjects", "tested on")
@@ -15,17 +16,14 @@ HEAD = ("task", "model", "target", "metric", "value (95 % interval)", "n", "subj
 
 def text(content: Page) -> str:
     """Return the summary of a page."""
-    headlines = [line for section in content.sections for line in _headlines(section.view)]
+    answers = [section.view for section in content.sections if isinstance(section.view, AnswersView)]
+    headlines = [line for view in answers for line in view.headlines]
     parts = [f"# {content.title}", content.ran]
     if headlines:
         parts.append(_table([HEAD, *map(_row, headlines)]))
     if content.cautions:
         parts += ["What to doubt:", "\n".join(_bullet(caution) for caution in content.cautions)]
     return "\n\n".join(parts) + "\n"
-
-
-def _headlines(view: object) -> list[Headline]:
-    return [line for line in view if isinstance(line, Headline)] if isinstance(view, list) else []
 
 
 def _row(line: Headline) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Metrics as tables for people: every task's numbers by dataset, class, threshold and subset of modalities.
+"""Metrics as tables for people: every task's numbers by dataset, class, threshold, part of the data and run.
 
 From the long metrics table to `Table`s of text; no HTML here.
 Invariant: a value never stands without its n; a missing one shows a dash and its reason in words.
@@ -49,7 +49,7 @@ def _what(result: TaskModel, run: str) -> str:
 
 
 def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
-    """Return (heading, table) of all numbers: of each dataset's test data first, then by part, then validation.
+    """Return (heading, table) of all numbers: of each dataset's test data first, then of all parts and runs together.
 
     What depends on a yes or no has a table of its own, with a row per threshold, and so has calibration.
     """
@@ -57,58 +57,72 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
     there = set(metrics["run"])
     baselines = [name for name in result.baselines if "-" not in name]
     baselines = [mean_run(name) if mean_run(name) in there else name for name in baselines]
-    beside = [*baselines, *([OBSERVER] if (metrics["run"] == OBSERVER).any() else [])]
     test = metrics[metrics["split"] == "test"]
     one_modality, fewer = (~whole(test[name]) for name in ("modality", "modalities"))
     shown = [*means(result), *runs]
     first = test["run"] == shown[0]
     folds = [FOLD_MEAN, *result.decoders_of(runs)] if result.decoders else []
     everything = ~one_modality & ~fewer
-    where = ["dataset"] if test["dataset"].nunique() > 1 else []
-    each_seed = "Each seed and repeat" if folds else "Each seed"
-    parts = [
-        ("Test data", where, test[everything & first], ""),
-        ("Each fold", [*where, "run"], test[everything & test["run"].isin(folds)], OVER_FOLDS if folds else ""),
-        (_beside(beside), [*where, "run"], test[everything & (first | test["run"].isin(beside))] if beside else [], ""),
-        (each_seed, [*where, "run"], test[everything & ~first & test["run"].isin(runs)], ""),
-        ("By modality, datasets pooled", ["modality"], test[one_modality & first], ""),
-        ("With fewer modalities", [*where, "modalities"], test[fewer & first], ""),
-    ]
+    of = f" ({_what(result, shown[0])})" if len(runs) > 1 or folds else ""
+    name = f"{result.task}, {result.model}: "
+    tables = _themes(result, "Test data", f"{name}test data{of}", [], test[everything & first], [])
+
+    def of_runs(names: Sequence[str]) -> Any:
+        rows = test[everything & test["run"].isin(names)]
+        return rows.assign(part=rows["run"])
+
+    alone = test[one_modality & first] if test[one_modality]["modality"].nunique() > 1 else test[:0]
+    part = test[fewer & first]
     rest = metrics[(metrics["split"] != "test") & (metrics["run"] == shown[0])]
     rest = rest[whole(rest["modality"]) & whole(rest["modalities"])]
-    for split in dict.fromkeys(rest["split"]):
-        rows = rest[rest["split"] == split]
-        of_split = ["dataset"] if rows["dataset"].nunique() > 1 else []
-        parts.append((f"On {split} data", of_split, rows, CHOSEN_THERE if split == "validation" else ""))
+    parts = [
+        of_runs([*baselines, OBSERVER]),
+        of_runs(runs if len(shown) > len(runs) else runs[1:]),
+        of_runs(folds),
+        alone.assign(part=[f"{modality} alone" for modality in alone["modality"]]),
+        part.assign(part=[f"with {names} only" for names in part["modalities"]]),
+        rest.assign(part=[f"{split} data" for split in rest["split"]]),
+    ]
+    parts = [rows for rows in parts if len(rows)]
+    if not parts:
+        return tables
+    notes = [OVER_FOLDS] if folds else []
+    notes += [CHOSEN_THERE] if (rest["split"] == "validation").any() else []
+    return tables + _themes(result, "By part and run", f"{name}by part and run", ["part"], _joined(parts), notes)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    import pandas as pd
+
+    return pd.concat(parts, ignore_index=True)
+
+
+def _themes(
+    result: TaskModel, heading: str, caption: str, by: Sequence[str], rows: Any, notes: Sequence[str]
+) -> list[tuple[str, Table]]:
+    """Return (heading, table) of rows: what stands for itself, what needs a yes or no, calibration, sets of classes."""
+    by = [*(["dataset"] if rows["dataset"].nunique() > 1 else []), *by]
+    note = " ".join(notes)
     survival = any(TYPES[target["type"]].at_times for target in result.targets.values())
+    classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
+    at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)
+    of_probabilities = rows["metric"].isin(CALIBRATION)
+    of_sets = rows["metric"].isin(CONFORMAL)
+    others = ~at_threshold & ~of_probabilities & ~of_sets
     found = []
-    for heading, by, rows, note in parts:
-        if not len(rows):
-            continue
-        of = f" ({_what(result, shown[0])})" if (len(runs) > 1 or folds) and "run" not in by else ""
-        caption = f"{result.task}, {result.model}: {heading.lower()}{of}"
-        classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
-        at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)
-        of_probabilities = rows["metric"].isin(CALIBRATION)
-        of_sets = rows["metric"].isin(CONFORMAL)
-        others = ~at_threshold & ~of_probabilities & ~of_sets
-        if others.any():
-            found.append((heading, pivot(rows[others], by, caption, survival, note)))
-        if at_threshold.any():
-            table = thresholds(rows[at_threshold], by, f"{caption}, where the answer is a yes or no", note)
-            found.append((f"{heading}: yes or no", table))
-        if of_probabilities.any():
-            table = calibration(rows[of_probabilities], by, f"{caption}, calibration of the probabilities", note)
-            found.append((f"{heading}: calibration", table))
-        if of_sets.any():
-            of_level = rows[of_sets].rename(columns={"operating_point": "asked"}).assign(operating_point=None)
-            table = pivot(of_level, [*by, "asked"], f"{caption}, sets of classes", note=note)
-            found.append((f"{heading}: sets of classes", table))
+    if others.any():
+        found.append((heading, pivot(rows[others], by, caption, survival, note)))
+    if at_threshold.any():
+        table = thresholds(rows[at_threshold], by, f"{caption}, where the answer is a yes or no", note)
+        found.append((f"{heading}: yes or no", table))
+    if of_probabilities.any():
+        table = calibration(rows[of_probabilities], by, f"{caption}, calibration of the probabilities", note)
+        found.append((f"{heading}: calibration", table))
+    if of_sets.any():
+        of_level = rows[of_sets].rename(columns={"operating_point": "asked"}).assign(operating_point=None)
+        table = pivot(of_level, [*by, "asked"], f"{caption}, sets of classes", note=note)
+        found.append((f"{heading}: sets of classes", table))
     return found
-
-
-def _beside(runs: Sequence[str]) -> str:
-    return "Beside the second observer" if OBSERVER in runs else "Beside the baselines"
 
 
 def thresholds(rows: Any, by: Sequence[str], caption: str, note: str = "") -> Table:

@@ -3,6 +3,7 @@
 Pure text; no table is read here.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 GENERAL = (
@@ -60,6 +61,23 @@ BASELINES = {
     "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
     "logreg": "logistic regression (regularised, C chosen on validation)",
 }
+
+
+# Of names of tasks, targets and data, which are keys: how they are written.
+ABBREVIATIONS = {
+    name.lower(): name
+    for name in ("AMD", "CNV", "DME", "DR", "FFA", "ICGA", "IDRiD", "IOP", "NPDR", "OCT", "PDR", "RNFL", "ROP", "RVO")
+}
+
+
+def title_of(name: str, titles: Mapping[str, str]) -> str:
+    """Return a key as people write it: its title in the config, or `dr_grade` as `DR grade`."""
+    return titles.get(name) or " ".join(ABBREVIATIONS.get(part, part) for part in name.split("_"))
+
+
+def headed(text: str) -> str:
+    """Return a text with a capital letter at its start."""
+    return text[:1].upper() + text[1:]
 
 
 def count(value: int, one: str, many: str = "") -> str:

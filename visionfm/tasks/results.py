@@ -10,8 +10,10 @@ from visionfm.figures.svg import Panel
 from visionfm.images.settings import Reading
 from visionfm.metrics.written import text_of
 from visionfm.tasks.block import TaskBlock
+from visionfm.tasks.runs import MEAN
 
 WHOLE = ("all", "", "macro")
+MODE_NAMES = {"frozen": "frozen", "finetune": "fine-tuned"}
 MODES = {"frozen": "Decoders on frozen features", "finetune": "Encoders fine-tuned with their decoders"}
 
 
@@ -81,6 +83,42 @@ class TaskModel:
         return rows[rows["subset"] == "all"] if "subset" in rows.columns else rows
 
 
+def shown_run(result: TaskModel) -> Any:
+    """Return the test metrics of the run that is shown: the mean over seeds where there are several."""
+    rows = by_dataset(result.metrics)
+    rows = rows[rows["split"] == "test"]
+    return rows[rows["run"] == (MEAN if (rows["run"] == MEAN).any() else result.runs[0])]
+
+
+def no_words(result: TaskModel, target: str) -> list[str]:
+    """Return nothing: the headline says it all."""
+    return []
+
+
+def found_and_alarms(result: TaskModel, rows: Any, cases: str) -> list[str]:
+    """Return a sentence of counts from a target's metrics: cases that are found, and false alarms.
+
+    `cases`: what the sample is in the words of the target. At the threshold chosen on validation data, else at 0.5;
+    means over runs are means of counts. `rows` of several classes are added up.
+    """
+    for point, chosen in (("validation", "chosen on validation data"), ("0.5", "0.5")):
+        at = rows[(rows["operating_point"] == point) & rows["value"].notna()]
+        hits, spared = (at[at["metric"] == name] for name in ("sensitivity", "specificity"))
+        if len(hits) and len(spared):
+            others = spared["n"] - spared["n_positive"]
+            found, alarms = (hits["value"] * hits["n_positive"]).sum(), ((1 - spared["value"]) * others).sum()
+            several = "s" if len(hits) > 1 else ""
+            return [
+                f"of {int(hits['n_positive'].sum()):,} {cases} it finds {_tally(found)}, with {_tally(alarms)} false "
+                f"alarms among {int(others.sum()):,} others (threshold{several} {chosen})."
+            ]
+    return []
+
+
+def _tally(value: float) -> str:
+    return f"{value:,.0f}" if abs(value - round(value)) < 0.02 else f"{value:,.1f} on average"
+
+
 class KindOfReport(Protocol):
     """What the module `figures` of a kind's folder has."""
 
@@ -89,6 +127,9 @@ class KindOfReport(Protocol):
 
     def sections(self, result: TaskModel) -> list[Section]:
         """Return what only this kind shows of one model."""
+
+    def in_words(self, result: TaskModel, target: str) -> list[str]:
+        """Return sentences that say what a model's answers on one dataset mean, in counts or units."""
 
     def trained_by(self, task: TaskBlock) -> str:
         """Return how decoders were trained, as the start of a sentence."""

@@ -46,8 +46,21 @@ def doubts(rows: Any, named: bool) -> list[str]:
     """
     found = rows[rows["check"].isin(["shared_ids", "few_in_common", "range"])]
     if named:
-        return list(found["detail"])
-    return [f"{CHECKS[check]}: {count(number_of, 'finding')}" for check, number_of in Counter(found["check"]).items()]
+        return [*_contradictions(rows), *found["detail"]]
+    return [
+        *_contradictions(rows),
+        *(f"{CHECKS[check]}: {count(number, 'finding')}" for check, number in Counter(found["check"]).items()),
+    ]
+
+
+def _contradictions(rows: Any) -> list[str]:
+    """Return how many identical images have different labels, and how many of them are tested."""
+    twice = rows[rows["check"] == "contradiction"]
+    tested = int(((twice["split"] == "test") | (twice["other_split"] == "test")).sum())
+    if not len(twice):
+        return []
+    pairs = count(len(twice), "pair")
+    return [f"{CHECKS['contradiction']}: {pairs}, {tested} with a test image; a label of each pair must be wrong"]
 
 
 def audit_view(task: str, rows: Any, named: bool) -> AuditView:

@@ -57,7 +57,7 @@ class DatasetView:
 def sections(results: Results) -> list[Section]:
     """Return the section of all datasets."""
     views = [dataset_view(results.plan, tables) for tables in results.datasets]
-    return [Section("report/sections/datasets.html.j2", views, "Data", "data")]
+    return [Section("report/sections/datasets.html.j2", views, "Data", "data", folded=True)]
 
 
 def subjects_known(tables: DatasetTables) -> bool:

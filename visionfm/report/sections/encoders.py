@@ -27,7 +27,7 @@ class EncodersView(NamedTuple):
 def sections(results: Results) -> list[Section]:
     """Return the section of all encoders."""
     view = EncodersView(encoders_table(results), import_notes(results))
-    return [Section("report/sections/encoders.html.j2", view, "Encoders", "encoders")]
+    return [Section("report/sections/encoders.html.j2", view, "Encoders", "encoders", folded=True)]
 
 
 def source(metadata: Mapping[str, str]) -> dict[str, Any]:

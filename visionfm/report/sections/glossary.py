@@ -23,4 +23,4 @@ def sections(results: Results) -> list[Section]:
     headlines = [METRICS[name][:2] for name in known if name in first]
     others = [METRICS[name][:2] for name in known if name not in first]
     view = GlossaryView(headlines, GENERAL, others)
-    return [Section("report/sections/glossary.html.j2", view, "What the numbers mean", "words")]
+    return [Section("report/sections/glossary.html.j2", view, "What the numbers mean", "words", folded=True)]

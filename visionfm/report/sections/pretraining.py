@@ -63,7 +63,8 @@ class PretrainingView:
 def sections(results: Results) -> list[Section]:
     """Return the section of all encoders pretrained here, none where there are none."""
     views = pretraining_views(results)
-    return [Section("report/sections/pretraining.html.j2", views, "Pretraining", "pretraining")] if views else []
+    template = "report/sections/pretraining.html.j2"
+    return [Section(template, views, "Pretraining", "pretraining", folded=True)] if views else []
 
 
 def pretraining_views(results: Results) -> list[PretrainingView]:

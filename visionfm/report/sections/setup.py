@@ -43,4 +43,4 @@ def sections(results: Results) -> list[Section]:
     config_yaml = yaml.safe_dump(dict(given), sort_keys=False, allow_unicode=True)
     rows = [[Cell(stage), Cell(str(version), numeric=True)] for stage, version in VERSIONS.items()]
     view = SetupView(config_yaml, __version__, Table("Versions of the stages", ["stage", "version"], rows))
-    return [Section("report/sections/setup.html.j2", view, "Config and versions", "config", "Config")]
+    return [Section("report/sections/setup.html.j2", view, "Config and versions", "config", "Config", folded=True)]

@@ -109,8 +109,13 @@ def worse(results: Results) -> list[str]:
         f"{number(row['value'], row['metric'])}, {number(row['reference_value'], row['metric'])} in {row['reference']})"
         for table in results.contrasts.values()
         for row in table[~table["group"].isna()].to_dict("records")  # of two groups either may be the worse one
-        if _clear(row) and row["difference"] * (-1 if METRICS[row["metric"]].lower_is_better else 1) < 0
+        if clearly_worse(row)
     ]
+
+
+def clearly_worse(row: Row) -> bool:
+    """Return whether a group or external dataset is worse than the rest by more than chance."""
+    return _clear(row) and row["difference"] * (-1 if METRICS[row["metric"]].lower_is_better else 1) < 0
 
 
 def _where(row: Row) -> str:

@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
 from visionfm.metrics.written import missing, percent, text_of
 from visionfm.tasks.block import TaskBlock
-from visionfm.tasks.results import TaskModel, by_dataset, calibrated, no_sections, recipe, weighted
+from visionfm.tasks.results import (
+    TaskModel,
+    by_dataset,
+    calibrated,
+    found_and_alarms,
+    no_sections,
+    recipe,
+    shown_run,
+    weighted,
+)
 
 sections, trained_by = no_sections, recipe
 
@@ -22,6 +31,20 @@ LINES_AT_MOST = 5  # calibration: beyond, all classes together
 def sentences(task: TaskBlock) -> list[str]:
     """Return what was done to probabilities."""
     return weighted(task) + calibrated(task)
+
+
+def in_words(result: TaskModel, target: str) -> list[str]:
+    """Return how many cases are found, with how many false alarms."""
+    spec, rows = result.targets[target], shown_run(result)
+    rows = rows[(rows["target"] == target) & ~rows["class"].map(text_of).isin(["macro"])]
+    unit = result.block.unit
+    if spec["type"] == "binary":
+        return found_and_alarms(result, rows, f"{unit}s that are {text_of([*spec['classes'], 'positive'][:2][-1])!r}")
+    if spec["type"] == "multilabel":
+        return found_and_alarms(result, rows, f"findings ({len(spec['classes'])} asked of each {unit})")
+    right = rows[rows["metric"] == "accuracy"]
+    return [f"the most probable class is right for {float(row['value']):.0%} of {int(row['n']):,} {unit}s."
+            for row in right.to_dict("records")[:1]]  # fmt: skip
 
 
 def panels(result: TaskModel) -> list[Panel]:

@@ -11,10 +11,10 @@ import numpy as np
 from visionfm.figures.svg import FAINT, PALETTE, Panel, colour, legend_below
 from visionfm.tasks.landmarks.cases import sections
 from visionfm.tasks.landmarks.score import radial_errors
-from visionfm.tasks.results import TaskModel, no_sentences, recipe
+from visionfm.tasks.results import TaskModel, no_sentences, no_words, recipe
 
 __all__ = ["panels", "sections", "sentences", "trained_by"]
-trained_by, sentences = recipe, no_sentences
+trained_by, sentences, in_words = recipe, no_sentences, no_words
 
 
 def panels(result: TaskModel) -> list[Panel]:

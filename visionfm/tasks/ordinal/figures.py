@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.figures.svg import PALETTE, Panel, label
+from visionfm.metrics.written import missing, number
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import Scored, areas, calibration, curves, matrix
-from visionfm.tasks.results import TaskModel, calibrated, no_sections, weighted
+from visionfm.tasks.results import TaskModel, calibrated, found_and_alarms, no_sections, shown_run, weighted
 from visionfm.tasks.results import recipe as how
 
 sections = no_sections
@@ -30,6 +31,18 @@ def sentences(task: TaskBlock) -> list[str]:
     if "logreg" in task.baseline_names():
         found.append("Logistic regression is here that of proportional odds.")
     return found + weighted(task) + calibrated(task)
+
+
+def in_words(result: TaskModel, target: str) -> list[str]:
+    """Return how far grades miss, and how many cases are found at the cut that tells referable eyes: 2, where it is."""
+    rows = shown_run(result)
+    rows = rows[rows["target"] == target]
+    grades = result.targets[target]["classes"]
+    cut = f">= {grades[2 if len(grades) > 2 else 1]}"
+    unit = result.block.unit
+    off = [f"the grade called misses by {number(float(row['value']), 'mae')} grades on average."
+           for row in rows[rows["metric"] == "mae"].to_dict("records")[:1] if not missing(row["value"])]  # fmt: skip
+    return off + found_and_alarms(result, rows[rows["class"] == cut], f"{unit}s of grade {cut}")
 
 
 def panels(result: TaskModel) -> list[Panel]:

@@ -13,7 +13,9 @@ from visionfm.tasks.classification.figures import areas, classification
 from visionfm.tasks.progression import ProgressionTask
 from visionfm.tasks.progression.curves import NAMES, Followed, calibration, followed, joined, kaplan_meier, risk_groups
 from visionfm.tasks.progression.samples import VISITS_WITH_OUTCOME
-from visionfm.tasks.results import TaskModel
+from visionfm.tasks.results import TaskModel, no_words
+
+in_words = no_words
 
 
 def panels(result: TaskModel) -> list[Panel]:

@@ -9,10 +9,21 @@ from typing import Any
 
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
 from visionfm.metrics.evidence import Interval
-from visionfm.tasks.results import TaskModel, no_sections, no_sentences, recipe
+from visionfm.metrics.written import number, text_of
+from visionfm.tasks.results import TaskModel, no_sections, no_sentences, recipe, shown_run
 
 SCATTER_POINTS = 1500
 sections, trained_by, sentences = no_sections, recipe, no_sentences
+
+
+def in_words(result: TaskModel, target: str) -> list[str]:
+    """Return how far answers are off, in the target's unit."""
+    rows = shown_run(result)
+    rows = rows[(rows["target"] == target) & (rows["metric"] == "mae") & rows["value"].notna()]
+    return [
+        f"answers are off by {number(float(row['value']), 'mae')} {text_of(row['unit'])}".rstrip() + " on average."
+        for row in rows.to_dict("records")
+    ]
 
 
 def panels(result: TaskModel) -> list[Panel]:

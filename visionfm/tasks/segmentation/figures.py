@@ -10,14 +10,14 @@ import numpy as np
 
 from visionfm.figures.svg import INK, PALETTE, Panel, label, legend_below
 from visionfm.metrics.catalogue import METRICS, metric_name
-from visionfm.tasks.results import TaskModel, no_sentences, recipe
+from visionfm.tasks.results import TaskModel, no_sentences, no_words, recipe
 from visionfm.tasks.runs import OBSERVER
 from visionfm.tasks.segmentation.cases import sections
 
 __all__ = ["panels", "sections", "sentences", "trained_by"]
 
 SHOWN = ("dice", "hd95", "cldice", "auroc")
-trained_by, sentences = recipe, no_sentences
+trained_by, sentences, in_words = recipe, no_sentences, no_words
 
 
 def panels(result: TaskModel) -> list[Panel]:

@@ -1,4 +1,4 @@
-"""The report's first section: one row per task, model, target and dataset, with the metric that stands for it.
+"""The headline results: one row per task, model, target and dataset, with the metric that stands for it.
 
 Invariant: a value never stands without its n; a missing one shows a dash and its reason in words.
 """
@@ -6,7 +6,6 @@ Invariant: a value never stands without its n; a missing one shows a dash and it
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from visionfm.figures.section import Section
 from visionfm.metrics.catalogue import METRICS, headline, metric_name
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.report.data import Results
@@ -66,16 +65,6 @@ class Headline(NamedTuple):
     def guessing(self) -> float | None:
         """Return what guessing reaches."""
         return METRICS[self.metric].guessing
-
-    def place(self, value: float | None) -> float:
-        """Return where a value lies on the bar, in its units."""
-        return 5 + 160 * min(1.0, max(0.0, value or 0.0))
-
-
-def sections(results: Results) -> list[Section]:
-    """Return the section; none where nothing but encoders was trained."""
-    template, found = "report/sections/results.html.j2", all_headlines(results)
-    return [Section(template, found, "Results on test data", "results", "Results")] if found else []
 
 
 def all_headlines(results: Results) -> list[Headline]:

@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 4,
     "contrast": 4,
     "recalibrate": 3,
-    "report": 27,
+    "report": 28,
     "paper": 1,
     "export": 1,
 }

@@ -256,6 +256,9 @@ def test_subsets_datasets_and_validation_have_tables_of_their_own(made):
         "By part and run",
         "By part and run: yes or no",
         "By part and run: calibration",
+        "On validation data",
+        "On validation data: yes or no",
+        "On validation data: calibration",
         "Training",
     ]
     assert task.count("every threshold but 0.5 were chosen") == 3  # a note below each table
@@ -268,7 +271,7 @@ def test_several_seeds_show_their_mean_and_each_of_them(made):
     task = words("<details>" + page[page.index('<div id="task-grading"') :].split("</section>")[0])
     assert "test data (mean over seeds)" in task
     each = task[task.index("By part and run") :]
-    each = each[: each.index("validation data no DR")]
+    each = each[: each.index("On validation data")]
     assert "seed0 no DR" in each
     assert "seed1 no DR" in each
     assert "mean" not in each
@@ -321,7 +324,8 @@ def test_a_table_names_datasets_where_there_are_several(made):
 
 def test_what_the_numbers_mean_follows_the_results(made):
     anchors = re.findall(r'<li><a href="#([a-z-]+)">', made[2])
-    assert anchors[:6] == ["results", "doubts", "comparisons", "task-diseases", "task-grading", "task-measures"]
+    tasks = ["task-diseases", "task-grading", "task-measures"]
+    assert anchors[:7] == ["results", "doubts", "comparisons", "errors", *tasks]
     assert anchors[-2:] == ["words", "config"]
     assert sorted(anchors, key=lambda name: made[2].index(f'id="{name}"')) == anchors
 

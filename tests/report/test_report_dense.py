@@ -92,9 +92,9 @@ def test_points_are_drawn_where_they_lie(run: DenseRun) -> None:
 def test_numbers_of_both_tasks_stand_in_the_page(run: DenseRun) -> None:
     page = OUT.read_text()
     assert any("images with masks and points" in caption for caption in filled(page))
-    assert "Beside the second observer" in page and "observer2" in page
+    assert "By part and run" in page and "observer2" in page
     assert "within 4 px" in page and "within 0.05 mm" in page and "all points" in page
-    summary = page[page.index('class="summary"') :].split("</table>")[0]
+    summary = page[page.index('class="answer"') : page.rindex("</article>")]
     assert "Dice" in summary and "Mean error" in summary and re.search(r"[0-9.]+ px</span>", summary)
 
 

@@ -49,7 +49,7 @@ def _what(result: TaskModel, run: str) -> str:
 
 
 def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
-    """Return (heading, table) of all numbers: of each dataset's test data first, then of all parts and runs together.
+    """Return (heading, table) of all numbers: of each dataset's test data first, of all parts and runs together, then on validation data.
 
     What depends on a yes or no has a table of its own, with a row per threshold, and so has calibration.
     """
@@ -65,7 +65,7 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
     everything = ~one_modality & ~fewer
     of = f" ({_what(result, shown[0])})" if len(runs) > 1 or folds else ""
     name = f"{result.task}, {result.model}: "
-    tables = _themes(result, "Test data", f"{name}test data{of}", [], test[everything & first], [])
+    tables = _themes(result, "Test data", f"{name}test data{of}", [], test[everything & first])
 
     def of_runs(names: Sequence[str]) -> Any:
         rows = test[everything & test["run"].isin(names)]
@@ -81,14 +81,15 @@ def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
         of_runs(folds),
         alone.assign(part=[f"{modality} alone" for modality in alone["modality"]]),
         part.assign(part=[f"with {names} only" for names in part["modalities"]]),
-        rest.assign(part=[f"{split} data" for split in rest["split"]]),
     ]
     parts = [rows for rows in parts if len(rows)]
-    if not parts:
-        return tables
-    notes = [OVER_FOLDS] if folds else []
-    notes += [CHOSEN_THERE] if (rest["split"] == "validation").any() else []
-    return tables + _themes(result, "By part and run", f"{name}by part and run", ["part"], _joined(parts), notes)
+    if parts:
+        caption, note = f"{name}by part and run", OVER_FOLDS if folds else ""
+        tables += _themes(result, "By part and run", caption, ["part"], _joined(parts), note)
+    for split in dict.fromkeys(rest["split"]):
+        rows, note = rest[rest["split"] == split], CHOSEN_THERE if split == "validation" else ""
+        tables += _themes(result, f"On {split} data", f"{name}on {split} data{of}", [], rows, note)
+    return tables
 
 
 def _joined(parts: Sequence[Any]) -> Any:
@@ -98,11 +99,10 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 def _themes(
-    result: TaskModel, heading: str, caption: str, by: Sequence[str], rows: Any, notes: Sequence[str]
+    result: TaskModel, heading: str, caption: str, by: Sequence[str], rows: Any, note: str = ""
 ) -> list[tuple[str, Table]]:
     """Return (heading, table) of rows: what stands for itself, what needs a yes or no, calibration, sets of classes."""
     by = [*(["dataset"] if rows["dataset"].nunique() > 1 else []), *by]
-    note = " ".join(notes)
     survival = any(TYPES[target["type"]].at_times for target in result.targets.values())
     classes = [name for name, target in result.targets.items() if target["type"] in OF_CLASSES]
     at_threshold = rows["metric"].isin(AT_THRESHOLD) & rows["target"].isin(classes)

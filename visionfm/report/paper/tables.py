@@ -15,7 +15,7 @@ from visionfm.report.paper import flow
 from visionfm.report.sections import comparison, external, subgroups
 from visionfm.report.sections.demographics import characteristics
 from visionfm.report.sections.encoders import encoders_table
-from visionfm.report.sections.results import all_headlines
+from visionfm.report.headlines import all_headlines
 from visionfm.report.tables import metric_tables
 from visionfm.report.words import SPLITS
 from visionfm.tasks.results import TaskModel

@@ -10,12 +10,12 @@ from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import text_of
 from visionfm.project.study import Study
 from visionfm.report.data import DatasetTables, Results
+from visionfm.report.headlines import Headline, all_headlines
 from visionfm.report.paper.tables import recipe_of
 from visionfm.report.sections.audit import CHECKS
 from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import PRETRAINED, is_untrained, source
 from visionfm.report.sections.models import kind_of_report
-from visionfm.report.headlines import Headline, all_headlines
 from visionfm.report.words import BASELINES, FUSIONS, SPLITS
 from visionfm.tasks.results import TaskModel
 from visionfm.tasks.target_types import answers, type_of

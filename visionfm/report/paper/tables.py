@@ -11,11 +11,11 @@ from visionfm import artifacts
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import missing
 from visionfm.report.data import Results
+from visionfm.report.headlines import all_headlines
 from visionfm.report.paper import flow
 from visionfm.report.sections import comparison, external, subgroups
 from visionfm.report.sections.demographics import characteristics
 from visionfm.report.sections.encoders import encoders_table
-from visionfm.report.headlines import all_headlines
 from visionfm.report.tables import metric_tables
 from visionfm.report.words import SPLITS
 from visionfm.tasks.results import TaskModel

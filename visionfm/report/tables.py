@@ -49,7 +49,7 @@ def _what(result: TaskModel, run: str) -> str:
 
 
 def metric_tables(result: TaskModel) -> list[tuple[str, Table]]:
-    """Return (heading, table) of all numbers: of each dataset's test data first, of all parts and runs together, then on validation data.
+    """Return (heading, table) of all numbers: of test data, of all parts and runs together, of validation data.
 
     What depends on a yes or no has a table of its own, with a row per threshold, and so has calibration.
     """

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from world.dicom_files import TOMOGRAM, dicom
 from world.small_project import Project, write_encoder
-from world.volume_files import npy, vol
+from world.volume_files import e2e, nifti, npy, topcon, vol
 
 from visionfm import artifacts
 from visionfm.data import index as stage
@@ -239,12 +239,14 @@ def test_folders_of_slices_are_labelled_as_volumes_and_edits_are_those_of_a_clea
     assert run()[0] == after
 
 
-@pytest.mark.parametrize("kind", ["vol", "npy"])
+@pytest.mark.parametrize("kind", ["vol", "npy", "e2e", "fda", "nii"])
 def test_volumes_of_other_kinds_reach_the_features(kind: str, results: Path, tmp_path: Path) -> None:
     root = tmp_path / "volumes"
     root.mkdir()
     stack = np.stack(slices(4, 3))
-    (root / f"a.{kind}").write_bytes(vol(stack / 255) if kind == "vol" else npy(stack))
+    whole = {"vol": lambda: vol(stack / 255), "npy": lambda: npy(stack), "fda": lambda: topcon(stack, eye=1),
+             "e2e": lambda: e2e(stack.astype("<u2") * 30 + 56_000, eye="L"), "nii": lambda: nifti(stack)}  # fmt: skip
+    (root / f"a.{kind}").write_bytes(whole[kind]())
     project = Project(tmp_path / "run")
     project.root, project.index = root, INDEX.absolute()
     index(root, INDEX, IndexSettings(modality="OCT", layout="table", images=f"*.{kind}", frames="all"))
@@ -253,10 +255,10 @@ def test_volumes_of_other_kinds_reach_the_features(kind: str, results: Path, tmp
     with h5py.File(project.out) as cache:
         assert cache["path"].asstr()[:].tolist() == [f"a.{kind}#{frame}" for frame in range(3)]
         assert np.isfinite(cache["cls"][:]).all() and len(np.unique(cache["cls"][:, 0, -1, 0])) == 3
-    if kind == "vol":
-        (root / "t.csv").write_text("file,eye,dme\na.vol,R,1")
-        columns = Columns.model_validate({"image": "file", "subject": "vol.PatientID", "eye": "eye",
-                                          "targets": {"dme": "dme"}})  # fmt: skip
-        with pytest.raises(DataError, match="eye R, and the header of a.vol says L"):
+    if kind in ("vol", "e2e", "fda"):
+        (root / "t.csv").write_text(f"file,eye,dme\na.{kind},R,1")
+        person = f"{'topcon' if kind == 'fda' else kind}.PatientID"
+        columns = Columns.model_validate({"image": "file", "subject": person, "eye": "eye", "targets": {"dme": "dme"}})
+        with pytest.raises(DataError, match=f"eye R, and the header of a.{kind} says L"):
             label(root, [INDEX], None, LABELS, LabelSettings(dataset="scans", layout="table", table="t.csv",
                                                              columns=columns))  # fmt: skip

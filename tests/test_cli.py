@@ -41,7 +41,7 @@ SURFACE = {
     "report": "--figures-out --log --metrics-out --out --settings --summary-out",
     "paper": "--log --out --settings",
     "export": "--features --log --out",
-    "check": "--log CONFIG",
+    "check": "--explain --log CONFIG",
     "synth": "--difficulty --log --modalities --noise --number --out --seed --size --task --workers",
     "embed": "--arch --batch-size --bits --device --dtype --encoder --exact --frame --interpolation --key --log"
     " --max-megapixels --modality --out --precision --size --skip-bad-images --statistics --timm --views --workers"

@@ -53,3 +53,21 @@ def test_mistakes_end_with_exit_code_2_and_nothing_is_written(config: Path, caps
     shown = capsys.readouterr().err
     assert "c.yaml:6: datasets.a.layuot: unknown key; did you mean 'layout'?" in shown and "c.yaml:9: " in shown
     assert [path.name for path in Path().iterdir()] == ["c.yaml"]
+
+
+def test_explain_counts_images_by_class_and_says_what_is_to_be_made(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "layout: table, table: t.csv, columns: {image: file, split: part, targets: {dr: dr}}"
+    config.write_text(GOOD.replace("layout: vfm, labels: [dr]", table, 1))
+    rows = ["file,part,dr"]
+    Path("data/a").mkdir(parents=True)
+    for number in range(12):
+        Path(f"data/a/{number}.png").write_bytes(b"an image by name")
+        rows.append(f"{number}.png,{('train', 'validation', 'test')[number % 3]},{number % 2}")
+    Path("data/a/t.csv").write_text("\n".join(rows) + "\n")
+    assert main(["check", "c.yaml", "--explain"]) == 0
+    shown = capsys.readouterr().out
+    assert "task t, dr: test 4 images (negative 2, positive 2)" in shown
+    assert "features of a by fundus: 12 images, 12 to encode in 4 views; how long and how large is known once" in shown
+    assert "artefacts are to be made: datasets " in shown

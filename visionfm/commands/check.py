@@ -14,13 +14,14 @@ log = logging.getLogger("visionfm")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("config", nargs="+", type=Path, help="YAML file; several are merged from left to right")
+    parser.add_argument("--explain", action="store_true", help="also what would be computed, how long, how large")
 
 
 def main(args: argparse.Namespace) -> None:
     """Check, and say in a few lines what is planned and what is not there yet."""
     config = load_config(*args.config)
     plan = Plan(config)
-    check_data(plan)
+    counts = check_data(plan)
     decoders = sum(len(plan.runs(task)) for task, _ in plan.task_models())
     log.info(
         "%s: no errors. %d datasets, %d encoders, %d feature caches, %d tasks, %d decoders.",
@@ -40,3 +41,8 @@ def main(args: argparse.Namespace) -> None:
     read |= {dataset for encoder in plan.pretrained() for dataset in plan.pretraining_sets(encoder)}
     if unused := [name for name in config.datasets if name not in read]:
         log.warning("no task uses: %s", ", ".join(unused))
+    if args.explain:
+        from visionfm.project.explaining import explain
+
+        for line in [*counts, *explain(plan)]:
+            print(line)

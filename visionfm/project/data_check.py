@@ -22,6 +22,7 @@ from visionfm.images.identity import named_frame
 from visionfm.project.plan import Plan
 from visionfm.tasks.folding import classes_of, divided
 from visionfm.tasks.labels import Encoded, absent_classes, encode
+from visionfm.tasks.settings import LabelledTarget
 
 MOST_BYTES = 200_000_000
 DO = "correct the files, or the blocks that say how they are read; nothing was written"
@@ -37,8 +38,12 @@ class Labels:
         self.columns: dict[str, list[Value]] = as_columns(rows)
 
 
-def check_data(plan: Plan) -> None:
-    """Raise DataError with everything that is wrong in the datasets that are there; say what only limits results."""
+def check_data(plan: Plan) -> list[str]:
+    """Raise DataError with everything that is wrong in the datasets that are there; say what only limits results.
+
+    Return a line for each target and split of each task on vectors: how many images it has, and of which classes.
+    """
+    counts: list[str] = []
     problems = Problems(DataError, "data")
     found: dict[str, Labels] = {}
     for name in sorted(plan.config.datasets, key=lambda name: plan.config.datasets[name].split.like is not None):
@@ -51,8 +56,9 @@ def check_data(plan: Plan) -> None:
         if names:
             _in_two_splits(plan, task, {name: found[name] for name in names}, problems)
         if not plan.is_dense(task) and len(names) == len(plan.task_datasets(task)):
-            _check_task(plan, task, found, seen, problems)
+            _check_task(plan, task, found, seen, problems, counts)
     problems.raise_if_any(do=DO)
+    return counts
 
 
 def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems) -> Labels | None:
@@ -150,7 +156,12 @@ def _in_two_splits(plan: Plan, task: str, labels: dict[str, Labels], problems: P
 
 
 def _check_task(
-    plan: Plan, task: str, found: dict[str, Labels], seen: set[tuple[str, str]], problems: Problems
+    plan: Plan,
+    task: str,
+    found: dict[str, Labels],
+    seen: set[tuple[str, str]],
+    problems: Problems,
+    counts: list[str],
 ) -> None:
     """Note labels that a task's targets do not know, and classes without a case in a split (of some fold)."""
     block = plan.config.tasks[task]
@@ -180,6 +191,18 @@ def _check_task(
     for where, split_R in _divisions(plan, task, names, found, values, problems):
         for name, encoded in values.items():
             _check_classes(plan, task, name, where, encoded, split_R, problems)
+            counts += _of_classes(f"task {task}, {name}{where}", block.labels()[name], encoded, split_R)
+
+
+def _of_classes(title: str, target: LabelledTarget, encoded: list[Encoded], split_R: list[str]) -> Iterator[str]:
+    """Yield how many images of each split know a target, and how many of each class there are."""
+    for split in ("train", "validation", "test"):
+        known = [value for value, of in zip(encoded, split_R, strict=True) if of == split and value is not None]
+        if known:
+            of_classes = Counter(place for value in known for place in classes_of(target, value))
+            keys = target.classes if target.type == "multilabel" else map(float, range(len(target.classes)))
+            named = [f"{name} {of_classes[key]}" for name, key in zip(target.classes, keys, strict=True)]
+            yield f"{title}: {split} {len(known)} images" + (f" ({', '.join(named)})" if named else "")
 
 
 def _divisions(

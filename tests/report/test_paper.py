@@ -19,12 +19,15 @@ from visionfm.figures.svg import Panel
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import missing, number, p_value, percent
 from visionfm.project.settings import PaperSettings
+from visionfm.project.study import Study
 from visionfm.report.paper import formats, software
 from visionfm.report.paper.references import LIBRARY
 from visionfm.report.paper.stage import paper
 
 OUT = Path("results/report/paper.zip")
 NUMBER = re.compile(r"(?<![\w.@/{#\[-])[\u2212-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?![\w{])")
+TEXTS = ("methods.md", "model_card", "datasheets", "tripod_ai", "claim")
+STUDY_KEYS = list(Study.model_fields)
 STUDY = {"setting": "People of 2 clinics in Springfield.", "authors": ["A. Author"], "title": "Eyes & <numbers>"}
 
 
@@ -85,6 +88,7 @@ def in_artefacts(run: Fabricated) -> set[str]:
     """All numbers that the run's tables hold or count, as the text writes them, without sign."""
     files = {name: len(pq.read_table(run.plan.images(name)[0])) for name in run.config["datasets"]}
     found = {f"{sum(files[name] for name in run.plan.task_datasets(task)):,}" for task in run.config["tasks"]}
+    found.add(f"{sum(files.values()):,}")
     for path in sorted(Path("results").rglob("*.parquet")):
         if path.relative_to("results").parts[0] == ".kept":
             continue
@@ -125,9 +129,10 @@ def test_every_number_of_text_and_tables_is_one_of_an_artefact_or_of_the_setting
     run: Fabricated, files: dict[str, bytes]
 ) -> None:
     known = in_artefacts(run) | in_settings(run)
+    known |= {str(float(text)) for text in known if re.fullmatch(r"\d+\.\d+", text)}  # 0.950 is 0.95 in YAML
     sized = in_text(" ".join(re.findall(r"(?m)^\*\*Sample size\.\*\*.*$", files["methods.md"].decode())))  # metrics/
     for name, data in files.items():
-        if name == "methods.md" or (name.startswith("tables/") and name.endswith((".md", ".csv"))):
+        if name.startswith(TEXTS) or (name.startswith("tables/") and name.endswith((".md", ".csv"))):
             text = data.decode()
             if name.endswith(".csv"):
                 text = " ".join(cell for row in csv.reader(io.StringIO(text)) for cell in row)
@@ -193,6 +198,70 @@ def test_latex_compiles(files: dict[str, bytes], tmp_path: Path) -> None:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "methods.tex"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
     assert (tmp_path / "methods.pdf").is_file(), ran.stdout.decode(errors="replace")[-2000:]
+
+
+# --- checklists -----------------------------------------------------------------------------------------------------
+
+
+def states(markdown: bytes) -> dict[str, list[str]]:
+    """Item -> state, value, where."""
+    lines = [line.strip("| ").split(" | ") for line in markdown.decode().splitlines() if line.startswith("| ")]
+    return {cells[0]: [*cells[2:], ""][:3] for cells in lines[1:]}
+
+
+def test_all_items_of_both_checklists_are_there_and_at_least_22_of_52_are_filled_from_artefacts(
+    run: Fabricated, files: dict[str, bytes]
+) -> None:
+    tripod, claim = states(files["tripod_ai.md"]), states(files["claim.md"])
+    assert len(tripod) == 52 and list(claim) == [str(number) for number in range(1, 45)]
+    assert {cells[0] for cells in [*tripod.values(), *claim.values()]} == {"filled", "partly", "authors"}
+    without = states(write(run)["tripod_ai.md"])  # no study: from artefacts alone
+    filled = [item for item, cells in without.items() if cells[0] == "filled"]
+    assert len(filled) >= 22, filled
+    assert without["6a"][0] == "authors" and tripod["6a"][:2] == ["filled", STUDY["setting"]]
+
+
+def test_no_item_is_filled_from_nothing_and_each_has_its_place(files: dict[str, bytes]) -> None:
+    for item, (state, value, where) in {**states(files["tripod_ai.md"]), **states(files["claim.md"])}.items():
+        gap = "[AUTHORS: " in value
+        assert gap == (state != "filled"), item
+        assert bool(where.strip("|")) == (state != "authors"), item
+        for link in re.findall(r"\]\((.*?)\)", where):
+            there = {link} & set(files) or link == "../index.html" or any(name.startswith(link) for name in files)
+            assert there, f"{item}: {link}"
+    from visionfm.report.paper.checklists import items
+
+    nothing = dict.fromkeys(STUDY_KEYS)
+    for name in ("tripod_ai", "claim"):
+        assert {item.state for item in items(name, {}, nothing)} == {"authors"}, "without evidence nothing is filled"
+
+
+# --- cards ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_model_card_has_the_head_that_hugging_face_reads(run: Fabricated, files: dict[str, bytes]) -> None:
+    import yaml
+
+    _, head, body = files["model_card.md"].decode().split("---\n", 2)
+    said = yaml.safe_load(head)
+    assert said["license"] == "cc-by-nc-4.0" and said["base_model"] == ["any.pth"] and "auroc" in said["metrics"]
+    models = {model["name"]: model["results"] for model in said["model-index"]}
+    assert set(models) == {"visionfm", "floor"}
+    rows = pq.read_table(run.plan.metrics("measures", "visionfm")).to_pylist()
+    r2 = next(row for row in rows if (row["metric"], row["target"], row["split"]) == ("r2", "age", "test"))
+    values = [
+        metric for one in models["visionfm"] for metric in one["metrics"] if metric["name"].startswith("R\u00b2 of age")
+    ]
+    assert values[0]["value"] == pytest.approx(r2["value"], abs=5e-4) and "95 % interval" in values[0]["name"]
+    assert "Random weights: a floor" in body and "[AUTHORS: " in body
+
+
+def test_each_dataset_has_its_sheet(run: Fabricated, files: dict[str, bytes]) -> None:
+    sheets = {name for name in files if name.startswith("datasheets/")}
+    assert sheets == {f"datasheets/{name}.md" for name in run.config["datasets"]}
+    text = files["datasheets/fundus.md"].decode()
+    assert "- 11 images, of which 10 could be read; 1: truncated." in text and "grade (9 known, 1 unknown" in text
+    assert "- Setting: People of 2 clinics in Springfield. (said of the study as a whole)" in text
 
 
 # --- forms ----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,6 @@ VERSIONS = {
     "contrast": 4,
     "recalibrate": 3,
     "report": 28,
-    "paper": 1,
+    "paper": 2,
     "export": 1,
 }

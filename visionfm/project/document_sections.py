@@ -43,9 +43,9 @@ report: {pictures: examples, ids: hidden}
     Section(
         Study,
         "study",
-        "With this block, empty or not, a run also writes `results/report/paper/`: methods, tables, figures and "
-        "references. It holds what only the authors know, in sentences. What is not given is a marked gap there, "
-        "`[AUTHORS: ...]`, never a guess.",
+        "With this block, empty or not, a run also writes `results/report/paper/`: methods, tables, figures, "
+        "checklists and references. It holds what only the authors know, in sentences. What is not given is a marked "
+        "gap there, `[AUTHORS: ...]`, never a guess.",
         """
 study:
   title: Referable diabetic retinopathy from colour photographs

@@ -1,7 +1,8 @@
 """All files of the paper: name below `paper/` -> bytes."""
 
 from visionfm.report.data import Results
-from visionfm.report.paper import figures, flow, software, tables, texts
+from visionfm.report.paper import cards, checklists, figures, flow, software, tables, texts
+from visionfm.report.paper.evidence import evidence
 from visionfm.report.paper.facts import facts
 from visionfm.report.paper.formats import csv_table, latex_document, latex_table, markdown_table
 from visionfm.report.paper.references import References
@@ -30,6 +31,11 @@ def files(results: Results) -> dict[str, bytes]:
         decisions=any("_net_benefit" in name for name in found),
     )
     found["methods.md"] = methods
+    said = evidence(results, known, flows, list(made))
+    for name in ("tripod_ai", "claim"):
+        found[f"{name}.md"] = checklists.as_markdown(name, checklists.items(name, said, known.study))
+    found["model_card.md"] = cards.model_card(results, known, said, references)
+    found |= cards.datasheets(results, known, references)
     found["methods.tex"] = latex_document(methods, list(made))
     found["references.bib"] = references.bib()
     if software.pandoc():

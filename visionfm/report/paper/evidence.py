@@ -1,0 +1,177 @@
+"""What artefacts say to the items of checklists: name -> a sentence and where it stands; what is not there is empty.
+
+Invariant: a sentence has a value of this run, or says what the pipeline always does; nothing is said from nothing.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from visionfm.report.cautions import cautions
+from visionfm.report.data import Results
+from visionfm.report.paper.facts import Facts, TaskFacts
+from visionfm.report.paper.flow import Flow
+from visionfm.report.sample_sizes import sizes, too_small
+from visionfm.report.words import count, listed
+
+METHODS, PAGE = "methods.md", "../index.html"
+
+
+class Evidence(NamedTuple):
+    """A sentence, and the file or page that has the whole of it."""
+
+    text: str
+    link: str = METHODS
+
+
+def evidence(results: Results, known: Facts, flows: list[Flow], tables: list[str]) -> dict[str, Evidence]:
+    """Return what this run says, by name; `tables` are the names of the paper's tables."""
+    found = {name: one for part in (_data, _models, _results) for name, one in part(results, known, flows, tables)}
+    return {name: one for name, one in found.items() if one.text}
+
+
+def _table(tables: list[str], start: str) -> str:
+    return next((f"tables/{name}.csv" for name in tables if name.startswith(start)), METHODS)
+
+
+Found = Iterator[tuple[str, Evidence]]
+
+
+def _data(results: Results, known: Facts, flows: list[Flow], tables: list[str]) -> Found:
+    if not known.datasets:
+        return
+    files = sum(data.files for data in known.datasets)
+    yield "data", Evidence(f"{count(len(known.datasets), 'dataset')} with {count(files, 'image')}.")
+    if known.encoders:
+        px = listed(sorted({f"{one.metadata['image_size']} px" for one in known.encoders}))
+        yield "preprocessing", Evidence(f"Resized to {px} as a whole, normalised; values by encoder.")
+        modalities = listed(dict.fromkeys(data.modality for data in known.datasets))
+        yield (
+            "predictors",
+            Evidence(f"Images alone ({modalities}), as features of all of the image; none was selected."),
+        )
+        yield "nobody_judges", Evidence("Nobody judges an image before the model: its pixels are the predictor.")
+    bad = sum(data.files - data.readable for data in known.datasets)
+    yield (
+        "checks",
+        Evidence(f"Every file was decoded: {count(bad, 'image')} could not be read. Splits were audited.", PAGE),
+    )
+    graded = [data.name for data in known.datasets if data.agreement]
+    yield "agreement", Evidence(f"Kappa of graders of {listed(graded)}." if graded else "", METHODS)
+    shown = results.config.report.ids == "shown"
+    hidden = "" if shown else "No file name, id of a person or place stands in the report and here."
+    yield "privacy", Evidence(hidden, PAGE)
+    if not known.tasks:
+        return
+    yield "targets", Evidence("; ".join(f"{task.name}: {_targets(task)}" for task in known.tasks) + ".")
+    used = [f"{flow.task}: {flow.found.images:,} found, {flow.used.images:,} used" for flow in flows]
+    yield "flow", Evidence("; ".join(used) + ".", "flow.svg")
+    left = [(flow.task, sum(flow.unreadable.values()) + sum(flow.left_out.values())) for flow in flows]
+    unused = "; ".join(f"{task}: {count(number, 'image')} left out" for task, number in left)
+    yield "missing", Evidence(f"Nothing was imputed. {unused}.", _table(tables, "flow_"))
+    yield "division", Evidence(f"By {_levels(known)}; sizes of each split by task.", _table(tables, "characteristics_"))
+    by_image = [data.name for data in known.datasets if data.labelled and data.block.split.by != "subject"]
+    unknown = [data.name for data in known.datasets if data.labelled and data.subjects is None]
+    broken = any(allowed for task in known.tasks for _, allowed in task.audit.values())
+    whole = not (by_image or unknown or broken)
+    yield "disjoint", Evidence("The person: the audit found nobody in two splits." if whole else "", PAGE)
+    names = _table(tables, "characteristics_")
+    yield "characteristics", Evidence("Samples, people and answers by split.", names)
+    yield "differences", Evidence("Samples, people and answers of training and test data side by side.", names)
+    grouped = [name for name in tables if name.startswith("subgroups_")]
+    yield "groups", Evidence("Performance by group, with tests." if grouped else "", _table(tables, "subgroups_"))
+
+
+def _targets(task: TaskFacts) -> str:
+    return listed(f"{name} ({can_be})" for name, _, can_be in task.targets)
+
+
+def _levels(known: Facts) -> str:
+    folded = [task.name for task in known.tasks if task.folds]
+    levels = listed(dict.fromkeys(data.block.split.by for data in known.datasets if data.labelled))
+    return levels + (f", in folds of people in {listed(folded)}" if folded else "")
+
+
+def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]) -> Found:
+    versions = known.versions
+    code = f"visionfm {versions['visionfm']} (Apache-2.0), torch {versions['torch']}; the config stands on the page."
+    yield "code", Evidence(code, PAGE)
+    if not known.tasks:
+        return
+    hyper = _table(tables, "hyperparameters_")
+    trained = [task for task in known.tasks if not task.given]
+    recipes = "; ".join(f"{task.name}: recipe {task.recipe_name}, head {_head(task)}" for task in trained)
+    yield "model", Evidence(f"{recipes}." if trained else "", hyper)
+    yield "selection", Evidence("The epoch was chosen on validation data; test data chose nothing." if trained else "")
+    origins = [f"{one.name}: {_origin(one.untrained, one.here)}" for one in known.encoders]
+    seeds = listed(dict.fromkeys(seed for task in trained for seed in task.block.seeds)) if trained else ""
+    yield "initial", Evidence(f"{'; '.join(origins)}; heads at random, seed {seeds}." if trained else "")
+    weights = dict.fromkeys(str(task.recipe.get("class_weighting", "none")) for task in trained)
+    balanced = listed(name for name in weights if name != "none")
+    not_weighted = "Classes were not weighted and not resampled." if trained else ""
+    yield "imbalance", Evidence(f"Weighting of classes: {balanced}." if balanced != "none" else not_weighted, hyper)
+    methods = [
+        f"{task.name}: {task.block.calibrated_by()}" for task in known.tasks if task.block.calibrated_by() != "none"
+    ]
+    local = [name for name in results.recalibrations if len(results.recalibrations[name])]
+    updated = [f"Probabilities were calibrated on validation data ({listed(methods)})."] if methods else []
+    updated += [f"Recalibration by few local people was tried in {listed(local)}."] if local else []
+    yield "updating", Evidence(" ".join(updated) or "No model was updated after it was tested.", PAGE)
+    flips = [task.name for task in known.tasks if task.block.tta == "flips"]
+    yield "predictions", Evidence("The decoder of each run was applied to every test sample as it is"
+                                  + (f"; in {listed(flips)} four views were averaged." if flips else "."))  # fmt: skip
+    folds = [task.name for task in known.tasks if task.folds]
+    together = f"Views were averaged in {listed(flips)}. " if flips else ""
+    together += f"Each person was asked of one fold's decoder in {listed(folds)}." if folds else ""
+    yield "ensembles", Evidence(together.strip() or "None: one decoder answers at a time.")
+    kinds = "; ".join(f"{task.name}: {_targets(task)}" for task in known.tasks)
+    points = listed(dict.fromkeys(["0.5", *(point for task in known.tasks for point in task.points)]))
+    yield "output", Evidence(f"{kinds}. Calls of yes or no at {points}.", METHODS)
+    runs = listed(f"{result.task}/{result.model}/{result.runs[0]}" for result in results.results)
+    yield "specification", Evidence(f"The decoders are files of this run ({runs}); sizes and values in tables.", hyper)
+    bad = listed(f"{data.name}: {data.block.bad_images}" for data in known.datasets)
+    yield "poor_input", Evidence(f"An unreadable image is refused, never guessed ({bad}).", PAGE)
+
+
+def _head(task: TaskFacts) -> str:
+    return str(task.recipe.get("head", "not named"))
+
+
+def _origin(untrained: bool, here: bool) -> str:
+    return "random weights" if untrained else "pretrained by this software" if here else "given weights"
+
+
+def _results(results: Results, known: Facts, flows: list[Flow], tables: list[str]) -> Found:
+    valued = [line for line in known.headlines if line.value is not None]
+    best = [f"{line.task}, {line.model}, {line.target} on {line.tested_on}: {line.name} {line.text}"
+            + (f" ({line.interval})" if line.interval else "") for line in valued[:2]]  # fmt: skip
+    more = f"; {len(valued) - 2:,} more" if len(valued) > 2 else ""
+    yield "performance", Evidence(f"{'; '.join(best)}{more}." if valued else "", _table(tables, "results"))
+    counted = [f"{line.n:,} samples of {line.subjects:,} people on {line.tested_on}" for line in known.headlines[:2]]
+    yield "events", Evidence(f"{'; '.join(counted)}; all in the table." if counted else "", _table(tables, "results"))
+    if known.statistics.metrics:
+        names = [name for of in known.statistics.metrics.values() for name in of.values()]
+        yield "metrics", Evidence(f"{listed(dict.fromkeys(names[:6]))} and more, with figures.", METHODS)
+    tests = f" Tests: {listed(known.statistics.tests)}." if known.statistics.tests else ""
+    if known.statistics.intervals:
+        yield "statistics", Evidence(f"95 % intervals over people.{tests}")
+    places = {line.dataset for line in valued}
+    several = len(places) > 1 or any(len(table) for table in results.contrasts.values())
+    yield "clusters", Evidence("Each dataset has numbers of its own; none is pooled unasked." if several else "",
+                               _table(tables, "results"))  # fmt: skip
+    outside = [task.name for task in known.tasks if task.block.external]
+    yield "external", Evidence(f"In {listed(outside)}." if outside else "", _table(tables, "external_"))
+    fewer = [name for name in tables if "fewer_modalities" in name]
+    beside = [name for name in tables if "beside" in name]
+    tried = ["with fewer modalities"] * bool(fewer) + ["against baselines"] * bool(beside)
+    yield (
+        "robustness",
+        Evidence(f"Measured {listed(tried)}." if tried else "", _table(tables, (fewer + beside + [""])[0])),
+    )
+    asked = [one for result in results.results for one in sizes(result)]
+    small = too_small(results)
+    enough = "All tests know AUROC within 0.05 and the calibration slope within 0.1 (Riley et al. 2021)."
+    yield "sample_size", Evidence("; ".join(small) if small else enough if asked else "")
+    confused = [line.task for line in valued if results.config.tasks[line.task].kind in ("classification", "ordinal")]
+    yield "failures", Evidence("Confusions of classes as figures." if confused else "", "figures/")
+    found = cautions(results)
+    yield "cautions", Evidence(" ".join(found[:3]) if found else "", PAGE)

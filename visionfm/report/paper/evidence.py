@@ -129,7 +129,10 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     runs = listed(f"{result.task}/{result.model}/{result.runs[0]}" for result in results.results)
     yield "specification", Evidence(f"The decoders are files of this run ({runs}); sizes and values in tables.", hyper)
     bad = listed(f"{data.name}: {data.block.bad_images}" for data in known.datasets)
-    yield "poor_input", Evidence(f"An unreadable image is an error (fail) or left out (skip), never guessed: {bad}.", PAGE)
+    yield (
+        "poor_input",
+        Evidence(f"An unreadable image is an error (fail) or left out (skip), never guessed: {bad}.", PAGE),
+    )
 
 
 def _head(task: TaskFacts) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from world.differences import KEPT, assert_as_near_as_told
 from world.encoder_fakes import Tensors, network, save
 from world.layout_files import REFUSED, STAGED, WRITTEN, drawn, file_of, openai
 
@@ -16,6 +17,7 @@ from visionfm.encoders.dialects import Conversion, convert, recognise
 from visionfm.errors import DataError
 
 Import = Callable[..., Path]
+NEUTRAL = {"mean": [0.0] * 3, "std": [1.0] * 3}
 
 
 def converted(state: Tensors, tmp_path: Path, key: str | None = None) -> Conversion:
@@ -56,21 +58,28 @@ def test_every_layout_is_written_or_refused_in_the_tests() -> None:
     assert {layout.name for layout in layouts.LAYOUTS} <= written
 
 
-@pytest.mark.parametrize("name", ["hf-vit", "clip", "retizero", "hf-siglip"])
+@pytest.mark.parametrize("name", WRITTEN)
 def test_features_of_a_file_are_those_of_its_network(name: str, imported: Import, tmp_path: Path) -> None:
     state, own = file_of(name)
     arch = WRITTEN[name].arch
-    neutral = {"mean": [0.0] * 3, "std": [1.0] * 3}
-    out = imported(save(state, tmp_path / "w.pth"), timm=None, arch=arch, image_size=64, statistics=neutral)
-    image = torch.rand(1, 3, 64, 64)
     model = network(arch, 3)
     model.load_state_dict(own, strict=False)
     if arch == "fake_clip":
         model.patch_embed.proj.bias = None
+    px = 4 * model.patch_embed.patch_size[0]
+    file = save({WRITTEN[name].key or "model": state}, tmp_path / "w.pth")
+    encoder = load_encoder(imported(file, arch=arch, image_size=px, statistics=NEUTRAL))
+    image = torch.rand(1, 3, px, px)
     with torch.inference_mode():
         tokens = model.forward_features(image)
-    found = load_encoder(out).cls_and_mean(image)[1]
-    torch.testing.assert_close(found, tokens[:, model.num_prefix_tokens :].mean(1), rtol=1e-4, atol=1e-4)
+    expected_BD = tokens[:, model.num_prefix_tokens :].mean(1)
+    assert_as_near_as_told(WRITTEN[name].layout, encoder.cls_and_mean(image)[1], expected_BD)
+
+
+def test_the_differences_that_are_told_are_of_all_layouts() -> None:
+    usable = {layout.name for layout in layouts.LAYOUTS if layout.refusal is None}
+    assert json.loads(KEPT.read_text(encoding="utf-8")).keys() == usable
+    assert max(json.loads(KEPT.read_text(encoding="utf-8")).values()) < 1e-4
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -9,6 +9,7 @@ import timm
 import torch
 from timm.data import resolve_data_config
 from timm.models import get_pretrained_cfg
+from world.differences import assert_as_near_as_told
 from world.encoder_fakes import save
 
 from visionfm import load_encoder
@@ -22,6 +23,7 @@ SECOND_LAST = {  # where each family's last stage but one ends, and whether its 
     "test_resnet": ("layer3", False),
     "test_efficientnet": (None, False),  # stages of its blocks that halve the map
 }
+LAYOUTS = {"test_convnext": "convnext", "fake_swin": "swin", "test_resnet": "resnet"}
 MEAN, STD = [0.3, 0.5, 0.6], [0.2, 0.25, 0.3]
 FAMILIES = ("convnext", "swin_", "resnet", "efficientnet")
 
@@ -68,6 +70,8 @@ def test_features_are_those_of_hooks_and_of_pooling_by_hand(both: tuple[str, Any
     row_B1D, mean_BD = encoder.cls_and_mean(image_BCHW)
     assert pooled_BD.std() > 0.01 and before_BCHW.std() > 0.01
     torch.testing.assert_close(mean_BD, pooled_BD, rtol=1e-5, atol=1e-5)
+    if name in LAYOUTS:
+        assert_as_near_as_told(LAYOUTS[name], mean_BD, pooled_BD)
     row_BD = torch.cat([before_BCHW.mean((2, 3)), pooled_BD], dim=1)
     torch.testing.assert_close(row_B1D[:, 0], row_BD, rtol=1e-5, atol=1e-5)
 

@@ -15,7 +15,7 @@ from world.batch_files import children, command_line, reading_of, with_ids
 from world.small_project import write_images
 
 from visionfm.errors import DataError
-from visionfm.images.batches import Batch, batches_of, decoded_batches, read_batch
+from visionfm.images.batches import Batch, batches_of, decoded_batches, pieces_of
 from visionfm.images.transforms import VIEWS
 
 
@@ -29,7 +29,8 @@ def test_batches_hold_as_many_images_as_their_views_leave_room_for() -> None:
 
 def test_views_are_flips_of_the_resized_image_and_the_last_row_fills_the_batch(tmp_path: Path) -> None:
     name = write_images(tmp_path, 2)[1]
-    images_BHWC = read_batch(Batch(tuple(with_ids(tmp_path, [name])), VIEWS), reading_of(tmp_path, rows=6))
+    batch = Batch(tuple(with_ids(tmp_path, [name])), VIEWS)
+    ((_, images_BHWC),) = decoded_batches([batch], reading_of(tmp_path, rows=6), 0)
     assert images_BHWC.shape == (6, 32, 32, 3)
     assert images_BHWC.dtype == np.uint8
     with Image.open(tmp_path / name) as image:
@@ -65,7 +66,17 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     images = with_ids(tmp_path, write_images(tmp_path, 1))
     (tmp_path / images[0][0]).unlink()
     with pytest.raises(DataError, match=r"cannot be read.*\n.*eyes/000.jpg"):
-        read_batch(Batch(tuple(images), ("identity",)), reading_of(tmp_path))
+        list(decoded_batches([Batch(tuple(images), ("identity",))], reading_of(tmp_path), 0))
+
+
+def test_a_volume_is_one_piece_of_work_and_single_images_come_by_batches() -> None:
+    frames = [(f"{name}.vol#{n}", f"{name}:{n}") for name in "ab" for n in range(6)]
+    single = [(f"{n}.png", f"{n}") for n in range(5)]
+    batches = batches_of([*single, *frames, ("z.png", "z")], ("identity",), 4)
+    pieces = pieces_of(batches, 224)
+    assert [len(piece) for piece in pieces] == [4, 1, 6, 6, 1]
+    assert [image for piece in pieces for image in piece] == [image for batch in batches for image in batch.images]
+    assert [len(piece) for piece in pieces_of(batches_of(frames, ("identity",), 4), 2048)] == [5, 1, 5, 1]
 
 
 def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ class Dataset(Strict):
         description="frames of a file (slices of a volume) that are images of their own: `all`, a number of them, "
         "evenly spread, `{every: 5}` or `{middle: 12}`",
     )
+    views: Literal["identity", "flips"] | None = Field(
+        None,
+        description="what heads on vectors train on: the image alone, or its four flips, which take four times the "
+        "encoding and the cache; default flips, with `frames` identity",
+    )
     bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
         None, description="how many bits 16-bit grey images use: 12 for a camera's twelve in the lowest bits"
     )
@@ -134,3 +139,7 @@ class Dataset(Strict):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def trained_views(self) -> str:
+        """Return what heads on vectors train on: `identity` or `flips`; of volumes the images alone, unless asked."""
+        return self.views or ("flips" if self.frames is None else "identity")

@@ -72,7 +72,8 @@ def pieces_of(batches: Iterable[Batch], size_px: int) -> list[list[tuple[str, st
 
     The frames of a file stay together, so that it is opened once, as long as their squares take 64 MB at most.
     """
-    most, pieces, last = max(1, PIECE_BYTES // (3 * size_px**2)), [], ""
+    pieces: list[list[tuple[str, str]]] = []
+    most, last = max(1, PIECE_BYTES // (3 * size_px**2)), ""
     for batch in batches:
         for at, (path, image_id) in enumerate(batch.images):
             file = file_path(path, image_id) if frame_of(image_id) is not None else ""

@@ -57,6 +57,11 @@ FUSIONS = {
     "mean": "the modalities' features are averaged",
     "attention": "the modalities' features are weighed by attention",
 }
+SLICES = {
+    "mean": "averaged",
+    "max": "joined by the maximum of each feature",
+    "attention": "weighed by attention that was learned (the baselines see their mean)",
+}
 BASELINES = {
     "knn": "k nearest neighbours (cosine similarity, k chosen on validation)",
     "logreg": "logistic regression (regularised, C chosen on validation)",

@@ -62,7 +62,9 @@ class TaskBlock(Strict, ABC):
     )
     models: list[Name] = Field(min_length=1, description="compared on equal terms")
     targets: Any = Field(description="what is predicted: a block for each name")
-    unit: Literal["image", "eye", "visit", "subject"] = Field("image", description="what a sample is; `n` counts it")
+    unit: Literal["image", "volume", "eye", "visit", "subject"] = Field(
+        "image", description="what a sample is; `n` counts it. volume: the frames of one file"
+    )
     fusion: Literal["pooled", "concat", "mean", "attention"] = Field(
         "pooled",
         description="pooled: one decoder over the images of all modalities; the others join modalities in a unit",

@@ -58,7 +58,9 @@ def calibrate(
     store = store_of(samples, files, spec.features == TOKENS)
     encodings.check(decoder, encodings.of_vectors(samples, store))
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
-    streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, str(spec.features), views, spec.visits)
+    streams = streams_of.gather(
+        samples, store, spec.modalities, spec.fusion, str(spec.features), views, spec.visits, spec.slices
+    )
     inputs = {
         "decoder": digest_of(decoder),
         "train": artifacts.payload_digest(train_table),

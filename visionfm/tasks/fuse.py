@@ -2,7 +2,7 @@
 
 Writes `samples.parquet` (all) and `train.parquet` (training and validation rows only, so that nothing of the test
 split can reach training). A sample is an image (`pooled`), or an eye, visit or subject with its images of all
-modalities. Of a task with folds, the samples as one of its folds divides them.
+modalities; or a volume, the frames of one file. Of a task with folds, the samples as one of its folds divides them.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from visionfm.data.block import LABEL_COLUMNS
 from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.errors import DataError, Problems
+from visionfm.images.identity import file_path
 from visionfm.tasks import kind_of
 from visionfm.tasks.folding import folded, where
 from visionfm.tasks.labels import Visits, absent_classes, encode, encode_columns, joined, side_by_side
@@ -220,6 +221,8 @@ def _rows(images: Any, settings: FuseSettings) -> list[Row]:
     rows: list[Row] = images.to_pylist()
     for row in rows:
         row["values"] = {name: row.pop(name) for name in settings.targets}
+        (image,) = row["images"]
+        row["file"] = file_path(image["path"], image["image_id"])
     return rows
 
 
@@ -227,7 +230,12 @@ def _rows(images: Any, settings: FuseSettings) -> list[Row]:
 
 
 def _units(rows: list[Row], settings: FuseSettings) -> list[Row]:
-    keys = {"eye": ("subject_id", "eye"), "visit": ("subject_id", "visit"), "subject": ("subject_id",)}[settings.unit]
+    keys = {
+        "volume": ("dataset", "file"),
+        "eye": ("subject_id", "eye"),
+        "visit": ("subject_id", "visit"),
+        "subject": ("subject_id",),
+    }[settings.unit]
     problems = Problems(DataError, f"units ({settings.unit}) of the task")
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:

@@ -32,8 +32,9 @@ from visionfm.tasks.vectors import feature_arrays as streams_of
 from visionfm.tasks.vectors.spec import TOKENS, Spec
 
 if TYPE_CHECKING:
-    from visionfm.tasks.vectors.decoder import Loaded
+    from visionfm.tasks.vectors.decoder import Decoder, Loaded
     from visionfm.tasks.vectors.objective import Prediction
+    from visionfm.tasks.vectors.training import Batches
 
 SCHEMA = "visionfm/predictions/1"
 ALL = "all"
@@ -95,7 +96,7 @@ def predict(
     encodings.check(decoder, encodings.of_vectors(samples, store))
     views = VIEWS if settings.tta == "flips" else VIEWS[:1]
     # Each modality has its place in a fused decoder: that of its training, in whatever order a config names datasets.
-    streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, features, views, spec.visits)
+    streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, features, views, spec.visits, spec.slices)
     del store  # the caches hold many more rows
     inputs = {
         "decoder": digest_of(decoder),
@@ -207,6 +208,7 @@ def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
     views = range(streams[0].features_RVF.shape[1])
     tables = []
     with reproducible():
+        relevance = _slices(samples, network, batches, views) if network.slices is not None else None
         for subset, members in subsets(spec.modalities, spec.fusion).items():
             present_NS = batches.present_NS
             if subset != ALL:
@@ -221,6 +223,10 @@ def scored(samples: Samples, streams: list[streams_of.Stream], loaded: "Loaded",
                 _check_finite(prediction.values, keep_N, samples)
                 columns = _columns(samples, prediction, keep_N, {"subset": subset, "run": settings.run}, loaded)
                 columns["modalities"] = pa.array(used_N[keep_N].tolist(), pa.string())
+                if relevance is not None:
+                    # A modality's weights do not depend on which others are there: they are said once.
+                    shown = relevance.filter(pa.array(keep_N))
+                    columns["slices"] = shown if subset == ALL else pa.nulls(len(shown), shown.type)
                 tables.append(pa.table(columns).select([*COLUMNS, *(name for name in MORE if name in columns)]))
     return pa.concat_tables(tables)
 
@@ -235,7 +241,23 @@ COLUMNS = (
     *("sample_id", "subject_id", "dataset", "modalities", "subset", "split", "run", "target", "class"),
     *("truth", "scores", "value", "unit"),
 )
-MORE = ("interval_days", "uncalibrated")  # where there is such a thing
+MORE = ("interval_days", "uncalibrated", "slices")  # where there is such a thing
+
+
+def _slices(samples: Samples, network: "Decoder", batches: "Batches", views: range) -> Any:
+    """Return each sample's images with their weights, the mean over the views; a modality's add up to 1."""
+    import pyarrow as pa
+
+    from visionfm.tasks.vectors.training import slice_weights
+
+    by_view = [[weight.double().cpu().numpy() for weight in slice_weights(network, batches, view)] for view in views]
+    weight_I = np.zeros(len(samples.references))
+    for s, name in enumerate(network.spec.modalities):
+        weight_I[samples.modality_I == name] = np.mean([weights[s] for weights in by_view], axis=0)
+    image_ids = pa.array([image_id for _, _, image_id in samples.references], pa.string())
+    of_images = pa.StructArray.from_arrays([image_ids, pa.array(weight_I)], ["image_id", "weight"])
+    ends = np.searchsorted(samples.sample_I, np.arange(len(samples) + 1))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), of_images)
 
 
 def _modalities_used(

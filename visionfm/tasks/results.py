@@ -148,11 +148,6 @@ def by_dataset(metrics: Any) -> Any:
     return metrics[~whole(metrics["dataset"]) & whole(metrics["modality"]) & whole(metrics["modalities"])]
 
 
-def no_sections(result: TaskModel) -> list[Section]:
-    """Return no section: the figures say it all."""
-    return []
-
-
 def recipe(task: TaskBlock) -> str:
     """Return how decoders were trained: frozen or fine-tuned, and by which recipe."""
     return f"{MODES[task.training.mode]}, recipe {task.training.recipe}"

@@ -47,7 +47,7 @@ class FuseSettings(Settings):
     external: list[str] = []
     modalities: list[str]
     targets: dict[str, LabelledTarget]
-    unit: Literal["image", "eye", "visit", "subject"] = "image"
+    unit: Literal["image", "volume", "eye", "visit", "subject"] = "image"
     max_days: int | None = None
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     progression: str | None = None  # the head of a task of that kind
@@ -101,7 +101,15 @@ class VectorFitSettings(FitSettings):
     train_fraction: float | None = None
     shots: int | None = None
     head: str | None = None  # of kinds that have several
+    slices: Literal["mean", "max", "attention"] = "mean"
     visits: int | None = None  # of an eye, that it looks at together; None: a sample is of one visit
+
+    left_out: ClassVar[tuple[str, ...]] = ("slices",)
+
+    @property
+    def pooling(self) -> str:
+        """How slices are pooled: nothing in a baseline could learn which of them matter, so that it sees their mean."""
+        return "mean" if self.baseline and self.slices == "attention" else self.slices
 
     @property
     def fitted_by(self) -> str:

@@ -128,7 +128,9 @@ def _gathered(samples: Samples, files: dict[str, list[Path]], settings: TrainSet
     tokens = settings.recipe.features == TOKENS
     store = store_of(samples, files, tokens)
     views = VIEWS[:1] if settings.baseline else store.views
-    streams = streams_of.gather(samples, store, settings.modalities, fusion, settings.recipe.features, views, visits)
+    streams = streams_of.gather(
+        samples, store, settings.modalities, fusion, settings.recipe.features, views, visits, settings.pooling
+    )
     origin = encodings.origin(encodings.of_vectors(samples, store), views)
     return Gathered(streams, origin, list(store.shape_LPD) if tokens else [])
 
@@ -201,7 +203,10 @@ def _fit(
     of_baselines = getattr(kind_of(settings.kind).fit(), "BASELINE_HEADS", BASELINE_HEADS)
     head = of_baselines[settings.baseline] if settings.baseline else recipe.head
     modalities = settings.modalities
-    spec = Spec(settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits, shape_LPD)
+    spec = Spec(
+        settings.kind, settings.targets, modalities, fusion, head, recipe.features, widths, visits, shape_LPD,
+        settings.pooling,
+    )  # fmt: skip
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
     streams_of.standardise(streams, known)
 

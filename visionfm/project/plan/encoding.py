@@ -37,10 +37,14 @@ class EncodingPlan:
         )
 
     def extract_settings(self, encoder: str, dataset: str) -> ExtractSettings:
-        """Return the settings of `extract`: four views where some task trains on the dataset."""
+        """Return the settings of `extract`: four views where some task trains on the dataset, but for volumes."""
         block, images = self.config.encoders[encoder], self.config.datasets[dataset]
         tasks = [block for name, block in self.config.tasks.items() if not self.names.is_dense(name)]
-        views = any(dataset in t.datasets or (dataset in t.external and t.tta == "flips") for t in tasks)
+        trains = images.trained_views() == "flips"
+        views = any(
+            (dataset in t.datasets and (trains or t.tta == "flips")) or (dataset in t.external and t.tta == "flips")
+            for t in tasks
+        )
         return ExtractSettings(
             size=block.image_size,
             views=list(ALL_VIEWS) if views else ["identity"],

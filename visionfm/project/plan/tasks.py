@@ -94,7 +94,10 @@ class TaskPlan:
             path = SOUND
         recipe = read_recipe(Recipe, path, given)
         tried = {} if about.baseline else candidates(recipe, block.heads_tried(), given)
-        return TrainSettings(**self._fitting(task, run, name), recipe=recipe, candidates=tried)
+        fitting = self._fitting(task, run, name)
+        if about.baseline and fitting.get("slices") == "attention":
+            fitting["slices"] = "mean"  # which it sees in any case (`pooling`)
+        return TrainSettings(**fitting, recipe=recipe, candidates=tried)
 
     def _fitting(self, task: str, run: str, recipe_name: str) -> dict[str, Any]:
         """Return what the settings of `train` and `finetune` have in common."""

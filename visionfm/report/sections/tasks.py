@@ -9,7 +9,7 @@ from visionfm.figures.tables import Cell, Table, counted
 from visionfm.report.data import Results
 from visionfm.report.sections.audit import AuditView, audit_view
 from visionfm.report.sections.models import ModelView, chosen_rows, kind_of_report, model_view
-from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count, listed
+from visionfm.report.words import BASELINES, FUSIONS, SLICES, SPLITS, count, listed
 from visionfm.runtime.progress import track
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.results import TaskModel
@@ -61,6 +61,7 @@ def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:
         else f"{kind.trained_by(block)}; {count(decoders, 'decoder')} per model (seed {listed(block.seeds)}"
         f"{', one per fold' if folds else ''}).",
     ]
+    found += _slices(results, task, block)
     found += _folds(results, task, block)
     found += kind.sentences(block)
     if beside := results.plan.baseline_runs(task):
@@ -96,6 +97,14 @@ def _best_sizes(results: Results, task: str, block: TaskBlock) -> list[str]:
         for of in groups.values()
         if len({str(sizes[name]) for name in of}) > 1
     ]
+
+
+def _slices(results: Results, task: str, block: TaskBlock) -> list[str]:
+    """Return what became of several images of one modality, where a sample has some."""
+    samples = next(result.samples for result in results.results if result.task == task)
+    most = max((max(Counter(one["modality"] for one in of).values()) for of in samples["images"]), default=0)
+    how = getattr(block, "slices", None)
+    return [f"Up to {most} images of one modality in a sample are {SLICES[how]}."] if how and most > 1 else []
 
 
 def _folds(results: Results, task: str, block: TaskBlock) -> list[str]:

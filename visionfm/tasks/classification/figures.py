@@ -15,13 +15,13 @@ from visionfm.tasks.results import (
     by_dataset,
     calibrated,
     found_and_alarms,
-    no_sections,
     recipe,
     shown_run,
     weighted,
 )
+from visionfm.tasks.vectors import relevance
 
-sections, trained_by = no_sections, recipe
+sections, trained_by = relevance.sections, recipe
 
 CURVE_POINTS = 300  # more are not seen and make the page heavy
 BINS = 10

@@ -11,10 +11,11 @@ from visionfm.figures.svg import PALETTE, Panel, label
 from visionfm.metrics.written import missing, number
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import Scored, areas, calibration, curves, matrix
-from visionfm.tasks.results import TaskModel, calibrated, found_and_alarms, no_sections, shown_run, weighted
+from visionfm.tasks.results import TaskModel, calibrated, found_and_alarms, shown_run, weighted
 from visionfm.tasks.results import recipe as how
+from visionfm.tasks.vectors import relevance
 
-sections = no_sections
+sections = relevance.sections
 HEADS = {"cumulative": "proportional odds", "corn": "CORN"}
 
 

@@ -41,7 +41,7 @@ def answers(samples: Samples, store: FeatureStore, loaded: Any, tta: str) -> lis
     spec = loaded.spec
     views = VIEWS if tta == "flips" else VIEWS[:1]
     features = features_read(spec, store)
-    streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, features, views, spec.visits)
+    streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, features, views, spec.visits, spec.slices)
     same: dict[str, Any] = {"task": GIVEN, "model": GIVEN, "run": GIVEN, "targets": {}, "modalities": []}
     table = scored(samples, streams, loaded, PredictSettings(kind=spec.kind, **same))
     rows = table.to_pandas()

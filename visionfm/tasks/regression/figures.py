@@ -10,10 +10,11 @@ from typing import Any
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
 from visionfm.metrics.evidence import Interval
 from visionfm.metrics.written import number, text_of
-from visionfm.tasks.results import TaskModel, no_sections, no_sentences, recipe, shown_run
+from visionfm.tasks.results import TaskModel, no_sentences, recipe, shown_run
+from visionfm.tasks.vectors import relevance
 
 SCATTER_POINTS = 1500
-sections, trained_by, sentences = no_sections, recipe, no_sentences
+sections, trained_by, sentences = relevance.sections, recipe, no_sentences
 
 
 def in_words(result: TaskModel, target: str) -> list[str]:

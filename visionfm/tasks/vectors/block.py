@@ -75,7 +75,7 @@ class VectorTask(TaskBlock):
         if self.fusion == "pooled" and self.unit != "image":
             raise ValueError(f"fusion pooled has unit image; for unit {self.unit} choose concat, mean or attention")
         if self.fusion != "pooled" and self.unit == "image":
-            raise ValueError(f"fusion {self.fusion} needs unit eye, visit or subject")
+            raise ValueError(f"fusion {self.fusion} needs unit volume, eye, visit or subject")
         return self
 
 
@@ -84,6 +84,11 @@ class LabelledTask(VectorTask):
 
     datasets: list[Name] = Field(
         [], description="train, validate and test on these; one at least, but for a task with a given `decoder`"
+    )
+    slices: Literal["mean", "max", "attention"] = Field(
+        "mean",
+        description="how a unit's images of one modality (slices of a volume, several photographs) become one vector; "
+        "attention learns which of them matter, for a finding on few slices, and says it in `predictions`",
     )
     max_days: Positive | None = Field(None, description="images of one unit may lie this far apart (visits as dates)")
     decoder: str | None = Field(
@@ -95,6 +100,12 @@ class LabelledTask(VectorTask):
     shots: list[Positive] = Field(
         [], description="label efficiency: also train on so many samples per class (or fifth of the values)"
     )
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> "LabelledTask":
+        if self.slices != "mean" and self.fusion == "pooled":
+            raise ValueError(f"`slices: {self.slices}` joins images of a unit: unit volume, eye, visit or subject")
+        return self
 
     @model_validator(mode="after")
     def _given_fits(self) -> "LabelledTask":
@@ -129,6 +140,10 @@ class LabelledTask(VectorTask):
     def fuse_keys(self) -> Mapping[str, Any]:
         """Return how far apart the images of a unit may lie."""
         return {"max_days": self.max_days}
+
+    def train_keys(self) -> Mapping[str, Any]:
+        """Return how slices are pooled."""
+        return {"slices": self.slices}
 
     def parts_of_data(self) -> tuple[Sequence[float], Sequence[int]]:
         """Return the fractions, and the samples per class, on which decoders are trained too."""

@@ -1,8 +1,8 @@
 """The decoder as a network and as a file: `decoder.safetensors`, or a published `checkpoint_*_linear.pth`.
 
-The file holds the head's tensors under their published names, `fusion.*`, `standardisation.{modality}.{mean,std}`, in
-regression `targets.{mean,std}`, of k-NN `neighbours`, where it was calibrated `calibration.*`; its metadata say what it
-was trained for.
+The file holds the head's tensors under their published names, `slices.*`, `fusion.*`,
+`standardisation.{modality}.{mean,std}`, in regression `targets.{mean,std}`, of k-NN `neighbours`, where it was
+calibrated `calibration.*`; its metadata say what it was trained for.
 Shapes: B batch, S streams, N training samples, F features, K outputs.
 """
 
@@ -32,27 +32,41 @@ from visionfm.tasks.decoder_file import (
 from visionfm.tasks.settings import PredictSettings
 from visionfm.tasks.slots import count_outputs
 from visionfm.tasks.vectors.calibration import PREFIX, Calibrator
-from visionfm.tasks.vectors.feature_arrays import Statistics
+from visionfm.tasks.vectors.feature_arrays import ATTENTION, Statistics
 from visionfm.tasks.vectors.fusion import FUSIONS, Visits
 from visionfm.tasks.vectors.heads import HEADS, AttentiveHead, ForecastHead, KnnHead, sinusoid
 from visionfm.tasks.vectors.objective import Objective, Prediction
+from visionfm.tasks.vectors.slices import SlicePooling, Slices
 from visionfm.tasks.vectors.spec import ATTENTIVE, HELD, NAMED, Spec
 
 
 class Decoder(nn.Module):
-    """Fusion, then head."""
+    """Pooling of slices where it is learned, fusion, then head."""
 
     def __init__(self, spec: Spec) -> None:
         """Random weights from torch's global generator."""
         super().__init__()
         self.spec = spec
+        self.slices = SlicePooling(spec.widths) if spec.slices == ATTENTION else None
         self.fusion = FUSIONS[spec.fusion](spec.widths)
         self.head = _head(spec, self.fusion.width)
 
     def forward(
-        self, streams: list[torch.Tensor], present_BS: torch.Tensor, times_BX: torch.Tensor | None = None
+        self,
+        streams: list[torch.Tensor],
+        present_BS: torch.Tensor,
+        times_BX: torch.Tensor | None = None,
+        slices: Slices | None = None,
     ) -> torch.Tensor:
-        """Return outputs_BK of standardised features, S tensors (B, F), which are there, and `streams.times`."""
+        """Return outputs_BK of standardised features, S tensors (B, F), which are there, and `streams.times`.
+
+        A decoder that pools slices gets S tensors (B, I, F), and which of them are a sample's own; in training it
+        answers once for each of its attentions, (K * B, outputs).
+        """
+        if self.slices is not None:
+            assert slices is not None
+            streams = self.slices(streams, slices)
+            present_BS = present_BS.repeat(len(streams[0]) // len(present_BS), 1)
         if isinstance(self.fusion, Visits):
             fused_BW = self.fusion(streams, present_BS, times_BX)
         else:
@@ -250,6 +264,8 @@ def _loaded(
 ) -> Loaded:
     """Return the decoder with its objective as predictions need it: what concerns losses alone is at its defaults."""
     network = Decoder(spec)
-    named = {name if name.startswith("fusion.") else f"head.{name}": value for name, value in state.items()}
+    named = {
+        name if name.startswith(("slices.", "fusion.")) else f"head.{name}": value for name, value in state.items()
+    }
     fill(network, named, spec.head, path)
     return Loaded(spec, network, kind_of(spec.kind).fit().restored(spec.targets, constants), standardisation)

@@ -1,7 +1,8 @@
 """From samples and feature caches to the arrays a decoder eats, and their standardisation.
 
 Each feature is gathered once, before the first epoch. A stream is one modality (`pooled`: one stream for the images of
-all), and several images of one modality in a sample are averaged. Invariant: no NaN and no infinity passes.
+all). Of several images of one modality in a sample, slices of a volume say, the mean or the maximum is taken, or the
+decoder gets them all. Invariant: no NaN and no infinity passes.
 Shapes: N samples, S streams, R rows of a stream, V views (the first is identity), F features.
 """
 
@@ -18,6 +19,7 @@ from visionfm.features.cache import FeatureStore
 from visionfm.tasks.samples import Samples
 
 POOLED = "image"
+ATTENTION = "attention"  # of slices: the decoder pools them
 VISITS = "visits"  # fusion of an eye's modalities at its baseline and at visits before it
 CONSTANT_STD = 1e-6
 PIECE = 256  # rows that are copied at once
@@ -29,22 +31,30 @@ Statistics = dict[str, tuple[Floats, Floats]]  # modality -> mean_F, std_F
 class Stream:
     """The features of one stream; `row_N` is a sample's row, -1 where the sample lacks it.
 
-    Streams of some of the samples share the rows of all.
+    With `count_N` it is the first of so many rows, one for each image. Streams of some of the samples share the rows of
+    all.
     """
 
     name: str
     features_RVF: Floats
     modality_R: npt.NDArray[Any]
     row_N: npt.NDArray[np.int64]
+    count_N: npt.NDArray[np.int64] | None = None
 
     @property
     def used_R(self) -> npt.NDArray[np.intp]:
         """Return which rows its samples have, in their order."""
-        return self.row_N[self.row_N >= 0]
+        first_P = self.row_N[self.row_N >= 0]
+        if self.count_N is None:
+            return first_P
+        count_P = self.count_N[self.row_N >= 0]
+        before_P = np.cumsum(count_P) - count_P
+        return np.repeat(first_P - before_P, count_P) + np.arange(count_P.sum())
 
     def of(self, keep_N: npt.NDArray[np.bool_]) -> "Stream":
         """Return it for some of the samples."""
-        return replace(self, row_N=self.row_N[keep_N])
+        count_N = None if self.count_N is None else self.count_N[keep_N]
+        return replace(self, row_N=self.row_N[keep_N], count_N=count_N)
 
 
 def gather(
@@ -55,8 +65,11 @@ def gather(
     features: str,
     views: Sequence[str],
     visits: int = 1,
+    slices: str = "mean",
 ) -> list[Stream]:
     """Return the streams of the samples, float32; with `visits` those of each visit, the baseline's first.
+
+    `slices` is what becomes of a sample's images of one modality: their mean, their maximum, or all (attention).
 
     Raises DataError where a value is not finite (naming the image), a pooled sample has not exactly one image, or
     pooled modalities have features of different widths; ArtifactError where a cache lacks an image.
@@ -66,7 +79,13 @@ def gather(
     visit_I = visit_of_images(samples) if fusion == VISITS else np.zeros(len(samples.references), np.int64)
     return [
         _modality(
-            name, np.flatnonzero((samples.modality_I == name) & (visit_I == visit)), samples, store, features, views
+            name,
+            np.flatnonzero((samples.modality_I == name) & (visit_I == visit)),
+            samples,
+            store,
+            features,
+            views,
+            slices,
         )
         for visit in range(visits)
         for name in modalities
@@ -129,17 +148,30 @@ def _pooled(samples: Samples, store: FeatureStore, features: str, views: Sequenc
 
 
 def _modality(
-    name: str, at: npt.NDArray[np.intp], samples: Samples, store: FeatureStore, features: str, views: Sequence[str]
+    name: str,
+    at: npt.NDArray[np.intp],
+    samples: Samples,
+    store: FeatureStore,
+    features: str,
+    views: Sequence[str],
+    slices: str,
 ) -> Stream:
+    row_N = np.full(len(samples), -1)
+    count_N = np.zeros(len(samples), np.int64) if slices == ATTENTION else None
     if not len(at):
-        return Stream(name, np.zeros((0, len(views), 0), np.float32), np.array([], object), np.full(len(samples), -1))
+        return Stream(name, np.zeros((0, len(views), 0), np.float32), np.array([], object), row_N, count_N)
     features_IVF: Floats = store.gather([samples.references[i] for i in at], features, views)
     _check_finite(features_IVF, samples, at)
     present, first = np.unique(samples.sample_I[at], return_index=True)
-    if len(present) < len(at):
-        count = np.diff(first, append=len(at)).astype(np.float32)
+    count_P = np.diff(first, append=len(at))
+    if count_N is not None:
+        row_N[present], count_N[present] = first, count_P
+        return Stream(name, features_IVF, np.full(len(at), name, object), row_N, count_N)
+    if len(present) < len(at) and slices == "max":
+        features_IVF = np.maximum.reduceat(features_IVF, first, axis=0)
+    elif len(present) < len(at):
+        count = count_P.astype(np.float32)
         features_IVF = (np.add.reduceat(features_IVF, first, axis=0) / count[:, None, None]).astype(np.float32)
-    row_N = np.full(len(samples), -1)
     row_N[present] = np.arange(len(present))
     return Stream(name, features_IVF, np.full(len(present), name, object), row_N)
 
@@ -167,6 +199,8 @@ def digest(streams: Sequence[Stream]) -> str:
         found.update(f"\n{stream.name}:{stream.features_RVF.shape}\n".encode())
         found.update(np.ascontiguousarray(stream.features_RVF).reshape(-1).view(np.uint8).data)
         found.update(stream.row_N.astype("<i8").tobytes())
+        if stream.count_N is not None:
+            found.update(stream.count_N.astype("<i8").tobytes())
     return found.hexdigest()
 
 

@@ -64,7 +64,8 @@ class Neighbours:
         spec = network.spec
         store = self._store(decoder)
         samples = self._samples(store, decoder)
-        streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, spec.features, VIEWS[:1])
+        views, slices = VIEWS[:1], spec.slices
+        streams = streams_of.gather(samples, store, spec.modalities, spec.fusion, spec.features, views, slices=slices)
         del store
         streams_of.standardise(streams, standardisation)
         rows_NF = torch.from_numpy(fused(network, Batches.of(streams, spec.widths, samples.truth_NT, "cpu")))

@@ -43,9 +43,10 @@ class Spec(DecoderSpec):
     widths: list[int]  # F of each modality's stream
     visits: int = 1  # progression: the baseline, and at most so many less one before it
     tokens: list[int] = field(default_factory=list)  # levels, patches, width of what an attentive head reads
+    slices: str = "mean"  # how a sample's images of one modality become one vector
     calibrate: str = "none"  # how its probabilities are mapped (calibration.py)
 
     def _plain(self) -> dict[str, Any]:
         plain = super()._plain()
-        usual = {"visits": 1, "calibrate": "none", "tokens": []}
+        usual = {"visits": 1, "calibrate": "none", "tokens": [], "slices": "mean"}
         return {name: value for name, value in plain.items() if value != usual.get(name)}

@@ -1,8 +1,8 @@
 """The training loop that all kinds share: epochs over arrays in memory, early stopping on validation, exact resume.
 
-All randomness of an epoch (order, views, modalities dropped, dropout) comes from (seed, epoch); hence a run that was
-stopped goes on bit for bit as if it had not been. Shapes: N samples, S streams, R rows, V views, F features, B batch, K
-outputs, T labels.
+All randomness of an epoch (order, views, modalities dropped, slices hidden, dropout) comes from (seed, epoch); hence a
+run that was stopped goes on bit for bit as if it had not been. Shapes: N samples, S streams, R rows, I slices, V views,
+F features, B batch, K outputs, T labels.
 """
 
 import logging
@@ -23,6 +23,7 @@ from visionfm.tasks.vectors.decoder import Decoder
 from visionfm.tasks.vectors.feature_arrays import Stream
 from visionfm.tasks.vectors.objective import Objective
 from visionfm.tasks.vectors.recipe import Recipe
+from visionfm.tasks.vectors.slices import HIDDEN, Slices
 
 EVALUATION_BATCH = 4096
 MOMENTUM = 0.9
@@ -38,6 +39,9 @@ class Batches:
     truth_NT: torch.Tensor
     times_NX: torch.Tensor | None = None  # see `streams.times`
     visits: int = 1  # the streams are those of all modalities at each of them
+    count_NS: torch.Tensor | None = (
+        None  # slices that a decoder pools itself: how many rows from `row_NS` on, at least 1
+    )
 
     @classmethod
     def of(
@@ -67,7 +71,9 @@ class Batches:
             ]
         )
         times = None if times_NX is None else torch.from_numpy(times_NX).to(device)
-        return cls(features, rows, truth, times, visits)
+        counts = [stream.count_N for stream in streams if stream.count_N is not None]
+        count_NS = torch.from_numpy(np.stack(counts, axis=1)).clamp(min=1).to(device) if counts else None
+        return cls(features, rows, truth, times, visits, count_NS)
 
     def __len__(self) -> int:
         """Return N."""
@@ -82,15 +88,36 @@ class Batches:
         """Return times_BX, or None where the decoder is told none."""
         return None if self.times_NX is None else self.times_NX[at_B]
 
+    def slices(self, at_B: torch.Tensor, shown_NSI: torch.Tensor | None = None) -> Slices | None:
+        """Return which slices are the samples' own, or None where each sample has one row."""
+        if self.count_NS is None:
+            return None
+        return Slices(self.count_NS[at_B], None if shown_NSI is None else shown_NSI[at_B])
+
+    @property
+    def most_slices(self) -> int:
+        """The largest number of rows that a sample has in one stream."""
+        return 1 if self.count_NS is None else int(self.count_NS.max())
+
     def features(self, at_B: torch.Tensor, view_BS: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return S tensors (B, F); any row stands in where a stream is missing. No `view_BS`: identity."""
+        """Return S tensors (B, F); any row stands in where a stream is missing. No `view_BS`: identity.
+
+        With slices S tensors (B, I, F), I the most of the batch; a sample's first row stands in beyond its own.
+        """
         found = []
         for s, features_RVF in enumerate(self.streams):
             views = features_RVF.shape[1]
             index_B = self.row_NS[at_B, s].clamp(min=0) * views
             if view_BS is not None:
                 index_B = index_B + view_BS[:, s]
-            found.append(features_RVF.flatten(0, 1).index_select(0, index_B))
+            rows_XF = features_RVF.flatten(0, 1)
+            if self.count_NS is None:
+                found.append(rows_XF.index_select(0, index_B))
+                continue
+            count_B1 = self.count_NS[at_B, s].unsqueeze(1)
+            place_I = torch.arange(int(count_B1.max()), device=at_B.device)
+            index_BI = index_B.unsqueeze(1) + torch.where(place_I < count_B1, place_I, 0) * views
+            found.append(rows_XF.index_select(0, index_BI.flatten()).view(*index_BI.shape, -1))
         return found
 
 
@@ -139,13 +166,21 @@ class Training(Loop):
         view_NS = torch.randint(views, (count, streams), generator=generator).to(device)
         found_NS = train.present_NS.cpu()
         present_NS = drop_modalities(found_NS, self.recipe.modality_dropout, generator, train.visits).to(device)
+        shown_NSI = None
+        if train.count_NS is not None:
+            shown_NSI = torch.rand((count, streams, train.most_slices), generator=generator).to(device) >= HIDDEN
         for at_B in torch.split(order_N, self.batch_size):
             if len(at_B) > 1 or not self.batch_norm:
-                yield len(at_B), partial(self._loss, at_B, view_NS[at_B], present_NS[at_B])
+                slices = train.slices(at_B, shown_NSI)
+                yield len(at_B), partial(self._loss, at_B, view_NS[at_B], present_NS[at_B], slices)
 
-    def _loss(self, at_B: torch.Tensor, view_BS: torch.Tensor, present_BS: torch.Tensor) -> torch.Tensor:
-        outputs_BK = self.network(self.train.features(at_B, view_BS), present_BS, self.train.times(at_B))
-        return self.objective.loss(outputs_BK, self.train.truth_NT[at_B])
+    def _loss(
+        self, at_B: torch.Tensor, view_BS: torch.Tensor, present_BS: torch.Tensor, slices: Slices | None
+    ) -> torch.Tensor:
+        train = self.train
+        outputs_BK = self.network(train.features(at_B, view_BS), present_BS, train.times(at_B), slices)
+        truth_BT = train.truth_NT[at_B]
+        return self.objective.loss(outputs_BK, truth_BT.repeat(len(outputs_BK) // len(truth_BT), 1))
 
     def _validate(self) -> tuple[float, float]:
         return self.objective.score(outputs_of(self.network, self.validation), self.validation.truth_NT)
@@ -177,7 +212,27 @@ def outputs_of(
     network.eval()
     parts = []
     with torch.no_grad():
-        for at_B in torch.split(torch.arange(len(batches), device=present_NS.device), EVALUATION_BATCH):
-            view_BS = torch.full((len(at_B), len(batches.streams)), view, device=at_B.device)
-            parts.append(network(batches.features(at_B, view_BS), present_NS[at_B], batches.times(at_B)))
+        for at_B, streams in _pieces(batches, view):
+            parts.append(network(streams, present_NS[at_B], batches.times(at_B), batches.slices(at_B)))
     return torch.cat(parts)
+
+
+def slice_weights(network: Decoder, batches: Batches, view: int = 0) -> list[torch.Tensor]:
+    """Return for each stream the weights of all samples' slices, one after another, from one cached view."""
+    assert network.slices is not None and batches.count_NS is not None
+    parts: list[list[torch.Tensor]] = [[] for _ in batches.streams]
+    network.eval()
+    with torch.no_grad():
+        for at_B, streams in _pieces(batches, view):
+            count_BS = batches.count_NS[at_B]
+            for s, weight_BI in enumerate(network.slices.weights(streams, Slices(count_BS))):
+                own_BI = torch.arange(weight_BI.shape[1], device=at_B.device) < count_BS[:, s].unsqueeze(1)
+                parts[s].append(weight_BI[own_BI & (batches.row_NS[at_B, s] >= 0).unsqueeze(1)])
+    return [torch.cat(part) for part in parts]
+
+
+def _pieces(batches: Batches, view: int) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+    """Yield the places of some samples and their features: about as many rows at once, however many slices."""
+    step = max(1, EVALUATION_BATCH // batches.most_slices)
+    for at_B in torch.split(torch.arange(len(batches), device=batches.row_NS.device), step):
+        yield at_B, batches.features(at_B, torch.full((len(at_B), len(batches.streams)), view, device=at_B.device))

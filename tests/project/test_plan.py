@@ -162,6 +162,25 @@ def test_four_views_where_a_task_trains_and_one_where_it_only_tests(plan: Plan) 
     assert [plan.encoding.extract_settings(name, "f").gpu for name in ("fundus", "rest", "unused")] == [0, 2, 0]
 
 
+def test_volumes_are_encoded_as_they_are_unless_flips_are_asked_for() -> None:
+    for more, views in (({"frames": "all"}, 1), ({"frames": "all", "views": "flips"}, 4), ({"views": "identity"}, 1)):
+        raw = {**RAW, "datasets": {**RAW["datasets"], "o": {**RAW["datasets"]["o"], **more}}}
+        assert len(Plan(parse_config(raw)).encoding.extract_settings("rest", "o").views) == views
+        raw["tasks"] = {"t": {**RAW["tasks"]["t"], "tta": "flips"}}
+        assert len(Plan(parse_config(raw)).encoding.extract_settings("rest", "o").views) == 4
+
+
+def test_how_slices_are_pooled_is_no_matter_of_baselines_or_samples() -> None:
+    fused = {**RAW["tasks"]["t"], "unit": "subject", "fusion": "concat"}
+    plans = [Plan(parse_config({**RAW, "tasks": {"t": {**fused, "slices": how}}})) for how in ("mean", "attention")]
+    one, other = ({run: plan.tasks.train_settings("t", "m", run) for run in ("seed0", "knn")} for plan in plans)
+    assert one["knn"] == other["knn"] and one["seed0"] != other["seed0"]
+    assert "slices" not in one["seed0"].what_matters()
+    assert plans[0].tasks.fuse_settings("t") == plans[1].tasks.fuse_settings("t")
+    with pytest.raises(ConfigError, match="joins images of a unit"):
+        parse_config({**RAW, "tasks": {"t": {**RAW["tasks"]["t"], "slices": "attention"}}})
+
+
 def test_targets_are_spelled_out(plan: Plan) -> None:
     targets = plan.tasks.fuse_settings("t").targets
     assert (targets["dr"].classes, targets["dr"].values) == (["negative", "positive"], [[0], [1]])

@@ -86,6 +86,17 @@ def test_a_unit_holds_its_images_of_all_modalities_in_order(unit: str, count: in
     assert read[0]["eye"] == ("L" if unit == "eye" else None)
 
 
+def test_a_unit_volume_holds_the_frames_of_one_file(results: Path) -> None:
+    table = [
+        {**one, "path": f"{one['path']}#{frame}", "image_id": f"{one['image_id']}:{frame}", "eye": None}
+        for one in rows()
+        for frame in (0, 1, 10)
+    ]
+    read = run({"f": table}, unit="volume", fusion="concat")
+    assert len(read) == 24 and {len(one["images"]) for one in read} == {3}
+    assert read[0]["sample_id"] == "f/f00L.png" and read[0]["subject_id"] == "c/p00"
+
+
 def test_a_missing_modality_is_left_out_of_its_unit(results: Path) -> None:
     read = run({"f": rows(), "o": rows("o", 6)}, unit="eye", **FUSED)
     assert [len(one["images"]) for one in read] == [2] * 12 + [1] * 12

@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 4,
     "contrast": 4,
     "recalibrate": 3,
-    "report": 28,
+    "report": 29,
     "paper": 2,
     "export": 1,
 }

@@ -335,3 +335,24 @@ def test_equal_inputs_are_recalled(compared: Any, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert compared(answers, BINARY) == first
     assert "unchanged" in capsys.readouterr().err
+
+
+def test_every_column_is_filled_by_some_run(compared: Any) -> None:
+    """A column that nothing fills is a promise that nobody keeps."""
+    truth_N, scores_MN = drawn(40, [1.6, 0.6, 1.0])
+    signs = {"signs": {"type": "multilabel", "classes": ["drusen", "edema"]}}
+    pressure = {"pressure": {"type": "value", "unit": "mmHg"}}
+
+    def answers(score_N: Any) -> list[Row]:
+        asked = [yes_or_no(people(40), truth_N, score_N, "signs") for _ in "ab"]
+        of_signs = [
+            row | {"class": name} for rows, name in zip(asked, ("drusen", "edema"), strict=True) for row in rows
+        ]
+        values = yes_or_no(people(40), truth_N, score_N, "pressure")
+        return of_signs + [row | {"scores": None, "value": row["scores"][0]} for row in values]
+
+    seeds = {"seed0": answers(scores_MN[0]), "seed1": answers(scores_MN[1])}
+    given = {"ours": seeds, "other": {"seed0": answers(scores_MN[2]), "seed1": answers(scores_MN[1])}}
+    rows = compared(given, signs, runs=["seed0", "seed1"])
+    rows += compared(given, pressure, runs=["seed0", "seed1"], kind="regression")
+    assert {name for row in rows for name, value in row.items() if value is not None} == set(COLUMNS)

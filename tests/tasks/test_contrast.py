@@ -283,3 +283,14 @@ def test_eyes_of_the_same_people_are_compared_more_sharply_than_those_of_others(
     (first, second), _ = equal_groups(rng, (100, 100))
     apart, alike = comparison.unpaired(first, second), comparison.unpaired(first, second, 0.7)
     assert alike.high - alike.low < 0.7 * (apart.high - apart.low) and alike.p < apart.p
+
+
+def test_every_column_is_filled_by_some_run(contrasted: Any) -> None:
+    """A column that nothing fills is a promise that nobody keeps."""
+    drawn_rows = drawn(60, lambda person: 1.0)
+    classes = ["drusen", "edema"]
+    signs = [row | {"class": name} for name in classes for row in drawn_rows]
+    rows = contrasted(signs, targets={"dme": {"type": "multilabel", "classes": classes}})
+    values = [row | {"scores": None, "value": row["scores"][0]} for row in drawn_rows]
+    rows += contrasted(values, targets={"dme": {"type": "value", "unit": "mmHg"}}, kind="regression")
+    assert {name for row in rows for name, value in row.items() if value is not None} == set(COLUMNS)

@@ -36,14 +36,15 @@ def outside(people: int, seed: int = 0, intercept: float = 1.0, slope: float = 2
     ]  # fmt: skip
 
 
-def recalibrated(folder: Path, rows: list[Row]) -> list[Row]:
+def recalibrated(folder: Path, rows: list[Row], target: Any = None) -> list[Row]:
     """Run the stage; return the rows of recalibration.parquet."""
     path, out = folder / "seed0/predictions.parquet", folder / "recalibration.parquet"
     table = pa.Table.from_pylist([dict.fromkeys(PREDICTIONS.names) | row for row in rows], PREDICTIONS)
     made_by = artifacts.provenance("predict", {}, {})
     artifacts.write_table(path, table, made_by, schema="visionfm/predictions/1", extra={"task": "t", "model": "m"})
     scored = {"task": "t", "model": "m", "head": "sound", "fusion": "pooled", "kind": "classification"}
-    scored |= {"targets": {"dr": {"type": "binary", "classes": ["negative", "positive"]}}, "external": ["north"]}
+    target = target or {"type": "binary", "classes": ["negative", "positive"]}
+    scored |= {"targets": {"dr": target}, "external": ["north"]}
     settings = json.dumps({"models": ["m"], "runs": ["seed0"], "evaluate": scored})
     assert cli.main(["recalibrate", "--predictions", f"m={path}", "--out", str(out), "--settings", settings]) == 0
     found: list[Row] = artifacts.read_table(out).to_pylist()
@@ -104,3 +105,11 @@ def test_samples_that_the_score_tells_apart_give_a_finite_slope_and_one_kind_non
     assert isinstance(found, Platt) and 0 < found.slope < 10
     assert platt(np.zeros(4), score_N) == "no recalibration: no positive case among the 4 local samples"
     assert platt(truth_N, np.full(4, 0.3)) == "no recalibration: all local probabilities are the same"
+
+
+def test_every_column_is_filled_by_some_run(tmp_path: Path) -> None:
+    """A column that nothing fills is a promise that nobody keeps."""
+    signs = {"type": "multilabel", "classes": ["drusen", "edema"]}
+    rows = [row | {"class": name} for name in signs["classes"] for row in outside(60)]
+    found = recalibrated(tmp_path, rows, signs)
+    assert {name for row in found for name, value in row.items() if value is not None} == set(COLUMNS)

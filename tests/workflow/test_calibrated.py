@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pyarrow.parquet as pq
+from rerun_cases import add_image_without_label
 from rerun_project import Project
 
 
@@ -23,5 +24,9 @@ def test_calibration_trains_nothing_and_the_way_back_is_exact(project: Project) 
     assert "calibration of the probabilities" in page and ">before<" in page
     assert "sets of classes" in page and "conformal 0.6" in page and "people with" in page  # also what the test lacks
     assert (run / "decoder.safetensors").read_bytes() == before["decoder.safetensors"]
+    maps = (run / "calibrated.safetensors").read_bytes()
+    add_image_without_label(project)
+    assert not {"train", "calibrate", "predict", "evaluate"} & computed(project, "platt")
+    assert (run / "calibrated.safetensors").read_bytes() == maps
     assert computed(project, "none") <= fitted - {"calibrate"}
     assert (run / "predictions.parquet").read_bytes() == before["predictions.parquet"]

@@ -210,8 +210,8 @@ def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_pe
     folder, _, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
     assert (
-        len(figures) == 3 * 6 + 1 + 2 * (7 + 1) + 5 + 1 + 12
-    )  # of each dataset; two label efficiency; comparisons; maps
+        len(figures) == 3 * 6 + 1 + 2 * (7 + 1) + 5 + 1 + 12 + 5
+    )  # of each dataset; two label efficiency; comparisons; maps; all models
     assert all(len(re.findall(rf">on {name}</(tspan|text)>", page)) == 6 for name in ("fundus", "ffa", "oct"))
     assert all(figure["aria-label"] for figure in figures)
     kept = Archive(folder / FIGURES)

@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 4,
     "contrast": 4,
     "recalibrate": 3,
-    "report": 29,
+    "report": 30,
     "paper": 2,
     "export": 1,
 }

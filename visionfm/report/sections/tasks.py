@@ -4,7 +4,9 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
+from visionfm.figures import svg as plots
 from visionfm.figures.section import Section
+from visionfm.figures.svg import PALETTE, Figure
 from visionfm.figures.tables import Cell, Table, counted
 from visionfm.report.data import Results
 from visionfm.report.sections.audit import AuditView, audit_view
@@ -12,8 +14,11 @@ from visionfm.report.sections.models import ModelView, chosen_rows, kind_of_repo
 from visionfm.report.words import BASELINES, FUSIONS, SLICES, SPLITS, count, listed
 from visionfm.runtime.progress import track
 from visionfm.tasks.block import TaskBlock
+from visionfm.tasks.classification.figures import Line, areas, roc_of_models
 from visionfm.tasks.results import TaskModel
 from visionfm.tasks.target_types import answers, counts, type_of
+
+MOST_QUESTIONS = 6  # of a target with many classes or grades
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class TaskView:
     targets: Table
     samples: Table
     audit: AuditView
+    together: list[Figure]  # all models
     models: list[ModelView]
 
 
@@ -41,12 +47,45 @@ def sections(results: Results) -> list[Section]:
             targets=_targets(results, task),
             samples=_samples(results, next(result for result in results.results if result.task == task)),
             audit=audit_view(task, results.audits[task], results.config.report.ids == "shown"),
+            together=_together(results, [one for one in results.results if one.task == task]),
             models=[drawn[task, model] for model in block.models],
         )
         for task, block in results.config.tasks.items()
     ]
     template = "report/sections/tasks.html.j2"
     return [Section(template, view, f"Task {view.name}", f"task-{view.name}") for view in views]
+
+
+def _together(results: Results, models: list[TaskModel]) -> list[Figure]:
+    """Return the ROC curves of all models, a figure for each question and dataset; none of one model alone."""
+    asks = getattr(kind_of_report(models[0].block.kind), "questions", None)
+    if asks is None or len(models) < 2:
+        return []
+    panels = []
+    for dataset in models[0].tested_on():
+        of_models = [one.of(dataset) for one in models]
+        for name, target in models[0].targets.items():
+            lines: dict[str, list[Line]] = {}
+            for one in of_models:
+                rows, run = one.tested(), one.runs[0]
+                known = areas(one, name, run)
+                colour = PALETTE[list(results.config.models).index(one.model) % len(PALETTE)]
+                for asked in asks(rows[rows["target"] == name], target):
+                    if asked.drawable:
+                        area = known.get(("auroc", asked.name), "")
+                        said = Line(
+                            asked, results.title(one.model), colour, area + (f" ({run})" if one.runs[1:] else "")
+                        )
+                        lines.setdefault(asked.name, []).append(said)
+            title = results.title(name) + (f", {results.title(dataset)}" if len(models[0].tested_on()) > 1 else "")
+            panels += [
+                roc_of_models(title if target["type"] == "binary" else f"{title}, {question}", found)
+                for question, found in list(lines.items())[:MOST_QUESTIONS]
+            ]
+    return [
+        Figure(plots.inline(plots.single(panel), f"m-{models[0].task}-{at}", panel.alt), panel.title)
+        for at, panel in enumerate(panels)
+    ]
 
 
 def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:

@@ -184,6 +184,45 @@ def curves(kind: str, target: str, classes: Sequence[Scored], areas: Mapping[tup
     )
 
 
+class Line(NamedTuple):
+    """One model's answers to a question, and how its curve is drawn: name, colour, and its area in words."""
+
+    scored: Scored
+    name: str
+    colour: str
+    area: str
+
+
+def roc_of_models(question: str, lines: Sequence[Line]) -> Panel:
+    """Return the ROC curves of all models that answered the same question, each with its band."""
+    import numpy as np
+
+    from visionfm.metrics.roc import roc_band
+
+    at_F = np.linspace(0, 1, 101)
+    found = [roc_band(line.scored.truth_N, line.scored.score_N, line.scored.subject_N, at_F) for line in lines]
+    counts = f"{int(lines[0].scored.truth_N.sum())} of {len(lines[0].scored.truth_N)}"
+    legend = [f"{line.name}: {line.area}" for line in lines]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        handles = []
+        for line, band in zip(lines, found, strict=True):
+            handles += axes.plot(at_F, band.value_X, color=line.colour)
+            axes.fill_between(at_F, band.low_X, band.high_X, color=line.colour, alpha=0.12, linewidth=0)
+        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"ROC: {label(question, 34)}")
+        axes.set_xlabel(f"1 - specificity (false alarms); cases: {counts}")
+        axes.set_ylabel("sensitivity (found)")
+        legend_below(figure, handles, legend)
+
+    alt = f"ROC curves of {question} with pointwise 95 % bands, a line per model; cases: {counts}. " + "; ".join(
+        f"{text}, sensitivity {band.value_X[20]:.2f} at specificity 0.80"
+        for text, band in zip(legend, found, strict=True)
+    )
+    return Panel("roc_of_models", f"ROC of all models: {question}", alt, draw, len(legend))
+
+
 # --- confusion ------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,8 @@ def roc_band(truth_N: Floats, score_N: Floats, subject_N: "NDArray[np.str_] | Su
         found_G, alarms_G = (np.cumsum(weight_N * mask)[ends_G] for mask in (case_N, ~case_N))
         if not found_G[-1] or not alarms_G[-1]:
             return np.full(len(at_F), np.nan)
-        return np.interp(at_F, np.append(0, alarms_G / alarms_G[-1]), np.append(0, found_G / found_G[-1]))
+        share_G, sensitivity_G = np.append(0, alarms_G / alarms_G[-1]), np.append(0, found_G / found_G[-1])
+        return np.asarray(np.interp(at_F, share_G, sensitivity_G))
 
     value_F = sensitivity(np.ones(len(truth_N)))
     if min(subjects.among(truth_N == 1), subjects.among(truth_N != 1)) < FEWEST_SUBJECTS:

@@ -73,7 +73,7 @@ def test_rows_are_sorted_by_path_and_carry_image_subject_and_split(run: Run) -> 
     people(run, "d")
     rows = run.label("d", split=Split(test=0.2), **PEOPLE)
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows) and len(rows) == 40
-    assert rows[0].keys() == {"path", "image_id", "subject_id", "group_id", "eye", "visit", "split", "dx"}
+    assert rows[0].keys() == {"path", "image_id", "copy_id", "subject_id", "group_id", "eye", "visit", "split", "dx"}
     images = {row["path"]: row for row in artifacts.read_table("results/datasets/d/images.parquet").to_pylist()}
     assert all(row["image_id"] == images[row["path"]]["image_id"] for row in rows)
     assert {row["subject_id"] for row in rows} == {f"d/p{person:02}" for person in range(20)}

@@ -118,6 +118,7 @@ class Fabricated:
             "image_id": [digest for _, digest in rows],
             "subject_id": subject,
             "group_id": subject,
+            "copy_id": [digest for _, digest in rows],
         }
         labels |= {"eye": [None] * count, "visit": [None] * count}
         labels["split"] = [("train", "train", "validation", "test", "test")[index % 5] for index in range(count)]

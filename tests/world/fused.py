@@ -44,8 +44,8 @@ def write(path: str, table: list[Row], stage: str) -> Path:
 
 
 def labelled(table: list[Row]) -> list[Row]:
-    """The rows as `label` writes them, where no two people share a file."""
-    return [{"group_id": row["subject_id"], **row} for row in table]
+    """The rows as `label` writes them, where no two people share a file, and no file has a copy."""
+    return [{"group_id": row["subject_id"], "copy_id": row["image_id"].partition(":")[0], **row} for row in table]
 
 
 def run(data: dict[str, list[Row]], **settings: Any) -> list[Row]:

@@ -113,8 +113,11 @@ PLACES = (
 )
 
 
-# What stages keep beside an artefact, and which one: rows encoded so far, a training's state, its checkpoints.
+# What stages keep beside an artefact, and which one: rows encoded so far, a training's state, its checkpoints, the
+# copies of images that a search found.
 BESIDE = (
+    (re.compile(r"(datasets/[^/]+)/copies-[^/]+"), r"\1/labels.parquet"),
+    (re.compile(r"(tasks/[^/]+)/copies-[^/]+"), r"\1/audit.parquet"),
     (re.compile(r"(features/.+)\.parts/[^/]+"), r"\1.h5"),
     (re.compile(r"(tasks/[^/]+/[^/]+/[^/]+/.+)\.parts/[^/]+"), r"\1.h5"),
     (re.compile(r"(tasks/[^/]+/[^/]+/[^/]+)/training-[0-9a-f]+/[^/]+"), r"\1/decoder.safetensors"),

@@ -5,9 +5,9 @@ else unless the results differ.
 """
 
 VERSIONS = {
-    "index": 4,
-    "label": 3,
-    "audit": 3,
+    "index": 5,
+    "label": 4,
+    "audit": 4,
     "checksum": 1,
     "measure": 1,
     "import": 2,
@@ -15,7 +15,7 @@ VERSIONS = {
     "pretrain": 1,
     "extract": 1,
     "dense": 1,
-    "fuse": 4,
+    "fuse": 5,
     "train": 5,
     "finetune": 3,
     "calibrate": 1,
@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 4,
     "contrast": 4,
     "recalibrate": 3,
-    "report": 30,
-    "paper": 2,
+    "report": 31,
+    "paper": 3,
     "export": 1,
 }

@@ -2,34 +2,38 @@
 
 Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes stand in two splits, or in a test split
 and among the images that an encoder was pretrained on, unless the dataset's block gives a written reason; and when ids
-of a cohort differ in their spelling alone. What was looked for are equal ids and equal bytes: re-encoded copies are
-not found. Notes: identical images of different classes, ids that cohorts share, cohorts whose datasets share few
-people, images that use little of their range. Of a task with folds, its people stand against external ones and those
-of pretraining; that no fold divides a person or a file is checked by `fuse`, which draws them.
+of a cohort differ in their spelling alone. Copies of a photograph that were re-encoded, resized, cut, turned a little
+or mirrored (`copies`) count as its bytes do. Notes: identical images of different classes, copies across datasets, ids
+that cohorts share, cohorts whose datasets share few people, images that use little of their range. Of a task with
+folds, its people stand against external ones and those of pretraining; that no fold divides a person or a file is
+checked by `fuse`, which draws them.
 """
 
 import argparse
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Iterator, Mapping
+from itertools import combinations, product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
-from visionfm.data import spelling
+from visionfm.data import copied, spelling
+from visionfm.data.copied import Pair
 from visionfm.data.index import SCHEMA as IMAGES
-from visionfm.data.labelled import Image, Labelled, identical, in_several_splits, of_people
+from visionfm.data.labelled import Image, Labelled, in_several_splits, of_people, several
 from visionfm.data.layouts.rows import comparable
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems
-from visionfm.images.identity import file_ids
+from visionfm.images.identity import file_ids, frame_of
 
 SCHEMA = "visionfm/audit/1"
 PLACE = attrgetter("place")
 FOLDS = "folds"  # the split of what a task divides into folds: by person and bytes, and all of it is tested
+COPY = "copies of one photograph"
+Between = tuple[str, str]  # two datasets
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
 
 
@@ -90,15 +94,19 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         for dataset, paths in labels.items()
     }
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
+    copies = _copies_across(images, list(task_images), settings.pretraining, out)
+    name = _names(copies, known)
+    known = {dataset: one.named(name) for dataset, one in known.items()}
     labelled = [known[dataset] for dataset in task_images]
     findings = [
         *_unreadable(task_images, settings),
         *_little_range(task_images),
         *_spelled_twice([known[name] for name in sorted(known) if name not in settings.exact]),
         *_in_two_splits(in_several_splits(labelled, "subject_id"), "subject", "subject_id"),
-        *_in_two_splits(in_several_splits(labelled, "file_id"), "bytes", "file_id"),
-        *_pretrained_on(labelled, settings.pretraining, listed, known),
-        *_contradictions(identical(labelled), settings.targets),
+        *_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"),
+        *_copied(copies, labelled),
+        *_pretrained_on(labelled, settings.pretraining, listed, known, name),
+        *_contradictions(several(labelled, "copy_id"), settings.targets),
         *_shared_ids(labelled),
         *_few_in_common(labelled),
     ]
@@ -175,37 +183,103 @@ def _in_two_splits(images: list[Image], check: str, attribute: str) -> Iterator[
         for one, other in combinations([first[place] for place in sorted(first)], 2):
             if one.split == other.split:
                 continue
-            same = "identical images" if one.image_id == other.image_id else "images of one file"
-            detail = f"subject {key}" if check == "subject" else f"{same}, sha256 {key[:12]}"
+            if one.file_id != other.file_id:
+                same, found = COPY, "copy"
+            else:
+                same, found = "identical images" if one.image_id == other.image_id else "images of one file", check
+            detail = f"subject {key}" if check == "subject" else f"{same}, sha256 {one.file_id[:12]}"
+            found = "subject" if check == "subject" else found
             yield Finding(
-                check, "leak", one.dataset, one.path, one.split, other.dataset, other.path, other.split, detail
+                found, "leak", one.dataset, one.path, one.split, other.dataset, other.path, other.split, detail
             )
 
 
+def _copies_across(
+    images: dict[str, list[Path]], datasets: list[str], pretraining: dict[str, list[str]], out: Path
+) -> dict[Between, list[Pair]]:
+    """Return the copies between each two datasets of the task, and between each of them and those of pretraining."""
+    seen = sorted({name for names in pretraining.values() for name in names} - set(datasets))
+    wanted = [*combinations(sorted(datasets), 2), *product(sorted(datasets), seen)]
+    indexed = {name: copied.index_of(name, images[name]) for name in {name for two in wanted for name in two}}
+    return {(one, other): copied.pairs(indexed[one], indexed[other], "audit", out) for one, other in wanted}
+
+
+def _names(copies: dict[Between, list[Pair]], known: dict[str, Labelled]) -> dict[str, str]:
+    """Return what files that have copies are called, over all datasets."""
+    import pyarrow.compute as pc
+
+    joined = [(pair.file, pair.other_file) for found in copies.values() for pair in found]
+    if not joined:
+        return {}
+    for one in known.values():  # what is one inside of a dataset stays one
+        rows = one.columns.filter(pc.not_equal(one.columns["copy_id"], one.columns["file_id"]))
+        joined += zip(rows["file_id"].to_pylist(), rows["copy_id"].to_pylist(), strict=True)
+    return copied.names(joined)
+
+
+def _copied(copies: dict[Between, list[Pair]], labelled: list[Labelled]) -> Iterator[Finding]:
+    """Yield the copies across datasets of the task that stand in one split: `fuse` counts them as one person."""
+    import pyarrow as pa
+
+    by_name = {one.dataset: one for one in labelled}
+    for (name, other_name), found in sorted(copies.items()):
+        if not found or other_name not in by_name:
+            continue
+        split_of = [
+            {image.path: image.split for image in one.images(one.among("path", pa.array(paths, pa.string())))}
+            for one, paths in (
+                (by_name[name], [pair.path for pair in found]),
+                (by_name[other_name], [pair.other_path for pair in found]),
+            )
+        ]
+        for pair in found:
+            split, other_split = split_of[0].get(pair.path), split_of[1].get(pair.other_path)
+            if split is not None and split == other_split:
+                detail = f"{COPY}, correlation {pair.score:.2f}" + (", mirrored" if pair.mirrored else "")
+                yield Finding("copy", "note", name, pair.path, split, other_name, pair.other_path, split, detail)
+
+
 def _pretrained_on(
-    labelled: list[Labelled], pretraining: dict[str, list[str]], listed: dict[str, Any], known: dict[str, Labelled]
+    labelled: list[Labelled],
+    pretraining: dict[str, list[str]],
+    listed: dict[str, Any],
+    known: dict[str, Labelled],
+    name_of: Mapping[str, str],
 ) -> Iterator[Finding]:
-    """Yield the test images that an encoder saw; pretraining images without a known subject count for their bytes."""
+    """Yield the test images that an encoder saw; pretraining images without a known subject count for their pixels."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for encoder, names in pretraining.items():
-        files = {name: (file_ids(listed[name]["image_id"]), listed[name]["path"]) for name in names}
+        plain = {name: (file_ids(listed[name]["image_id"]), listed[name]["path"]) for name in names}
+        files = {name: (_renamed(column, name_of), paths) for name, (column, paths) in plain.items()}
         subjects = {name: (known[name].columns["subject_id"], known[name].columns["path"]) for name in names}
         tested = []
         for one in labelled:
-            is_seen = pc.or_(one.among("file_id", _keys(files)), one.among("subject_id", _keys(subjects)))
+            is_seen = pc.or_(one.among("copy_id", _keys(files)), one.among("subject_id", _keys(subjects)))
             is_tested = pc.is_in(one.columns["split"], value_set=pa.array(["test", FOLDS]))
             tested += one.images(pc.and_(is_seen, is_tested))
-        of_file = _places(files, [image.file_id for image in tested])
+        of_bytes = _places(plain, [image.file_id for image in tested])
+        of_copy = _places(files, [image.copy_id for image in tested])
         of_subject = _places(subjects, [image.subject_id for image in tested])
         for image in sorted(tested, key=PLACE):
-            if (place := of_file.get(image.file_id)) is not None:
+            if (place := of_bytes.get(image.file_id)) is not None:
                 what = "this image"
+            elif (place := of_copy.get(image.copy_id)) is not None:
+                what = "a copy of this image"
             else:
                 place, what = of_subject[image.subject_id], f"an image of subject {image.subject_id}"
             detail = f"encoder {encoder} was pretrained on {what}"
             yield Finding("pretraining", "leak", image.dataset, image.path, image.split, *place, "pretraining", detail)
+
+
+def _renamed(files: Any, name_of: Mapping[str, str]) -> Any:
+    """Return the digests of files as copies share them."""
+    import pyarrow as pa
+
+    if not name_of:
+        return files
+    return pa.chunked_array([[name_of.get(file, file) for file in files.to_pylist()]], pa.string())
 
 
 def _keys(columns: dict[str, tuple[Any, Any]]) -> Any:
@@ -231,7 +305,7 @@ def _contradictions(images: list[Image], targets: list[AuditTarget]) -> Iterator
     """Yield each pair of identical images of which some target says different things."""
     groups: dict[str, list[Image]] = defaultdict(list)
     for image in images:
-        groups[image.image_id].append(image)
+        groups[image.copy_id].append(image)
     for _, members in sorted(groups.items()):
         said = [
             (image, [_known(image.labels.get(target.column), target) for target in targets])
@@ -244,7 +318,10 @@ def _contradictions(images: list[Image], targets: list[AuditTarget]) -> Iterator
                 if mine is not None and theirs is not None and mine[1] != theirs[1]
             ]
             if differing:
-                detail = "identical images, different labels: " + ", ".join(dict.fromkeys(differing))
+                if one.image_id != other.image_id and frame_of(one.image_id) is not None:
+                    continue  # which frame shows the same is not known
+                same = "identical images" if one.image_id == other.image_id else COPY
+                detail = f"{same}, different labels: " + ", ".join(dict.fromkeys(differing))
                 yield Finding(
                     "contradiction",
                     "note",

@@ -14,7 +14,7 @@ DENSE_COLUMNS = (  # of both, where there are masks or points
     *("mask_path", "mask_id", "mask_values", "mask2_path", "mask2_id", "mask2_values", "fov_path", "fov_id"),
     *("points", "mm_per_px", "width", "height", "orientation"),
 )
-LABEL_COLUMNS = ("path", "image_id", "subject_id", "group_id", "eye", "visit", "split")
+LABEL_COLUMNS = ("path", "image_id", "copy_id", "subject_id", "group_id", "eye", "visit", "split")
 GROUP = "group:"  # before the name of what people are told apart by, which may be that of a label, too
 SAMPLE_COLUMNS = (
     *("sample_id", "subject_id", "eye", "visit", "dataset", "split", "images"),

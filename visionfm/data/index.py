@@ -31,6 +31,9 @@ from visionfm.runtime.progress import track
 
 SCHEMA = "visionfm/images/1"
 PARTIAL_EVERY_S = 60.0
+THUMBNAILS = "thumbnails"  # in its metadata: the digest of that column
+# What no other stage uses; whoever seeks copies depends on the digest of the thumbnails.
+NOT_PAYLOAD = ("mtime_ns", "reading", "thumbnail", THUMBNAILS)
 Row = dict[str, Any]
 log = logging.getLogger("visionfm")
 
@@ -85,12 +88,15 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
     for of_file in track(_read(root, fresh, settings, jobs), total=len(fresh), what="index"):
         rows += of_file
         if time.monotonic() - last > PARTIAL_EVERY_S and (partial := _partial(out)):
-            artifacts.write_table(partial, _table(known, rows), made_by, schema=SCHEMA, extra={"reading": reading})
+            so_far = _table(known, rows)
+            artifacts.write_table(
+                partial, so_far, made_by, schema=SCHEMA, extra={"reading": reading}, not_payload=NOT_PAYLOAD
+            )
             last = time.monotonic()
     table = _table(known, rows)
     _check_access(root, table)
-    extra = {"reading": reading, "modality": settings.modality}
-    artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra, not_payload=("mtime_ns", "reading"))
+    extra = {"reading": reading, "modality": settings.modality, THUMBNAILS: _digest(table)}
+    artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra, not_payload=NOT_PAYLOAD)
     if (partial := _partial(out)) is not None:
         partial.unlink(missing_ok=True)
     bad = table.filter(pc.not_equal(table["status"], "ok"))
@@ -193,6 +199,7 @@ def _row(entry: Listed, frame: int | None, facts: ImageFacts, settings: IndexSet
         "mtime_ns": entry.mtime_ns,
         "status": facts.status,
         "note": facts.note,
+        "thumbnail": facts.thumbnail,
     }
 
 
@@ -206,12 +213,21 @@ def _schema() -> Any:
         "orientation": pa.int32(),
         "bytes": pa.int64(),
         "mtime_ns": pa.int64(),
+        "thumbnail": pa.binary(),
     }
     names = (
         *("path", "image_id", "modality", "width", "height", "mode", "frames", "orientation"),
-        *("bytes", "mtime_ns", "status", "note"),
+        *("bytes", "mtime_ns", "status", "note", "thumbnail"),
     )
     return pa.schema([(name, types.get(name, pa.string())) for name in names])
+
+
+def _digest(table: Any) -> str:
+    """Return the digest of the images and their thumbnails, in order."""
+    digest = hashlib.sha256()
+    for image_id, thumbnail in zip(table["image_id"].to_pylist(), table["thumbnail"].to_pylist(), strict=True):
+        digest.update(image_id.encode() + hashlib.sha256(thumbnail or b"").digest())
+    return digest.hexdigest()
 
 
 def _table(known: Any, rows: list[Row]) -> Any:

@@ -4,7 +4,7 @@ Leaks and contradictions are few, images may be millions: they are sought in col
 object of Python. Invariant: what is found does not depend on the order of the datasets.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from visionfm import artifacts
 from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.images.identity import file_ids, file_paths
 
-KEYS = ("path", "image_id", "subject_id", "split")
+KEYS = ("path", "image_id", "copy_id", "subject_id", "split")
 Bools = npt.NDArray[np.bool_]
 
 
@@ -26,6 +26,7 @@ class Image(NamedTuple):
     dataset: str
     path: str
     image_id: str
+    copy_id: str
     file_id: str
     subject_id: str
     split: str
@@ -62,6 +63,15 @@ class Labelled:
         columns = columns.append_column("file_id", file_ids(table["image_id"])).append_column("person", person)
         known = [name for name in dict.fromkeys(labels) if name in table.column_names]
         return cls(dataset, columns, table.select(known))
+
+    def named(self, names: Mapping[str, str]) -> "Labelled":
+        """Return the same images, what copies share (`copy_id`) replaced by its name where it has one."""
+        import pyarrow as pa
+
+        at = self.columns.column_names.index("copy_id")
+        copy_ids = [names.get(one, one) for one in self.columns["copy_id"].to_pylist()]
+        columns = self.columns.set_column(at, "copy_id", pa.chunked_array([copy_ids], pa.string()))
+        return Labelled(self.dataset, columns, self.labels)
 
     def images(self, wanted: Any) -> list[Image]:
         """Return the images of a mask as objects."""
@@ -106,9 +116,9 @@ def in_several_splits(datasets: Sequence[Labelled], column: str) -> list[Image]:
     return _found(datasets, column, mixed)
 
 
-def identical(datasets: Sequence[Labelled]) -> list[Image]:
-    """Return the images that share their id with another one."""
-    return _found(datasets, "image_id", lambda codes_N: np.bincount(codes_N)[codes_N] > 1)
+def several(datasets: Sequence[Labelled], column: str) -> list[Image]:
+    """Return the images that share their value in a column with another one."""
+    return _found(datasets, column, lambda codes_N: np.bincount(codes_N)[codes_N] > 1)
 
 
 def _found(datasets: Sequence[Labelled], column: str, wanted: Callable[[npt.NDArray[np.intp]], Bools]) -> list[Image]:

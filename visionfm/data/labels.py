@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
-from visionfm.data import spelling, splits
+from visionfm.data import copied, spelling, splits
 from visionfm.data.block import GROUP, Ids
 from visionfm.data.columns import column_type
 from visionfm.data.graders import agreements
@@ -107,10 +107,12 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     columns = as_columns(rows)
     image_ids = of_rows["image_id"].to_pylist()
     subjects = [subject_of(row, image_id, settings) for row, image_id in zip(rows, image_ids, strict=True)]
-    split = draw_splits(rows, subjects, list(map(file_id, image_ids)), columns, taken, settings)
-    table = _table(
-        rows, subjects, split, image_ids, columns, dense, point_names(settings), settings.columns.group_columns
-    )
+    found = copied.pairs(copied.index_of(settings.dataset, images), None, "label", out)
+    name = copied.names([(pair.file, pair.other_file) for pair in found])
+    copy_ids = [name.get(file, file) for file in map(file_id, image_ids)]
+    split = draw_splits(rows, subjects, copy_ids, columns, taken, settings)
+    groups, points = settings.columns.group_columns, point_names(settings)
+    table = _table(rows, subjects, split, image_ids, copy_ids, columns, dense, points, groups)
     said = agreements(*_graded_once(rows, subjects, image_ids), settings.columns)
     for one in said:
         kappa = "none" if one["kappa"] is None else f"{one['kappa']:.3f}"
@@ -319,12 +321,12 @@ def subject_of(row: LabelRow, image_id: str, settings: LabelSettings) -> str:
 def draw_splits(
     rows: list[LabelRow],
     subjects: list[str],
-    files: list[str],
+    copy_ids: list[str],
     columns: dict[str, list[Value]],
     taken: Mapping[str, str] | None,
     settings: LabelSettings,
 ) -> list[str]:
-    """Return each row's split: as its files say, as the leader's (`taken`), or drawn; equal `files` stay together."""
+    """Return each row's split: as its files say, as the leader's (`taken`), or drawn; copies stay together."""
     rule = settings.split
     if rule.stratify is not None and rule.stratify not in columns:
         raise DataError(
@@ -339,7 +341,7 @@ def draw_splits(
         given = [taken.get(subject, split) for subject, split in zip(subjects, given, strict=True)]
     if settings.labels == "none":
         return [split or "test" for split in given]
-    undivided = [[key, file] for key, file in zip(keys, files, strict=True)]
+    undivided = [[key, copy_id] for key, copy_id in zip(keys, copy_ids, strict=True)]
     drawn = splits.draw(
         undivided,
         given,
@@ -352,7 +354,7 @@ def draw_splits(
         raise DataError(
             f"split of {settings.dataset}: no group is left for validation",
             expected="at least two groups of training images in some stratum",
-            found=f"{len(set(splits.connected(undivided)))} groups (identical images are one)",
+            found=f"{len(set(splits.connected(undivided)))} groups (identical images and copies are one)",
             do="give more images, a coarser split.stratify, or a split column",
         )
     return drawn
@@ -369,6 +371,7 @@ def _table(
     subjects: list[str],
     split: list[str],
     image_ids: list[str],
+    copy_ids: list[str],
     columns: dict[str, list[Value]],
     dense: dict[str, list[Any]],
     points: list[str],
@@ -379,8 +382,9 @@ def _table(
     fixed: dict[str, list[str | None]] = {
         "path": [row.path for row in rows],
         "image_id": list(image_ids),
+        "copy_id": list(copy_ids),
         "subject_id": list(subjects),
-        "group_id": list(splits.people(subjects, image_ids)),
+        "group_id": list(splits.people(subjects, copy_ids)),
         "eye": [row.eye for row in rows],
         "visit": [row.visit for row in rows],
         "split": list(split),

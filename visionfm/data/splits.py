@@ -1,8 +1,9 @@
 """Splits that hold still: by group, stratified, seeded, and stable when the data grow.
 
-Groups are the connected components of subject and equal bytes. Inside a stratum they are ordered by sha256(seed,
-group) and cut by fraction. So one more subject moves at most one other group of its stratum into or out of test, and
-one between train and validation; a corrected label does so once in the stratum it leaves and once in the one it enters.
+Groups are the connected components of subject and copies (equal bytes are such). Inside a stratum they are ordered by
+sha256(seed, group) and cut by fraction. So one more subject moves at most one other group of its stratum into or out of
+test, and one between train and validation; a corrected label does so once in the stratum it leaves and once in the one
+it enters.
 """
 
 import hashlib

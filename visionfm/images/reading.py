@@ -28,6 +28,7 @@ from visionfm.images.identity import file_id, file_path, frame_of
 from visionfm.images.pixels import Pixels
 from visionfm.images.regular import NotRegular
 from visionfm.images.settings import Frames, Reading, chosen_frames
+from visionfm.images.thumbnail import DECODE_PX, thumbnail
 from visionfm.images.whole import read_whole
 from visionfm.runtime.progress import track
 
@@ -35,6 +36,7 @@ ALLOWED_SUFFIXES = frozenset(suffix for one in CONTAINERS if not one.asked for s
 ASKED_SUFFIXES = frozenset(suffix for one in CONTAINERS if one.asked for suffix in one.suffixes)
 KNOWN = f"{', '.join(one.name for one in CONTAINERS[:-1])} or {CONTAINERS[-1].name}"
 log = logging.getLogger("visionfm")
+Jpeg = bytes  # the name of the type is that of a field
 _last = threading.local()  # the volume that a thread read last
 MAX_FILE_BYTES = 4 << 30
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as both sides keep this many times the target: measured on 4288 x 2848
@@ -63,7 +65,7 @@ class ImageFacts(NamedTuple):
     `image_id` is the sha256 of the bytes in hex, empty where they could not be read; `width` and `height` are pixels
     after the EXIF rotation (as the header has them for a refused image, 0 where unknown); `mode` is Pillow's, before
     conversion; `frames` counts images in the file; `orientation` is the EXIF rotation, which 1 is none of; `note` says
-    where a readable image uses little of its range, or its file ends in zeros.
+    where a readable image uses little of its range, or its file ends in zeros; `thumbnail` is a small grey JPEG.
     """
 
     image_id: str
@@ -75,6 +77,7 @@ class ImageFacts(NamedTuple):
     status: str
     orientation: int = 1
     note: str | None = None
+    thumbnail: Jpeg | None = None
 
 
 class Stored(NamedTuple):
@@ -144,12 +147,13 @@ def _decoded(image: Opened, facts: ImageFacts, reading: Reading) -> ImageFacts:
         facts = _with_header(facts, image.header())._replace(frames=image.frames)
         _choose(image, reading)
         facts = _with_header(facts, image.header())
-        # The smallest scale: entropy decoding, where damage shows, is complete all the same, at a quarter of the time.
-        width, height, turn = image.load(shrink_to_px=1)
+        # A small scale: entropy decoding, where damage shows, is complete all the same, at a quarter of the time.
+        width, height, turn = image.load(shrink_to_px=DECODE_PX)
         facts = facts._replace(width=width, height=height, orientation=turn)
-        sixteen_bits = facts.mode.startswith("I")
-        notes = (remark(image.rgb(reading.bits), sixteen_bits=sixteen_bits), image.note())
-        facts = facts._replace(note="; ".join(note for note in notes if note) or None)
+        pixels_HWC = image.rgb(reading.bits)
+        notes = (remark(pixels_HWC, sixteen_bits=facts.mode.startswith("I")), image.note())
+        note = "; ".join(note for note in notes if note) or None
+        facts = facts._replace(note=note, thumbnail=thumbnail(pixels_HWC))
     except Refused as refused:
         return facts._replace(status=str(refused))
     return facts

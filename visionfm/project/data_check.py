@@ -1,6 +1,6 @@
 """Opens the label files of a config before any job is queued: what is wrong in them, all at once, each thing once.
 
-Reads names of images and whole tables, no pixel. Splits are drawn as `label` draws them, but for images of equal bytes.
+Reads names of images and whole tables, no pixel. Splits are drawn as `label` draws them, but for copies of images.
 """
 
 import json

@@ -18,7 +18,9 @@ from typing import Any
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data import splits, visits
+from visionfm.data.audit import SCHEMA as AUDIT
 from visionfm.data.block import LABEL_COLUMNS
+from visionfm.data.copied import names
 from visionfm.data.labels import SCHEMA as LABELS
 from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.errors import DataError, Problems
@@ -62,7 +64,8 @@ def fuse(labels: dict[str, list[Path]], audit: Path, out: Path, train_out: Path,
     made_by = artifacts.provenance("fuse", settings.model_dump(mode="json", exclude=left_out), inputs)
     if artifacts.recall(out, made_by) and artifacts.recall(train_out, made_by):
         return
-    samples = _of_masks(labels, settings) if _is_dense(settings) else _of_vectors(labels, settings)
+    copies = _copies_of(audit)
+    samples = _of_masks(labels, settings, copies) if _is_dense(settings) else _of_vectors(labels, settings, copies)
     extra = {
         "targets": json.dumps(
             {name: target.model_dump(include=set(TargetSpec.model_fields)) for name, target in settings.targets.items()}
@@ -93,17 +96,37 @@ def _is_dense(settings: FuseSettings) -> bool:
     return kind_of(settings.kind).family == "maps"
 
 
-def _of_masks(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
+def _copies_of(audit: Path) -> list[tuple[str, str]]:
+    """Return the copies across datasets that an audit found, as DATASET/PATH of either."""
+    columns = ("check", "dataset", "path", "other_dataset", "other_path")
+    rows = artifacts.read_table(audit, columns, schema=AUDIT).to_pylist()
+    return [
+        (f"{row['dataset']}/{row['path']}", f"{row['other_dataset']}/{row['other_path']}")
+        for row in rows
+        if row["check"] == "copy"
+    ]
+
+
+def _of_masks(labels: dict[str, list[Path]], settings: FuseSettings, copies: list[tuple[str, str]]) -> Any:
     """Return the samples of a dense task as a table."""
     rows = dense_samples(labels, settings)
     subjects, groups = ([row[name] for row in rows] for name in ("subject_id", "group_id"))
-    samples = _count_people(_table(rows, settings), subjects, groups, [row["images"][0]["image_id"] for row in rows])
+    copy_ids = _copy_ids([row["sample_id"] for row in rows], [row["copy_id"] for row in rows], copies)
+    samples = _count_people(_table(rows, settings), subjects, groups, copy_ids)
     samples = folded(samples, settings)
     check_dense(samples, settings)
     return samples
 
 
-def _of_vectors(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
+def _copy_ids(places: list[str], copy_ids: list[str], copies: list[tuple[str, str]]) -> list[str]:
+    """Return what copies share, over all datasets of the task; `places` are DATASET/PATH of the images."""
+    of_place = dict(zip(places, copy_ids, strict=True))
+    joined = [(of_place[one], of_place[other]) for one, other in copies if one in of_place and other in of_place]
+    name = names(joined)
+    return [name.get(one, one) for one in copy_ids]
+
+
+def _of_vectors(labels: dict[str, list[Path]], settings: FuseSettings, copies: list[tuple[str, str]]) -> Any:
     """Return the samples of a task on feature vectors as a table."""
     import pyarrow as pa
 
@@ -115,8 +138,8 @@ def _of_vectors(labels: dict[str, list[Path]], settings: FuseSettings) -> Any:
     else:
         samples = _table(sorted(_joined(_rows(images, settings), settings), key=_name), settings)
     subjects, groups = (images[name].to_pylist() for name in ("subject_id", "group_id"))
-    image_ids = images["images"].combine_chunks().flatten().field("image_id").to_pylist()
-    samples = folded(_count_people(samples, subjects, groups, image_ids), settings)
+    copy_ids = _copy_ids(images["sample_id"].to_pylist(), images["copy_id"].to_pylist(), copies)
+    samples = folded(_count_people(samples, subjects, groups, copy_ids), settings)
     _check(samples, settings)
     return samples
 
@@ -134,15 +157,15 @@ def _joined(rows: list[Row], settings: FuseSettings) -> list[Row]:
     return progression.of_eyes(rows, settings, _in_time)
 
 
-def _count_people(samples: Any, subjects: list[str], groups: list[str], image_ids: list[str]) -> Any:
-    """Make one subject of those who share an equal file, so that a copy is never counted as a further person.
+def _count_people(samples: Any, subjects: list[str], groups: list[str], copy_ids: list[str]) -> Any:
+    """Make one subject of those who share an equal file or a copy, so that a copy is never counted as a further person.
 
     Units are joined by the subject that the data name, and keep it in their names; `subject_id` of a sample is whom
     statistics count. The lists are of the images of the task, of all its datasets.
     """
     import pyarrow as pa
 
-    person = dict(zip(subjects, splits.people(groups, image_ids), strict=True))
+    person = dict(zip(subjects, splits.people(groups, copy_ids), strict=True))
     counted = pa.array([person[subject] for subject in samples["subject_id"].to_pylist()], pa.string())
     return samples.set_column(samples.column_names.index("subject_id"), "subject_id", counted)
 
@@ -181,7 +204,7 @@ def _labelled(dataset: str, path: Path, settings: FuseSettings, problems: Proble
     )
     columns = {
         "sample_id": pc.binary_join_element_wise(dataset, table["path"], "/"),
-        **{name: table[name] for name in ("subject_id", "group_id", "eye", "visit")},
+        **{name: table[name] for name in ("subject_id", "group_id", "copy_id", "eye", "visit")},
         "dataset": same["dataset"],
         "split": _split(dataset, table, settings, unlabelled),
         "images": of_one,

@@ -16,7 +16,7 @@ Row = dict[str, Any]
 OUT, TRAIN = Path("results/tasks/t/m/samples.parquet"), Path("results/tasks/t/m/train.parquet")
 VESSEL = {"vessel": LabelledTarget(type="mask", column="vessel", classes=["background", "vessel"], values=[[0], [255]])}
 POINTS = {name: LabelledTarget(type="point", column=name) for name in ("disc", "fovea")}
-IDS = ("path", "image_id", "subject_id", "group_id", "eye", "visit", "split")
+IDS = ("path", "image_id", "copy_id", "subject_id", "group_id", "eye", "visit", "split")
 SHAPE = {"width": 8, "height": 6, "orientation": 1}
 
 
@@ -25,7 +25,7 @@ def rows(count: int = 8, **changes: Any) -> list[Row]:
     return [
         {
             **{"path": f"{n}.png", "image_id": f"i{n}", "subject_id": f"d/p{n}", "eye": None, "visit": None},
-            "group_id": f"d/p{n}",
+            **{"group_id": f"d/p{n}", "copy_id": f"i{n}"},
             **{"split": splits[n % 4], "mask_path": f"m/{n}.png", "mask_id": f"h{n}", "mask_values": [0, 255]},
             **{"points": {"disc": [1.0, 2.0], "fovea": None, "other": [0.0, 0.0]}, "mm_per_px": None, **SHAPE},
             **changes,

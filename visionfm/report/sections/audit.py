@@ -12,6 +12,7 @@ MOST_LISTED = 50
 CHECKS = {
     "subject": "the same subject in two splits",
     "bytes": "identical images in two splits",
+    "copy": "copies of one photograph in two splits or datasets",
     "pretraining": "test images that an encoder was pretrained on",
     "contradiction": "identical images with different labels",
     "shared_ids": "cohorts with ids in common",

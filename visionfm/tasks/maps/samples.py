@@ -51,7 +51,7 @@ def _rows(dataset: str, path: Path, settings: FuseSettings, problems: Problems) 
         split = "test" if dataset in settings.external or not labelled else inside
         yield {
             "sample_id": where,
-            **{name: row[name] for name in ("subject_id", "group_id", "eye", "visit")},
+            **{name: row[name] for name in ("subject_id", "group_id", "copy_id", "eye", "visit")},
             "dataset": dataset,
             "split": split,
             "images": [{**image, "path": row["path"], "image_id": row["image_id"]}],

@@ -1,0 +1,168 @@
+"""Copies of a photograph are found however they were written; eyes that only resemble each other are none."""
+
+import io
+import random
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visionfm import artifacts
+from visionfm.data import copied, copies
+from visionfm.data.audit import audit
+from visionfm.data.index import index
+from visionfm.data.labels import label
+from visionfm.data.layouts.columns import Columns
+from visionfm.data.settings import AuditSettings, IndexSettings, LabelSettings
+from visionfm.errors import DataError
+from visionfm.images.thumbnail import thumbnail
+from visionfm.synthetic import write_dataset
+
+MODALITIES = ("Fundus", "FFA")
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Image.Image]]:
+    """Drawn people with both eyes, each seen at two visits."""
+    folder = tmp_path_factory.mktemp("eyes")
+    write_dataset("forecasting", folder, modalities=MODALITIES, number=4, size=384)
+    return {
+        modality: [Image.open(file).convert("RGB") for file in sorted(folder.glob(f"{modality}*/**/*.png"))]
+        for modality in MODALITIES
+    }
+
+
+def structure(images: list[Image.Image]) -> copies.Bytes:
+    return copies.structure([thumbnail(np.asarray(image)) for image in images])
+
+
+def planted(image: Image.Image, rng: random.Random) -> tuple[Image.Image, bool]:
+    """A copy: mirrored or not, turned by up to 5 degrees, cut by up to 10 %, resized, brighter, a JPEG."""
+    mirrored = rng.random() < 0.5
+    if mirrored:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    image = image.rotate(rng.uniform(-5, 5), Image.Resampling.BICUBIC)
+    (left, across), (top, along) = ((rng.uniform(0, cut), cut) for cut in (rng.uniform(0, 0.1), rng.uniform(0, 0.1)))
+    w, h = image.size
+    image = image.crop((int(left * w), int(top * h), int((1 - across + left) * w), int((1 - along + top) * h)))
+    scale, light = np.exp(rng.uniform(np.log(0.3), np.log(2))), rng.uniform(0.75, 1.2)
+    image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BICUBIC)
+    written = io.BytesIO()
+    image.point(lambda value: min(255, int(light * value))).save(written, "JPEG", quality=rng.randint(50, 95))
+    return Image.open(written).convert("RGB"), mirrored
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_fellow_eyes_and_two_visits_of_one_eye_are_no_copies(eyes: dict[str, list[Image.Image]], modality: str) -> None:
+    assert len(eyes[modality]) > 12
+    assert copies.search(structure(eyes[modality])) == []
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_planted_copies_are_found_and_nothing_else(eyes: dict[str, list[Image.Image]], modality: str) -> None:
+    rng = random.Random(0)
+    chosen = eyes[modality][::2]
+    made = [planted(image, rng) for image in chosen]
+    found = copies.search(structure([image for image, _ in made]), structure(chosen))
+    assert [(one.one, one.other) for one in found] == [(number, number) for number in range(len(chosen))]
+    assert [one.mirrored for one in found] == [mirrored for _, mirrored in made]
+
+
+def test_black_and_constant_images_are_nobodys_copies() -> None:
+    plain = [Image.new("RGB", (64, 64), (light,) * 3) for light in (0, 0, 90, 255)]
+    assert copies.search(structure(plain)) == []
+
+
+def test_an_empty_set_has_no_copies() -> None:
+    assert copies.search(copies.structure([])) == []
+
+
+def written(folder: Path, name: str, images: list[Image.Image], splits: list[str]) -> None:
+    (folder / name).mkdir()
+    for number, image in enumerate(images):
+        image.save(folder / name / f"{number}.png")
+    lines = [f"{number}.png,p{number},{split},{number % 2}" for number, split in enumerate(splits)]
+    (folder / name / "labels.csv").write_text("\n".join(["image,patient,split,dx", *lines]))
+
+
+def audited(folder: Path, names: list[str], **settings: Any) -> list[dict[str, Any]]:
+    """Index, label and audit datasets; the findings."""
+    tables = {}
+    for name in names:
+        images, labels = (folder / f"results/datasets/{name}/{kind}.parquet" for kind in ("images", "labels"))
+        index(folder / name, images, IndexSettings(modality="Fundus", layout="table"))
+        columns = Columns(image="image", subject="patient", split="split", targets={"dx": "dx"})
+        wanted = LabelSettings(dataset=name, layout="table", table="labels.csv", columns=columns)
+        label(folder / name, [images], None, labels, wanted)
+        tables[name] = [images], [labels]
+    out = folder / "results/tasks/t/audit.parquet"
+    given = ({name: both[at] for name, both in tables.items()} for at in (0, 1))
+    audit(*given, out, AuditSettings(**{"task": "t", "datasets": names, **settings}))
+    return artifacts.read_table(out).to_pylist()
+
+
+SPLITS = ["train", "train", "validation", "test", "test"]
+
+
+def test_a_copy_across_splits_is_a_leak_and_a_reason_lets_it_pass(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    images = eyes["Fundus"][:4]
+    written(tmp_path, "a", [*images, images[0].resize((120, 120))], SPLITS)
+    with pytest.raises(DataError, match=r"copies of one photograph"):
+        audited(tmp_path, ["a"])
+    (found,) = audited(tmp_path, ["a"], allow_leakage={"a": "a reason of its own"})
+    assert (found["check"], found["path"], found["other_path"]) == ("copy", "4.png", "0.png")
+
+
+def test_a_copy_in_another_dataset_is_found_and_noted_where_both_are_tested(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    images = eyes["Fundus"][:5]
+    written(tmp_path, "a", images, SPLITS)
+    written(tmp_path, "b", [images[4].transpose(Image.Transpose.FLIP_LEFT_RIGHT)], ["test"])
+    found = [one for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
+    assert [(one["path"], one["other_path"], one["severity"]) for one in found] == [("4.png", "0.png", "note")]
+    with pytest.raises(DataError, match=r"pretrained on a copy of this image"):
+        audited(tmp_path, ["a", "b"], datasets=["a"], pretraining={"e": ["b"]})
+
+
+def test_copies_are_one_person_and_stand_in_one_split(eyes: dict[str, list[Image.Image]], tmp_path: Path) -> None:
+    images = eyes["Fundus"][:8]
+    written(tmp_path, "a", [*images, images[0].rotate(4), images[1].resize((300, 300))], [""] * 10)
+    indexed, labels = (tmp_path / f"results/datasets/a/{kind}.parquet" for kind in ("images", "labels"))
+    index(tmp_path / "a", indexed, IndexSettings(modality="Fundus", layout="table"))
+    columns = Columns(image="image", subject="patient", targets={"dx": "dx"})
+    for seed, test in product(range(4), (0.3, 0.5)):
+        split = {"seed": seed, "test": test}
+        wanted = LabelSettings.model_validate(
+            {"dataset": "a", "layout": "table", "table": "labels.csv", "columns": columns, "split": split}
+        )
+        label(tmp_path / "a", [indexed], None, labels, wanted)
+        rows = {row["path"]: row for row in artifacts.read_table(labels).to_pylist()}
+        for one, other in (("0.png", "8.png"), ("1.png", "9.png")):
+            assert rows[one]["split"] == rows[other]["split"]
+            assert rows[one]["group_id"] == rows[other]["group_id"]
+            assert rows[one]["copy_id"] == rows[other]["copy_id"]
+        assert len({row["group_id"] for row in rows.values()}) == 8
+
+
+def test_a_search_is_kept_for_the_next_run(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = eyes["Fundus"][:4]
+    written(tmp_path, "a", [*images, images[3].resize((150, 150))], SPLITS)
+    before = audited(tmp_path, ["a"])
+    monkeypatch.setattr(copied, "_searched", None)  # another search would fail
+    table = tmp_path / "a/labels.csv"
+    table.write_text(table.read_text().replace("0.png,p0", "0.png,q0"))
+    assert audited(tmp_path, ["a"]) == before
+
+
+def test_names_of_copies_do_not_depend_on_the_order_of_pairs() -> None:
+    pairs = [("b", "c"), ("a", "b"), ("e", "d")]
+    assert copied.names(pairs) == copied.names(pairs[::-1]) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "d"}
+    assert copied.names([]) == {}

@@ -1,0 +1,121 @@
+"""The copies within a dataset and between two, by what their indices keep; what was found is kept for the next run.
+
+A search depends on the images alone: no label, split or task repeats it.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from visionfm import artifacts
+from visionfm.data import copies, splits
+from visionfm.data.index import SCHEMA as IMAGES
+from visionfm.data.index import THUMBNAILS
+from visionfm.errors import ArtifactError
+from visionfm.images.identity import file_id
+
+SCHEMA = "visionfm/copies/1"
+COLUMNS = {
+    **{name: "string" for name in ("path", "file", "other_path", "other_file")},
+    **{"score": "double", "mirrored": "bool"},
+}
+log = logging.getLogger("visionfm")
+
+
+class Pair(NamedTuple):
+    """Two images, of different files, that show the same photograph: paths, and digests of the files."""
+
+    path: str
+    file: str
+    other_path: str
+    other_file: str
+    score: float
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """The index of a dataset, in its shards."""
+
+    dataset: str
+    files: Sequence[Path]
+
+    def digest(self) -> str:
+        """Return the digest of all thumbnails, which the index itself computed."""
+        said = [artifacts.read_metadata(path, IMAGES, verify=False).get(THUMBNAILS, "") for path in self.files]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+    def images(self) -> tuple[list[str], list[str], list[bytes]]:
+        """Return path, image id and thumbnail of the readable images, each different image once."""
+        first: dict[str, tuple[str, bytes]] = {}
+        for file in self.files:
+            table = artifacts.read_table(file, ("path", "image_id", "thumbnail"), schema=IMAGES)
+            rows = zip(*(table[name].to_pylist() for name in ("image_id", "path", "thumbnail")), strict=True)
+            for image_id, path, thumbnail in rows:
+                if thumbnail is not None and path < first.get(image_id, (path + "a",))[0]:
+                    first[image_id] = path, thumbnail
+        found = sorted((path, image_id, thumbnail) for image_id, (path, thumbnail) in first.items())
+        return [one[0] for one in found], [one[1] for one in found], [one[2] for one in found]
+
+
+def index_of(dataset: str, files: Sequence[Path]) -> Indexed:
+    """Return the index of a dataset; its shards are one, in whatever order they are given."""
+    return Indexed(dataset, sorted(files))
+
+
+def pairs(one: Indexed, other: Indexed | None, stage: str, out: Path) -> list[Pair]:
+    """Return the copies within a dataset, or between two, for a stage that writes `out`."""
+    names = [one.dataset] if other is None else [one.dataset, other.dataset]
+    inputs = {"one": one.digest()} | ({} if other is None else {"other": other.digest()})
+    made_by = artifacts.provenance(stage, {"copies": names}, inputs)
+    kept = artifacts.kept_path(out)
+    keep = None if kept is None else kept.with_name(f"copies-{'-'.join(names)}.parquet")
+    if keep is not None and (found := _kept(keep, made_by)) is not None:
+        return found
+    found = _searched(one, other)
+    if keep is not None:
+        table = artifacts.table_of([pair._asdict() for pair in found], COLUMNS)
+        artifacts.write_table(keep, table, made_by, schema=SCHEMA)
+    return found
+
+
+def _kept(keep: Path, made_by: artifacts.Provenance) -> list[Pair] | None:
+    """Return what an earlier run found in the same images; None where there is no such run."""
+    if not keep.is_file():
+        return None
+    try:
+        if artifacts.read_metadata(keep, SCHEMA, earlier=True)["key"] != made_by.key:
+            return None
+        return [Pair(**row) for row in artifacts.read_table(keep, schema=SCHEMA, earlier=True).to_pylist()]
+    except ArtifactError as error:
+        log.warning("%s; copies are sought again", error.problem)
+        return None
+
+
+def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
+    paths, ids, thumbnails = one.images()
+    other_paths, other_ids, other_thumbnails = (paths, ids, None) if other is None else other.images()
+    files, other_files = ([file_id(image_id) for image_id in of] for of in (ids, other_ids))
+    found = copies.search(
+        copies.structure(thumbnails),
+        None if other_thumbnails is None else copies.structure(other_thumbnails),
+        lambda row, column: files[row] != other_files[column],
+    )
+    return [
+        Pair(
+            *(paths[copy.one], files[copy.one], other_paths[copy.other], other_files[copy.other]),
+            *(copy.score, copy.mirrored),
+        )
+        for copy in found
+    ]
+
+
+def names(joined: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return for each file that has copies what all of them are called: the smallest digest among them."""
+    members: dict[int, set[str]] = {}
+    for number, both in zip(splits.connected(joined), joined, strict=True):
+        members.setdefault(number, set()).update(both)
+    return {file: min(group) for group in members.values() for file in group}

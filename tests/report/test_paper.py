@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from world.fabricated import Fabricated
+from world.filled_tables import filled_table
 
 from visionfm.figures.printed import Printed, printed
 from visionfm.figures.svg import Panel
@@ -20,7 +23,8 @@ from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import missing, number, p_value, percent
 from visionfm.project.settings import PaperSettings
 from visionfm.project.study import Study
-from visionfm.report.paper import formats, software
+from visionfm.report.data import load
+from visionfm.report.paper import flow, formats, software, tables
 from visionfm.report.paper.references import LIBRARY
 from visionfm.report.paper.stage import paper
 
@@ -151,6 +155,20 @@ def test_each_table_says_the_same_in_three_formats(files: dict[str, bytes]) -> N
         in_markdown = [line for line in files[f"{name}.md"].decode().splitlines() if line.startswith("|")]
         in_latex = files[f"{name}.tex"].decode().split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
         assert len(rows) - 1 == len(in_markdown) - 2 == len([line for line in in_latex if line]), name
+
+
+def test_tables_of_the_paper_alone_have_rows_and_no_empty_column(run: Fabricated) -> None:
+    seen = pd.DataFrame({"images": [1_000, 2_000]})  # by an encoder that was pretrained here
+    results = replace(load(run.plan), pretraining={"any_vit": seen})
+    found = tables.tables(results, flow.flows(results))
+    shared = ("people_", "encoders", "comparisons_", "external_", "subgroups_")  # the page's own
+    metrics = {f"{result.task}_{result.model}_" for result in results.results}
+    own = {name for name in found if not name.startswith((*shared, *metrics))}
+    assert own == {"results", "cost"} | {
+        f"{what}_{task}" for what in ("flow", "characteristics") for task in results.config.tasks
+    } | {f"hyperparameters_{task}_{model}" for task, model in run.plan.task_models()}  # fmt: skip
+    for name in own:
+        filled_table(found[name])
 
 
 # --- text -----------------------------------------------------------------------------------------------------------

@@ -279,6 +279,11 @@ def test_several_seeds_show_their_mean_and_each_of_them(made):
 
 # Where a table of the page is made -> the words of its caption here, or the test that looks at it elsewhere.
 PLACES = {
+    "report/paper/flow.table": "report/test_paper.py",
+    "report/paper/tables.cost": "report/test_paper.py",
+    "report/paper/tables.hyperparameters": "report/test_paper.py",
+    "report/paper/tables.main_results": "report/test_paper.py",
+    "report/paper/tables.samples": "report/test_paper.py",
     "report/sections/audit.audit_view": "findings of the audit",
     "report/sections/comparison._table": "differences, first minus second",
     "report/sections/demographics.characteristics": "report/test_report_groups.py",
@@ -294,6 +299,7 @@ PLACES = {
     "report/sections/efficiency._table": "label efficiency on test data",
     "report/sections/encoders.encoders_table": "Encoders and their weights",
     "report/sections/models._training": "visionfm: training",
+    "report/sections/models._tried": "report/test_report_values.py",
     "report/sections/partners.partner_counts": "report/test_report_dense.py",
     "report/sections/pretraining._table": "report/test_report_pretraining.py",
     "report/sections/setup.sections": "Versions of the stages",

@@ -1,4 +1,4 @@
-"""The report's data part sums up a label of many values, and counts one of few."""
+"""Tables whose rows need values of their own: a label of many values, images left out, what `auto` chose among."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +8,7 @@ from world.filled_tables import filled_table
 
 from visionfm.report.data import DatasetTables
 from visionfm.report.sections.datasets import _counts
+from visionfm.report.sections.models import _tried
 from visionfm.report.sections.tasks import _samples
 
 
@@ -36,3 +37,16 @@ def test_images_left_out_for_no_known_target_are_counted_among_the_samples() -> 
     assert rows[-1] == ["labelled images left out: no target is known", "2", "0", "2"]
     labels["path"] = ["a", "a", "c", "a"]
     assert len(_samples(found, result).rows) == len(rows) - 1
+
+
+def test_what_auto_chose_among_has_a_row_per_run_and_candidate_and_no_table_without_a_choice() -> None:
+    epochs = [("attention-tokens", 0.41, False), ("linear-cls", 0.375, True), ("linear-cls", 0.375, True)]
+    training = pd.DataFrame(epochs, columns=["candidate", "candidate_loss", "chosen"])
+    result: Any = SimpleNamespace(task="t", model="m", training={"seed0": training})
+    table = _tried(result)
+    assert table is not None
+    filled_table(table)
+    cells = [[cell.text for cell in row] for row in table.rows]
+    assert cells == [["seed0", "attention on tokens", "0.410", ""], ["seed0", "linear on cls", "0.375", "yes"]]
+    result.training = {"seed0": training[["chosen"]]}
+    assert _tried(result) is None

@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 4,
     "contrast": 4,
     "recalibrate": 3,
-    "report": 31,
+    "report": 32,
     "paper": 3,
     "export": 1,
 }

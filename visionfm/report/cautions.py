@@ -41,8 +41,7 @@ def cautions(results: Results) -> list[str]:
     if unknown:
         found.append(
             f"No subject ids in {listed(unknown)}: each image counts as a person of its own, so intervals there may "
-            f"be too narrow "
-            "and one person's images may lie in two splits."
+            "be too narrow, and one person's images may be both in training and in test data."
         )
     small = [line for line in all_headlines(results) if 0 < line.subjects < FEW_SUBJECTS]
     few = sorted({f"{line.task} / {line.target} on {line.tested_on} ({line.subjects})" for line in small})

@@ -4,11 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from visionfm.data.audit import FOLDS
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import NO_VALUE, text_of
 from visionfm.report.words import count
 
 MOST_LISTED = 50
+TESTED = ("test", FOLDS)
 CHECKS = {
     "subject": "the same subject in two splits",
     "bytes": "identical images in two splits",
@@ -55,9 +57,9 @@ def doubts(rows: Any, named: bool) -> list[str]:
 
 
 def _contradictions(rows: Any) -> list[str]:
-    """Return how many identical images have different labels, and how many of them are tested."""
+    """Return how many identical images have different labels, and how many are tested; of what is in folds, all is."""
     twice = rows[rows["check"] == "contradiction"]
-    tested = int(((twice["split"] == "test") | (twice["other_split"] == "test")).sum())
+    tested = int((twice["split"].isin(TESTED) | twice["other_split"].isin(TESTED)).sum())
     if not len(twice):
         return []
     pairs = count(len(twice), "pair")

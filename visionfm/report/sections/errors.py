@@ -5,7 +5,7 @@ else there. Invariant: without `report: {pictures: examples}` the section is not
 on predictions alone, and neighbours are always training samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -200,7 +200,7 @@ def _map(
             classes = sorted(set(texts) - {UNKNOWN}) if several else spec["classes"] or ["no", "yes"]
             order = [*(str(name) for name in classes), UNKNOWN]
             panels.append(_by_name(f"label of {target}", texts, xy_N2, [name for name in order if name in texts]))
-        panels.append(_by_error(target, spec, names, table, found[target], xy_N2))
+        panels.append(_by_error(target, spec, table, found[target], xy_N2, bool(result.decoders)))
     return panels
 
 
@@ -211,10 +211,13 @@ def _findings(truth: Any) -> str:
 
 
 def _by_error(
-    target: str, spec: Mapping[str, Any], names: Sequence[str], table: Any, found: list[Verdict], xy_N2: Any
+    target: str, spec: Mapping[str, Any], table: Any, found: list[Verdict], xy_N2: Any, folded: bool
 ) -> Panel:
-    """Return the map of the test samples by whether (of values: by how much) the answer was wrong; others are grey."""
-    test = set(table["sample_id"][table["split"] == "test"])
+    """Return the map of the test samples by whether (of values: by how much) the answer was wrong; others are grey.
+
+    With folds the map is of the first fold, and so are its test samples.
+    """
+    names, test = list(table["sample_id"]), set(table["sample_id"][table["split"] == "test"])
     if spec["type"] == "value":
         missed = {one.sample_id: one.size for one in found if one.sample_id in test}
         numbers = [missed.get(name, float("nan")) for name in names]
@@ -223,7 +226,8 @@ def _by_error(
     for one in found:
         if one.sample_id in test:
             wrong[one.sample_id] = wrong.get(one.sample_id, False) or one.wrong
-    words = {None: "not tested, or not known", False: "right", True: "wrong"}
+    untested = "not tested in this fold, or not known" if folded else "not tested, or not known"
+    words = {None: untested, False: "right", True: "wrong"}
     texts = [words[wrong.get(name)] for name in names]
     return _by_name(f"error of {target}", texts, xy_N2, [text for text in words.values() if text in texts])
 

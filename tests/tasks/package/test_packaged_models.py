@@ -15,6 +15,7 @@ from visionfm import artifacts, cli
 from visionfm.artifacts.archive import writing
 from visionfm.errors import ArtifactError, UsageError
 from visionfm.tasks.package import contents
+from visionfm.tasks.package.card import card
 from visionfm.tasks.package.making import package
 from visionfm.tasks.package.model import Model, load_model
 from visionfm.tasks.package.novelty import Novelty
@@ -149,6 +150,17 @@ def test_the_card_says_use_numbers_and_licences(sick_model: Path) -> None:
         card = (folder / contents.CARD).read_text()
     for text in (USE, "CC0-1.0", "no medical device", "AUROC", "36 images of train", "sensitivity 0.9"):
         assert text in card
+
+
+def test_the_card_of_folds_promises_less(sick: Path, sick_model: Path) -> None:
+    metrics = artifacts.read_table(sick / "metrics.parquet").to_pandas()
+    with contents.opened(sick_model) as (said, _):
+        (one,) = said.members
+        folds = [one.model_copy(update={"run": f"seed0-fold{fold}"}) for fold in range(2)]
+    text = card(said.model_copy(update={"members": folds}), metrics)
+    assert "The first decoder: 36 images of train" in text and "they have seen everybody" in text
+    assert "none on test data" not in text and "is not exact" in text
+    assert "none on test data" in card(said, metrics)
 
 
 def changed(model: Path, out: Path, change: Any) -> Path:

@@ -7,9 +7,16 @@ from typing import Any
 
 from visionfm.metrics.catalogue import headline, metric_name
 from visionfm.tasks.package.contents import Contents
+from visionfm.tasks.runs import fold_of
 from visionfm.tasks.target_types import answers, type_of
 
 AT_POINTS = ("sensitivity", "specificity")
+CHOSEN = "All were chosen on validation data, none on test data."
+OF_FOLDS = (
+    "All were chosen on what each person was answered by decoders that had this person as validation. Of folds these "
+    "are one or a few decoders, not the mean of all that answers here, and the people are those of the table above: "
+    "what a threshold or a set promises is not exact, and was not tested."
+)
 NOT_SAID = "not said: ask the owner before you use it"
 
 
@@ -17,7 +24,7 @@ def card(said: Contents, metrics: Any) -> str:
     """Return the card as Markdown; `metrics` are rows (a DataFrame) of the model's test data."""
     questions = [f"- {name}: {type_of(of.type, of.form).asks} ({answers(of.model_dump())})"
                  for name, of in said.targets.items()]  # fmt: skip
-    several = len(said.members) > 1
+    several, folds = len(said.members) > 1, any(fold_of(one.run) is not None for one in said.members)
     parts = [
         f"# {said.task} by {said.model}",
         f"**Intended use.** {said.intended_use}",
@@ -27,14 +34,21 @@ def card(said: Contents, metrics: Any) -> str:
         f"From images of {', '.join(said.modalities)}; a sample is one {said.unit}. "
         + (f"The answer is the mean of {len(said.members)} decoders." if several else "One decoder answers."),
         "## What it learned from",
-        ", ".join(f"{count} {said.unit}s of {split}" for split, count in said.trained_on.items()) + ".",
+        ("The first decoder: " if folds else "")
+        + ", ".join(f"{count} {said.unit}s of {split}" for split, count in said.trained_on.items())
+        + (
+            ". Each other decoder learned from another part of the same people, so that together they have seen "
+            "everybody of this data."
+            if folds
+            else "."
+        ),
         "## How good it was on the test data",
         _numbers(said, metrics),
         *(["These are the numbers of its decoders; their mean was not tested itself."] if several else []),
         "They hold for images like the test images. Of other cameras, clinics and people nothing is known.",
         "## Thresholds",
         _thresholds(said),
-        "All were chosen on validation data, none on test data.",
+        OF_FOLDS if folds else CHOSEN,
         "## Licences",
         "\n".join(
             [f"- encoder {one.source} ({one.arch}, {one.modality}): {one.licence or NOT_SAID}" for one in said.encoders]

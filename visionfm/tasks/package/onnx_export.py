@@ -43,12 +43,17 @@ class Graph(nn.Module):
 
     def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return a tensor (B, K) for each target, of images_BCHW of each modality in the package's order."""
-        found: list[list[torch.Tensor]] = []
-        for view in self.views:
-            vectors = self._vectors([torch.flip(one, FLIPS[view]) if FLIPS[view] else one for one in images])
-            for place in range(len(self.said.members)):
-                found.append(self._answers(place, vectors))
+        vectors = [self._vectors([torch.flip(one, FLIPS[view]) if FLIPS[view] else one for one in images])
+                   for view in self.views]  # fmt: skip
+        found = [self._member(place, vectors) for place in range(len(self.said.members))]
         return tuple(torch.stack(same).mean(dim=0) for same in zip(*found, strict=True))
+
+    def _member(self, place: int, by_view: list[list[tuple[torch.Tensor, torch.Tensor]]]) -> list[torch.Tensor]:
+        """Return one member's answers: the mean over the views, then calibrated, as `predict` does it."""
+        answers = [self._answers(place, vectors) for vectors in by_view]
+        means = [torch.stack(same).mean(dim=0) for same in zip(*answers, strict=True)]
+        return [self._calibrated(self.loaded[place].calibrator, slot, p_BK)
+                for slot, p_BK in zip(slots(self.said.targets), means, strict=True)]  # fmt: skip
 
     def _vectors(self, images: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Return cls (B, L*D) and patch mean (B, D) of each encoder, rounded as a cache holds them."""
@@ -72,19 +77,22 @@ class Graph(nn.Module):
         return [self._meant(loaded, slot, outputs_BK[:, slot.outputs]) for slot in slots(self.said.targets)]
 
     def _meant(self, loaded: Any, slot: Any, outputs_BK: torch.Tensor) -> torch.Tensor:
-        """Return what the outputs of one target mean, as its objective and its calibration have it."""
+        """Return what the outputs of one target mean, as its objective has it."""
         if slot.target.type == "value":
             std, mean = (torch.tensor(values[slot.outputs], dtype=torch.float32)
                          for values in (loaded.objective.std_T, loaded.objective.mean_T))  # fmt: skip
             return outputs_BK * std + mean
-        several = slot.target.type == "multiclass"
-        p_BK = outputs_BK.softmax(dim=1) if several else outputs_BK.sigmoid()
-        if loaded.calibrator is None:
+        return outputs_BK.softmax(dim=1) if slot.target.type == "multiclass" else outputs_BK.sigmoid()
+
+    def _calibrated(self, calibrator: Any, slot: Any, p_BK: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities of one target after calibration; a value as it is."""
+        if calibrator is None or slot.target.type == "value":
             return p_BK
+        several = slot.target.type == "multiclass"
         if several:
-            return _by_line(loaded.calibrator.tensors[name_of(slot, None)], p_BK, several)
+            return _by_line(calibrator.tensors[name_of(slot, None)], p_BK, several)
         labels = slot.target.classes if slot.target.type == "multilabel" else [None]
-        columns = [_by_line(loaded.calibrator.tensors[name_of(slot, label)], p_BK[:, [k]], several)
+        columns = [_by_line(calibrator.tensors[name_of(slot, label)], p_BK[:, [k]], several)
                    for k, label in enumerate(labels)]  # fmt: skip
         return torch.cat(columns, dim=1)
 

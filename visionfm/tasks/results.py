@@ -99,15 +99,19 @@ def found_and_alarms(result: TaskModel, rows: Any, cases: str) -> list[str]:
     """Return a sentence of counts from a target's metrics: cases that are found, and false alarms.
 
     `cases`: what the sample is in the words of the target. At the threshold chosen on validation data, else at 0.5;
-    means over runs are means of counts. `rows` of several classes are added up.
+    means over runs are means of counts. `rows` of several classes are added up, at a threshold that all of them have.
     """
     for point, chosen in (("validation", "chosen on validation data"), ("0.5", "0.5")):
-        at = rows[(rows["operating_point"] == point) & rows["value"].notna()]
+        at = rows[rows["operating_point"] == point]
+        cases_without = at["value"].isna() & (at["metric"] == "sensitivity") & (at["n_positive"] > 0)
+        if cases_without.any():  # a class without a threshold would drop out of the counts unsaid
+            continue
+        at = at[at["value"].notna()]
         hits, spared = (at[at["metric"] == name] for name in ("sensitivity", "specificity"))
         if len(hits) and len(spared):
             others = spared["n"] - spared["n_positive"]
             found, alarms = (hits["value"] * hits["n_positive"]).sum(), ((1 - spared["value"]) * others).sum()
-            several = "s" if len(hits) > 1 else ""
+            several = "s" if len(hits) > 1 or (point != "0.5" and hits["threshold"].isna().any()) else ""
             return [
                 f"of {int(hits['n_positive'].sum()):,} {cases} it finds {_tally(found)}, with {_tally(alarms)} false "
                 f"alarms among {int(others.sum()):,} others (threshold{several} {chosen})."

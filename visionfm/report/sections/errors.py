@@ -100,7 +100,12 @@ def _sentences(result: TaskModel, located: Located) -> list[str]:
         f"The two axes of the map are the first principal components of the training samples' features. They hold "
         f"{sum(shares):.0%} of the variance: what is far apart here is different, what is close need not be alike."
     )
-    found = [f"Test samples; answers of {result.runs[0]}.", axes]
+    types = {target["type"] for target in result.targets.values()}
+    called = (
+        " A yes is called from 0.5 on, whatever thresholds the task has." if types & {"binary", "multilabel"} else ""
+    )
+    outside = ", external ones too" if result.external else ""
+    found = [f"Test samples of all datasets{outside}; answers of {result.runs[0]}.{called}", axes]
     if result.decoders:
         found.append(f"The map and its splits are those of the first fold ({located.runs[0]}); neighbours are training "
                      "samples of the decoder that answered.")  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from visionfm.figures import svg as plots
 from visionfm.figures.section import Section
@@ -126,16 +127,32 @@ def _best_sizes(results: Results, task: str, block: TaskBlock) -> list[str]:
             modality: results.config.encoders[name].model_dump(mode="json", exclude={"image_size"})
             for modality, name in named.items()
         }
-        losses = [chosen_rows(result.training[run]) for run in result.decoders_of(result.runs)]
-        means = [float(rows[rows["best"]]["validation_loss"].mean()) for rows in losses]
+        means = [_validation_loss(result.training[run]) for run in result.decoders_of(result.runs)]
         groups.setdefault(json.dumps(encoders, sort_keys=True), {})[result.model] = sum(means) / len(means)
         sizes[result.model] = [results.config.encoders[name].image_size for name in named.values()]
     return [
         f"Of one encoder at several sizes {min(of, key=lambda name: of[name])} has the lowest loss on validation "
-        f"({', '.join(f'{name} {loss:.4g}' for name, loss in of.items())}); no test data chose it."
+        f"({', '.join(f'{name} {loss:.4g}' for name, loss in of.items())}); "
+        + (
+            "people who are validation in one fold are tested in another, so that its own numbers here are a little "
+            "too good."
+            if results.plan.folds(task)
+            else "no test data chose it."
+        )
         for of in groups.values()
         if len({str(sizes[name]) for name in of}) > 1
     ]
+
+
+def _validation_loss(table: Any) -> float:
+    """Return a run's loss on validation; where it chose among candidates, the one by which it chose: of all targets.
+
+    The rows of a logistic regression have a loss for each class, which is another quantity.
+    """
+    rows = chosen_rows(table)
+    if "candidate_loss" in rows.columns:
+        return float(rows["candidate_loss"].iloc[0])
+    return float(rows[rows["best"]]["validation_loss"].mean())
 
 
 def _slices(results: Results, task: str, block: TaskBlock) -> list[str]:

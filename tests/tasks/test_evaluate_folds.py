@@ -10,10 +10,12 @@ from sklearn.metrics import roc_auc_score
 from visionfm.metrics.evidence import Interval, OverFolds
 from visionfm.metrics.intervals import interval
 from visionfm.metrics.subjects import Subjects
+from visionfm.tasks import compare
 from visionfm.tasks.compare import differences
 from visionfm.tasks.evaluate import metric_rows
 from visionfm.tasks.out_of_fold import pooled
 from visionfm.tasks.prediction_arrays import Answers, Samples
+from visionfm.tasks.scored import _of_folds
 from visionfm.tasks.settings import CompareSettings, EvaluateSettings, TargetSpec
 from visionfm.tasks.vectors.score import scored
 
@@ -176,3 +178,23 @@ def test_a_fold_without_a_case_leaves_the_mean_without_a_value_and_all_together_
     assert pick(rows, run="seed0", dataset="near")["value"] is not None
     mean = pick(rows, run="foldmean", dataset="near")
     assert mean["value"] is None and mean["reason"].startswith("seed0-fold0: ")
+
+
+def test_only_people_whose_answer_is_known_make_the_error_of_folds_smaller():
+    found = {run: rows.assign(truth=rows["truth"].where(rows["sample_id"] < "p045")) for run, rows in frames().items()}
+    (of,) = _of_folds(answered(found)["seed0"]).values()
+    assert {one.folds_people for one in of.measures(np.arange(PEOPLE))} == {45}
+
+
+def test_a_second_observer_is_compared_with_folds_by_the_larger_error_on_both_sides():
+    runs = answered(frames(0) | frames(1, "seed1"))
+    (folds, plain), (observer, _) = (
+        [
+            next(one for one in of.measures(np.arange(PEOPLE)) if one.metric == "brier")
+            for of in (_of_folds(runs[run])["dme"], runs[run]["dme"])
+        ][:: 1 if run == "seed0" else -1]
+        for run in ("seed0", "seed1")
+    )
+    wide, narrow = compare._difference([folds], [observer]), compare._difference([plain], [observer])
+    assert wide.high - wide.low == pytest.approx((narrow.high - narrow.low) * np.sqrt(1 + 16 / PEOPLE))
+    assert compare._difference([observer], [folds]).p == pytest.approx(wide.p)

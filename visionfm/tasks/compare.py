@@ -253,7 +253,16 @@ def _check_truth(runs: Sequence[Scored], rows_RN: Sequence[NDArray[np.intp]], co
 
 
 def _difference(first_R: Sequence[Measure], second_R: Sequence[Measure]) -> Difference:
-    """Return the difference of the means over runs."""
+    """Return the difference of the means over runs.
+
+    Where answers of folds are compared with those of somebody who learned from nobody (a second observer), both sides
+    get the larger error: it is the difference's.
+    """
+    people = min((one.folds_people for one in (*first_R, *second_R) if one.folds_people is not None), default=None)
+    first_R, second_R = (
+        [one if one.folds_people == people else replace(one, folds_people=people) for one in side]
+        for side in (first_R, second_R)
+    )
     n_subjects = min(one.n_subjects for one in (*first_R, *second_R))
     value = float(np.mean([one.value for one in first_R]) - np.mean([one.value for one in second_R]))
     without = next((one for one in (*first_R, *second_R) if one.evidence is None), None)
@@ -262,7 +271,6 @@ def _difference(first_R: Sequence[Measure], second_R: Sequence[Measure]) -> Diff
     ranked = [[one.evidence for one in side if isinstance(one.evidence, Ranking)] for side in (first_R, second_R)]
     if all(ranked):
         scores = [np.stack([one.score_N for one in side]) for side in ranked]
-        people = first_R[0].folds_people
         wider = 1.0 if people is None else wider_by(people)
         found = comparison.auroc(ranked[0][0].truth_N, scores[0], scores[1], first_R[0].subjects, wider)
     else:

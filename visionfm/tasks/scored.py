@@ -60,12 +60,17 @@ def read(
 
 
 def _of_folds(targets: dict[str, Scored]) -> dict[str, Scored]:
-    """Return answers of several folds' decoders, whose measures know it: their intervals are wider."""
+    """Return answers of several folds' decoders, whose measures know it: their intervals are wider.
 
-    def measures(of: Scored, rows_N: NDArray[np.intp]) -> list[Measure]:
-        return [replace(one, folds_people=of.samples.subjects.count) for one in of.measures(rows_N)]
+    People of whom the target is not known trained nobody: they do not count.
+    """
 
-    return {name: replace(of, measures=partial(measures, of)) for name, of in targets.items()}
+    def measures(of: Scored, people: int, rows_N: NDArray[np.intp]) -> list[Measure]:
+        return [replace(one, folds_people=people) for one in of.measures(rows_N)]
+
+    people = {name: of.samples.subjects.among(of.known_N) for name, of in targets.items()}
+
+    return {name: replace(of, measures=partial(measures, of, people[name])) for name, of in targets.items()}
 
 
 def _read(predictions: list[Path], settings: EvaluateSettings, image_metrics: Any) -> dict[str, dict[str, Scored]]:

@@ -162,6 +162,16 @@ def test_a_search_is_kept_for_the_next_run(
     assert audited(tmp_path, ["a"]) == before
 
 
+def test_among_too_many_images_copies_are_not_sought_and_the_audit_says_so(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copied, "MOST_PAIRS", 9)
+    written(tmp_path, "a", [*eyes["Fundus"][:4], eyes["Fundus"][0].resize((120, 120))], SPLITS)
+    written(tmp_path, "b", [eyes["Fundus"][4]], ["test"])
+    found = [one["detail"] for one in audited(tmp_path, ["a", "b"]) if one["check"] == "not_sought"]
+    assert found == ["too many images in a to seek copies among them; equal files are found"]
+
+
 def test_names_of_copies_do_not_depend_on_the_order_of_pairs() -> None:
     pairs = [("b", "c"), ("a", "b"), ("e", "d")]
     assert copied.names(pairs) == copied.names(pairs[::-1]) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "d"}

@@ -14,6 +14,7 @@ from world.image_files import RAMP, WHOLE, decode, encoded, inspect, picture, pn
 
 from visionfm.errors import DataError
 from visionfm.images import reading as images
+from visionfm.images import whole as whole_files
 from visionfm.images.settings import Reading
 from visionfm.images.transforms import resize_square
 
@@ -145,8 +146,8 @@ def test_extreme_shapes_decode_and_resize(size):
 
 def test_facts_come_from_one_read(tmp_path, monkeypatch):
     reads = []
-    whole = images.read_regular
-    monkeypatch.setattr(images, "read_regular", lambda *given: reads.append(given) or whole(*given))
+    whole = whole_files.read_regular
+    monkeypatch.setattr(whole_files, "read_regular", lambda *given: reads.append(given) or whole(*given))
     facts = inspect(WHOLE["JPEG"], tmp_path)
     assert len(reads) == 1
     assert (facts.width, facts.height, facts.mode, facts.frames) == (61, 40, "RGB", 1)

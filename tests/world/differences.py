@@ -34,5 +34,5 @@ def table() -> str:
     for layout in LAYOUTS:
         titles.setdefault(layout.name, []).append(layout.title)
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    rows = [f"| {'; '.join(titles[name])} | {'0' if value == 0 else f'{value:.1e}'} |" for name, value in kept.items()]
+    rows = [f"| {title} | {value or 0:.2g} |" for name, value in kept.items() for title in titles[name]]
     return "\n".join(["| layout | largest difference |", "|---|---|", *rows, ""])

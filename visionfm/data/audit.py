@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.data import copied, spelling
-from visionfm.data.copied import Pair
+from visionfm.data.copied import Indexed, Pair, not_sought
 from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.labelled import Image, Labelled, in_several_splits, of_people, several
 from visionfm.data.layouts.rows import comparable
@@ -94,7 +94,12 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         for dataset, paths in labels.items()
     }
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
-    copies = _copies_across(images, list(task_images), settings.pretraining, out)
+    meeting = _meeting(images, list(task_images), settings.pretraining)
+    copies = {
+        (one.dataset, other.dataset): copied.pairs(one, other, "audit", out)
+        for one, other in meeting
+        if other is not None
+    }
     name = _names(copies, known)
     known = {dataset: one.named(name) for dataset, one in known.items()}
     labelled = [known[dataset] for dataset in task_images]
@@ -105,6 +110,7 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         *_in_two_splits(in_several_splits(labelled, "subject_id"), "subject", "subject_id"),
         *_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"),
         *_copied(copies, labelled),
+        *_not_sought(meeting),
         *_pretrained_on(labelled, settings.pretraining, listed, known, name),
         *_contradictions(several(labelled, "copy_id"), settings.targets),
         *_shared_ids(labelled),
@@ -194,14 +200,23 @@ def _in_two_splits(images: list[Image], check: str, attribute: str) -> Iterator[
             )
 
 
-def _copies_across(
-    images: dict[str, list[Path]], datasets: list[str], pretraining: dict[str, list[str]], out: Path
-) -> dict[Between, list[Pair]]:
-    """Return the copies between each two datasets of the task, and between each of them and those of pretraining."""
+def _meeting(
+    images: dict[str, list[Path]], datasets: list[str], pretraining: dict[str, list[str]]
+) -> list[tuple[Indexed, Indexed | None]]:
+    """Return whose images are held against each other: each dataset's own, each two's, and those of pretraining."""
     seen = sorted({name for names in pretraining.values() for name in names} - set(datasets))
-    wanted = [*combinations(sorted(datasets), 2), *product(sorted(datasets), seen)]
-    indexed = {name: copied.index_of(name, images[name]) for name in {name for two in wanted for name in two}}
-    return {(one, other): copied.pairs(indexed[one], indexed[other], "audit", out) for one, other in wanted}
+    indexed = {name: copied.index_of(name, images[name]) for name in {*datasets, *seen}}
+    own = [(indexed[name], None) for name in sorted(datasets)]
+    two = [*combinations(sorted(datasets), 2), *product(sorted(datasets), seen)]
+    return [*own, *((indexed[one], indexed[other]) for one, other in two)]
+
+
+def _not_sought(meeting: list[tuple[Indexed, Indexed | None]]) -> Iterator[Finding]:
+    """Yield the datasets that are too large to seek copies in."""
+    for one, other in meeting:
+        if copied.too_many(one, other):
+            name = None if other is None else other.dataset
+            yield Finding("not_sought", "note", one.dataset, "", None, name, None, None, not_sought(one.dataset, name))
 
 
 def _names(copies: dict[Between, list[Pair]], known: dict[str, Labelled]) -> dict[str, str]:

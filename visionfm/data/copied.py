@@ -22,6 +22,7 @@ COLUMNS = {
     **{name: "string" for name in ("path", "file", "other_path", "other_file")},
     **{"score": "double", "mirrored": "bool"},
 }
+MOST_PAIRS = 2_000_000_000  # some ten minutes of one core; 60,000 images against each other
 log = logging.getLogger("visionfm")
 
 
@@ -48,6 +49,10 @@ class Indexed:
         said = [artifacts.read_metadata(path, IMAGES, verify=False).get(THUMBNAILS, "") for path in self.files]
         return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
+    def number(self) -> int:
+        """Return how many rows it has."""
+        return sum(artifacts.read_table(path, ("image_id",), schema=IMAGES).num_rows for path in self.files)
+
     def images(self) -> tuple[list[str], list[str], list[bytes]]:
         """Return path, image id and thumbnail of the readable images, each different image once."""
         first: dict[str, tuple[str, bytes]] = {}
@@ -66,8 +71,24 @@ def index_of(dataset: str, files: Sequence[Path]) -> Indexed:
     return Indexed(dataset, sorted(files))
 
 
+def too_many(one: Indexed, other: Indexed | None) -> bool:
+    """Tell whether so many images meet that copies are not sought: equal bytes are found all the same."""
+    number = one.number()
+    return number * (number - 1) // 2 > MOST_PAIRS if other is None else number * other.number() > MOST_PAIRS
+
+
+def not_sought(one: str, other: str | None = None) -> str:
+    """Return the words for images among which copies are not sought."""
+    return (
+        f"too many images in {one}{f' and {other}' if other else ''} to seek copies among them; equal files are found"
+    )
+
+
 def pairs(one: Indexed, other: Indexed | None, stage: str, out: Path) -> list[Pair]:
-    """Return the copies within a dataset, or between two, for a stage that writes `out`."""
+    """Return the copies within a dataset, or between two, for a stage that writes `out`; none among `too_many`."""
+    if too_many(one, other):
+        log.warning(not_sought(one.dataset, None if other is None else other.dataset))
+        return []
     names = [one.dataset] if other is None else [one.dataset, other.dataset]
     inputs = {"one": one.digest()} | ({} if other is None else {"other": other.digest()})
     made_by = artifacts.provenance(stage, {"copies": names}, inputs)

@@ -198,8 +198,10 @@ def _candidates(structure_NP: Bytes, other_MP: Bytes, inside: bool) -> Ints:
                     (near_other if not inside else near, begin, start, alike_NM.T),
                 ):
                     limit = side.alike_NK[at : at + BLOCK, -1]
-                    rows, columns = np.nonzero(alike > limit[:, None])
+                    near_rows = np.flatnonzero(alike.max(1) > limit)  # soon few: the others need no second look
+                    rows, columns = np.nonzero(alike[near_rows] > limit[near_rows, None])
                     if len(rows):
+                        rows = near_rows[rows]
                         side.meet(rows + at, alike[rows, columns], (columns + to) * len(ways) + way)
     found = []
     for side, swapped in ((near, inside), (near_other, True)):

@@ -19,6 +19,7 @@ CHECKS = {
     "contradiction": "identical images with different labels",
     "shared_ids": "cohorts with ids in common",
     "few_in_common": "datasets of a cohort that share few people",
+    "not_sought": "datasets too large to seek copies in",
     "range": "images that use little of their range",
     "unreadable": "unreadable images, left out",
 }
@@ -47,7 +48,7 @@ def doubts(rows: Any, named: bool) -> list[str]:
 
     `named`: in the audit's own words, which name files and subjects.
     """
-    found = rows[rows["check"].isin(["shared_ids", "few_in_common", "range"])]
+    found = rows[rows["check"].isin(["shared_ids", "few_in_common", "not_sought", "range"])]
     if named:
         return [*_contradictions(rows), *found["detail"]]
     return [

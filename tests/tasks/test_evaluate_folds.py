@@ -198,3 +198,4 @@ def test_a_second_observer_is_compared_with_folds_by_the_larger_error_on_both_si
     wide, narrow = compare._difference([folds], [observer]), compare._difference([plain], [observer])
     assert wide.high - wide.low == pytest.approx((narrow.high - narrow.low) * np.sqrt(1 + 16 / PEOPLE))
     assert compare._difference([observer], [folds]).p == pytest.approx(wide.p)
+    assert wide.method == f"{narrow.method}, folds"

@@ -26,6 +26,6 @@ VERSIONS = {
     "contrast": 5,
     "recalibrate": 3,
     "report": 33,
-    "paper": 3,
+    "paper": 4,
     "export": 1,
 }

@@ -275,7 +275,8 @@ def _difference(first_R: Sequence[Measure], second_R: Sequence[Measure]) -> Diff
         found = comparison.auroc(ranked[0][0].truth_N, scores[0], scores[1], first_R[0].subjects, wider)
     else:
         found = comparison.paired([one.interval for one in first_R], [one.interval for one in second_R], n_subjects)
-    return replace(found, difference=value, n_subjects=n_subjects)
+    method = f"{found.method}, folds" if people is not None and found.method is not None else found.method
+    return replace(found, difference=value, n_subjects=n_subjects, method=method)
 
 
 def _row(

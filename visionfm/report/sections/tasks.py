@@ -183,7 +183,9 @@ def _folds(results: Results, task: str, block: TaskBlock) -> list[str]:
         f"In each fold {100 * split.validation:g} % of the training people chose the epoch and the thresholds. Numbers "
         "of a run without a fold in its name are of all folds' answers together, each person called at the threshold "
         "of the decoder that was asked; `foldmean` is the mean of the folds' values, which compares no two decoders' "
-        "scores. Intervals are about other people, for the decoders as they were trained.",
+        "scores. Intervals are about other people, for the decoders as they were trained. Answers of folds depend on "
+        "each other: errors of their values and differences are larger by the square root of 1 + 16 / people, an "
+        "empirical correction chosen with small decoders; bands of figures are without it.",
     ]
 
 

@@ -1,7 +1,7 @@
 """A run of dense tasks without any training: drawn images of all shapes, labels by the stages, made-up answers.
 
 Images are landscape, portrait and turned by EXIF; in each a bright band (the vessel) runs from the upper left, with
-the disc as a bright dot at its lower end.
+the disc as a bright dot at its lower end; clouds differ from eye to eye.
 """
 
 import json
@@ -61,7 +61,9 @@ def draw(n: int, wide: bool, shift: int = 0) -> tuple[np.ndarray, np.ndarray, tu
     y, x = np.mgrid[0:height, 0:width]
     band = np.abs((y - shift) - 0.5 * x - 40) < 9 + n % 3
     band &= x < 0.6 * width
-    image = np.full((height, width, 3), (150, 80, 40 + n), np.uint8)
+    clouds = np.random.default_rng(n).integers(0, 100, (6, 6), np.uint8)  # no two eyes are copies of one photograph
+    cloud = np.asarray(Image.fromarray(clouds).resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    image = (np.array([150, 80, 40]) * (0.75 + cloud[..., None] / 120)).clip(0, 255).astype(np.uint8)
     image[(x - width / 2) ** 2 + (y - height / 2) ** 2 > (0.52 * max(width, height)) ** 2] = 0
     image[band] = (90, 20, 20)
     at = (0.6 * width, 0.5 * 0.6 * width + 40)

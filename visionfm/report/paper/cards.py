@@ -1,12 +1,11 @@
 """The model card, with the head that Hugging Face reads, and a datasheet per dataset."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from visionfm.metrics.written import MINUS
 from visionfm.metrics.written import missing as is_missing
+from visionfm.report.cautions import cautions
 from visionfm.report.data import Results
-from visionfm.report.paper.evidence import Evidence
 from visionfm.report.paper.facts import EncoderFacts, Facts
 from visionfm.report.paper.references import References
 from visionfm.report.paper.texts import text
@@ -20,14 +19,20 @@ LICENCES = {
     "MIT": "mit",
 }
 UNKNOWN = "unknown"
+PIPELINES = {  # Hugging Face's names of kinds of tasks; the others have none there
+    "classification": "image-classification",
+    "ordinal": "image-classification",
+    "segmentation": "image-segmentation",
+    "landmarks": "keypoint-detection",
+}
 
 
-def model_card(results: Results, known: Facts, said: Mapping[str, Evidence], references: References) -> str:
+def model_card(results: Results, known: Facts, references: References) -> str:
     """Return the card of all models of the run."""
     import yaml
 
     head = yaml.safe_dump(_head(known), sort_keys=False, allow_unicode=True, width=110)
-    body = text("model_card.md.j2", references, facts=known, said_of=said, results=results)
+    body = text("model_card.md.j2", references, facts=known, doubts=cautions(results), results=results)
     return f"---\n{head}---\n\n{body}"
 
 
@@ -55,6 +60,7 @@ def _licence(encoders: list[EncoderFacts]) -> tuple[str, str]:
 
 
 def _index(known: Facts) -> list[dict[str, Any]]:
+    kinds = {task.name: task.block.kind for task in known.tasks}
     found: dict[str, list[dict[str, Any]]] = {}
     for line in known.headlines:
         if line.value is None:
@@ -67,7 +73,7 @@ def _index(known: Facts) -> list[dict[str, Any]]:
         }
         found.setdefault(line.model, []).append(
             {
-                "task": {"type": "image-classification", "name": line.task},
+                "task": {"type": PIPELINES.get(kinds[line.task], "other"), "name": line.task},
                 "dataset": {"type": line.dataset, "name": line.tested_on, "split": "test"},
                 "metrics": [metric],
             }

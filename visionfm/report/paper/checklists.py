@@ -25,10 +25,11 @@ class Item(NamedTuple):
 
 def items(name: str, evidence: Mapping[str, Evidence], study: Mapping[str, Any]) -> list[Item]:
     """Return the items of a checklist of checklists.yaml, as far as this run fills them."""
-    return [_item(str(number), one, evidence, study) for number, one in _checklist(name)["items"].items()]
+    return [_item(str(number), one, evidence, study) for number, one in checklist(name)["items"].items()]
 
 
-def _checklist(name: str) -> dict[str, Any]:
+def checklist(name: str) -> dict[str, Any]:
+    """Return a checklist of checklists.yaml: its title, its reference, its items by number."""
     return dict(read_yaml(ITEMS).values[name])
 
 
@@ -41,19 +42,21 @@ def _item(number: str, one: Mapping[str, Any], evidence: Mapping[str, Evidence],
     says = [*(found.text for found in there), *told]
     state: State = "authors" if not says else "partly" if left else "filled"
     links = list(dict.fromkeys([*(found.link for found in there), *([METHODS] if told else [])]))
-    return Item(number, one["asks"], state, says, links, left if says else left or [one["asks"]])
+    keys = ", ".join(f"`study: {key}`" for key in one.get("study", ()))
+    asked = f"{one['asks']} ({keys})" if keys else one["asks"]
+    return Item(number, one["asks"], state, says, links, left if says else [asked])
 
 
 def as_markdown(name: str, found: list[Item]) -> str:
     """Return a checklist as a Markdown table."""
-    checklist = _checklist(name)
+    about = checklist(name)
     states = [item.state for item in found]
     lines = [
-        f"# {checklist['title']}",
+        f"# {about['title']}",
         "",
         f"{states.count('filled')} of {len(found)} items are filled from the artefacts and the config of this run, "
         f"{states.count('partly')} partly; {states.count('authors')} are for the authors. Topics are in our words: "
-        f"read the published checklist beside them (`{checklist['cites']}` in references.bib).",
+        f"read the published checklist beside them (`{about['cites']}` in references.bib).",
         "",
         "| item | asks for | state | value | where |",
         "|---|---|---|---|---|",

@@ -27,14 +27,14 @@ def files(results: Results) -> dict[str, bytes]:
         facts=known,
         flows={one.task: one for one in flows},
         small=too_small(results),
-        binary=any(sizes(result) for result in results.results),
+        sized=any(sizes(result) for result in results.results),
         decisions=any("_net_benefit" in name for name in found),
     )
     found["methods.md"] = methods
     said = evidence(results, known, flows, list(made))
     for name in ("tripod_ai", "claim"):
         found[f"{name}.md"] = checklists.as_markdown(name, checklists.items(name, said, known.study))
-    found["model_card.md"] = cards.model_card(results, known, said, references)
+    found["model_card.md"] = cards.model_card(results, known, references)
     found |= cards.datasheets(results, known, references)
     found["methods.tex"] = latex_document(methods, list(made))
     found["references.bib"] = references.bib()

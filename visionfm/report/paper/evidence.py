@@ -43,12 +43,11 @@ def _data(results: Results, known: Facts, flows: list[Flow], tables: list[str]) 
     yield "data", Evidence(f"{count(len(known.datasets), 'dataset')} with {count(files, 'image')}.")
     if known.encoders:
         px = listed(sorted({f"{one.metadata['image_size']} px" for one in known.encoders}))
-        yield "preprocessing", Evidence(f"Resized to {px} as a whole, normalised; values by encoder.")
+        yield "preprocessing", Evidence(f"Resized to {px} unless a task says otherwise, normalised; values by encoder.")
         modalities = listed(dict.fromkeys(data.modality for data in known.datasets))
-        yield (
-            "predictors",
-            Evidence(f"Images alone ({modalities}), as features of all of the image; none was selected."),
-        )
+        timed = [task.name for task in known.tasks if _is_timed(task)]
+        beside = f"; in {listed(timed)} the time between visits too" if timed else ""
+        yield "predictors", Evidence(f"Images ({modalities}){beside}, through an encoder; nothing was selected.")
         yield "nobody_judges", Evidence("Nobody judges an image before the model: its pixels are the predictor.")
     bad = sum(data.files - data.readable for data in known.datasets)
     yield (
@@ -58,7 +57,11 @@ def _data(results: Results, known: Facts, flows: list[Flow], tables: list[str]) 
     graded = [data.name for data in known.datasets if data.agreement]
     yield "agreement", Evidence(f"Kappa of graders of {listed(graded)}." if graded else "", METHODS)
     shown = results.config.report.ids == "shown"
-    hidden = "" if shown else "No file name, id of a person or place stands in the report and here."
+    hidden = (
+        ""
+        if shown
+        else "But in the authors' own words, no file name and no id of a person stands in the report or here."
+    )
     yield "privacy", Evidence(hidden, PAGE)
     if not known.tasks:
         return
@@ -71,7 +74,7 @@ def _data(results: Results, known: Facts, flows: list[Flow], tables: list[str]) 
     yield "division", Evidence(f"By {_levels(known)}; sizes of each split by task.", _table(tables, "characteristics_"))
     by_image = [data.name for data in known.datasets if data.labelled and data.block.split.by != "subject"]
     unknown = [data.name for data in known.datasets if data.labelled and data.subjects is None]
-    broken = any(allowed for task in known.tasks for _, allowed in task.audit.values())
+    broken = any(task.leaks for task in known.tasks)
     whole = not (by_image or unknown or broken)
     yield "disjoint", Evidence("The person: the audit found nobody in two splits." if whole else "", PAGE)
     names = _table(tables, "characteristics_")
@@ -101,31 +104,34 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     trained = [task for task in known.tasks if not task.given]
     recipes = "; ".join(f"{task.name}: recipe {task.recipe_name}, head {_head(task)}" for task in trained)
     yield "model", Evidence(f"{recipes}." if trained else "", hyper)
-    yield "selection", Evidence("The epoch was chosen on validation data; test data chose nothing." if trained else "")
+    several = [task.name for task in trained if task.candidates]
+    chosen = (
+        f"The epoch{', and in ' + listed(several) + ' the decoder,' if several else ''} was chosen on validation data"
+    )
+    yield "selection", Evidence(f"{chosen}; test data chose nothing." if trained else "")
     origins = [f"{one.name}: {_origin(one.untrained, one.here)}" for one in known.encoders]
     seeds = listed(dict.fromkeys(seed for task in trained for seed in task.block.seeds)) if trained else ""
     yield "initial", Evidence(f"{'; '.join(origins)}; heads at random, seed {seeds}." if trained else "")
-    weights = dict.fromkeys(str(task.recipe.get("class_weighting", "none")) for task in trained)
-    balanced = listed(name for name in weights if name != "none")
-    not_weighted = "Classes were not weighted and not resampled." if trained else ""
-    yield "imbalance", Evidence(f"Weighting of classes: {balanced}." if balanced != "none" else not_weighted, hyper)
-    methods = [
-        f"{task.name}: {task.block.calibrated_by()}" for task in known.tasks if task.block.calibrated_by() != "none"
-    ]
+    imbalance = "; ".join(f"{task.name}: {_imbalance(task)}" for task in trained)
+    yield "imbalance", Evidence(f"{imbalance}." if trained else "", hyper)
     local = [name for name in results.recalibrations if len(results.recalibrations[name])]
-    updated = [f"Probabilities were calibrated on validation data ({listed(methods)})."] if methods else []
-    updated += [f"Recalibration by few local people was tried in {listed(local)}."] if local else []
-    yield "updating", Evidence(" ".join(updated) or "No model was updated after it was tested.", PAGE)
+    tried = f"Recalibration by few local people was tried in {listed(local)}; no decoder was changed by it."
+    recalibrated = _table(tables, "recalibration_")
+    yield "updating", Evidence(tried if local else "No decoder was updated after it was tested.")
+    yield "updated", Evidence("Calibration by the number of local people." if local else "", recalibrated)
     flips = [task.name for task in known.tasks if task.block.tta == "flips"]
-    yield "predictions", Evidence("The decoder of each run was applied to every test sample as it is"
-                                  + (f"; in {listed(flips)} four views were averaged." if flips else "."))  # fmt: skip
     folds = [task.name for task in known.tasks if task.folds]
+    asked = "Each decoder was applied to the test samples as they are"
+    asked += f"; in {listed(folds)} to those of its own fold" if folds else ""
+    asked += f"; in {listed(flips)} the answers to flipped views were averaged" if flips else ""
+    yield "predictions", Evidence(f"{asked}.")
     together = f"Views were averaged in {listed(flips)}. " if flips else ""
-    together += f"Each person was asked of one fold's decoder in {listed(folds)}." if folds else ""
+    together += f"Each person was answered by one fold's decoder in {listed(folds)}." if folds else ""
     yield "ensembles", Evidence(together.strip() or "None: one decoder answers at a time.")
     kinds = "; ".join(f"{task.name}: {_targets(task)}" for task in known.tasks)
-    points = listed(dict.fromkeys(["0.5", *(point for task in known.tasks for point in task.points)]))
-    yield "output", Evidence(f"{kinds}. Calls of yes or no at {points}.", METHODS)
+    points = dict.fromkeys(point for task in known.tasks for point in task.points)
+    calls = f" Calls of yes or no at {listed(['0.5', *points])}." if points else ""
+    yield "output", Evidence(f"{kinds}.{calls}")
     runs = listed(f"{result.task}/{result.model}/{result.runs[0]}" for result in results.results)
     yield "specification", Evidence(f"The decoders are files of this run ({runs}); sizes and values in tables.", hyper)
     bad = listed(f"{data.name}: {data.block.bad_images}" for data in known.datasets)
@@ -133,6 +139,22 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
         "poor_input",
         Evidence(f"An unreadable image is an error (fail) or left out (skip), never guessed: {bad}.", PAGE),
     )
+
+
+def _is_timed(task: TaskFacts) -> bool:
+    """Tell whether a decoder is given the time in which progression is asked for, as the published one is."""
+    return bool(task.block.kind == "progression" and task.block.head_name() == "published")
+
+
+def _imbalance(task: TaskFacts) -> str:
+    """Return what was done about rare classes, as the recipe of a task's decoders says it."""
+    if _is_timed(task):
+        return "the published loss weighs progression ten times"
+    if task.block.kind not in ("classification", "ordinal", "segmentation"):
+        return "there are no classes"
+    done = ["rare classes weigh more in the loss"] * (task.recipe["class_weighting"] == "balanced")
+    done += ["classes were drawn equally often"] * bool(task.recipe.get("class_balanced"))
+    return listed(done) if done else "classes were neither weighted nor resampled"
 
 
 def _head(task: TaskFacts) -> str:
@@ -149,32 +171,33 @@ def _results(results: Results, known: Facts, flows: list[Flow], tables: list[str
             + (f" ({line.interval})" if line.interval else "") for line in valued[:2]]  # fmt: skip
     more = f"; {len(valued) - 2:,} more" if len(valued) > 2 else ""
     yield "performance", Evidence(f"{'; '.join(best)}{more}." if valued else "", _table(tables, "results"))
-    counted = [f"{line.n:,} samples of {line.subjects:,} people on {line.tested_on}" for line in known.headlines[:2]]
-    yield "events", Evidence(f"{'; '.join(counted)}; all in the table." if counted else "", _table(tables, "results"))
+    counted = [
+        f"{flow.task}: {listed(f'{part.lower()} {of.text}' for part, of in flow.parts.items())}" for flow in flows
+    ]
+    answers = _table(tables, "characteristics_")
+    yield "events", Evidence(f"{'; '.join(counted)}; with the answers in the table." if counted else "", answers)
     if known.statistics.metrics:
         names = [name for of in known.statistics.metrics.values() for name in of.values()]
         yield "metrics", Evidence(f"{listed(dict.fromkeys(names[:6]))} and more, with figures.", METHODS)
-    tests = f" Tests: {listed(known.statistics.tests)}." if known.statistics.tests else ""
+    methods = list(dict.fromkeys([*known.statistics.paired, *known.statistics.between]))
+    tests = f" Tests: {listed(methods)}." if methods else ""
     if known.statistics.intervals:
         yield "statistics", Evidence(f"95 % intervals over people.{tests}")
-    places = {line.dataset for line in valued}
-    several = len(places) > 1 or any(len(table) for table in results.contrasts.values())
-    yield "clusters", Evidence("Each dataset has numbers of its own; none is pooled unasked." if several else "",
-                               _table(tables, "results"))  # fmt: skip
+    between = any(name.startswith("external_") for name in tables)
+    apart = "Each dataset was tested alone, and differences between datasets were tested." if between else ""
+    yield "clusters", Evidence(apart)
+    beside = "Values of each dataset, and their differences." if between else ""
+    yield "differences_of_clusters", Evidence(beside, _table(tables, "external_"))
     outside = [task.name for task in known.tasks if task.block.external]
     yield "external", Evidence(f"In {listed(outside)}." if outside else "", _table(tables, "external_"))
     fewer = [name for name in tables if "fewer_modalities" in name]
-    beside = [name for name in tables if "beside" in name]
-    tried = ["with fewer modalities"] * bool(fewer) + ["against baselines"] * bool(beside)
-    yield (
-        "robustness",
-        Evidence(f"Measured {listed(tried)}." if tried else "", _table(tables, (fewer + beside + [""])[0])),
-    )
+    yield "robustness", Evidence("Measured with fewer modalities." if fewer else "", _table(tables, (fewer + [""])[0]))
     asked = [one for result in results.results for one in sizes(result)]
     small = too_small(results)
-    enough = "All tests know AUROC within 0.05 and the calibration slope within 0.1 (Riley et al. 2021)."
+    enough = "The tests are large enough by Riley et al. 2021, from what was seen of the first model."
     yield "sample_size", Evidence("; ".join(small) if small else enough if asked else "")
     confused = [line.task for line in valued if results.config.tasks[line.task].kind in ("classification", "ordinal")]
     yield "failures", Evidence("Confusions of classes as figures." if confused else "", "figures/")
     found = cautions(results)
-    yield "cautions", Evidence(" ".join(found[:3]) if found else "", PAGE)
+    further = f" {len(found) - 3} more stand on the page." if len(found) > 3 else ""
+    yield "cautions", Evidence(" ".join(found[:3]) + further if found else "", PAGE)

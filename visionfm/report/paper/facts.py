@@ -1,23 +1,28 @@
 """What the texts say of a run, as plain values: data, encoders, decoders, statistics; sentences are in templates."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from visionfm.data.block import Dataset
 from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.catalogue import metric_name
-from visionfm.metrics.written import text_of
+from visionfm.metrics.written import percent, text_of
 from visionfm.project.study import Study
 from visionfm.report.data import DatasetTables, Results
 from visionfm.report.headlines import Headline, all_headlines
-from visionfm.report.paper.tables import recipe_of
+from visionfm.report.paper.tables import candidates_of, recipe_of
 from visionfm.report.sections.audit import CHECKS
 from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import PRETRAINED, is_untrained, source
 from visionfm.report.sections.models import kind_of_report
-from visionfm.report.words import BASELINES, FUSIONS, SPLITS
-from visionfm.tasks.results import TaskModel
+from visionfm.report.sections.tasks import slices
+from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count
+from visionfm.tasks.maps.block import MapTask
+from visionfm.tasks.results import TaskModel, calibrated
 from visionfm.tasks.target_types import answers, type_of
 
 SETS, LARGEST = "conformal ", "largest sum of sensitivity and specificity"
@@ -40,6 +45,9 @@ class DatasetFacts:
     largest: tuple[int, int] | None
     block: Dataset
     trains: list[str]  # encoders that are trained on it here
+    folded: list[str]  # tasks that divide its people into folds
+    tested: list[str]  # tasks of which all its images are test data
+    divided: bool  # whether its own splits are used
     agreement: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -60,6 +68,7 @@ class EncoderFacts:
     recipe: dict[str, Any]  # of its pretraining here
     recipe_name: str
     images_seen: int
+    begun: str  # the weights from which its pretraining here began; empty: random ones
     like: str  # an encoder before it that was pretrained by the same values; empty
     models: list[str]
     network: str
@@ -81,12 +90,16 @@ class TaskFacts:
     targets: list[tuple[str, str, str]]  # name, what it asks for, what an answer can be
     fusion: str
     trained_by: str
-    sentences: list[str]
+    sentences: list[str]  # what only its kind and its samples say
     recipe: dict[str, Any]
     recipe_name: str
+    cited: list[str]  # what the library of references may have of its recipe
+    candidates: list[str]  # decoders of which validation chose one
+    parts: list[str]  # of the training data, on which decoders were trained too
     decoders: int
     baselines: list[str]
-    audit: dict[str, tuple[int, bool]]  # what was found -> how often, whether a reason allowed it
+    leaks: dict[str, int]  # what a written reason allowed -> how often it was found
+    notes: dict[str, int]  # what else the audit found
     reasons: list[str]  # of what was allowed
     given: bool
     folds: int
@@ -105,8 +118,9 @@ class StatisticsFacts:
 
     metrics: dict[str, dict[str, str]]  # kind of task -> metric -> its name
     intervals: dict[str, list[str]]  # method -> the metrics whose intervals it makes
-    tests: list[str]
-    calibrated: bool
+    paired: list[str]  # methods of tests of decoders on the same samples
+    between: list[str]  # and of one decoder on different ones
+    pooled: list[str]  # tasks with numbers over all their datasets
 
 
 @dataclass(frozen=True)
@@ -134,7 +148,7 @@ def facts(results: Results, versions: dict[str, str]) -> Facts:
         title=study.title or results.config.title,
         datasets=[_dataset(results, tables) for tables in results.datasets],
         encoders=_encoders(results),
-        tasks=[_task(results, result) for result in first.values()],
+        tasks=[task_facts(results, result) for result in first.values()],
         statistics=_statistics(results),
         headlines=all_headlines(results),
         versions=versions,
@@ -165,8 +179,18 @@ def _dataset(results: Results, tables: DatasetTables) -> DatasetFacts:
         largest=max(sizes, key=lambda size: size[0] * size[1]) if sizes else None,
         block=results.config.datasets[tables.name],
         trains=[name for name in results.encoders if tables.name in results.plan.pretraining_sets(name)],
+        **_uses(results, tables.name),
         agreement=[dict(one) for one in tables.agreement],
     )
+
+
+def _uses(results: Results, dataset: str) -> dict[str, Any]:
+    """Return in which tasks a dataset's own splits count for nothing, and whether they count anywhere."""
+    tasks, plan = results.config.tasks, results.plan
+    folded = [name for name in tasks if dataset in plan.folded_datasets(name)]
+    tested = [name for name, block in tasks.items() if dataset in block.external]
+    own = [name for name, block in tasks.items() if dataset in block.datasets and name not in folded]
+    return {"folded": folded, "tested": tested, "divided": bool(own) or not (folded or tested)}
 
 
 def _encoders(results: Results) -> list[EncoderFacts]:
@@ -192,22 +216,27 @@ def _encoder(results: Results, name: str) -> EncoderFacts:
         recipe=block.recipe_values().model_dump(mode="json") if block else {},
         recipe_name=block.recipe if block else "",
         images_seen=int(seen[-1]) if seen else 0,
+        begun=Path(block.init or block.timm or "").name if block else "",
         like="",
         models=[model for model, encoders in results.config.models.items() if name in encoders.values()],
         network="vit" if metadata["arch"].startswith(("vit", "deit", "beit", "eva")) else metadata["arch"],
     )
 
 
-def _task(results: Results, result: TaskModel) -> TaskFacts:
+def task_facts(results: Results, result: TaskModel) -> TaskFacts:
+    """Return what is said of a task, of whose models `result` is the first."""
     plan, block, task = results.plan, result.block, result.task
     rows, kind = results.audits[task], kind_of_report(result.block.kind)
-    found: dict[str, tuple[int, bool]] = {}
+    leaks, notes = Counter[str](), Counter[str]()
     for check, severity in zip(rows["check"], rows["severity"], strict=True):
-        name = CHECKS.get(check, check)
-        found[name] = (found.get(name, (0, False))[0] + 1, severity == "allowed")
+        (leaks if severity == "allowed" else notes)[CHECKS.get(check, check)] += 1
     given = plan.is_given(task)
     points = sorted({text_of(point) for point in result.metrics["operating_point"]} - {"", "0.5", BEFORE})
     calls = [LARGEST if point == "validation" else point for point in points if not point.startswith(SETS)]
+    recipe = None if given else recipe_of(results, result)
+    fractions, shots = block.parts_of_data()
+    parts = [percent(one) for one in fractions if one < 1] + [count(one, "sample") + " per class" for one in shots]
+    said = [one for one in kind.sentences(block) if one not in calibrated(block)]
     return TaskFacts(
         name=task,
         result=result,
@@ -216,20 +245,40 @@ def _task(results: Results, result: TaskModel) -> TaskFacts:
             (name, type_of(target.type, target.form).asks, answers(target.model_dump()))
             for name, target in plan.tasks.targets(task).items()
         ],
-        fusion=FUSIONS[block.fusion],
+        fusion=FUSIONS[block.fusion].split(";")[0],  # what a sample is, the block's unit says
         trained_by="" if given else kind.trained_by(block),
-        sentences=kind.sentences(block),
-        recipe={} if given else recipe_of(results, result).model_dump(mode="json"),
+        sentences=slices(results, task, block) + _seen(block) + said,
+        recipe={} if recipe is None else recipe.model_dump(mode="json"),
         recipe_name="" if given else block.training.recipe,
+        cited=[] if recipe is None else _cited(block, recipe),
+        candidates=list(candidates_of(results, result)),
+        parts=parts,
         decoders=len(block.seeds) * (len(plan.folds(task)) or 1),
         baselines=[BASELINES[name] for name in plan.baseline_runs(task) if name in BASELINES],
-        audit=found,
+        leaks=dict(leaks),
+        notes=dict(notes),
         reasons=sorted({text_of(reason) for reason in rows["reason"]} - {""}),
         given=given,
         folds=len(plan.folds(task)),
         points=calls,
         sets=next((point.removeprefix(SETS) for point in points if point.startswith(SETS)), ""),
     )
+
+
+def _cited(block: Any, recipe: Any) -> list[str]:
+    """Return what a recipe rests on; decoders of maps are trained by AdamW, which their recipes need not say."""
+    names = [f"recipe {block.training.recipe}", f"optimizer {getattr(recipe, 'optimizer', 'adamw')}"]
+    return [*names, *dict.fromkeys(f"head {name}" for name in (recipe.head, block.head_name()))]
+
+
+def _seen(block: Any) -> list[str]:
+    """Return how images reach the encoder where a task does not resize them as the encoder's own text says."""
+    if isinstance(block, MapTask):
+        size = f"{block.image_size} x {block.image_size} pixels"
+        if block.overlap() is None:
+            return [f"Images were resized to {size} as a whole, and what was predicted back to their own size."]
+        return [f"Images were cut at their own resolution into tiles of {size}, overlapping by {block.overlap():g}."]
+    return ["In training the encoder saw random crops and flips."] if block.training.mode == "finetune" else []
 
 
 def _statistics(results: Results) -> StatisticsFacts:
@@ -242,10 +291,17 @@ def _statistics(results: Results) -> StatisticsFacts:
             found = intervals.setdefault(method, [])
             found += [metric_name(metric)] if metric_name(metric) not in found else []
     intervals.pop("", None)
-    tables = [*results.comparisons.values(), *results.contrasts.values()]
-    tests = {text_of(name) for table in tables for name in table["method"]} - {""}
-    calibrated = any(block.calibrated_by() != "none" for block in results.config.tasks.values())
-    return StatisticsFacts(names, dict(sorted(intervals.items())), sorted(tests), calibrated)
+    return StatisticsFacts(
+        metrics=names,
+        intervals=dict(sorted(intervals.items())),
+        paired=_methods(results.comparisons.values()),
+        between=_methods(results.contrasts.values()),
+        pooled=[name for name, block in results.config.tasks.items() if block.pool],
+    )
+
+
+def _methods(tables: Iterable[Any]) -> list[str]:
+    return sorted({text_of(name) for table in tables for name in table["method"]} - {""})
 
 
 def mean_and_std(encoder: EncoderFacts) -> tuple[str, str]:

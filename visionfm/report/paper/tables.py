@@ -6,6 +6,7 @@ Invariant: each number is one of an artefact, or a count of rows of one; a value
 import math
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from visionfm import artifacts
 from visionfm.figures.tables import Cell, Table
@@ -16,6 +17,7 @@ from visionfm.report.paper import flow
 from visionfm.report.sections import comparison, external, subgroups
 from visionfm.report.sections.demographics import characteristics
 from visionfm.report.sections.encoders import encoders_table
+from visionfm.report.sections.recalibration import recalibration_table
 from visionfm.report.tables import metric_tables
 from visionfm.report.words import SPLITS
 from visionfm.tasks.results import TaskModel
@@ -53,6 +55,9 @@ def _all(results: Results, flows: list[flow.Flow]) -> Iterator[tuple[str, Table]
         yield f"comparisons_{view.task}", view.table
     for at, view in enumerate(_views(external, results)):
         yield f"external_{'matrix_' if view.is_matrix else ''}{view.task}_{at}", view.table
+    for task, rows in results.recalibrations.items():
+        if len(rows):
+            yield f"recalibration_{task}", recalibration_table(task, rows)
     for view in _views(subgroups, results):
         yield f"subgroups_{view.task}", view.table
     for result in results.results:
@@ -110,12 +115,25 @@ def hyperparameters(results: Results, result: TaskModel) -> Table:
     """Return each value of the recipe that trained a task's decoders, and what it means."""
     plan, task = results.plan, result.task
     rows = []
+    recipes: dict[str, Any] = {}
     if not plan.is_given(task):
-        recipe = recipe_of(results, result)
-        fields = type(recipe).model_fields
-        for name, value in recipe.model_dump(mode="json").items():
-            rows.append([Cell(name), Cell(_value(value)), Cell(fields[name].description or "")])
-    return Table(f"{task}, {result.model}: hyper-parameters of the decoder", ["name", "value", "meaning"], rows)
+        recipes = candidates_of(results, result) or {"value": recipe_of(results, result)}
+        first = next(iter(recipes.values()))
+        for name, field in type(first).model_fields.items():
+            values = [Cell(_value(one.model_dump(mode="json")[name])) for one in recipes.values()]
+            rows.append([Cell(name), *values, Cell(field.description or "")])
+    notes = ["Validation chose one of these decoders."] if len(recipes) > 1 else []
+    columns = ["name", *(recipes or ["value"]), "meaning"]
+    return Table(f"{task}, {result.model}: hyper-parameters of the decoder", columns, rows, notes=notes)
+
+
+def candidates_of(results: Results, result: TaskModel) -> dict[str, Any]:
+    """Return the recipes among which validation chose, by name; none where the config says what is trained."""
+    plan, task = results.plan, result.task
+    if plan.is_given(task) or plan.is_finetuned(task) or plan.is_dense(task):
+        return {}
+    found = plan.tasks.vector_train_settings(task, plan.seed_runs(task)[0]).candidates
+    return {name: one.recipe for name, one in found.items()}
 
 
 def recipe_of(results: Results, result: TaskModel):  # type: ignore[no-untyped-def]  # each family has recipes of its own

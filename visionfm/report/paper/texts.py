@@ -9,7 +9,7 @@ from visionfm.metrics.written import number, percent
 from visionfm.report.paper.facts import DatasetFacts, mean_and_std
 from visionfm.report.paper.formats import escaped
 from visionfm.report.paper.references import References
-from visionfm.report.words import count, listed
+from visionfm.report.words import SPLITS, count, listed
 
 TEMPLATES = Path(__file__).parent
 
@@ -84,14 +84,20 @@ def settings(values: Mapping[str, Any]) -> str:
 def division(data: DatasetFacts) -> str:
     """Return how a dataset's splits came about, as its block says it."""
     split, columns = data.block.split, data.block.columns
-    drawn = f"of the remaining {split.by}s {percent(split.validation)} were drawn for validation"
+    drawn = (
+        f"where none was given for validation, {percent(split.validation)} of the {split.by}s left were drawn for it"
+    )
+    drawn += f" (seed {split.seed})"
     if split.like is not None:
         return f"People stand in the splits of {split.like}."
     if columns.split is not None:
-        return f"Splits were given with the labels; where no validation split was given, {drawn}."
+        return f"Splits were given with the labels; {drawn}."
     if split.test_subjects:
         return f"{count(len(split.test_subjects), 'subject')} were named for testing; {drawn}."
     if split.test is not None:
         evenly = f", spread evenly over {split.stratify}" if split.stratify else ""
-        return f"{percent(split.test)} of all {split.by}s were drawn for testing{evenly} (seed {split.seed}); {drawn}."
-    return f"The test split was given with the data; {drawn} (seed {split.seed})."
+        return f"Of {split.by}s without a given split {percent(split.test)} were drawn for testing{evenly}; {drawn}."
+    given = (
+        "The test split was given with the data" if SPLITS["test"].lower() in data.splits else "Nothing is for testing"
+    )
+    return f"{given}; {drawn}."

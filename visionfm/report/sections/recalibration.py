@@ -30,8 +30,7 @@ class RecalibrationView:
 
 def recalibration_view(task: str, table: Any) -> RecalibrationView:
     """Return the curves of a task, of the first run of each model."""
-    first = table.groupby("model", sort=False)["run"].transform("first")
-    rows = table[table["run"] == first].to_dict("records")
+    rows = _of_first_runs(table)
     asked = dict.fromkeys((row["target"], text_of(row["class"])) for row in rows)
     panels = [
         panel
@@ -43,8 +42,7 @@ def recalibration_view(task: str, table: Any) -> RecalibrationView:
         Figure(plots.inline(plots.single(panel), f"l-{task}-{at}", panel.alt), panel.title)
         for at, panel in enumerate(panels)
     ]
-    several = [f"Of one decoder alone, {rows[0]['run']}."] if table["run"].nunique() > 1 else []
-    return RecalibrationView(drawn, _table(task, rows, several))
+    return RecalibrationView(drawn, recalibration_table(task, table))
 
 
 def _panel(metric: str, target: str, label: str, rows: Sequence[Row]) -> Panel | None:
@@ -80,7 +78,16 @@ def _panel(metric: str, target: str, label: str, rows: Sequence[Row]) -> Panel |
     return Panel("recalibration", title, alt, draw, legend_rows=len(lines))
 
 
-def _table(task: str, rows: Sequence[Row], said: Sequence[str]) -> Table:
+def _of_first_runs(table: Any) -> list[Row]:
+    first = table.groupby("model", sort=False)["run"].transform("first")
+    found: list[Row] = table[table["run"] == first].to_dict("records")
+    return found
+
+
+def recalibration_table(task: str, table: Any) -> Table:
+    """Return all numbers of a task, of the first run of each model."""
+    rows = _of_first_runs(table)
+    said = [f"Of one decoder alone, {rows[0]['run']}."] if table["run"].nunique() > 1 else []
     shown = [name for name in HEADS if len({text_of(row[name]) for row in rows}) > 1]
     places: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in rows:

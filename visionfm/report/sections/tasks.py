@@ -101,7 +101,7 @@ def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:
         else f"{kind.trained_by(block)}; {count(decoders, 'decoder')} per model (seed {listed(block.seeds)}"
         f"{', one per fold' if folds else ''}).",
     ]
-    found += _slices(results, task, block)
+    found += slices(results, task, block)
     found += _folds(results, task, block)
     found += kind.sentences(block)
     if beside := results.plan.baseline_runs(task):
@@ -155,7 +155,7 @@ def _validation_loss(table: Any) -> float:
     return float(rows[rows["best"]]["validation_loss"].mean())
 
 
-def _slices(results: Results, task: str, block: TaskBlock) -> list[str]:
+def slices(results: Results, task: str, block: TaskBlock) -> list[str]:
     """Return what became of several images of one modality, where a sample has some."""
     samples = next(result.samples for result in results.results if result.task == task)
     most = max((max(Counter(one["modality"] for one in of).values()) for of in samples["images"]), default=0)

@@ -12,6 +12,8 @@ from visionfm import artifacts
 from visionfm.errors import Stopped
 from visionfm.tasks import train as stage
 from visionfm.tasks.predict import predict
+from visionfm.tasks.regression import fit
+from visionfm.tasks.settings import TargetSpec
 from visionfm.tasks.train import train
 from visionfm.tasks.vectors.candidates import candidates
 from visionfm.tasks.vectors.decoder import load_own
@@ -107,3 +109,12 @@ def test_a_stop_between_candidates_ends_in_a_clean_runs_bytes_and_trains_none_ag
     assert run(table, files, settings_of(("linear", "attentive"))).read_bytes() == clean
     assert epochs == ["attentive"] * EPOCHS
     assert not list(tmp_path.rglob("training-*"))
+
+
+def test_losses_of_values_are_of_one_unit_whichever_head_is_tried() -> None:
+    targets = {"thickness": TargetSpec(type="value", unit="um")}
+    tried = candidates(sound(), ("linear", "attentive"), {})
+    settings = train_settings(targets, kind="regression")
+    truth_NT = np.array([[250.0], [300.0], [350.0]])
+    made = [fit.make(settings, one.recipe, truth_NT).constants() for one in tried.values()]
+    assert made[0] == made[1] and made[0]["targets.mean"] == 300

@@ -75,6 +75,12 @@ def test_artefacts_lie_where_the_design_says(plan: Plan) -> None:
     assert plan.runs("t") == ["seed0", "seed7", "knn", "logreg"]
 
 
+def test_an_edit_of_study_makes_the_paper_anew_and_nothing_else() -> None:
+    one, other = (Plan(parse_config({**RAW, "study": study})) for study in ({}, {"setting": "One clinic."}))
+    assert one.paper_settings() != other.paper_settings() and one.report_settings() == other.report_settings()
+    assert one.report_settings() == Plan(parse_config(RAW)).report_settings()
+
+
 def test_sets_of_steps_that_fit_too_well_are_refused() -> None:
     keys = {"calibrate": "isotonic", "conformal": 0.9}
     with pytest.raises(ConfigError, match="hold the true class too rarely"):

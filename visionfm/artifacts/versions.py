@@ -26,6 +26,6 @@ VERSIONS = {
     "contrast": 5,
     "recalibrate": 3,
     "report": 34,
-    "paper": 4,
+    "paper": 5,
     "export": 1,
 }

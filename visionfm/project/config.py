@@ -184,9 +184,9 @@ class Config(Strict):
                 found[alone] = {**task, "datasets": [dataset], "external": others}
         return {**raw, "tasks": found}
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self, without: set[str] | None = None) -> dict[str, Any]:
         """Return what was set as plain JSON values: a default that was written out may stand in a recipe's way."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True, exclude=without)
 
 
 def _by_size(name: str, block: Any) -> dict[str, Any]:

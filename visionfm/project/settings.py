@@ -4,10 +4,10 @@ from visionfm.config.settings import Settings
 
 
 class ReportSettings(Settings):
-    """Of `report`: the whole config, as plain JSON values."""
+    """Of `report`: the config without `study`, as plain JSON values."""
 
     config: dict[str, object]
 
 
 class PaperSettings(ReportSettings):
-    """Of `paper`: the same."""
+    """Of `paper`: the whole config."""

@@ -1,4 +1,4 @@
-"""The config's block `study`: what the files cannot say of a study, for the paper and the page.
+"""The config's block `study`: what the files cannot say of a study, for the paper alone.
 
 Invariant: what is not given here is a marked gap in the text, never a guess.
 """

@@ -27,9 +27,9 @@ class Plan(Names):
         self.tasks = TaskPlan(self, self.encoding)
 
     def report_settings(self) -> ReportSettings:
-        """Return the settings of `report`: the whole config."""
-        return ReportSettings(config=self.config.dump())
+        """Return the settings of `report`: the whole config, but for what the paper alone says."""
+        return ReportSettings(config=self.config.dump(without={"study"}))
 
     def paper_settings(self) -> PaperSettings:
-        """Return the settings of `paper`: the same."""
+        """Return the settings of `paper`: the whole config."""
         return PaperSettings(config=self.config.dump())

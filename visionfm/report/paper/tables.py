@@ -15,6 +15,7 @@ from visionfm.report.data import Results
 from visionfm.report.headlines import all_headlines
 from visionfm.report.paper import flow
 from visionfm.report.sections import comparison, external, subgroups
+from visionfm.report.sections.datasets import in_folds
 from visionfm.report.sections.demographics import characteristics
 from visionfm.report.sections.encoders import encoders_table
 from visionfm.report.sections.recalibration import recalibration_table
@@ -46,6 +47,7 @@ def _all(results: Results, flows: list[flow.Flow]) -> Iterator[tuple[str, Table]
         heads = [*(SPLITS[split] for split in splits), "All"]
         people = characteristics(data.name, parts, heads, {name: group.cut for name, group in groups.items()})
         if people is not None:
+            people.notes += [f"{data.name}: {said}." for said in in_folds(results.plan, data.name)]
             yield f"people_{data.name}", people
     if results.encoders:
         yield "encoders", encoders_table(results)

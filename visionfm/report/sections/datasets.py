@@ -22,7 +22,7 @@ from visionfm.project.plan import Plan
 from visionfm.report.data import DatasetTables, Results
 from visionfm.report.sections.demographics import characteristics
 from visionfm.report.sections.partners import partner_counts
-from visionfm.report.words import SPLITS, count
+from visionfm.report.words import SPLITS, count, listed
 
 EXAMPLES = 8
 THUMBNAIL_PX = 176
@@ -65,6 +65,12 @@ def subjects_known(tables: DatasetTables) -> bool:
     return not (tables.labels["subject_id"] == tables.name + "/" + tables.labels["path"]).all()
 
 
+def in_folds(plan: Plan, dataset: str) -> list[str]:
+    """Return, in words, which tasks divide a dataset's people anew, so that its splits say nothing of them."""
+    tasks = [task for task in plan.config.tasks if dataset in plan.folded_datasets(task)]
+    return [f"in folds in {listed(tasks)}, where the splits of this dataset play no part"] if tasks else []
+
+
 def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
     """Return a dataset's counts, the images left out, and its examples."""
     images, labels = tables.images, tables.labels
@@ -79,6 +85,7 @@ def dataset_view(plan: Plan, tables: DatasetTables) -> DatasetView:
     repeated = len(readable) - readable["image_id"].nunique()
     if repeated:
         facts.append(f"{count(repeated, 'file')} with the same bytes as another")
+    facts += in_folds(plan, tables.name)
     return DatasetView(
         name=tables.name,
         modality=tables.modality,

@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 5,
     "recalibrate": 3,
-    "report": 34,
-    "paper": 5,
+    "report": 35,
+    "paper": 6,
     "export": 1,
 }

@@ -289,7 +289,7 @@ PLACES = {
     "report/sections/demographics.characteristics": "report/test_report_groups.py",
     "report/sections/external._matrix": "report/test_report_groups.py",
     "report/sections/external.table": "report/test_report_groups.py",
-    "report/sections/recalibration._table": "report/test_report_groups.py",
+    "report/sections/recalibration.recalibration_table": "report/test_report_groups.py",
     "report/sections/subgroups._groups": "report/test_report_groups.py",
     "report/sections/subgroups._tests": "report/test_report_groups.py",
     "report/sections/datasets._agreement": "report/test_report_agreement.py",

@@ -32,7 +32,7 @@ from visionfm.images.identity import file_ids, frame_of
 SCHEMA = "visionfm/audit/1"
 PLACE = attrgetter("place")
 FOLDS = "folds"  # the split of what a task divides into folds: by person and bytes, and all of it is tested
-COPY = "copies of one photograph"
+COPY = "copies of one photograph, or two of one eye taken together"
 Between = tuple[str, str]  # two datasets
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
 

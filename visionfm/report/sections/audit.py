@@ -14,7 +14,7 @@ TESTED = ("test", FOLDS)
 CHECKS = {
     "subject": "the same subject in two splits",
     "bytes": "identical images in two splits",
-    "copy": "copies of one photograph in two splits or datasets",
+    "copy": "copies of one photograph, or two of one eye taken together, in two splits or datasets",
     "pretraining": "test images that an encoder was pretrained on",
     "contradiction": "identical images with different labels",
     "shared_ids": "cohorts with ids in common",

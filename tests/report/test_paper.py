@@ -220,7 +220,8 @@ def test_a_task_is_told_as_it_was_trained() -> None:
     assert all("Images were resized to" in text and "@loshchilov2019" in text for text in dense.values())
     assert all("random crops" in text and "on the features of the frozen encoder" in text for text in tuned.values())
     cox = " ".join(told("progression").values())
-    assert "@cox1972" in cox and "a sample is one image" not in cox
+    assert "@cox1972" in cox and "a sample is one image" not in cox and "features of an eye's visits" in cox
+    assert all("flipped views too" in text for text in told("ordinal").values())
 
 
 def test_cited_is_what_is_in_the_bibliography(files: dict[str, bytes]) -> None:

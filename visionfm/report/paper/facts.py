@@ -245,9 +245,9 @@ def task_facts(results: Results, result: TaskModel) -> TaskFacts:
             (name, type_of(target.type, target.form).asks, answers(target.model_dump()))
             for name, target in plan.tasks.targets(task).items()
         ],
-        fusion=FUSIONS[block.fusion].split(";")[0],  # what a sample is, the block's unit says
+        fusion=_fusion(block),
         trained_by="" if given else kind.trained_by(block),
-        sentences=slices(results, task, block) + _seen(block) + said,
+        sentences=slices(results, task, block) + _seen(results, block) + said,
         recipe={} if recipe is None else recipe.model_dump(mode="json"),
         recipe_name="" if given else block.training.recipe,
         cited=[] if recipe is None else _cited(block, recipe),
@@ -271,14 +271,25 @@ def _cited(block: Any, recipe: Any) -> list[str]:
     return [*names, *dict.fromkeys(f"head {name}" for name in (recipe.head, block.head_name()))]
 
 
-def _seen(block: Any) -> list[str]:
+def _fusion(block: Any) -> str:
+    """Return what is joined, and how; what a sample is, the block's unit says."""
+    if block.kind == "progression" and block.fusion == "attention":
+        return "the features of an eye's visits are weighed by attention"
+    return FUSIONS[block.fusion].split(";")[0]
+
+
+def _seen(results: Results, block: Any) -> list[str]:
     """Return how images reach the encoder where a task does not resize them as the encoder's own text says."""
     if isinstance(block, MapTask):
         size = f"{block.image_size} x {block.image_size} pixels"
         if block.overlap() is None:
             return [f"Images were resized to {size} as a whole, and what was predicted back to their own size."]
         return [f"Images were cut at their own resolution into tiles of {size}, overlapping by {block.overlap():g}."]
-    return ["In training the encoder saw random crops and flips."] if block.training.mode == "finetune" else []
+    if block.training.mode == "finetune":
+        return ["In training the encoder saw random crops and flips."]
+    views = {results.config.datasets[name].trained_views() for name in block.datasets}
+    flipped = views == {"flips"} and not block.reads_tokens() and block.given_decoder() is None
+    return ["In training an image was seen in its flipped views too, but by baselines."] if flipped else []
 
 
 def _statistics(results: Results) -> StatisticsFacts:

@@ -26,6 +26,6 @@ VERSIONS = {
     "contrast": 5,
     "recalibrate": 3,
     "report": 35,
-    "paper": 6,
+    "paper": 7,
     "export": 1,
 }

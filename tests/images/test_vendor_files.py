@@ -3,7 +3,9 @@
 Files are drawn from the structures that open readers know; no real .e2e, .fda, .fds and .img was at hand.
 """
 
+import gc
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from visionfm.errors import DataError
 from visionfm.images import reading as images
 from visionfm.images.containers import container_of, zeiss_img
 from visionfm.images.containers.heyex_xml import XML
+from visionfm.images.containers.slices import SLICES
 from visionfm.images.settings import Reading
 from visionfm.images.whole import read_whole
 
@@ -166,6 +169,50 @@ def test_the_published_sample_of_an_xml_export_is_read(shared: Path, tmp_path: P
 def test_an_export_without_pictures_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(text)
     assert reason(images.inspect(tmp_path / "a.xml", Reading(frame=0))) in ("empty", "unreadable")
+
+
+def export_of(pictures: str, *, encoding: str = "utf-8") -> bytes:
+    """Return an XML export whose one series with B-scans has these pictures; the other eye has a photograph."""
+    other = "<Series><Image><ImageType><Type>LOCALIZER</Type></ImageType><ImageData><ExamURL>other.png</ExamURL>"
+    other += "</ImageData></Image></Series>"
+    body = f"<BODY><Patient><Study>{other}<Series>{pictures}</Series></Study></Patient></BODY>"
+    return f'<?xml version="1.0" encoding="{encoding}"?><HEDX>{body}</HEDX>'.encode()
+
+
+SCAN = "<Image><ImageType><Type>OCT</Type></ImageType><ImageData><ExamURL>c:\\a\\1.png</ExamURL></ImageData></Image>"
+
+
+def test_the_photograph_of_another_series_is_not_that_of_a_volume(tmp_path: Path) -> None:
+    for name in ("1.png", "other.png"):
+        Image.fromarray(EIGHT[0]).save(tmp_path / name)
+    (tmp_path / "a.xml").write_bytes(export_of(SCAN))
+    assert images.inspect(tmp_path / "a.xml", Reading(frame=0)).status == "ok"
+    assert reason(images.inspect(tmp_path / "a.xml", Reading(frame="enface"))) == "no_frame"
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "no-such"])
+def test_an_export_in_an_encoding_that_cannot_be_read_is_refused(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_bytes(export_of(SCAN, encoding=encoding))
+    assert reason(images.inspect(tmp_path / "a.xml", Reading(frame=0))) == "unreadable"
+
+
+def test_a_nifti_whose_values_begin_within_its_header_is_refused(tmp_path: Path) -> None:
+    data = bytearray(nifti(EIGHT))
+    data[108:112] = np.float32(0).tobytes()  # vox_offset
+    assert reason(inspect(bytes(data), tmp_path, frame=0)) == "unreadable"
+
+
+def test_slices_with_any_names_are_ordered_and_held_decoded_one_at_a_time(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "7", EIGHT)
+    (folder / "0_image.png").rename(folder / "1\u06632.png")  # a digit of another script
+    opened = SLICES.open(read_whole(folder))
+    first = weakref.ref(opened.chosen)
+    opened.load(None)
+    opened.seek(1)
+    gc.collect()
+    assert first() is None
+    (tmp_path / "a.png").write_bytes(b"\0PARTS\nno list\n")
+    assert reason(images.inspect(tmp_path / "a.png", Reading(frame=0))) == "unreadable"
 
 
 def test_names_that_may_be_other_things_are_images_only_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -66,12 +66,17 @@ class _Xml(Opened):
         """Return the chosen picture."""
         return self.chosen.rgb(bits)
 
+    def note(self) -> str | None:
+        """Tell what is odd about the chosen picture."""
+        return self.chosen.note()
+
 
 def named_beside(data: bytes) -> list[str]:
     """Return the names of the pictures that an export names, without folders; none of a file that is damaged."""
     try:
-        urls = [url.text or "" for url in _root(data).iter("ExamURL")]
-    except (Refused, ElementTree.ParseError):
+        with blamed("HEYEX XML"):
+            urls = [url.text or "" for url in _root(data).iter("ExamURL")]
+    except Refused:
         return []
     return sorted({url.replace("\\", "/").rpartition("/")[2] for url in urls} - {"", ".", ".."})
 
@@ -121,7 +126,9 @@ def _export(own: bytes) -> _Export:
         raise Refused("empty", "HEYEX XML, no B-scan")
     if len(patients) > 1 or len(series) > 1:
         raise Refused("unsupported_mode", f"HEYEX XML, {len(series)} volumes in one file: export each by itself")
-    return _Export(patients[0], series[0], _of_type(series[0], "OCT"), next(iter(_of_type(root, "LOCALIZER")), None))
+    return _Export(
+        patients[0], series[0], _of_type(series[0], "OCT"), next(iter(_of_type(series[0], "LOCALIZER")), None)
+    )
 
 
 def _of_type(element: Element, kind: str) -> list[Element]:

@@ -1,8 +1,8 @@
 """NIfTI-1 and -2 in one file (`.nii`, `.nii.gz`), parsed by nibabel: slices are the third axis, (column, row, slice).
 
-Whole numbers of 8 or 16 bits without sign are shown as they are; other values by the header's display range (cal_min,
-cal_max), or in the range that the reading's `bits` give. Nothing is turned: what the affine says of the patient is not
-applied. The header names no person, eye or date.
+Values are shown in the range that the reading's `bits` give, else by the header's display range (cal_min, cal_max);
+where there is neither, whole numbers of 8 or 16 bits without sign as they are, and others not at all. Nothing is
+turned: what the affine says of the patient is not applied. The header names no person, eye or date.
 """
 
 import zlib
@@ -36,6 +36,8 @@ class _Nifti(Opened):
             if len(shape) not in (2, 3):
                 raise Refused("unsupported_mode", f"NIfTI, an array of {len(shape)} axes")
             kind, start = self.head.get_data_dtype(), int(self.head["vox_offset"])
+            if start < self.head.single_vox_offset:
+                raise Refused("unreadable", f"NIfTI, values from byte {start} on, which is within its header")
             end = start + prod(shape) * kind.itemsize
             content = zlib.decompressobj(31).decompress(data, end) if data.startswith(GZIP) else data
             if len(content) < end:

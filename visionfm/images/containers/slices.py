@@ -5,7 +5,7 @@ All have one size; a thumbnail or a photograph among them is a mistake that woul
 
 import re
 
-from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright
+from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.containers.gif_webp import GIF, WEBP
 from visionfm.images.containers.jpeg_png_bmp import BMP, JPEG, PNG
 from visionfm.images.containers.netpbm_jpeg2000 import JP2, PNM
@@ -19,7 +19,8 @@ SUFFIXES = frozenset(suffix for one in PICTURES for suffix in one.suffixes)
 
 def natural(name: str) -> tuple[list[str | int], str]:
     """Return what orders names by the numbers in them: 2.png before 10.png."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)], name
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if at % 2 else part for at, part in enumerate(parts)], name
 
 
 def open_picture(data: bytes, name: str) -> Opened:
@@ -34,18 +35,19 @@ def open_picture(data: bytes, name: str) -> Opened:
 
 
 class _Slices(Opened):
-    """A folder whose pictures were opened at their headers."""
+    """A folder whose pictures were opened at their headers; decoded is the chosen one alone."""
 
     def __init__(self, data: bytes) -> None:
         """Open all, and compare their sizes."""
-        _, parts = parted(data)
-        if not parts:
+        with blamed("a folder of pictures"):
+            _, self.parts = parted(data)
+        if not self.parts:
             raise Refused("empty", "a folder without pictures")
-        self.slices = [open_picture(parts[name], name) for name in sorted(parts, key=natural)]
-        sizes = {one.header()[:2] for one in self.slices}
+        self.names = sorted(self.parts, key=natural)
+        sizes = {open_picture(self.parts[name], name).header()[:2] for name in self.names}
         if len(sizes) > 1:
             raise Refused("unreadable", f"pictures of {len(sizes)} sizes in one folder: slices have one")
-        self.frames = len(self.slices)
+        self.frames = len(self.names)
         self.seek(0)
 
     def header(self) -> Header:
@@ -54,7 +56,7 @@ class _Slices(Opened):
 
     def seek(self, frame: int) -> None:
         """Choose a slice."""
-        self.chosen = self.slices[frame]
+        self.chosen = open_picture(self.parts[self.names[frame]], self.names[frame])
 
     def load(self, shrink_to_px: int | None) -> Upright:
         """Decode the chosen slice."""

@@ -162,6 +162,27 @@ def test_a_search_is_kept_for_the_next_run(
     assert audited(tmp_path, ["a"]) == before
 
 
+def test_a_renamed_file_is_named_as_a_clean_run_would(eyes: dict[str, list[Image.Image]], tmp_path: Path) -> None:
+    images = eyes["Fundus"][:5]
+    written(tmp_path, "a", images, SPLITS)
+    written(tmp_path, "b", [images[4].resize((150, 150))], ["test"])
+    audited(tmp_path, ["a", "b"])
+    (tmp_path / "a/4.png").rename(tmp_path / "a/5.png")  # in the same order: no thumbnail has another place
+    table = tmp_path / "a/labels.csv"
+    table.write_text(table.read_text().replace("4.png", "5.png"))
+    found = [one["path"] for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
+    assert found == ["5.png"]
+
+
+def test_slices_of_a_volume_do_not_hide_its_copy(eyes: dict[str, list[Image.Image]]) -> None:
+    image = eyes["Fundus"][0]
+    slices = [image.rotate(turn / 10) for turn in range(2 * copies.NEIGHBOURS)]  # more alike than the copy is
+    found = structure([*slices, image.resize((120, 120))])
+    number = np.array([0] * len(slices) + [1])
+    pairs = copies.search(found, None, number)
+    assert pairs and all(one.other == len(slices) for one in pairs)
+
+
 def test_among_too_many_images_copies_are_not_sought_and_the_audit_says_so(
     eyes: dict[str, list[Image.Image]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,9 @@ else unless the results differ.
 """
 
 VERSIONS = {
-    "index": 5,
-    "label": 4,
-    "audit": 4,
+    "index": 6,
+    "label": 5,
+    "audit": 5,
     "checksum": 1,
     "measure": 1,
     "import": 2,

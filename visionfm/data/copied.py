@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from visionfm import artifacts
 from visionfm.data import copies, splits
 from visionfm.data.index import SCHEMA as IMAGES
@@ -45,9 +47,11 @@ class Indexed:
     files: Sequence[Path]
 
     def digest(self) -> str:
-        """Return the digest of all thumbnails, which the index itself computed."""
+        """Return the digest of all thumbnails, which the index itself computed, and of the paths that pairs name."""
         said = [artifacts.read_metadata(path, IMAGES, verify=False).get(THUMBNAILS, "") for path in self.files]
-        return hashlib.sha256("\n".join(said).encode()).hexdigest()
+        for file in self.files:
+            said += artifacts.read_table(file, ("path",), schema=IMAGES)["path"].to_pylist()
+        return hashlib.sha256("\0".join(said).encode()).hexdigest()
 
     def number(self) -> int:
         """Return how many rows it has."""
@@ -120,10 +124,12 @@ def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
     paths, ids, thumbnails = one.images()
     other_paths, other_ids, other_thumbnails = (paths, ids, None) if other is None else other.images()
     files, other_files = ([file_id(image_id) for image_id in of] for of in (ids, other_ids))
+    _, number = np.unique(np.array([*files, *other_files], dtype=str), return_inverse=True)
     found = copies.search(
         copies.structure(thumbnails),
         None if other_thumbnails is None else copies.structure(other_thumbnails),
-        lambda row, column: files[row] != other_files[column],
+        number[: len(files)],
+        number[len(files) :],
     )
     return [
         Pair(

@@ -8,7 +8,7 @@ and shading: both are taken away first. Axes: N, M images, P = 64 * 64 px of a t
 
 import functools
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -48,10 +48,6 @@ STEPS_OF_NEWTON = 8
 FARTHEST = 0.2  # what the map may change by on the way: more is no copy
 LEAST_COMMON = 0.6  # of the smaller lit field
 SAME = 0.86  # correlation of what is laid on each other
-
-
-def _any(one: int, other: int) -> bool:
-    return True
 
 
 class Copy(NamedTuple):
@@ -125,22 +121,27 @@ def descriptors(structure_NP: Bytes, move: Move, mirrored: bool) -> Floats:
     return np.concatenate(found)
 
 
-def search(structure_NP: Bytes, other_MP: Bytes | None = None, is_new: Callable[[int, int], bool] = _any) -> list[Copy]:
+def search(
+    structure_NP: Bytes, other_MP: Bytes | None = None, file_N: Ints | None = None, file_M: Ints | None = None
+) -> list[Copy]:
     """Return the copies among the images of one set, or between those of two, in order.
 
-    `is_new`: whether two rows are to be compared at all; those of one file need not be.
+    `file_N` and `file_M` number the files that images stand in: those of one file are never compared, so that a
+    volume's slices do not stand in each other's way.
     """
+    from threadpoolctl import threadpool_limits
+
     inside = other_MP is None
     other_MP = structure_NP if other_MP is None else other_MP
-    candidates = _candidates(structure_NP, other_MP, inside)
-    wanted = [is_new(one, other) for one, other in candidates[:, :2].tolist()]
-    candidates = candidates[np.array(wanted, bool)]
+    file_M = file_N if inside else file_M
+    candidates = _candidates(structure_NP, other_MP, inside, file_N, file_M)
     shifts = [(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
     shifts += [_shifted(structure_NP, other_MP, block) for block in _blocks(candidates)]
     shifted_B2, peak_B = (np.concatenate(of) for of in zip(*shifts, strict=True))
     wanted_B = (_rank(candidates[:, 0], peak_B) < LAID) | (_rank(candidates[:, 1], peak_B) < LAID)
     wanted_B &= peak_B >= LEAST_PEAK
-    return sorted(_compared(structure_NP, other_MP, candidates[wanted_B], shifted_B2[wanted_B]))
+    with threadpool_limits(limits=1):  # the last bits of a sum can depend on the number of threads
+        return sorted(_compared(structure_NP, other_MP, candidates[wanted_B], shifted_B2[wanted_B]))
 
 
 def _rank(rows_B: Ints, peak_B: Floats) -> Ints:
@@ -181,7 +182,7 @@ class _Nearest:
         self.what_NK[touched] = np.take_along_axis(all_what, best, 1)
 
 
-def _candidates(structure_NP: Bytes, other_MP: Bytes, inside: bool) -> Ints:
+def _candidates(structure_NP: Bytes, other_MP: Bytes, inside: bool, file_N: Ints | None, file_M: Ints | None) -> Ints:
     """Return rows (one, other, move, mirrored) of the nearest neighbours, in order, each pair once per way."""
     plain_MK = descriptors(other_MP, MOVES[1], False)
     near, near_other = _Nearest(len(structure_NP)), _Nearest(len(other_MP))
@@ -193,6 +194,8 @@ def _candidates(structure_NP: Bytes, other_MP: Bytes, inside: bool) -> Ints:
                 alike_NM = moved_NK[start : start + BLOCK] @ plain_MK[begin : begin + BLOCK].T
                 if inside and start == begin:
                     alike_NM = np.triu(alike_NM, 1)
+                if file_N is not None and file_M is not None:
+                    alike_NM[file_N[start : start + BLOCK, None] == file_M[begin : begin + BLOCK]] = 0
                 for side, at, to, alike in (
                     (near, start, begin, alike_NM),
                     (near_other if not inside else near, begin, start, alike_NM.T),

@@ -15,6 +15,7 @@ from visionfm.images.transforms import resize_square
 from visionfm.tasks.package import onnx_export
 from visionfm.tasks.package.making import package
 from visionfm.tasks.package.model import load_model
+from visionfm.tasks.vectors.slices import SlicePooling
 
 
 @pytest.mark.slow  # torch takes a quarter of a minute to trace a network
@@ -54,4 +55,8 @@ def test_what_has_no_graph_is_said(sick_model: Path, tmp_path: Path) -> None:
     model = load_model(sick_model, device="cpu")
     model.contents = model.contents.model_copy(update={"kind": "progression"})
     with pytest.raises(UsageError, match="not written as ONNX"):
+        onnx_export.write(model, tmp_path / "m.onnx")
+    model = load_model(sick_model, device="cpu")
+    model.decoders[0].network.slices = SlicePooling([32])
+    with pytest.raises(UsageError, match="slices: attention"):
         onnx_export.write(model, tmp_path / "m.onnx")

@@ -1,6 +1,7 @@
 """A packaged model answers as the pipeline did, on nothing but the package; and says what it does not know."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from world.handed_over import GRADES, SIGNS, USE, VALUES, Run
 from visionfm import artifacts, cli
 from visionfm.artifacts.archive import writing
 from visionfm.errors import ArtifactError, UsageError
-from visionfm.tasks.package import contents
+from visionfm.tasks.package import contents, making
 from visionfm.tasks.package.card import card
 from visionfm.tasks.package.making import package
 from visionfm.tasks.package.model import Model, load_model
@@ -234,3 +235,15 @@ def test_what_is_not_packaged_is_said(run: Run, sick: Path, tmp_path: Path) -> N
         package(run.results / "tasks/sick/empty", tmp_path / "m.vfm", USE)
     with pytest.raises(UsageError, match="intended use"):
         package(sick, tmp_path / "m.vfm", " ")
+
+
+def test_a_model_that_joins_the_frames_of_files_is_not_packaged(
+    sick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (member,) = making.members_of(sick)
+    frames = [(dataset, f"{path}#1", f"{image_id}:1") for dataset, path, image_id in member.samples.references]
+    volumes = replace(member.samples, references=frames)
+    joined = replace(member, spec=replace(member.spec, fusion="mean"), samples=volumes)
+    monkeypatch.setattr(making, "members_of", lambda folder: [joined])
+    with pytest.raises(UsageError, match="a model of volumes"):
+        package(sick, tmp_path / "m.vfm", USE)

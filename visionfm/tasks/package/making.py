@@ -20,6 +20,7 @@ from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
 from visionfm.features.rows import RowIdentity
+from visionfm.images.identity import frame_of
 from visionfm.metrics.decisions import CONFORMAL
 from visionfm.synthetic.drawing import DRAWERS
 from visionfm.tasks import kind_of
@@ -63,6 +64,18 @@ def main(args: argparse.Namespace) -> None:
     log.info("package: %s, %.1f MB, sha256 %s", out, out.stat().st_size / 1e6, digest)
 
 
+def _check_whole_files(member: Member) -> None:
+    """Raise UsageError for a model that joins frames of a file: a package reads one picture of each."""
+    joins = member.spec.fusion != "pooled"
+    if joins and any(frame_of(image_id) is not None for _, _, image_id in member.samples.references):
+        raise UsageError(
+            "a model of volumes is not packaged",
+            expected="samples that are made of whole files",
+            found="samples that join the frames of a file, of which a package would read one",
+            do="hand over encoder.safetensors and decoder.safetensors, which a config names by `decoder`",
+        )
+
+
 def package(folder: Path, out: Path, intended_use: str, licence: str | None = None, onnx: Path | None = None) -> None:
     """Write the package of `results/tasks/TASK/MODEL`, and its networks as `onnx`; see the module.
 
@@ -72,6 +85,7 @@ def package(folder: Path, out: Path, intended_use: str, licence: str | None = No
     if not intended_use.strip():
         raise UsageError("the intended use is empty", expected="for whom and what, in a sentence")
     members = members_of(folder)
+    _check_whole_files(members[0])
     task, model = folder.absolute().parent.name, folder.absolute().name
     metrics = artifacts.read_table(folder / "metrics.parquet", schema=METRICS).to_pandas()
     tta = _reproduced(members)

@@ -114,6 +114,7 @@ def write(model: Model, out: Path) -> None:
         f"kind {said.kind}": said.kind not in KINDS,
         "images of several modalities, each alone": said.fusion == "pooled" and len(said.modalities) > 1,
         "calibrate: isotonic": any(one.calibrator and one.calibrator.how == "isotonic" for one in model.decoders),
+        "slices: attention": any(one.network.slices is not None for one in model.decoders),
         "precision bf16": any(entry.precision != "fp32" for entry in said.encoders),
     }  # fmt: skip
     if why := next((reason for reason, holds in reasons.items() if holds), None):

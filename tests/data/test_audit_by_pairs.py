@@ -18,6 +18,8 @@ Row = dict[str, Any]
 NAMES = ("a", "b", "outside", "seen")
 MADE_BY = {kind: artifacts.provenance(stage, {}, {}) for kind, stage in (("images", "index"), ("labels", "label"))}
 
+LABELLED = ("dataset", "copy_id", "subject_id", "split", "grade")  # what no index knows
+
 
 def drawn(dataset: str, rng: random.Random) -> list[Row]:
     """Images of few people and few files, so that much is doubled; some are frames, some their own subjects."""
@@ -27,6 +29,7 @@ def drawn(dataset: str, rng: random.Random) -> list[Row]:
         path = f"{number:03}.png{frame.replace(':', '#')}"
         subject = rng.choice((f"c/{rng.randrange(60)}", f"{dataset}/{number:03}.png"))
         row = {"dataset": dataset, "path": path, "image_id": f"{rng.randrange(400):03}{frame}", "subject_id": subject}
+        row["copy_id"] = row["image_id"].partition(":")[0]
         row["split"] = "test" if dataset == "outside" else rng.choice(("train", "validation", "test"))
         rows.append({**row, "grade": rng.choice((0.0, 1.0, 2.0, None))})
     return rows
@@ -65,10 +68,11 @@ def test_what_is_found_is_what_a_comparison_of_all_pairs_finds(seed: int, result
     rows = {name: drawn(name, rng) for name in NAMES}
     files: dict[str, dict[str, list[Path]]] = {"images": {}, "labels": {}}
     for name, of_dataset in rows.items():
-        for kind, left_out in (("images", ("subject_id", "split", "grade", "dataset")), ("labels", ("dataset",))):
+        for kind, left_out in (("images", LABELLED), ("labels", ("dataset",))):
             table = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in left_out} for row in of_dataset])
             if kind == "images":
                 table = table.append_column("status", pa.array(["ok"] * len(of_dataset)))
+                table = table.append_column("thumbnail", pa.nulls(len(of_dataset), pa.binary()))
             path = Path(f"results/datasets/{name}/{kind}.parquet")
             artifacts.write_table(path, table, MADE_BY[kind], schema=f"visionfm/{kind}/1")
             files[kind][name] = [path]

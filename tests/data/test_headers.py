@@ -33,7 +33,7 @@ def clinic(tmp_path: Path) -> Path:
     root.mkdir()
     for number in range(6):
         side = "RL"[number % 2]
-        pixels = np.roll(ramp(), number, axis=1)
+        pixels = np.random.default_rng(number).permutation(ramp().ravel()).reshape(ramp().shape)  # no two are copies
         said = {"ImageLaterality": side, "StudyDate": f"2019030{number + 1}", "ManufacturerModelName": f"M{number % 2}"}
         data = dicom(pixels, PatientID=f"MRN000{number // 2}", PatientAge="045Y", **said)
         (root / f"{number}.dcm").write_bytes(data)

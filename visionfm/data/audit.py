@@ -329,14 +329,14 @@ def _contradictions(images: list[Image], targets: list[AuditTarget]) -> Iterator
             for image in sorted(members, key=PLACE)
         ]
         for (one, labels), (other, other_labels) in combinations(said, 2):
+            if one.image_id != other.image_id and any(frame_of(two.image_id) is not None for two in (one, other)):
+                continue  # frames share their file's copies: which of them shows the same is not known
             differing = [
                 f"{target.column} {mine[0]} and {theirs[0]}"
                 for target, mine, theirs in zip(targets, labels, other_labels, strict=True)
                 if mine is not None and theirs is not None and mine[1] != theirs[1]
             ]
             if differing:
-                if one.image_id != other.image_id and frame_of(one.image_id) is not None:
-                    continue  # which frame shows the same is not known
                 same = "identical images" if one.image_id == other.image_id else COPY
                 detail = f"{same}, different labels: " + ", ".join(dict.fromkeys(differing))
                 yield Finding(

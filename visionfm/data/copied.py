@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,15 +47,17 @@ class Indexed:
     dataset: str
     files: Sequence[Path]
 
+    @cached_property
     def digest(self) -> str:
-        """Return the digest of all thumbnails, which the index itself computed, and of the paths that pairs name."""
+        """The digest of all thumbnails, which the index itself computed, and of the paths that pairs name."""
         said = [artifacts.read_metadata(path, IMAGES, verify=False).get(THUMBNAILS, "") for path in self.files]
         for file in self.files:
             said += artifacts.read_table(file, ("path",), schema=IMAGES)["path"].to_pylist()
         return hashlib.sha256("\0".join(said).encode()).hexdigest()
 
+    @cached_property
     def number(self) -> int:
-        """Return how many rows it has."""
+        """How many rows it has."""
         return sum(artifacts.read_table(path, ("image_id",), schema=IMAGES).num_rows for path in self.files)
 
     def images(self) -> tuple[list[str], list[str], list[bytes]]:
@@ -77,8 +80,8 @@ def index_of(dataset: str, files: Sequence[Path]) -> Indexed:
 
 def too_many(one: Indexed, other: Indexed | None) -> bool:
     """Tell whether so many images meet that copies are not sought: equal bytes are found all the same."""
-    number = one.number()
-    return number * (number - 1) // 2 > MOST_PAIRS if other is None else number * other.number() > MOST_PAIRS
+    meetings = one.number * (one.number - 1) // 2 if other is None else one.number * other.number
+    return meetings > MOST_PAIRS
 
 
 def not_sought(one: str, other: str | None = None) -> str:
@@ -94,7 +97,7 @@ def pairs(one: Indexed, other: Indexed | None, stage: str, out: Path) -> list[Pa
         log.warning(not_sought(one.dataset, None if other is None else other.dataset))
         return []
     names = [one.dataset] if other is None else [one.dataset, other.dataset]
-    inputs = {"one": one.digest()} | ({} if other is None else {"other": other.digest()})
+    inputs = {"one": one.digest} | ({} if other is None else {"other": other.digest})
     made_by = artifacts.provenance(stage, {"copies": names}, inputs)
     kept = artifacts.kept_path(out)
     keep = None if kept is None else kept.with_name(f"copies-{'-'.join(names)}.parquet")

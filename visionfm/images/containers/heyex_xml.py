@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
+from visionfm.images.containers.container import Container, Refused, blamed
 from visionfm.images.containers.parts import parted
-from visionfm.images.containers.slices import open_picture
-from visionfm.images.pixels import Pixels
+from visionfm.images.containers.slices import Pictures, open_picture
 
 MARK, MARK_WITHIN = b"<HEDX", 400  # bytes: a declaration may stand before it
 Element = ElementTree.Element
@@ -28,7 +27,7 @@ class _Export(NamedTuple):
     fundus: Element | None
 
 
-class _Xml(Opened):
+class _Xml(Pictures):
     """An export, its pictures opened one by one."""
 
     def __init__(self, data: bytes) -> None:
@@ -44,31 +43,11 @@ class _Xml(Opened):
         self.frames = len(self.names)
         self.seek(0)
 
-    def header(self) -> Header:
-        """Return the size of the chosen picture."""
-        return self.chosen.header()
-
-    def seek(self, frame: int) -> None:
-        """Choose a B-scan."""
-        self.chosen = open_picture(self.parts[self.names[frame]], self.names[frame])
-
     def seek_enface(self) -> None:
         """Choose the picture of the fundus."""
         if self.fundus not in self.parts:
             super().seek_enface()
         self.chosen = open_picture(self.parts[str(self.fundus)], str(self.fundus))
-
-    def load(self, shrink_to_px: int | None) -> Upright:
-        """Decode the chosen picture."""
-        return self.chosen.load(shrink_to_px)
-
-    def rgb(self, bits: int | None = None) -> Pixels:
-        """Return the chosen picture."""
-        return self.chosen.rgb(bits)
-
-    def note(self) -> str | None:
-        """Tell what is odd about the chosen picture."""
-        return self.chosen.note()
 
 
 def named_beside(data: bytes) -> list[str]:

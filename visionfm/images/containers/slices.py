@@ -34,8 +34,38 @@ def open_picture(data: bytes, name: str) -> Opened:
     return opened
 
 
-class _Slices(Opened):
-    """A folder whose pictures were opened at their headers; decoded is the chosen one alone."""
+class Pictures(Opened):
+    """A volume whose frames are pictures of their own, opened one by one; decoded is the chosen one alone.
+
+    Who inherits gives `parts`, the bytes of each picture by its name, and `names`, those of the frames in order.
+    """
+
+    parts: dict[str, bytes]
+    names: list[str]
+
+    def header(self) -> Header:
+        """Return the size of the chosen picture."""
+        return self.chosen.header()
+
+    def seek(self, frame: int) -> None:
+        """Choose a frame."""
+        self.chosen = open_picture(self.parts[self.names[frame]], self.names[frame])
+
+    def load(self, shrink_to_px: int | None) -> Upright:
+        """Decode the chosen picture."""
+        return self.chosen.load(shrink_to_px)
+
+    def rgb(self, bits: int | None = None) -> Pixels:
+        """Return the chosen picture."""
+        return self.chosen.rgb(bits)
+
+    def note(self) -> str | None:
+        """Tell what is odd about the chosen picture."""
+        return self.chosen.note()
+
+
+class _Slices(Pictures):
+    """A folder whose pictures were opened at their headers."""
 
     def __init__(self, data: bytes) -> None:
         """Open all, and compare their sizes."""
@@ -49,26 +79,6 @@ class _Slices(Opened):
             raise Refused("unreadable", f"pictures of {len(sizes)} sizes in one folder: slices have one")
         self.frames = len(self.names)
         self.seek(0)
-
-    def header(self) -> Header:
-        """Return the size of the chosen slice."""
-        return self.chosen.header()
-
-    def seek(self, frame: int) -> None:
-        """Choose a slice."""
-        self.chosen = open_picture(self.parts[self.names[frame]], self.names[frame])
-
-    def load(self, shrink_to_px: int | None) -> Upright:
-        """Decode the chosen slice."""
-        return self.chosen.load(shrink_to_px)
-
-    def rgb(self, bits: int | None = None) -> Pixels:
-        """Return the chosen slice."""
-        return self.chosen.rgb(bits)
-
-    def note(self) -> str | None:
-        """Tell what is odd about the chosen slice."""
-        return self.chosen.note()
 
 
 SLICES = Container("a folder of pictures", (), is_joined, _Slices, guarded=True)

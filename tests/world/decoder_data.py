@@ -125,3 +125,14 @@ def predict_settings(targets: Mapping[str, TargetSpec] = BINARY, **changes: Any)
     kind = kind_of(targets)
     same = {"task": "t", "model": "m", "run": "seed0", "kind": kind, "targets": targets, "modalities": ["Fundus"]}
     return PredictSettings(**{**same, **changes})
+
+
+def answered(folder: Path, table: Path, cache: Path, settings: TrainSettings, asked: PredictSettings) -> Any:
+    """Train on train.parquet and ask about s.parquet of a folder, both of `eyes`; the predictions as a frame."""
+    from visionfm.tasks.predict import predict
+    from visionfm.tasks.train import train
+
+    decoder, found = folder / "d.safetensors", folder / "p.parquet"
+    train(table, {"eyes": [cache]}, decoder, folder / "t.parquet", settings)
+    predict(decoder, folder / "s.parquet", {"eyes": [cache]}, found, asked)
+    return artifacts.read_table(found).to_pandas()

@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from world.decoder_data import BINARY, image, predict_settings, splits_of, train_settings, write_cache
+from world.decoder_data import BINARY, answered, image, predict_settings, splits_of, train_settings, write_cache
 from world.decoder_data import write_samples as write
 from world.tokens import LEVELS, PATCHES, WIDTH, lesions, write_tokens
 
-from visionfm import artifacts
 from visionfm.config.recipe import read_recipe
 from visionfm.errors import ArtifactError, ConfigError
-from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.train import train
 from visionfm.tasks.vectors.heads import AttentiveHead
 from visionfm.tasks.vectors.recipe import SOUND, Recipe
 
@@ -32,15 +29,7 @@ def answers(folder: Path, cache: Path, truth_N: np.ndarray, targets: Mapping[str
     settings = train_settings(targets, seed=seed)
     recipe = changes.pop("recipe", settings.recipe).model_copy(update=changes)
     settings = settings.model_copy(update={"recipe": recipe})
-    train(table, {"eyes": [cache]}, folder / "d.safetensors", folder / "t.parquet", settings)
-    predict(
-        folder / "d.safetensors",
-        folder / "s.parquet",
-        {"eyes": [cache]},
-        folder / "p.parquet",
-        predict_settings(targets),
-    )
-    found = artifacts.read_table(folder / "p.parquet").to_pandas()
+    found = answered(folder, table, cache, settings, predict_settings(targets))
     return found[found["split"] == "test"]
 
 

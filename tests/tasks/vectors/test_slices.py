@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from world.decoder_data import BINARY, image, predict_settings, splits_of, train_settings, write_cache, write_samples
+from world.decoder_data import (
+    BINARY,
+    answered,
+    image,
+    predict_settings,
+    splits_of,
+    train_settings,
+    write_cache,
+    write_samples,
+)
 
-from visionfm import artifacts
 from visionfm.features.cache import FeatureStore
-from visionfm.tasks.predict import predict
 from visionfm.tasks.samples import Samples
-from visionfm.tasks.train import train
 from visionfm.tasks.vectors.feature_arrays import digest, gather
 from visionfm.tasks.vectors.slices import ATTENTIONS, SlicePooling, Slices
 
@@ -47,15 +53,7 @@ def scored(
     )
     same = {"modalities": ["OCT"], "fusion": "concat"}
     settings = train_settings(seed=seed, slices=slices, features="patch_mean", **same, **changes)
-    train(table, {"eyes": [cache]}, folder / "d.safetensors", folder / "t.parquet", settings)
-    predict(
-        folder / "d.safetensors",
-        folder / "s.parquet",
-        {"eyes": [cache]},
-        folder / "p.parquet",
-        predict_settings(**same),
-    )
-    found = artifacts.read_table(folder / "p.parquet").to_pandas()
+    found = answered(folder, table, cache, settings, predict_settings(**same))
     return found[found["split"] == "test"]
 
 
@@ -112,15 +110,7 @@ def eyes(folder: Path, slices: str) -> Any:
     )
     same = {"modalities": ["Fundus", "OCT"], "fusion": "concat"}
     settings = train_settings(slices=slices, features="patch_mean", epochs=8, **same)
-    train(table, {"eyes": [cache]}, folder / "d.safetensors", folder / "t.parquet", settings)
-    predict(
-        folder / "d.safetensors",
-        folder / "s.parquet",
-        {"eyes": [cache]},
-        folder / "p.parquet",
-        predict_settings(**same),
-    )
-    return artifacts.read_table(folder / "p.parquet").to_pandas(), images
+    return answered(folder, table, cache, settings, predict_settings(**same)), images
 
 
 def test_weights_of_a_modality_add_up_to_one_and_are_said_once(tmp_path: Path) -> None:

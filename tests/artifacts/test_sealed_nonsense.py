@@ -22,7 +22,7 @@ import pytest
 from world.decoder_data import BINARY
 
 from visionfm import artifacts
-from visionfm.artifacts import archive, artifact
+from visionfm.artifacts import archive, artifact, formats
 from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import ArtifactError, CannotReadNow, VisionFMError
 from visionfm.features.cache import read_cache, write_cache
@@ -229,6 +229,17 @@ def test_an_array_that_claims_more_than_the_file_holds_is_damage(tmp_path: Path)
     for read in (artifacts.read_hdf5, lambda path: artifacts.read_hdf5_arrays(path, ("cls",))):
         with pytest.raises(ArtifactError, match="more than the file"):
             read(path)
+
+
+def test_a_table_that_claims_more_rows_than_the_file_holds_is_damage(tmp_path: Path) -> None:
+    """Ten million equal rows in a few KB, sealed."""
+    rows = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10_000_000, np.int8)), pa.array(["1.png"]))
+    metadata = {**dict.fromkeys(artifact.SAID, "1"), artifact.SEAL: artifact.UNSEALED}
+    path = tmp_path / "x.parquet"
+    path.write_bytes(formats.table_bytes(pa.table({"path": rows}), metadata))
+    artifacts.seal_file(path)
+    with pytest.raises(ArtifactError, match="claim to hold 10,000,000 rows"):
+        artifacts.read_table(path)
 
 
 def test_a_compressed_archive_is_none_of_ours(tmp_path: Path) -> None:

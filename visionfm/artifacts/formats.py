@@ -29,6 +29,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
 )
 ROWS_AT_ONCE = 65_536
+ROWS_A_BYTE, UNPACKED_A_BYTE, UNPACKED_FREE = 100, 1000, 64_000_000  # more than any table of images has
 SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".vfm", ".json", ".html", ".md")  # of files that carry metadata
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
@@ -232,11 +233,21 @@ def _text_and_comment(path: Path) -> tuple[str, str]:
     return text, tail[: -len(COMMENT[1])]
 
 
+def check_unpacked(metadata: Any, file_bytes: int) -> None:
+    """Raise ValueError where a Parquet file says that it unpacks to more than a table of its size would."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    unpacked = sum(column.total_uncompressed_size for column in columns)
+    if metadata.num_rows > ROWS_A_BYTE * file_bytes or unpacked > UNPACKED_FREE + UNPACKED_A_BYTE * file_bytes:
+        raise ValueError(f"{file_bytes:,} bytes that claim to hold {metadata.num_rows:,} rows, {unpacked:,} bytes")
+
+
 def read_table(path: Path, columns: tuple[str, ...] | None) -> Any:
     """Return a Parquet file, or some of its columns, as `pyarrow.Table`, its key-value metadata as the schema's."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
+        check_unpacked(file.metadata, path.stat().st_size)
         return file.read(columns).replace_schema_metadata(file.metadata.metadata)
 
 

@@ -26,6 +26,7 @@ class Layout(NamedTuple):
     title: str  # whose files are written so
     anchor: str  # name of the patch embedding; what stands before it is the prefix of the network
     signs: tuple[str, ...] = ()  # patterns: each is the whole name of some tensor
+    beside: tuple[str, ...] = ()  # patterns of whole names of tensors outside the network, such as of a text tower
     absent: str | None = None  # and none has this name
     prefix: str | None = None  # what its owner's names begin with, where that decides
     keys: tuple[str, ...] = ()  # the entries of the file that it stands under, where that decides
@@ -552,7 +553,10 @@ def _fits(layout: Layout, shapes: Shapes, prefix: str, key: str | None) -> bool:
         return False
     if layout.grid is not None and _grid(inside) != layout.grid:
         return False
-    return all(any(re.fullmatch(sign, name) for name in inside) for sign in layout.signs)
+    outside = [name for name in shapes if not name.startswith(prefix)] if layout.beside else []
+    return all(any(re.fullmatch(sign, name) for name in inside) for sign in layout.signs) and all(
+        any(re.fullmatch(sign, name) for name in outside) for sign in layout.beside
+    )
 
 
 def _grid(shapes: Shapes) -> int | None:

@@ -155,6 +155,13 @@ def eyeclip(state: Tensors) -> Tensors:
     return {**openai(state), "visual.decoder.embed.weight": drawn(8, WIDTH), "visual.mask_token": drawn(1, 1, 8)}
 
 
+def ret_clip(state: Tensors) -> Tensors:
+    """A Chinese CLIP with a mapping for each eye, as DistributedDataParallel saved it."""
+    visual = {name: tensor for name, tensor in openai(state).items() if name.startswith("visual.")}
+    names = ("bert.embeddings.word_embeddings.weight", "text_projection.0.weight", "left_feature_mapping.weight")
+    return prefixed({**visual, **{name: drawn(9, 8) for name in names}, "logit_scale": drawn(1)[0]}, "module.")
+
+
 def retizero(state: Tensors) -> Tensors:
     """Adapters whose product is known exactly: the base holds the rest."""
     found = renamed(state, (r"\.attn\.qkv\.", ".attn.qkv.qkv."))
@@ -217,6 +224,7 @@ WRITTEN: dict[str, Written] = {
     "hf-clip": Written("hf-clip", "fake_clip", hf_tower),
     "hf-siglip": Written("hf-siglip", "fake_siglip", hf_siglip),
     "clip": Written("clip", "fake_clip", openai),
+    "ret-clip": Written("ret-clip", "fake_clip", ret_clip),
     "eyeclip": Written("clip", "fake_clip", eyeclip),
     "retizero": Written("retizero", "fake_plain", retizero),
 }

@@ -13,12 +13,13 @@ from world.decoder_data import predict_settings
 from world.finetuning_data import COUNT, Project, draw, tensors
 
 from visionfm import artifacts
+from visionfm.encoders.adapters import Lora
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import DataError, Stopped
 from visionfm.features import extract
 from visionfm.features.settings import ExtractSettings
 from visionfm.tasks.finetuning import training as loop
-from visionfm.tasks.finetuning.block import Lora, Trainable
+from visionfm.tasks.finetuning.block import Trainable
 from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import TargetSpec
 

@@ -5,15 +5,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from visionfm.config.base import Positive, Strict
+from visionfm.encoders.adapters import Lora
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Lora(Strict):
-    """Low-rank adapters beside the attention's linear layers."""
-
-    rank: Positive = Field(8, description="of the adapters")
-    alpha: float | None = Field(None, gt=0, description="their scale; default: twice the rank")
 
 
 class Trainable(Strict):

@@ -4,14 +4,13 @@ Forward is the encoder's own features (CLS of the last four blocks, patch mean),
 decoder on top. Shapes: B batch, S px, L taps, D width, K outputs.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from visionfm.encoders import anatomy
+from visionfm.encoders import adapters, anatomy
 from visionfm.encoders.vit import Encoder
 from visionfm.errors import DataError
 from visionfm.tasks.finetuning.processes import standardised
@@ -35,6 +34,7 @@ class TunedNetwork(nn.Module):
         if recipe.drop_path:
             anatomy.set_drop_path(encoder.network, recipe.drop_path)
         choose_trainable(encoder, recipe)
+        self.lora = recipe.lora
         if recipe.checkpoint_activations:
             encoder.network.set_grad_checkpointing(True)
         (width,) = decoder.spec.widths
@@ -84,20 +84,9 @@ class TunedNetwork(nn.Module):
     def encoder_tensors(self) -> Tensors:
         """Return the encoder's weights by timm's names, adapters merged into the layers they stand beside."""
         network = self.encoder.network
-        found: Tensors = {}
-        adapters = {
-            name: module for name, module in network.named_modules() if hasattr(module, "get_base_layer") and name
-        }
-        for name, value in network.state_dict().items():
-            if ".lora_" in name or anatomy.is_counter(name):
-                continue
-            plain = name.replace(".base_layer.", ".")
-            owner = adapters.get(name.partition(".base_layer.")[0])
-            if owner is not None and name.endswith("base_layer.weight"):
-                (adapter,) = owner.active_adapters
-                value = value + owner.get_delta_weight(adapter)
-            found[plain] = value.detach().float().cpu().contiguous()
-        return found
+        tensors = {name: value for name, value in network.state_dict().items() if not anatomy.is_counter(name)}
+        merged = adapters.merged(tensors, self.lora)
+        return {name: value.detach().float().cpu().contiguous() for name, value in merged.items()}
 
 
 def choose_trainable(encoder: Encoder, recipe: FinetuneRecipe) -> None:
@@ -116,19 +105,7 @@ def choose_trainable(encoder: Encoder, recipe: FinetuneRecipe) -> None:
         for name, layer in anatomy.layers(network, parameters).items():
             parameters[name].requires_grad_(layer > encoder.depth - recipe.last)
     if recipe.lora is not None:
-        from peft import LoraConfig, inject_adapter_in_model
-
-        alpha = recipe.lora.alpha or 2.0 * recipe.lora.rank
-        layers = anatomy.ATTENTION_LAYERS
-        if not any(re.fullmatch(layers, name) for name, _ in network.named_modules()):
-            raise DataError(
-                "adapters (LoRA) stand beside layers of attention, which the network does not have",
-                expected="a vision transformer, or a Swin",
-                found=encoder.arch,
-                do="set `trainable: all`, or the last stages: `trainable: {last: 1}`",
-            )
-        config = LoraConfig(r=recipe.lora.rank, lora_alpha=alpha, target_modules=layers)  # type: ignore[arg-type]
-        inject_adapter_in_model(config, network)
+        adapters.add(network, recipe.lora, encoder.arch)
 
 
 def optimizer_of(network: TunedNetwork, recipe: FinetuneRecipe) -> torch.optim.Optimizer:

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from visionfm.config.base import Positive
 from visionfm.config.recipe import Fixed, read_recipe
-from visionfm.tasks.finetuning.block import Lora, Share, Trainable
+from visionfm.encoders.adapters import Lora
+from visionfm.tasks.finetuning.block import Share, Trainable
 from visionfm.tasks.vectors.recipe import HeadRecipe
 
 RECIPES = Path(__file__).resolve().parent / "recipes"

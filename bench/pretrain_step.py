@@ -18,16 +18,15 @@ import numpy as np
 import torch
 
 from bench.reference_pretrain import Reference
-from visionfm.pretraining import optimisation
-from visionfm.pretraining.block import Pretrain, Recipe
+from visionfm.pretraining.block import Pretrain
 from visionfm.pretraining.crops import CropBatch
-from visionfm.pretraining.loss import Centre
+from visionfm.pretraining.distillation import Distillation
 from visionfm.pretraining.masking import draw_mask
 from visionfm.pretraining.networks import Pair, build_vit, pair_of
 from visionfm.pretraining.order import sample_rng
 from visionfm.pretraining.processes import Group
+from visionfm.pretraining.recipe import DistillationRecipe
 from visionfm.pretraining.schedules import Values
-from visionfm.pretraining.step import Step
 from visionfm.runtime.processes import Process
 
 VALUES = Values(lr=1e-4, weight_decay=0.04, momentum=0.996, teacher_temp=0.07, patch_temp=0.04, last_layer_frozen=False)
@@ -62,20 +61,20 @@ def main() -> None:
         _on_cpu(args)
 
 
-def recipe(precision: str, batch: int) -> Recipe:
+def recipe(precision: str, batch: int) -> DistillationRecipe:
     fields = {"precision": precision, "batch_size": batch, "micro_batch": batch, "drop_path": 0.0}
     block = Pretrain(datasets=["none"], arch="none", mask_ratio=[0.3], mask_spread=[0.2], **fields)
     return block.recipe_values()
 
 
-def networks(arch: str, chosen: Recipe) -> Pair:
+def networks(arch: str, chosen: DistillationRecipe) -> Pair:
     torch.manual_seed(0)
     vits = [build_vit(arch, None, chosen) for _ in range(2)]
     vits[1].load_state_dict(vits[0].state_dict())
     return pair_of(vits, chosen)
 
 
-def crops_of(chosen: Recipe, batch: int, patch: int, device: torch.device) -> CropBatch:
+def crops_of(chosen: DistillationRecipe, batch: int, patch: int, device: torch.device) -> CropBatch:
     generator = torch.Generator().manual_seed(1)
     side = chosen.image_size // patch
     drawn = [[draw_mask(chosen, side, 0, sample_rng(chosen, g, b, "masks")) for b in range(batch)] for g in range(2)]
@@ -87,18 +86,13 @@ def crops_of(chosen: Recipe, batch: int, patch: int, device: torch.device) -> Cr
 class Ours:
     """This project's step."""
 
-    def __init__(self, pair: Pair, chosen: Recipe, device: torch.device, *, compiled: bool = False) -> None:
+    def __init__(self, pair: Pair, chosen: DistillationRecipe, device: torch.device, *, compiled: bool = False) -> None:
         """Put the networks on the device."""
-        for network in pair:
+        for network in pair.networks:
             network.to(device).train()
             if compiled:
                 network.backbone.compile_blocks()
-        student = pair.student
-        optimizer = optimisation.optimizer_of(student, chosen, len(student.backbone.vit.blocks))
-        centres = {kind: Centre(chosen.out_dim, chosen.centre_momentum, device) for kind in ("cls", "patch")}
-        average = optimisation.MovingAverage(student, pair.teacher)
-        scaler = torch.amp.GradScaler(device.type, enabled=False)
-        self.learner = Step(pair, student, chosen, Group(Process(0, 1, 0), device), optimizer, centres, average, scaler)
+        self.learner = Distillation(pair, chosen, Group(Process(0, 1, 0), device))
         self.count = 0
 
     def step(self, crops: CropBatch) -> float:
@@ -236,7 +230,7 @@ def _on_gpu(args: argparse.Namespace) -> None:
     print(f"model-flop utilisation of ours | - | {100 * used:.1f} % of {args.peak_tflops:g} TFLOP/s | - | 40 %")
 
 
-def step_flops(pair: Pair, chosen: Recipe) -> float:
+def step_flops(pair: Pair, chosen: DistillationRecipe) -> float:
     """Return the arithmetic of one image's two global crops in the blocks: student there and back, teacher there."""
     vit = pair.student.backbone.vit
     dim, depth, tokens = int(vit.embed_dim), len(vit.blocks), 1 + pair.student.backbone.side**2

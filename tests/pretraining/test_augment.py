@@ -24,8 +24,8 @@ from visionfm.pretraining.augment import (
     side_needed_by,
     turned,
 )
-from visionfm.pretraining.block import Augment
 from visionfm.pretraining.boxes import Box, draw_box, lit_box, smallest_short, whole
+from visionfm.pretraining.recipe import Augment
 
 FUNDUS, OCT = (Kind.of(name, MODALITIES[name].mean) for name in ("Fundus", "OCT"))
 PUBLISHED = Augment()

@@ -13,8 +13,8 @@ from visionfm.config.base import Statistics
 from visionfm.errors import ConfigError, DataError
 from visionfm.images.parallel import Pool, worker_pool
 from visionfm.pretraining import reading
-from visionfm.pretraining.block import Augment, Recipe
 from visionfm.pretraining.crops import CropBatch, batches, check_sizes
+from visionfm.pretraining.recipe import Augment, Recipe
 from visionfm.pretraining.source import ImageSource
 
 PATCH = 16

@@ -15,6 +15,7 @@ from visionfm.artifacts.versions import VERSIONS
 from visionfm.cli import main
 from visionfm.encoders.vit import load_encoder
 from visionfm.errors import ConfigError
+from visionfm.pretraining.distillation import Distillation
 from visionfm.pretraining.settings import ImageSetSettings
 from visionfm.pretraining.step import Step
 from visionfm.project.loading import parse_config
@@ -86,13 +87,13 @@ def test_a_loss_that_is_no_number_stops_with_step_images_and_last_good_checkpoin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = Small(tmp_path)
-    original = Step._losses
+    original = Distillation._losses
 
-    def losses(self: Step, crops: Any, taught: Any, biases: Any, values: Any) -> Any:
-        total, parts = original(self, crops, taught, biases, values)
-        return (total * float("nan") if values.lr > 2e-5 else total), parts
+    def losses(self: Distillation, given: Any, values: Any) -> Any:
+        found = original(self, given, values)
+        return found._replace(total=found.total * float("nan")) if values.lr > 2e-5 else found
 
-    monkeypatch.setattr(Step, "_losses", losses)
+    monkeypatch.setattr(Distillation, "_losses", losses)
     assert small.run(small.settings(epochs=4)) == 3
     assert re.search(
         r"step 3 \(epoch 2\); images eyes/\d+\.png, .*last good checkpoint: .*step-000000002", capsys.readouterr().err
@@ -182,6 +183,10 @@ def test_the_block_may_set_any_field_of_the_recipe() -> None:
         ("Fundus", {"datasets": ["eyes"], "arch": "a", "drop_path": 1.5}, "less than 1"),
         ("Fundus", {"datasets": ["eyes"], "arch": "a", "mask_ratio": [0.3]}, "one value for each other"),
         ("Fundus", {"datasets": ["eyes"], "arch": "a", "init_head": True}, "belong to `init`"),
+        ("Fundus", {"datasets": ["eyes"], "arch": "a", "recipe": "instances"}, "continues from given weights"),
+        ("Fundus", {"datasets": ["eyes"], "init": "a", "recipe": "instances", "noise": 0.1}, "has no `noise`"),
+        ("Fundus", {"datasets": ["eyes"], "init": "a", "out_dim": 5}, "a shared head has one width"),
+        ("Fundus", {"datasets": ["eyes"], "arch": "a", "augment": {"global_crops": 1}}, "a teacher and its student"),
         ("Fundus", {"datasets": ["eyes"], "arch": "a", "knn": {"dataset": "eyez", "target": "dr"}}, "did you mean"),
     ],
 )

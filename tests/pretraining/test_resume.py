@@ -46,12 +46,23 @@ def stopped_after(steps: int, number: int, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(training.Training, "_learn", learn)
 
 
-@pytest.mark.parametrize(("name", "epochs", "enough"), [("published", 16, 20), ("modern", 3, 3)])
+LOCAL = {"augment": {"local_crops": 1, "local_size": 32}}
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "enough", "fields"),
+    [
+        ("published", 16, 20, LOCAL),
+        ("modern", 3, 3, LOCAL),
+        ("token_reconstruction", 3, 3, {}),
+        ("instances", 3, 3, {"lora": {"rank": 2}}),
+    ],
+)
 def test_stopped_at_20_random_steps_by_both_signals_the_encoder_is_the_same(
-    name: str, epochs: int, enough: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, epochs: int, enough: int, fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Small(tmp_path)
-    settings = small.settings(name, epochs=epochs, augment={"local_crops": 1, "local_size": 32})
+    settings = small.settings(name, epochs=epochs, **fields)
     written = clean_bytes(small, settings)
     steps, stops = random.Random(0), 0
     for _ in range(2 * epochs):

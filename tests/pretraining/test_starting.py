@@ -41,7 +41,7 @@ def test_a_published_pretraining_file_continues_training(shared: Path, tmp_path:
     golden = shared / "golden" / "visionfm_vit_tiny_teacher.pth"
     small = Small(tmp_path, images=8)
     settings = small.settings(epochs=1, arch=None, init=str(golden), image_size=32)
-    begun = start(settings)
+    begun = start(settings, 8)
     assert begun.arch == "vit_tiny_patch16_224" and begun.licence == "CC BY-NC 4.0"
     imported = tmp_path / "imported.safetensors"
     import_encoder(ImportSettings(modality="Fundus", weights=str(golden), image_size=32), imported)
@@ -81,13 +81,13 @@ def test_import_takes_the_encoder_out_of_it_again(trained: Small, published: Pat
 
 def test_student_head_mask_token_and_centres_come_back(trained: Small, published: Path) -> None:
     settings = trained.settings(init=str(published), init_key="student", init_head=True, arch="test_vit")
-    begun = start(settings)
+    begun = start(settings, 8)
     student = published_weights(published, "student")
     mine = begun.pair.student.state_dict()
     for name, value in mine.items():
         theirs = student[name.removeprefix("backbone.").removeprefix("vit.")]
         assert torch.equal(value, theirs), name
-    assert set(begun.centres) == {"cls", "patch"} and bool(begun.centres["cls"].any())
+    assert set(begun.state) == {"centre.cls", "centre.patch"} and bool(begun.state["centre.cls"].any())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_weights_that_do_not_fit_are_one_clear_error(
 def test_registers_are_added_to_weights_that_have_none(published: Path, tmp_path: Path) -> None:
     small = Small(tmp_path, images=8)
     settings = small.settings(init=str(published), arch="test_vit", registers=2)
-    vit = start(settings).pair.teacher.backbone.vit
+    vit = start(settings, 8).pair.teacher.backbone.vit
     assert vit.reg_token.shape[1] == 2 and vit.pos_embed.shape[1] == 1 + 2 + 9
     assert small.run(small.settings(init=str(published), arch="test_vit", registers=2, epochs=1)) == 0
     assert load_encoder(small.out)([small.root / "000.png"]).patches_BPD.shape[1] == 9
@@ -117,6 +117,6 @@ def test_registers_are_added_to_weights_that_have_none(published: Path, tmp_path
 
 def test_nothing_to_start_from_is_drawn_from_the_seed_alone(tmp_path: Path) -> None:
     small = Small(tmp_path, images=8)
-    one, same, other = (start(small.settings(seed=seed)).pair.student.state_dict() for seed in (0, 0, 1))
+    one, same, other = (start(small.settings(seed=seed), 8).pair.student.state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["backbone.vit.pos_embed"], other["backbone.vit.pos_embed"])

@@ -1,11 +1,12 @@
-"""Recipes for tests, a published or modern one with some fields changed, and the networks of one."""
+"""Recipes for tests, with some fields changed, and the networks of a published one."""
 
 from typing import Any
 
 import torch
 
-from visionfm.pretraining.block import Pretrain, Recipe
+from visionfm.pretraining.block import Pretrain
 from visionfm.pretraining.networks import Pair, build_vit, pair_of
+from visionfm.pretraining.recipe import FAMILIES, ContinuedRecipe, Recipe
 
 SMALL = {
     "image_size": 64,
@@ -18,7 +19,8 @@ SMALL = {
 
 
 def recipe(name: str = "published", **fields: Any) -> Recipe:
-    init = "weights.pth" if fields.get("init_head") else None
+    continued = issubclass(FAMILIES[name], ContinuedRecipe)
+    init = "weights.pth" if continued or fields.get("init_head") else None
     return Pretrain(datasets=["eyes"], arch="vit_tiny_patch16_224", init=init, recipe=name, **fields).recipe_values()
 
 

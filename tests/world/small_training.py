@@ -12,7 +12,10 @@ from PIL import Image
 from visionfm.cli import main
 from visionfm.config.base import Statistics
 from visionfm.data.settings import IndexSettings
+from visionfm.encoders.importing import import_encoder
+from visionfm.encoders.settings import ImportSettings
 from visionfm.modalities import MODALITIES
+from visionfm.pretraining.recipe import FAMILIES, ContinuedRecipe
 from visionfm.pretraining.settings import ImageSetSettings, PretrainSettings
 from world.pretraining_recipes import recipe
 
@@ -54,7 +57,16 @@ class Small:
         arguments = ["--root", str(self.root), "--out", str(self.images), "--settings", settings.model_dump_json()]
         assert main(["index", *arguments]) == 0
 
+    def weights(self) -> Path:
+        """Given weights to continue from."""
+        path = self.folder / "given.safetensors"
+        if not path.exists():
+            settings = ImportSettings(modality="Fundus", weights="random", arch="test_vit", image_size=48)
+            import_encoder(settings, path)
+        return path
+
     def settings(self, name: str = "published", **fields: Any) -> PretrainSettings:
+        small = {key: value for key, value in SMALL.items() if key in FAMILIES[name].model_fields}
         of_stage = {key: fields.pop(key) for key in list(fields) if key in PretrainSettings.model_fields}
         given = {
             "datasets": {"eyes": ImageSetSettings(modality="Fundus")},
@@ -62,8 +74,10 @@ class Small:
             "arch": "test_vit",
             "device": "cpu",
             "workers": 0,
-            "recipe": recipe(name, **{**SMALL, **fields}),
+            "recipe": recipe(name, **{**small, **fields}),
         }
+        if issubclass(FAMILIES[name], ContinuedRecipe):
+            given.update(arch=None, init=str(self.weights()))
         return PretrainSettings(**{**given, **of_stage})
 
     def arguments(self, settings: PretrainSettings) -> list[str]:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from visionfm.images.pixels import Pixels
-from visionfm.pretraining.block import Augment
 from visionfm.pretraining.boxes import Box, draw_box, lit_box, scaled, smallest_short, whole
+from visionfm.pretraining.recipe import Augment
 
 SOLARIZE_ABOVE = 128
 GREY_WITHIN = 0.01  # channel means of a grey modality differ by less

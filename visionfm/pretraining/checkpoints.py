@@ -30,7 +30,7 @@ class State:
     """All that the steps still to come depend on, after `step` of them; random numbers come from (seed, step)."""
 
     step: int
-    tensors: "dict[str, torch.Tensor]"  # student.*, teacher.*, moments.*, centre.*, features
+    tensors: "dict[str, torch.Tensor]"  # student.*, moments.*, what the family moves beside, features
     rows: list[dict[str, Any]] = field(default_factory=list)  # of training.parquet
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last row
     scaler: dict[str, Any] = field(default_factory=dict)

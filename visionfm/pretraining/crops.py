@@ -18,10 +18,10 @@ from visionfm.errors import ConfigError
 from visionfm.images.parallel import Pool, in_order
 from visionfm.images.pixels import Pixels
 from visionfm.pretraining import augment
-from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.masking import Mask, draw_mask
 from visionfm.pretraining.order import Order, sample_rng
 from visionfm.pretraining.reading import Files, Item, read_pixels
+from visionfm.pretraining.recipe import HidingRecipe, Recipe
 from visionfm.pretraining.source import ImageSource
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class CropBatch(NamedTuple):
 
     global_CBchw: "torch.Tensor"  # (G, B, 3, S, S)
     local_CBchw: "torch.Tensor | None"  # (L, B, 3, s, s)
-    masks_CBPP: "torch.Tensor"  # (G, B, P, P) bool, True where hidden
+    masks_CBPP: "torch.Tensor"  # (G, B, P, P) bool, True where hidden; families that hide nothing: nowhere
     at_B: list[int]  # positions in the image list
 
 
@@ -111,17 +111,18 @@ def crops_of(piece: Piece, sampling: Sampling) -> Crops:
     global_CBhwc = np.empty((count, len(items), size, size, 3), np.uint8)
     local_px = recipe.augment.local_size
     local_CBhwc = np.empty((local, len(items), local_px, local_px, 3), np.uint8) if local else None
-    masks_CBPP = np.empty((count, len(items), side, side), np.bool_)
+    masks_CBPP = np.zeros((count, len(items), side, side), np.bool_)
     for b, (at, item) in enumerate(zip(at_B, items, strict=True)):
         for number, crop_SSC in enumerate(_crops(item, at, sampling)):
             if number < count:
                 global_CBhwc[number, b] = crop_SSC
             elif local_CBhwc is not None:
                 local_CBhwc[number - count, b] = crop_SSC
-        rng = sample_rng(recipe, sampling.epoch, at, "masks")
-        for number in range(count):
-            mask_PP: Mask = draw_mask(recipe, side, sampling.epoch, rng)
-            masks_CBPP[number, b] = mask_PP
+        if isinstance(recipe, HidingRecipe):
+            rng = sample_rng(recipe, sampling.epoch, at, "masks")
+            for number in range(count):
+                mask_PP: Mask = draw_mask(recipe, side, sampling.epoch, rng)
+                masks_CBPP[number, b] = mask_PP
     return Crops(global_CBhwc, local_CBhwc, masks_CBPP)
 
 

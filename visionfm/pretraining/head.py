@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from visionfm.pretraining.block import Recipe
+from visionfm.pretraining.recipe import DistillationRecipe
 
 INIT_STD = 0.02
 
@@ -41,7 +41,7 @@ class Scores(NamedTuple):
 class Head(nn.Module):
     """Two hidden layers, a bottleneck of length 1, prototypes for CLS and for patches."""
 
-    def __init__(self, dim: int, recipe: Recipe) -> None:
+    def __init__(self, dim: int, recipe: DistillationRecipe) -> None:
         """`dim` is D; the recipe's `head` says what CLS and patches share."""
         super().__init__()
         self.mlp = _mlp(dim, recipe)
@@ -67,7 +67,7 @@ class Head(nn.Module):
         return Scores(self.last_layer(z_NZ), self.last_layer2(z_MZ))
 
 
-def _mlp(dim: int, recipe: Recipe) -> nn.Sequential:
+def _mlp(dim: int, recipe: DistillationRecipe) -> nn.Sequential:
     hidden = recipe.head_hidden
     layers = [nn.Linear(dim, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, recipe.head_bottleneck)]
     for layer in layers:

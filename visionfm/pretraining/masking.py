@@ -9,21 +9,21 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from visionfm.pretraining.block import Recipe
+from visionfm.pretraining.recipe import HidingRecipe
 
 ATTEMPTS = 10  # at a block that fits; then the mask stays as it is
 LOG_ASPECT = math.log(1 / 0.3)  # a block's aspect ratio lies between 0.3 and 1/0.3
 Mask = npt.NDArray[np.bool_]
 
 
-def draw_mask(recipe: Recipe, side: int, epoch: int, rng: np.random.Generator) -> Mask:
+def draw_mask(recipe: HidingRecipe, side: int, epoch: int, rng: np.random.Generator) -> Mask:
     """Return the mask (G, G) of one global crop of side x side patches; True is hidden. `epoch` counts from 0."""
     ratio = draw_ratio(recipe, rng) if epoch >= recipe.mask_start_epoch else 0.0
     patches = ratio * side * side
     return block_mask(side, patches, rng) if recipe.mask_shape == "block" else random_mask(side, patches, rng)
 
 
-def draw_ratio(recipe: Recipe, rng: np.random.Generator) -> float:
+def draw_ratio(recipe: HidingRecipe, rng: np.random.Generator) -> float:
     """Return the share of patches to hide: one of `mask_ratio`, each alike, moved by up to its `mask_spread`."""
     choice = int(rng.integers(len(recipe.mask_ratio)))
     ratio, spread = recipe.mask_ratio[choice], recipe.mask_spread[choice]

@@ -27,6 +27,14 @@ from visionfm.pretraining.settings import ImageSetSettings
 
 COLLAPSED_RANK, ENOUGH = 2.0, 32  # an effective rank below it, of so many CLS tokens at least, is a collapse
 KNN_BATCH = 64
+TOLD = {  # columns of training.parquet, as far as a family has them
+    "loss_cls": "between views",
+    "loss_patch": "on hidden patches",
+    "loss_hidden": "on hidden patches",
+    "agreement": "views that agree",
+    "recognised": "images recognised",
+    "knn": "k-NN",
+}
 log = logging.getLogger("visionfm")
 Send = Callable[[dict[str, Any]], None]
 
@@ -55,17 +63,17 @@ class Monitor:
         """Show a row that `images` images went into."""
         now = time.monotonic()
         speed, self._since = images / max(now - self._since, 1e-9), now
+        more = "".join(f", {words} {row[name]:.4f}" for name, words in TOLD.items() if row.get(name) is not None)
         log.info(
-            "pretrain: epoch %d, step %d: loss %.4f (views %.4f, patches %.4f), effective rank %.1f, "
-            "views agree %.0f %%, %.1f images/s%s",
-            *(row["epoch"], row["step"], row["loss"], row["loss_cls"], row["loss_patch"], row["rank_me"]),
-            *(100 * row["agreement"], speed, "" if row["knn"] is None else f", k-NN {row['knn']:.3f}"),
+            "pretrain: epoch %d, step %d: loss %.4f%s, effective rank %.1f, %.1f images/s",
+            *(row["epoch"], row["step"], row["loss"], more, row["rank_me"], speed),
         )
         if row["rank_me"] < COLLAPSED_RANK and images >= ENOUGH and not self._warned:
             self._warned = True
             log.warning(
                 "pretrain: the encoder has collapsed: CLS tokens of different images have an effective rank of %.2f; "
-                "lower `lr`, raise `centre_momentum` or take `centring: sinkhorn`, or give it more varied images",
+                "lower `lr`, raise `centre_momentum` or take `centring: sinkhorn` (recipes with a teacher), "
+                "or give it more varied images",
                 row["rank_me"],
             )
         for send in self.senders:

@@ -4,7 +4,6 @@ Names of tensors inside `backbone.vit` are timm's. B crops, G global crops, L lo
 patches, Z bottleneck, K prototypes.
 """
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from visionfm.encoders import anatomy, architectures
 from visionfm.encoders.positions import resize_positions
 from visionfm.errors import DataError
-from visionfm.pretraining.block import Recipe
 from visionfm.pretraining.head import INIT_STD, Head
+from visionfm.pretraining.recipe import DistillationRecipe, Recipe
 from visionfm.pretraining.recomputing import recomputing
 
 NUDGE = 0.1  # added to the grid when positions are interpolated for smaller crops, as published
@@ -159,10 +158,15 @@ class Teacher(nn.Module):
 
 
 class Pair(NamedTuple):
-    """Student and teacher of one training."""
+    """The networks of one training, each with a `backbone`: what is trained, and what gives targets (None: nothing)."""
 
-    student: Student
-    teacher: Teacher
+    student: Any
+    teacher: Any
+
+    @property
+    def networks(self) -> list[Any]:
+        """Those there are."""
+        return [network for network in self if network is not None]
 
     @property
     def patch(self) -> int:
@@ -192,7 +196,7 @@ def check_trainable(arch: str, vit: Any) -> None:
         )
 
 
-def pair_of(vits: Sequence[nn.Module], recipe: Recipe) -> Pair:
+def pair_of(vits: Sequence[nn.Module], recipe: DistillationRecipe) -> Pair:
     """Return student and teacher around two networks of equal weights; the teacher starts as a copy."""
     student_vit, teacher_vit = vits
     anatomy.set_drop_path(student_vit, recipe.drop_path)
@@ -211,6 +215,6 @@ def without_mask_token(tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def parameter_bytes(pair: Pair) -> int:
-    """Return the bytes of a checkpoint of this pair: both networks and the optimizer's two moments."""
-    counts = [sum(p.numel() for p in network.parameters()) for network in pair]
-    return 4 * math.ceil(3 * counts[0] + counts[1])
+    """Return the bytes of the largest checkpoint of this pair: both networks and the optimizer's two moments."""
+    counts: list[int] = [sum(p.numel() for p in network.parameters()) for network in pair.networks]
+    return 4 * (2 * counts[0] + sum(counts))

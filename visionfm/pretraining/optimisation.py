@@ -10,21 +10,24 @@ import torch
 from torch import nn
 
 from visionfm.encoders import anatomy
-from visionfm.pretraining.block import Recipe
+from visionfm.pretraining.recipe import Recipe
 from visionfm.pretraining.schedules import Values
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 LAST_LAYER = "last_layer"
 
 
-def optimizer_of(student: nn.Module, recipe: Recipe, depth: int) -> torch.optim.AdamW:
-    """Return AdamW over the student: biases and vectors are not decayed; lower blocks move less with `layer_decay`."""
+def optimizer_of(student: nn.Module, recipe: Recipe, depth: int, head_lr: float = 1.0) -> torch.optim.AdamW:
+    """Return AdamW over the student: biases and vectors are not decayed; lower blocks move less with `layer_decay`.
+
+    `head_lr` is the learning rate of the head, in parts of lr.
+    """
     groups: dict[tuple[bool, float, type], dict[str, Any]] = {}
     for name, parameter in student.named_parameters():
         if not parameter.requires_grad:
             continue
         decayed = parameter.ndim > 1 and not name.endswith(".bias")
-        factor = recipe.layer_decay ** (depth + 1 - layer_of(name, depth))
+        factor = head_lr if name.startswith("head.") else recipe.layer_decay ** (depth + 1 - layer_of(name, depth))
         group = groups.setdefault((decayed, factor, type(parameter.data)), {"params": []})
         group["params"].append(parameter)
         group.update(decayed=decayed, factor=factor)
@@ -92,6 +95,13 @@ class MovingAverage:
 
 
 # --- state by name --------------------------------------------------------------------------------------------------
+
+
+def restore(network: nn.Module, prefix: str, stored: Mapping[str, torch.Tensor]) -> None:
+    """Set a network's tensors to those under a prefix, all of them; none where nothing has that prefix."""
+    under = {name.removeprefix(f"{prefix}."): value for name, value in stored.items() if name.startswith(f"{prefix}.")}
+    for name, tensor in network.state_dict(keep_vars=True).items() if under else ():
+        tensor.data.copy_(like(under[name], tensor))
 
 
 def moments(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from visionfm.pretraining.block import Recipe
+from visionfm.pretraining.recipe import Recipe
 from visionfm.runtime.randomness import derived_seed
 
 

@@ -64,6 +64,7 @@ class Trained(NamedTuple):
     arch: str
     patch: int
     licence: str
+    network: str  # of the checkpoint that it is: teacher or student
 
 
 def main(args: argparse.Namespace) -> None:
@@ -215,7 +216,7 @@ def _train(
         torch.backends.cuda.matmul.allow_tf32 = settings.recipe.precision != "fp32"
     elif settings.recipe.precision == "fp16":
         log.warning("pretrain: fp16 is for GPUs; on the CPU this computes in fp32")
-    start = starting.start(settings)
+    start = starting.start(settings, len(source))
     check_sizes(settings.recipe, start.pair.patch, start.arch)
     folder.check_space(parameter_bytes(start.pair))
     monitors = list(settings.monitors) if this_process().rank == 0 else []
@@ -227,7 +228,7 @@ def _train(
             log.info("pretrain: goes on after step %d of %d", state.step, training.schedules.total)
         training.run(stop, monitor)
         tensors = training.encoder_tensors()
-    return Trained(tensors, training.rows, start.arch, start.pair.patch, start.licence)
+    return Trained(tensors, training.rows, start.arch, start.pair.patch, start.licence, training.learner.finished)
 
 
 def _write(
@@ -268,7 +269,7 @@ def _write(
                 "name": "pretrain",
                 "sha256": None,
                 "dialect": "encoder",
-                "key": "teacher",
+                "key": trained.network,
                 "licence": trained.licence,
                 "recipe": settings.recipe_name,
                 "epochs": recipe.epochs,

@@ -94,7 +94,7 @@ def shard(pair: Pair, group: Group) -> bool:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(group.device.type, (group.process.world,))
-    for network in pair:
+    for network in pair.networks:
         for block in anatomy.blocks(network.backbone.vit):
             # Gathered for each pass anew: the teacher has no backward pass that would end what a forward pass gathered.
             fully_shard(block, mesh=mesh, reshard_after_forward=True)

@@ -1,7 +1,8 @@
 """`visionfm publish`: a checkpoint of pretraining in the published key naming, so that other tools read it.
 
 Reads the newest checkpoint of an encoder (or the one named); writes what the published code saves: `student` (`module.`
-before each name), `teacher`, `epoch` and `ibot_loss`, tensors and plain values only. Imports torch in functions.
+before each name), `teacher`, `epoch` and `ibot_loss`, tensors and plain values only. A recipe without a teacher that
+moves has neither `teacher` nor `ibot_loss`; adapters are merged. Imports torch in functions.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from visionfm import artifacts
+from visionfm.encoders import adapters
+from visionfm.encoders.adapters import Lora
 from visionfm.errors import DataError, UsageError
 from visionfm.pretraining.checkpoints import SCHEMA
 
@@ -52,12 +55,15 @@ def publish(checkpoint: Path, out: Path) -> None:
         )
     progress, content = json.loads(metadata["progress"]), io.BytesIO()
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    lora = json.loads(metadata["identity"])["recipe"].get("lora")
+    student = adapters.merged(_of("student", tensors), lora and Lora(**lora))
     file: dict[str, Any] = {
-        "student": {f"module.{name}": value for name, value in _of("student", tensors).items()},
-        "teacher": _of("teacher", tensors),
+        "student": {f"module.{name}": value for name, value in student.items()},
         "epoch": progress["rows"][-1]["epoch"] if progress["rows"] else 0,
-        "ibot_loss": {"center": tensors["centre.cls"][None], "center2": tensors["centre.patch"][None, None]},
     }
+    if "centre.cls" in tensors:
+        file["teacher"] = _of("teacher", tensors)
+        file["ibot_loss"] = {"center": tensors["centre.cls"][None], "center2": tensors["centre.patch"][None, None]}
     torch.save(file, content)
     artifacts.publish(out, content.getvalue())
 

@@ -7,18 +7,18 @@ code would refuse, because it is as long as the whole training or longer, become
 import math
 from typing import NamedTuple
 
-from visionfm.pretraining.block import Recipe
+from visionfm.pretraining.recipe import DistillationRecipe, Recipe
 
 
 class Values(NamedTuple):
-    """The schedules at one step; temperatures and frozen are those of its epoch."""
+    """The schedules at one step; temperatures and frozen are those of its epoch. The last four are of a teacher."""
 
     lr: float
     weight_decay: float
-    momentum: float
-    teacher_temp: float
-    patch_temp: float
-    last_layer_frozen: bool
+    momentum: float = 1.0
+    teacher_temp: float = 1.0
+    patch_temp: float = 1.0
+    last_layer_frozen: bool = False
 
 
 class Schedules:
@@ -31,16 +31,19 @@ class Schedules:
         self.peak_lr = recipe.lr * batch / 256
         warmup = recipe.warmup_epochs * steps_per_epoch
         self.lr_warmup = warmup if warmup < self.total else self.total // 2
-        temp_warmup, frozen = recipe.temp_warmup_epochs, recipe.frozen_last_layer_epochs
-        self.temp_warmup = temp_warmup if temp_warmup <= recipe.epochs else recipe.epochs // 2
-        self.frozen = frozen if frozen < recipe.epochs else recipe.epochs // 2
+        if isinstance(recipe, DistillationRecipe):
+            temp_warmup, frozen = recipe.temp_warmup_epochs, recipe.frozen_last_layer_epochs
+            self.temp_warmup = temp_warmup if temp_warmup <= recipe.epochs else recipe.epochs // 2
+            self.frozen = frozen if frozen < recipe.epochs else recipe.epochs // 2
 
     def at(self, step: int) -> Values:
         """Return the values of a step, counted from 0 over all epochs."""
         recipe, epoch = self.recipe, step // self.steps_per_epoch
+        shared = self._lr(step), cosine(recipe.weight_decay, step, self.total)
+        if not isinstance(recipe, DistillationRecipe):
+            return Values(*shared)
         return Values(
-            self._lr(step),
-            cosine(recipe.weight_decay, step, self.total),
+            *shared,
             cosine(recipe.momentum, step, self.total),
             self._temperature(recipe.teacher_temp, epoch),
             self._temperature(recipe.patch_temp, epoch - recipe.mask_start_epoch),

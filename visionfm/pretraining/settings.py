@@ -6,7 +6,8 @@ from visionfm.config.base import Statistics
 from visionfm.config.settings import Settings
 from visionfm.images.settings import DatasetReading, Resizing
 from visionfm.images.transforms import Interpolation
-from visionfm.pretraining.block import Knn, Recipe
+from visionfm.pretraining.block import Knn
+from visionfm.pretraining.recipe import DistillationRecipe, InstancesRecipe, TokenReconstructionRecipe
 
 
 class ImageSetSettings(DatasetReading):
@@ -51,7 +52,7 @@ class PretrainSettings(Settings):
 
     datasets: dict[str, ImageSetSettings]
     statistics: dict[str, Statistics | Literal["auto"]]  # by modality; auto: measured when the training begins
-    recipe: Recipe
+    recipe: DistillationRecipe | TokenReconstructionRecipe | InstancesRecipe
     recipe_name: str = "published"
     arch: str | None = None
     init: str | None = None

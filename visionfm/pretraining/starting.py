@@ -19,12 +19,14 @@ from visionfm.encoders.importing import imported_from
 from visionfm.encoders.positions import resize_positions
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import DataError, Problems
-from visionfm.pretraining.networks import Pair, build_vit, pair_of
+from visionfm.pretraining.families import STEPS
+from visionfm.pretraining.networks import Pair, build_vit
+from visionfm.pretraining.recipe import DistillationRecipe
 from visionfm.pretraining.settings import PretrainSettings
 from visionfm.runtime.randomness import derived_seed
 
 if TYPE_CHECKING:
-    from visionfm.pretraining.block import Recipe
+    from visionfm.pretraining.recipe import Recipe
 
 MASK_TOKENS = ("masked_embed", "mask_token")
 OWN = "own (trained here)"
@@ -33,32 +35,36 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Start(NamedTuple):
-    """Networks ready to be trained, what they are, and centres that came with the weights, if any."""
+    """Networks ready to be trained, what they are, and what else came with the weights, by names in a checkpoint."""
 
     pair: Pair
     arch: str
     licence: str  # of what it started from
-    centres: Tensors  # cls, patch: (K,)
+    state: Tensors
 
 
-def start(settings: PretrainSettings) -> Start:
-    """Return student and teacher as the settings have them; the seed alone decides what is made new."""
+def start(settings: PretrainSettings, images: int) -> Start:
+    """Return the networks as the settings have them, for so many images; the seed alone decides what is made new."""
     recipe = settings.recipe
     torch.manual_seed(derived_seed(recipe.seed, "start"))
     if settings.init is None and settings.timm is None:
         assert settings.arch is not None, "the config was checked"
         vits = [build_vit(settings.arch, None, recipe) for _ in range(2)]
         vits[1].load_state_dict(vits[0].state_dict())
-        return Start(pair_of(vits, recipe), settings.arch, OWN, {})
-    return _from_weights(settings)
+        return Start(_networks(vits, recipe, settings.arch, images), settings.arch, OWN, {})
+    return _from_weights(settings, images)
 
 
-def _from_weights(settings: PretrainSettings) -> Start:
-    recipe, path = settings.recipe, None if settings.init is None else Path(settings.init)
+def _networks(vits: list[nn.Module], recipe: "Recipe", arch: str, images: int) -> Pair:
+    return STEPS[type(recipe)].networks(vits, recipe, arch, images)
+
+
+def _from_weights(settings: PretrainSettings, images: int) -> Start:
+    path = None if settings.init is None else Path(settings.init)
     imported = imported_from(_as_import(settings), path)
     arch, patch = imported.metadata["arch"], int(imported.metadata["patch"])
     licence = str(json.loads(imported.metadata["source"])["licence"])
-    tensors, recipe = _with_registers(imported.tensors, arch, patch, recipe)
+    tensors, recipe = _with_registers(imported.tensors, arch, patch, settings.recipe)
     vits = [build_vit(arch, patch, recipe) for _ in range(2)]
     prefix = anatomy.position_prefix(vits[0])
     tensors["pos_embed"] = resize_positions(tensors["pos_embed"], prefix, recipe.image_size // patch)
@@ -72,12 +78,13 @@ def _from_weights(settings: PretrainSettings) -> Start:
                 where=path or settings.timm,
                 do="start from another file",
             ) from error
-    pair = pair_of(vits, recipe)
+    pair = _networks(vits, recipe, arch, images)
     if path is None:
         return Start(pair, arch, licence, {})
     checkpoint = read_checkpoint(path)
     _take_mask_token(pair, checkpoint)
-    return Start(pair, arch, licence, _take_head(pair, checkpoint, settings) if recipe.init_head else {})
+    takes_head = isinstance(recipe, DistillationRecipe) and recipe.init_head
+    return Start(pair, arch, licence, _take_head(pair, checkpoint, settings) if takes_head else {})
 
 
 def _as_import(settings: PretrainSettings) -> ImportSettings:
@@ -118,8 +125,9 @@ def _with_registers(tensors: Tensors, arch: str, patch: int, recipe: "Recipe") -
 
 def _take_mask_token(pair: Pair, checkpoint: Checkpoint) -> None:
     token = pair.student.backbone.masked_embed
-    assert isinstance(token, nn.Parameter)
-    for tensors in _networks(checkpoint):
+    if token is None:
+        return
+    for tensors in _files_networks(checkpoint):
         for name in MASK_TOKENS:
             if name in tensors and tensors[name].numel() == token.numel():
                 token.data.copy_(tensors[name].float().view_as(token))
@@ -132,7 +140,7 @@ def _take_head(pair: Pair, checkpoint: Checkpoint, settings: PretrainSettings) -
     wanted = pair.student.head.state_dict()
     heads = [
         {name.removeprefix("head."): tensor.float() for name, tensor in tensors.items() if name.startswith("head.")}
-        for tensors in _networks(checkpoint, settings.init_key)
+        for tensors in _files_networks(checkpoint, settings.init_key)
     ]
     found = next((head for head in heads if head), {})
     problems = Problems(DataError, f"the head in {checkpoint.path.name}")
@@ -148,11 +156,15 @@ def _take_head(pair: Pair, checkpoint: Checkpoint, settings: PretrainSettings) -
     for network in pair:
         network.head.load_state_dict({name: found[name] for name in wanted})
     stored = checkpoint.content.get("ibot_loss", {})
-    centres = {"cls": stored.get("center"), "patch": stored.get("center2")} if isinstance(stored, Mapping) else {}
-    return {kind: value.float().reshape(-1) for kind, value in centres.items() if isinstance(value, torch.Tensor)}
+    centres = (
+        {"centre.cls": stored.get("center"), "centre.patch": stored.get("center2")}
+        if isinstance(stored, Mapping)
+        else {}
+    )
+    return {name: value.float().reshape(-1) for name, value in centres.items() if isinstance(value, torch.Tensor)}
 
 
-def _networks(checkpoint: Checkpoint, key: str | None = None) -> list[Tensors]:
+def _files_networks(checkpoint: Checkpoint, key: str | None = None) -> list[Tensors]:
     """Return tensors by bare name of each network in the file, the one under `key` or the student first."""
     content = checkpoint.content
     names = [name for name in content if isinstance(content[name], Mapping)]

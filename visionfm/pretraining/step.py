@@ -1,31 +1,41 @@
-"""One optimizer step: the teacher's targets, the student's losses over this process's micro-batches, the update.
+"""One optimizer step of any family of recipes: losses over this process's micro-batches, gradients, the update.
 
-Random numbers of a forward pass come from (seed, step, number of the micro-batch), so that neither processes nor a
-resume change them. Everything that is a mean over images is one over the whole effective batch.
+A family is a subclass: its networks, what it makes of a micro-batch, what moves beside the student. Random numbers of a
+forward pass come from (seed, step, number of the micro-batch), so that neither processes nor a resume change them.
+Everything that is a mean over images is one over the whole effective batch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
-from visionfm.pretraining import loss, optimisation
-from visionfm.pretraining.block import Recipe
+from visionfm.encoders import anatomy
+from visionfm.pretraining import optimisation
 from visionfm.pretraining.crops import CropBatch
-from visionfm.pretraining.networks import Pair, Seen, Taught
+from visionfm.pretraining.networks import Backbone, Pair
 from visionfm.pretraining.processes import Group
+from visionfm.pretraining.recipe import Recipe
 from visionfm.pretraining.schedules import Values
 from visionfm.runtime.randomness import derived_seed
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SUMS = ("loss", "loss_cls", "loss_patch", "loss_koleo", "teacher_entropy", "agreement")
+Tensors = dict[str, torch.Tensor]
+
+
+class Losses(NamedTuple):
+    """Of a micro-batch of B images: the loss and the rest of the family's `sums`, summed over images; CLS tokens."""
+
+    total: torch.Tensor
+    parts: list[torch.Tensor]
+    cls_BD: torch.Tensor
 
 
 class Learned(NamedTuple):
-    """Of one step: means over the effective batch by SUMS' names, flags, and the CLS features seen here."""
+    """Of one step: means over the effective batch by the names of `sums`, flags, and the CLS tokens seen here."""
 
     means: dict[str, float]
     flags: list[float]
@@ -37,19 +47,65 @@ class Learned(NamedTuple):
         return all(value == value and abs(value) != float("inf") for value in self.means.values())
 
 
-@dataclass
-class Step:
+class Step(ABC):
     """What a step works with; `trained` is the student as the processes share it."""
 
-    pair: Pair
-    trained: nn.Module
-    recipe: Recipe
-    group: Group
-    optimizer: torch.optim.Optimizer
-    centres: dict[str, loss.Centre]
-    average: optimisation.MovingAverage
-    scaler: torch.amp.GradScaler
-    sharded: bool = False
+    sums: ClassVar[tuple[str, ...]]  # columns of training.parquet: the loss, and what else is summed over images
+    noted: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")  # schedules that are columns of it too
+    finished: ClassVar[str] = "student"  # the network of the pair whose encoder comes out
+
+    def __init__(
+        self, pair: Pair, recipe: Recipe, group: Group, trained: nn.Module | None = None, *, sharded: bool = False
+    ) -> None:
+        """The networks are on the group's device; `trained` is the student itself where there is one process."""
+        self.pair, self.recipe, self.group, self.sharded = pair, recipe, group, sharded
+        self.trained = pair.student if trained is None else trained
+        self.optimizer = optimisation.optimizer_of(
+            pair.student, recipe, len(anatomy.blocks(pair.student.backbone.vit)), self.head_lr
+        )
+        half = recipe.precision == "fp16" and group.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=half)
+
+    # --- what a family says ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    @abstractmethod
+    def networks(vits: Sequence[nn.Module], recipe: Any, arch: str, images: int) -> Pair:
+        """Return what is trained, and what gives targets, around two networks of equal weights."""
+
+    @abstractmethod
+    def _losses(self, given: Any, values: Values) -> Losses:
+        """Return the losses of what `_prepared` yields."""
+
+    def _prepared(self, passes: Sequence[CropBatch], _values: Values) -> Iterable[Any]:
+        """Yield the micro-batches on the device, with what the family wants to know before any forward pass."""
+        return (self._moved(crops) for crops in passes)
+
+    def _before(self, values: Values) -> None:  # noqa: B027
+        """Change gradients before the optimizer's step."""
+
+    def _after(self, values: Values) -> None:  # noqa: B027
+        """Move what follows the student."""
+
+    def moving(self) -> Tensors:
+        """Return what training moves beside the student, by names in a checkpoint."""
+        return {}
+
+    def take(self, tensors: Mapping[str, torch.Tensor]) -> None:  # noqa: B027
+        """Set those of `moving` that `tensors` names."""
+
+    @property
+    def head_lr(self) -> float:
+        """The learning rate of the head, in parts of lr."""
+        return 1.0
+
+    # --- what all share -------------------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> Backbone:
+        """The network that comes out."""
+        backbone: Backbone = getattr(self.pair, self.finished).backbone
+        return backbone
 
     def learn(
         self, passes: Sequence[CropBatch], step: int, values: Values, batch: int, flags: Callable[[], list[float]]
@@ -59,36 +115,32 @@ class Step:
         `flags` are asked for at the end and added up over the processes, for what they have to decide together.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.group.device)
+        sums = torch.zeros(len(self.sums), dtype=torch.float64, device=self.group.device)
         features = []
-        for number, (crops, taught, biases) in enumerate(self._taught(passes, values)):
+        for number, given in enumerate(self._prepared(passes, values)):
             torch.manual_seed(derived_seed(self.recipe.seed, "forward", step, self._number(number)))
             with self._exchange(last=number == len(passes) - 1):
-                total, parts = self._losses(crops, taught, biases, values)
+                total, parts, cls_BD = self._losses(given, values)
                 # Processes average their gradients: the sum over images / batch is meant.
                 self.scaler.scale(total / batch * self.group.process.world).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([part.detach().double() for part in (total, *parts)])
-            features.append(taught.cls_BD[: crops.global_CBchw.shape[1]].float())
+            features.append(cls_BD.detach().float())
         together = torch.cat([sums / batch, sums.new_tensor(flags())])
         together = self.group.all_reduce(together, "sum").cpu()
-        means = dict(zip(SUMS, together[: len(SUMS)].tolist(), strict=True))
-        return Learned(means, together[len(SUMS) :].tolist(), torch.cat(features).cpu())
+        means = dict(zip(self.sums, together[: len(self.sums)].tolist(), strict=True))
+        return Learned(means, together[len(self.sums) :].tolist(), torch.cat(features).cpu())
 
     def update(self, values: Values) -> float:
-        """Move student, teacher and centres by the gradients of `learn`; return the gradients' norm."""
+        """Move the student by the gradients of `learn`, and what follows it; return the gradients' norm."""
         self.scaler.unscale_(self.optimizer)
         if self.sharded:
             self._average_replicated()
         norm = optimisation.clip_gradients(self.pair.student.parameters(), self.recipe)
-        if values.last_layer_frozen:
-            optimisation.hold_last_layer(self.pair.student)
+        self._before(values)
         optimisation.set_values(self.optimizer, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.average.move(values.momentum)
-        if self.recipe.centring == "mean":
-            for centre in self.centres.values():
-                centre.move(self.group.all_reduce)
+        self._after(values)
         return norm
 
     def _number(self, number: int) -> int:
@@ -107,37 +159,6 @@ class Step:
                 self.group.all_reduce(parameter.grad, "sum")
                 parameter.grad /= self.group.process.world
 
-    # --- teacher ----------------------------------------------------------------------------------------------------
-
-    def _taught(
-        self, passes: Sequence[CropBatch], values: Values
-    ) -> Iterable[tuple[CropBatch, Taught, dict[str, torch.Tensor]]]:
-        """Yield the micro-batches, on the device, with what the teacher makes of them and the prototypes' biases."""
-        temperatures = {"cls": values.teacher_temp, "patch": values.patch_temp}
-        if self.recipe.centring == "mean":
-            biases = {kind: self.centres[kind].bias(temperatures[kind]) for kind in temperatures}
-            for crops in passes:
-                moved = self._moved(crops)
-                taught = self._teach(moved)
-                self._note(taught)
-                yield moved, taught, biases
-            return
-        # Sinkhorn-Knopp needs all of the step's tokens before the first target.
-        taughts = [self._teach(self._moved(crops)) for crops in passes]
-        head = self.pair.teacher.head
-        with torch.no_grad():
-            biases = {
-                kind: loss.sinkhorn_bias(
-                    layer, parts, temperatures[kind], self.recipe.sinkhorn_iterations, self.group.all_reduce
-                )
-                for kind, layer, parts in (
-                    ("cls", head.last_layer, [taught.cls_BZ for taught in taughts]),
-                    ("patch", head.last_layer2, [taught.hidden_MZ for taught in taughts]),
-                )
-            }
-        for crops, taught in zip(passes, taughts, strict=True):
-            yield self._moved(crops), taught, biases
-
     def _moved(self, crops: CropBatch) -> CropBatch:
         device = self.group.device
         if device.type == "cpu":
@@ -149,60 +170,7 @@ class Step:
         local = None if crops.local_CBchw is None else there(crops.local_CBchw)
         return CropBatch(there(crops.global_CBchw), local, there(crops.masks_CBPP), crops.at_B)
 
-    @torch.no_grad()
-    def _teach(self, crops: CropBatch) -> Taught:
-        with self._autocast():
-            taught: Taught = self.pair.teacher(
-                crops.global_CBchw.flatten(0, 1), hidden_places(crops), self.recipe.centring == "mean"
-            )
-        return taught
-
-    @torch.no_grad()
-    def _note(self, taught: Taught) -> None:
-        """Add the teacher's scores to the centres: of a linear layer, the sum of scores is the scores of the sum."""
-        assert taught.mean_BZ is not None
-        head, count = self.pair.teacher.head, len(taught.cls_BZ)
-        self.centres["cls"].add(head.last_layer(taught.cls_BZ.sum(dim=0, keepdim=True))[0], count)
-        self.centres["patch"].add(head.last_layer2(taught.mean_BZ.sum(dim=0, keepdim=True))[0], count)
-
     def _autocast(self) -> torch.autocast:
         dtype = DTYPES[self.recipe.precision]
         on = dtype != torch.float32 and not (dtype == torch.float16 and self.group.device.type == "cpu")
         return torch.autocast(self.group.device.type, dtype if on else torch.bfloat16, enabled=on)
-
-    # --- student ----------------------------------------------------------------------------------------------------
-
-    def _losses(
-        self, crops: CropBatch, taught: Taught, biases: dict[str, torch.Tensor], values: Values
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the loss summed over the micro-batch's images, and the rest of SUMS."""
-        recipe, head = self.recipe, self.pair.teacher.head
-        views, images = crops.global_CBchw.shape[:2]
-        local = crops.local_CBchw
-        with self._autocast():
-            seen: Seen = self.trained(
-                crops.global_CBchw.flatten(0, 1),
-                crops.masks_CBPP.flatten(0, 1).flatten(1),
-                hidden_places(crops),
-                None if local is None else local.flatten(0, 1),
-            )
-        with torch.no_grad():
-            target_NK = loss.targets(head.last_layer(taught.cls_BZ), biases["cls"], values.teacher_temp)
-            target_MK = loss.targets(head.last_layer2(taught.hidden_MZ), biases["patch"], values.patch_temp)
-        target_GBK, student_VBK = (scores.view(-1, images, scores.shape[1]) for scores in (target_NK, seen.cls_NK))
-        cls = loss.views_loss(student_VBK, target_GBK, recipe.student_temp)
-        weight_M = loss.patch_weights(crops.masks_CBPP.flatten(2))
-        patch = loss.patches_loss(seen.patch_MK, target_MK, weight_M, recipe.student_temp)
-        total = recipe.cls_weight * cls + recipe.patch_weight * patch
-        koleo = torch.zeros_like(total)
-        if recipe.koleo_weight:
-            koleo = loss.koleo_loss(seen.cls_BD.view(views, images, -1))
-            total = total + recipe.koleo_weight * koleo
-        agreement = (target_GBK[0].argmax(dim=-1) == student_VBK[1].argmax(dim=-1)).sum()
-        entropy = loss.entropy(target_GBK[0]).sum()
-        return total, [cls, patch, koleo, entropy, agreement]
-
-
-def hidden_places(crops: CropBatch) -> torch.Tensor:
-    """Return the places of hidden patches in the flattened (G * B, N) tokens."""
-    return crops.masks_CBPP.flatten().nonzero().flatten()

@@ -14,21 +14,23 @@ from typing import Any
 
 import torch
 
-from visionfm.encoders import anatomy
+from visionfm.encoders import adapters
 from visionfm.errors import DataError, Stopped, UsageError
 from visionfm.images.parallel import Pool, worker_pool
 from visionfm.pretraining import optimisation
 from visionfm.pretraining.checkpoints import Folder, State
 from visionfm.pretraining.crops import batches
-from visionfm.pretraining.loss import Centre, rank_me
+from visionfm.pretraining.families import STEPS
+from visionfm.pretraining.loss import rank_me
 from visionfm.pretraining.monitoring import Monitor
 from visionfm.pretraining.order import Order
 from visionfm.pretraining.processes import Group, shard, shared
+from visionfm.pretraining.recipe import ContinuedRecipe
 from visionfm.pretraining.schedules import Schedules
 from visionfm.pretraining.settings import PretrainSettings
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.starting import Start
-from visionfm.pretraining.step import Learned, Step
+from visionfm.pretraining.step import Learned
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.progress import track
 
@@ -47,7 +49,7 @@ class Training:
         self.source, self.settings, self.group, self.folder = source, settings, group, folder
         self.recipe = recipe = settings.recipe
         self.pair = start.pair
-        for network in self.pair:
+        for network in self.pair.networks:
             network.to(group.device).train()
         self.order = Order(len(source), recipe)
         self.schedules = Schedules(recipe, self.order.steps, self.order.batch)
@@ -62,7 +64,7 @@ class Training:
         student = self.pair.student
         student.backbone.activation_checkpointing = settings.activation_checkpointing
         if settings.compile:
-            for network in self.pair:
+            for network in self.pair.networks:
                 network.backbone.compile_blocks()
         sharded = settings.fsdp and shard(self.pair, group)
         if sharded and any(self.order.passes(epoch) % group.process.world for epoch in (0, recipe.epochs - 1)):
@@ -72,17 +74,9 @@ class Training:
                 found=f"{passes}, of {self.order.micro_batch(0)} images",
                 do="change `batch_size` or `micro_batch`",
             )
-        self.optimizer = optimisation.optimizer_of(student, recipe, len(anatomy.blocks(student.backbone.vit)))
-        widths = {"cls": recipe.out_dim, "patch": recipe.patch_out_dim}
-        centres = {kind: Centre(width, recipe.centre_momentum, group.device) for kind, width in widths.items()}
-        for kind, mean_K in start.centres.items():
-            centres[kind].mean_K = mean_K.to(group.device)
-        scaler = torch.amp.GradScaler(
-            group.device.type, enabled=recipe.precision == "fp16" and group.device.type == "cuda"
-        )
-        average = optimisation.MovingAverage(student, self.pair.teacher)
         trained = student if sharded else shared(student, group)
-        self.learner = Step(self.pair, trained, recipe, group, self.optimizer, centres, average, scaler, sharded)
+        self.learner = STEPS[type(recipe)](self.pair, recipe, group, trained, sharded=sharded)
+        self.learner.take(start.state)
         self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.interval: dict[str, float] = {}
@@ -161,17 +155,13 @@ class Training:
             "epoch": epoch + 1,
             "images": self.step * self.order.batch,
             **{name: total / count for name, total in self.interval.items()},
-            "lr": values.lr,
-            "weight_decay": values.weight_decay,
-            "momentum": values.momentum,
-            "teacher_temp": values.teacher_temp,
-            "patch_temp": values.patch_temp,
+            **{name: getattr(values, name) for name in self.learner.noted},
             "rank_me": rank_me(self.features_ND),
             "knn": None,
         }
         self.interval, self.features_ND = {}, self.features_ND[:0]
         if epoch_ends and self.group.leads:
-            row["knn"] = monitor.knn(epoch, self.pair.teacher.backbone)
+            row["knn"] = monitor.knn(epoch, self.learner.encoder)
         self.rows.append(row)
         if self.group.leads:
             monitor.show(row, count * self.order.batch)
@@ -180,12 +170,11 @@ class Training:
 
     def save(self) -> None:
         """Save the state; all processes must call this."""
-        student, teacher = self.pair
+        student, optimizer = self.pair.student, self.learner.optimizer
         parts = {
             **{f"student.{name}": value for name, value in student.state_dict().items()},
-            **{f"teacher.{name}": value for name, value in teacher.state_dict().items()},
-            **{f"moments.{name}": value for name, value in optimisation.moments(student, self.optimizer).items()},
-            **{f"centre.{kind}": centre.mean_K for kind, centre in self.learner.centres.items()},
+            **{f"moments.{name}": value for name, value in optimisation.moments(student, optimizer).items()},
+            **self.learner.moving(),
             "features": self.features_ND,
         }
         tensors = {name: optimisation.whole(value) for name, value in parts.items()}
@@ -196,13 +185,10 @@ class Training:
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
-        for prefix, network in (("student", self.pair.student), ("teacher", self.pair.teacher)):
-            stored = _under(prefix, state.tensors)
-            for name, parameter in network.state_dict(keep_vars=True).items():
-                parameter.data.copy_(optimisation.like(stored[name], parameter))
-        optimisation.restore_moments(self.pair.student, self.optimizer, _under("moments", state.tensors))
-        for kind, centre in self.learner.centres.items():
-            centre.mean_K = state.tensors[f"centre.{kind}"].to(self.group.device)
+        student = self.pair.student
+        optimisation.restore(student, "student", state.tensors)
+        optimisation.restore_moments(student, self.learner.optimizer, _under("moments", state.tensors))
+        self.learner.take(state.tensors)
         if state.scaler:
             self.learner.scaler.load_state_dict(state.scaler)
         self.step, self.rows, self.interval = state.step, list(state.rows), dict(state.interval)
@@ -211,9 +197,10 @@ class Training:
         self.saved = latest[0] if latest else None
 
     def encoder_tensors(self) -> dict[str, torch.Tensor]:
-        """Return the teacher's ViT under timm's names, float32 on the CPU."""
-        vit = self.pair.teacher.backbone.vit
-        return {name: optimisation.whole(value).float() for name, value in vit.state_dict().items()}
+        """Return the finished ViT under timm's names, float32 on the CPU; adapters are merged."""
+        tensors = {name: optimisation.whole(value) for name, value in self.learner.encoder.vit.state_dict().items()}
+        lora = self.recipe.lora if isinstance(self.recipe, ContinuedRecipe) else None
+        return {name: value.float() for name, value in adapters.merged(tensors, lora).items()}
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

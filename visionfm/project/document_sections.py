@@ -17,16 +17,23 @@ from visionfm.data.layouts.columns import (
     VisitColumn,
 )
 from visionfm.data.tables.block import TableFile
+from visionfm.encoders.adapters import Lora
 from visionfm.images.settings import EveryFrame, MiddleFrames
-from visionfm.pretraining.block import RECIPES as PRETRAINING
-from visionfm.pretraining.block import Augment, Knn, Pretrain
-from visionfm.pretraining.block import Recipe as PretrainRecipe
+from visionfm.pretraining.block import Knn, Pretrain
+from visionfm.pretraining.recipe import FAMILIES, Augment
+from visionfm.pretraining.recipe import RECIPES as PRETRAINING
 from visionfm.project.config import Encoder, ModalityBlock, ReportBlock
 from visionfm.project.study import Study
 from visionfm.tasks import KINDS
 from visionfm.tasks.block import TaskBlock, TaskSplit, Training
-from visionfm.tasks.finetuning.block import Lora, Trainable
+from visionfm.tasks.finetuning.block import Trainable
 from visionfm.tasks.maps.block import DenseCache
+
+PRETRAINING_FAMILIES = {  # recipes of one family, with what stands above their table
+    ("published", "modern"): "Recipes with a teacher that follows the student:",
+    ("token_reconstruction",): "Continued from given weights, tokens of a disturbed image:",
+    ("instances",): "Continued from given weights, each image a class of its own:",
+}
 
 SECTIONS = (
     Section(
@@ -85,10 +92,12 @@ encoders:
     Section(
         Pretrain,
         "encoders.NAME.pretrain",
-        "An encoder trained here, from images without labels (iBOT). What is not set is the recipe's own: `published` "
-        "is VisionFM as its authors ran it, `modern` the same loop with what later work showed to be better; both lie "
-        "in visionfm/pretraining/recipes/. Progress is saved: the same command goes on where it was stopped. A "
-        "finished encoder is kept when images are added; `visionfm forget encoders/NAME` trains it anew.",
+        "An encoder trained here, from images without labels. What is not set is the recipe's own: `published` is "
+        "VisionFM as its authors ran it (iBOT), `modern` the same loop with what later work showed to be better; "
+        "`token_reconstruction` and `instances` continue from given weights (`init`, `timm`) with few images. All lie "
+        "in visionfm/pretraining/recipes/; a key that a recipe does not have is an error. Progress is saved: the same "
+        "command goes on where it was stopped. A finished encoder is kept when images are added; `visionfm forget "
+        "encoders/NAME` trains it anew.",
         """
 encoders:
   own_oct:
@@ -97,12 +106,14 @@ encoders:
   continued:
     modality: Fundus
     pretrain: {datasets: [clinic_fundus, screening], init: weights/VFM_Fundus_weights.pth, epochs: 50, lr: 2e-5}
+  few_images:
+    modality: Fundus
+    pretrain: {datasets: [clinic_fundus], init: weights/RETFound.pth, recipe: instances, lora: {rank: 8}}
 """,
         (
-            RecipeTable(
-                "The recipes of pretraining:",
-                PretrainRecipe,
-                {name: PRETRAINING / f"{name}.yaml" for name in ("published", "modern")},
+            *(
+                RecipeTable(text, FAMILIES[names[0]], {name: PRETRAINING / f"{name}.yaml" for name in names})
+                for names, text in PRETRAINING_FAMILIES.items()
             ),
         ),
     ),

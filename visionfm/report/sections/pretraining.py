@@ -28,16 +28,28 @@ from visionfm.report.words import count, listed
 
 EXAMPLES = 4
 COLUMNS = ("image", "hidden", "most like the hidden", "attention", "components")
+OF_HIDDEN = COLUMNS[1:3]  # of recipes that hide patches
 QUANTITIES = {
     "loss": "loss",
     "loss_cls": "loss between views",
     "loss_patch": "loss on hidden patches",
+    "loss_hidden": "loss on hidden patches",
     "rank_me": "effective rank of the features",
     "teacher_entropy": "entropy of the teacher (nats)",
     "agreement": "views that agree on their first prototype",
+    "recognised": "images recognised among all",
     "gradient_norm": "norm of the gradient",
     "knn": "k-NN accuracy on validation images",
 }
+LOSSES = {"loss_cls": "between views", "loss_patch": "on hidden patches"}  # of recipes with a teacher
+HIDDEN = {"loss_hidden": "on hidden patches"}  # of the mean over all tokens, which is `loss`
+PANELS: tuple[tuple[dict[str, str], str, str], ...] = (  # series by column, title, unit; drawn where they are there
+    ({"rank_me": "effective rank"}, "Effective rank of the features", "rank"),
+    ({"teacher_entropy": "entropy"}, "Entropy of the teacher", "nats"),
+    ({"agreement": "agreement"}, "Views that agree", "share"),
+    ({"recognised": "recognised"}, "Images recognised among all", "share"),
+    ({"knn": "k-NN"}, "k-NN on validation images", "accuracy"),
+)
 log = logging.getLogger("visionfm")
 
 
@@ -122,16 +134,10 @@ def _usable(tables: DatasetTables) -> Any:
 
 
 def _panels(curves: Any) -> list[Panel]:
-    losses = {"loss_cls": "between views", "loss_patch": "on hidden patches"}
-    found = [
-        _panel(curves, losses, "Losses", "loss"),
-        _panel(curves, {"rank_me": "effective rank"}, "Effective rank of the features", "rank"),
-        _panel(curves, {"teacher_entropy": "entropy"}, "Entropy of the teacher", "nats"),
-        _panel(curves, {"agreement": "agreement"}, "Views that agree", "share"),
-    ]
-    if "knn" in curves.columns and curves["knn"].notna().any():
-        found.append(_panel(curves, {"knn": "k-NN"}, "k-NN on validation images", "accuracy"))
-    return found
+    known = {column for column in curves.columns if curves[column].notna().any()}
+    losses = LOSSES if known.issuperset(LOSSES) else {"loss": "all", **HIDDEN}
+    drawn = [({name: words for name, words in losses.items() if name in known}, "Losses", "loss"), *PANELS]
+    return [_panel(curves, series, title, unit) for series, title, unit in drawn if known.issuperset(series)]
 
 
 def _panel(curves: Any, series: Mapping[str, str], title: str, unit: str) -> Panel:
@@ -201,13 +207,16 @@ def _example(
 
 
 def _rows(shown: Look) -> list[Row]:
-    return [
-        Row(one.name, list(zip(COLUMNS, (data_uri(picture) for picture in one[1:]), strict=True))) for one in shown.seen
-    ]
+    found = []
+    for one in shown.seen:
+        pictures = dict(zip(COLUMNS, one[1:], strict=True))
+        kept = {name: picture for name, picture in pictures.items() if shown.hidden or name not in OF_HIDDEN}
+        found.append(Row(one.name, [(name, data_uri(picture)) for name, picture in kept.items()]))
+    return found
 
 
 def _meaning(shown: Look) -> list[str]:
-    return [
+    hidden = [
         "Hidden: a mask as training draws them. The finished encoder has no decoder to pixels and no token for hidden "
         "patches, so nothing here is a reconstruction; hidden patches get the mean colour.",
         "Most like the hidden: in place of each hidden patch stands the visible one, of any image shown, whose token "
@@ -215,6 +224,9 @@ def _meaning(shown: Look) -> list[str]:
         f"Over {count(shown.hidden, 'hidden patch', 'hidden patches')} these differ from the truth by "
         f"{number(shown.nearest_error)} of 255 on average; visible patches taken at random by "
         f"{number(shown.chance_error)}.",
+    ]
+    return [
+        *(hidden if shown.hidden else []),
         "Attention: how much the CLS token attends to each patch in the last block, mean over heads, stretched for "
         "each image. It shows where, not why.",
         "Components: the first three principal components of the patch tokens of all images shown, as red, green and "

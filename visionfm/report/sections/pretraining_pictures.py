@@ -20,7 +20,7 @@ from visionfm.encoders.file import InputStatistics
 if TYPE_CHECKING:
     import torch
 
-    from visionfm.pretraining.block import Recipe
+    from visionfm.pretraining.recipe import Recipe
 
 SHOWN_PX = 176
 HIDDEN_GREY = 118
@@ -99,11 +99,14 @@ def look(encoder: Path, examples: Sequence[Example], recipe: "Recipe") -> Look:
 
 
 def _mask(recipe: "Recipe", side: int, image_id: str) -> npt.NDArray[np.bool_]:
-    """Return a mask (P) as training draws them, one that hides something; it belongs to the image."""
+    """Return a mask (P) as training draws them, one that hides something (if the recipe does); it is the image's."""
     from visionfm.pretraining.masking import draw_mask
+    from visionfm.pretraining.recipe import HidingRecipe
 
     rng = np.random.default_rng(int(image_id[:12], 16))
     mask_P = np.zeros(side * side, np.bool_)
+    if not isinstance(recipe, HidingRecipe):
+        return mask_P
     for _ in range(MASK_DRAWS):
         mask_P = draw_mask(recipe, side, recipe.epochs, rng).reshape(-1)
         if mask_P.any():

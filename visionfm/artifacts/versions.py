@@ -16,7 +16,7 @@ VERSIONS = {
     "extract": 1,
     "dense": 1,
     "fuse": 5,
-    "train": 6,
+    "train": 7,
     "finetune": 3,
     "calibrate": 1,
     "predict": 3,

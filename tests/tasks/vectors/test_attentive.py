@@ -75,7 +75,6 @@ def test_at_first_every_answer_is_the_same_and_a_place_may_lie_anywhere() -> Non
     head = AttentiveHead((LEVELS, PATCHES, WIDTH), 3)
     tokens_BLPD = torch.randn(4, LEVELS, PATCHES, WIDTH)
     assert not head(tokens_BLPD.flatten(1)).any()
-    assert [len(AttentiveHead((1, 1, width), 1).queries_MD) for width in (192, 768, 1024)] == [4, 4, 4]
     torch.nn.init.normal_(head.linear.weight)
     moved = tokens_BLPD[:, :, torch.randperm(PATCHES)]
     torch.testing.assert_close(head(moved.flatten(1)), head(tokens_BLPD.flatten(1)), rtol=1e-4, atol=1e-5)

@@ -108,7 +108,7 @@ def fit_targets(recipe: HeadRecipe, truth_NT: Floats, names: list[str]) -> tuple
                 found="none",
                 do="correct its column or `unknown`, or leave the target out",
             )
-    if not recipe.standardises_targets:
+    if not recipe.standardise:
         return np.zeros(len(names)), np.ones(len(names)), known_NT.mean(axis=0)
     std_T = np.nanstd(truth_NT, axis=0)
     return np.nanmean(truth_NT, axis=0), np.where(std_T > 0, std_T, 1), known_NT.mean(axis=0)

@@ -157,8 +157,8 @@ class HeadedTask(LabelledTask):
 
     head: Literal["linear", "attentive", "auto"] | None = Field(
         None,
-        description="of decoders on frozen features: linear, on the image's own; attentive: a few queries over all "
-        "cached patch tokens, for small findings (memory: an image of a ViT-B at 224 px takes 2.4 MB); auto: "
+        description="of decoders on frozen features: linear, on the image's own; attentive: over all cached "
+        "patch tokens, for small findings (memory: an image of a ViT-B at 224 px takes 2.4 MB); auto: "
         "validation chooses among these two and, for classes, logistic regression; default: the recipe's",
     )
 

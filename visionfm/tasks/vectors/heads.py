@@ -16,7 +16,6 @@ from torch.nn import functional
 DROPOUT = 0.1
 EPS, MOMENTUM = 1e-6, 0.99
 INIT_STD = 0.01
-QUERIES = 4  # of the attentive head
 AT_ONCE = 512  # queries of k-NN: all cosines with 100,000 rows would take gigabytes
 PERIOD = 10_000  # of the slowest wave of a time encoding, over 2 pi
 
@@ -78,35 +77,34 @@ class LinearHead(nn.Module):
 
 
 class AttentiveHead(nn.Module):
-    """A few queries that each look for their own part of an image among its patch tokens, then one linear layer.
+    """Each output scores every patch with the same weights; its value is their mean, high scores counting for more.
 
-    Efficient probing (Psomas et al., 2025): a query attends over all patches and reads its own share of their channels;
-    the levels of tokens are weighed by learned weights that start equal. Queries start at zero, so that all patches
-    count the same at first: of six trainings from small drawn ones, one stayed with what was drawn (AUROC 0.60, the
-    others 0.95). Keys `levels_L`, `queries_MD`, `linear.*`.
+    Auto-pooling (McFee, Salamon and Bello, 2018): a patch counts as softmax(scale * score); the scale is learned for
+    each output and starts at 1. Weights start at zero, so that it begins as the linear head on the mean of all patches.
+    What a sign looks like and where to look for it are one thing to learn: a few hundred eyes are enough for that, and
+    were not for queries of their own (efficient probing; bench/RESULTS.md). The levels of tokens are weighed by learned
+    weights that start equal. Keys `levels_L`, `scale_K`, `linear.*`.
     """
 
     def __init__(self, shape_LPD: Sequence[int], outputs: int) -> None:
         """`shape_LPD` is that of an image's tokens, `outputs` K."""
         super().__init__()
         levels, _, width = self.shape_LPD = tuple(shape_LPD)
-        count = next(count for count in (QUERIES, 2, 1) if width % count == 0)
         self.inputs = width  # what an output is a sum over
         self.levels_L = nn.Parameter(torch.zeros(levels))
-        self.queries_MD = nn.Parameter(torch.zeros(count, width))
+        self.scale_K = nn.Parameter(torch.ones(outputs))
         self.linear = nn.Linear(width, outputs)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, tokens_BF: torch.Tensor) -> torch.Tensor:
-        """Return outputs_BK of flat tokens."""
-        tokens_BLPD = functional.layer_norm(tokens_BF.reshape(-1, *self.shape_LPD), self.shape_LPD[-1:])
+        """Return outputs_BK of flat tokens, standardised."""
+        tokens_BLPD = tokens_BF.reshape(-1, *self.shape_LPD)
         tokens_BPD = torch.einsum("blpd,l->bpd", tokens_BLPD, self.levels_L.softmax(dim=0))
-        share_BMP = torch.einsum("bpd,md->bmp", tokens_BPD, self.queries_MD).softmax(dim=2)
-        values_BPMC = tokens_BPD.reshape(*tokens_BPD.shape[:2], len(self.queries_MD), -1)
-        seen_BD = torch.einsum("bmp,bpmc->bmc", share_BMP, values_BPMC).flatten(1)
-        outputs: torch.Tensor = self.linear(seen_BD)
-        return outputs
+        score_BPK = functional.linear(tokens_BPD, self.linear.weight)
+        share_BPK = (score_BPK * self.scale_K).softmax(dim=1)
+        outputs_BK: torch.Tensor = (share_BPK * score_BPK).sum(dim=1) + self.linear.bias
+        return outputs_BK
 
 
 class KnnHead(nn.Module):

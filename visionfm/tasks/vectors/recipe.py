@@ -32,8 +32,7 @@ class HeadRecipe(AnyRecipe):
         "patch, are for `head: attentive` alone"
     )
     standardise: Fixed[bool] = Field(
-        description="features by modality and, in regression, targets; both on the training rows. Targets also where "
-        "tokens are left as they are (`head: attentive`)"
+        description="features by modality and, in regression, targets; both on the training rows"
     )
     optimizer: Fixed[Literal["adamw", "sgd"]] = Field(description="sgd has momentum 0.9")
     lr: float = Field(gt=0, description="learning rate")
@@ -63,11 +62,6 @@ class HeadRecipe(AnyRecipe):
         if (self.head == "attentive") != (self.features == "tokens"):
             raise ValueError("`features: tokens` and `head: attentive` go together")
         return self
-
-    @property
-    def standardises_targets(self) -> bool:
-        """Whether a regression's targets have mean 0 and deviation 1: losses of `auto`'s candidates are of one unit."""
-        return self.standardise or self.head == "attentive"
 
     def batch(self, samples: int) -> int:
         """Return the batch size for a number of training samples."""

@@ -197,10 +197,10 @@ def test_frames_in_any_order_are_those_of_a_fresh_file(scans: Path, indexed: Cal
         assert (images.read_checked(scans, path, rows[path], Reading())[..., 0] == slices(number)[frame]).all()
 
 
-def test_frame_and_frames_and_masks_of_frames_exclude_each_other() -> None:
+def test_frame_and_frames_and_arrays_of_points_exclude_each_other() -> None:
     block = {"modality": "OCT", "root": "x", "layout": "table", "labels": "none"}
     assert Dataset.model_validate({**block, "frames": {"middle": 9}}).frames == MiddleFrames(middle=9)
-    for wrong in ({"frame": 0}, {"layout": "segmentation", "labels": None}):
+    for wrong in ({"frame": 0}, {"layout": "landmark", "labels": ["fovea"]}):
         with pytest.raises(ValueError, match="frames"):
             Dataset.model_validate({**block, "frames": "all", **wrong})
 

@@ -9,7 +9,7 @@ from visionfm.metrics.binary import Binary
 from visionfm.metrics.calibration import METRICS as CALIBRATION
 from visionfm.metrics.catalogue import METRICS, headline, metric_name, unit_of
 from visionfm.metrics.decisions import CONFORMAL
-from visionfm.metrics.masks import MASK_METRICS
+from visionfm.metrics.masks import MASK_METRICS, VOLUME_DICE
 from visionfm.metrics.multiclass import Multiclass
 from visionfm.metrics.regression import Regression
 from visionfm.metrics.survival import AtTime, Whole
@@ -32,7 +32,7 @@ def test_every_computed_metric_has_an_entry() -> None:
         Forecast(truth, score, {}, days),
     ]
     computed = {metric for scorer in scorers for metric, _ in scorer(np.ones((1, 4)))}
-    computed |= {*MASK_METRICS, *CALIBRATION, *CONFORMAL, "mre", "mre_mm", "success_rate"}
+    computed |= {*MASK_METRICS, VOLUME_DICE, *CALIBRATION, *CONFORMAL, "mre", "mre_mm", "success_rate"}
     assert computed == set(METRICS)
 
 

@@ -8,12 +8,15 @@ from scipy.ndimage import binary_dilation, label
 from sklearn.metrics import roc_auc_score
 
 from visionfm.metrics.masks import (
+    COUNTS,
     MACRO,
     WITH_BACKGROUND,
     centre_line_dice,
     hausdorff95,
     mask_scores,
     pixel_auroc,
+    pixel_counts,
+    volume_dice,
 )
 from visionfm.metrics.thinning import skeleton
 
@@ -180,3 +183,17 @@ def test_only_the_field_of_view_counts() -> None:
 def test_maps_of_different_sizes_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="expected maps"):
         mask_scores(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), CLASSES)
+
+
+def test_dice_of_a_volume_from_the_counts_of_its_slices_is_that_of_its_voxels() -> None:
+    slices = [maps(seed) for seed in range(5)]
+    counts_VC3 = np.zeros((1, 3, 3))
+    for truth, said in slices:
+        counts = pixel_counts(truth, said, CLASSES)
+        counts_VC3[0] += [[counts[name, what] for what in COUNTS] for name in CLASSES]
+    whole = mask_scores(*(np.concatenate(arrays) for arrays in zip(*slices, strict=True)), CLASSES)
+    assert [float(volume_dice(counts_VC3[:, [c]])[0]) for c in range(3)] == pytest.approx(
+        [whole[name, "dice"] for name in CLASSES]
+    )
+    assert volume_dice(counts_VC3[:, 1:]) == pytest.approx([whole[MACRO, "dice"]])
+    assert np.isnan(volume_dice(np.zeros((1, 2, 3)))).all(), "a class that is nowhere has no Dice"

@@ -21,7 +21,6 @@ SAMPLE_COLUMNS = (
     *("interval_days", "days_before", "visits_with_outcome"),
 )
 SMALLEST_PACK_PX = 64
-DENSE = ("masks", "points")
 if TYPE_CHECKING:
     LayoutName = str
 else:
@@ -130,8 +129,11 @@ class Dataset(Strict):
             problems.append("split.test_subjects stands for itself: no split.test and no columns.split beside it")
         if self.frames is not None and self.frame is not None:
             problems.append("`frame` picks one image of each file, `frames` makes images of several: name one")
-        if self.frames is not None and (self.columns.has_masks or self.columns.points or answers(self.layout) in DENSE):
-            problems.append("masks and points of single frames are not read: no `frames` beside them")
+        if self.frames is not None and answers(self.layout) == "points":
+            problems.append(
+                f"layout {self.layout} has an array of points for a file: no `frames` beside it; in layout "
+                "table a row that names a slice (`scan.tif#12`) has points"
+            )
         if self.ids is not None and self.split.test_subjects:
             problems.append("split.test_subjects would bring ids into results, which `ids` hashes: give a split column")
         if self.ids is not None and self.path_pattern is not None and "(?P<subject>" in self.path_pattern:

@@ -3,6 +3,8 @@
 All sizes and points here are those of the upright image, after its EXIF rotation; (0, 0) is the first pixel's centre.
 """
 
+import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +17,15 @@ from visionfm import artifacts
 from visionfm.data.block import DENSE_COLUMNS
 from visionfm.data.layouts.rows import parts_of
 from visionfm.errors import ArtifactError, DataError, cannot_read_now, is_passing
-from visionfm.images.masks import Classes, as_classes, compose, read_fov, read_mask
-from visionfm.images.regular import read_regular
+from visionfm.images.identity import file_id, file_path, frame_of
+from visionfm.images.masks import Classes, Slice, as_classes, compose, read_fov, read_mask
+from visionfm.images.reading import StoredFile
+from visionfm.images.whole import read_whole
 
 SCHEMA = "visionfm/samples/1"
+MOST_OPEN = 4  # mask files of volumes, at once, for each thread
 Point = tuple[float, float]
+_opened = threading.local()
 
 
 def column_type(name: str, points: Sequence[str]) -> Any:
@@ -64,7 +70,7 @@ class DenseSample:
         if parts is not None:
             digests = [digest for _, digest in parts_of(getattr(self, f"{role}_id")) or ()]
             files = [
-                (value, checked_bytes(root / path, digest, f"{self.dataset}/{path}"), path)
+                (value, _checked(root, path, digest, f"{self.dataset}/{path}"), path)
                 for (value, path), digest in zip(parts, digests, strict=True)
             ]
             values_HW = compose(files, (self.height, self.width), self.orientation)
@@ -80,17 +86,29 @@ class DenseSample:
     def _where(self, role: str) -> str:
         return f"{self.dataset}/{getattr(self, f'{role}_path')}"
 
-    def _content(self, root: Path, role: str) -> bytes | None:
-        path, digest = getattr(self, f"{role}_path"), getattr(self, f"{role}_id")
-        return None if path is None else checked_bytes(root / path, digest, self._where(role))
+    def _content(self, root: Path, role: str) -> bytes | Slice | None:
+        path, mask_id = getattr(self, f"{role}_path"), getattr(self, f"{role}_id")
+        return None if path is None else _checked(root, path, mask_id, self._where(role))
 
 
-def checked_bytes(path: Path, digest: str | None, where: str) -> bytes:
-    """Return a mask file's bytes; DataError where it is not the file that was labelled."""
-    import hashlib
+def _checked(root: Path, path: str, mask_id: str, where: str) -> bytes | Slice:
+    """Return a mask's bytes; of the masks of a volume, whose file is read once for all of them, the one slice."""
+    frame = frame_of(mask_id)
+    if frame is None:
+        return _checked_bytes(root / path, mask_id, where)
+    files: dict[tuple[Path, str], StoredFile] = _opened.__dict__.setdefault("files", {})
+    key = (root / file_path(path, mask_id), file_id(mask_id))
+    if key not in files:
+        while len(files) >= MOST_OPEN:
+            del files[next(iter(files))]
+        files[key] = StoredFile(_checked_bytes(*key, where), where)
+    return Slice(files[key], frame)
 
+
+def _checked_bytes(path: Path, digest: str, where: str) -> bytes:
+    """Return the bytes of a mask's file, or folder; DataError where it is not the one that was labelled."""
     try:
-        data = read_regular(path)
+        data = read_whole(path)
     except OSError as error:
         if is_passing(error):
             raise cannot_read_now(path, error) from error

@@ -29,7 +29,7 @@ from visionfm.data.layouts.columns import GroupColumn
 from visionfm.data.layouts.folders import check_root
 from visionfm.data.layouts.outcomes import INTERVAL
 from visionfm.data.layouts.rows import LabelRow, Value
-from visionfm.data.listing import label_files
+from visionfm.data.listing import label_files, partner_names
 from visionfm.data.partners import dense_columns, has_partners, partner_digests, point_names
 from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import read_eye
@@ -39,7 +39,7 @@ from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/labels/1"
 MOST_GROUPS = 50  # of one column
-READ = ("path", "image_id", "width", "height", "orientation", "status")  # of images.parquet
+READ = ("path", "image_id", "width", "height", "orientation", "frames", "status")  # of images.parquet
 SHORTEST_KEY, SHORTEST_ID = 16, 4  # bytes; signs: a shorter id stands in a path by chance
 log = logging.getLogger("visionfm")
 
@@ -83,7 +83,8 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     taken = None if like is None else _splits_of(like)
     problems = Problems(DataError, f"labels of {settings.dataset}")
     files = file_paths(indexed["path"], indexed["image_id"]).to_pylist()
-    rows = labelled(root, settings, sorted(set(files)), sorted(partners), taken, problems)
+    names = partner_names(partners, settings.layout, settings.images, settings.frames is not None)
+    rows = labelled(root, settings, sorted(set(files)), names, taken, problems)
     rows = of_frames(rows, files, list(listed), problems)
     readable = sorted((row for row in rows if row.path in listed and is_readable[listed[row.path]]), key=_order)
     dense: dict[str, list[Any]] = {}
@@ -164,7 +165,7 @@ def of_frames(rows: list[LabelRow], files: list[str], paths: list[str], problems
     for row in rows:
         file, frame = named_frame(row.path, whole)
         if frame is None:
-            found += [replace(row, path=path) for path in frames[file]] if file in frames else [row]
+            found += [replace(row, path=path, of_volume=True) for path in frames[file]] if file in frames else [row]
         elif file not in frames:
             problems.add(f"{row.where}: {row.path} names a frame, and {file} is one image: say `frames` of the dataset")
         elif row.path in frames[file]:

@@ -19,7 +19,7 @@ from visionfm.images.containers import CONTAINERS, suffix_of
 from visionfm.images.reading import ALLOWED_SUFFIXES
 from visionfm.images.regular import read_regular
 
-ARRAY_SUFFIXES = frozenset({".npy"})
+ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".nii", ".nii.gz"})  # of arrays of landmarks, and masks of volumes
 
 
 def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:
@@ -31,7 +31,7 @@ def list_images(root: Path, layout: str, pattern: str | None = None) -> list[Lis
     if pattern is not None and pattern.endswith("/"):
         folders = slices_below(root, LAYOUTS[layout].image_folders(root))
         return [entry for entry in folders if fnmatch(f"{entry.path}/", pattern)]
-    found = files_below(root, LAYOUTS[layout].image_folders(root), asked=pattern or "")
+    found = files_below(root, LAYOUTS[layout].image_folders(root), asked=frozenset({suffix_of(pattern or "")}))
     return [entry for entry in found if pattern is None or fnmatch(entry.path, pattern)]
 
 
@@ -56,7 +56,30 @@ def list_partners(root: Path, layout: str, pattern: str | None = None) -> list[L
     folders = LAYOUTS[layout].partner_folders
     if folders is not None:
         return files_below(root, folders(root), ALLOWED_SUFFIXES | ARRAY_SUFFIXES)
-    return [] if pattern is None else [entry for entry in files_below(root) if not fnmatch(entry.path, pattern)]
+    if pattern is None:
+        return []
+    found = files_below(root, asked=ARRAY_SUFFIXES)
+    if pattern.endswith("/"):  # whose pictures are the images' own slices
+        return [entry for entry in found if not fnmatch(f"{_folder(entry.path)}/", pattern)]
+    return [entry for entry in found if not fnmatch(entry.path, pattern)]
+
+
+def partner_names(files: Iterable[str], layout: str, pattern: str | None, in_frames: bool) -> list[str]:
+    """Return what a row can name as its mask or array: files, and of volumes (`in_frames`) folders of slices too.
+
+    In a published tree whose images are folders, masks are folders alone.
+    """
+    files = sorted(files)
+    if not in_frames:
+        return files
+    folders = {_folder(path) for path in files} - {""}
+    if LAYOUTS[layout].partner_folders is not None:
+        return sorted(folders) if (pattern or "").endswith("/") else files
+    return sorted({*files, *folders})
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def label_files(root: Path, layout: str, table: str | TableFile | None) -> list[Path]:

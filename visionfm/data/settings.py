@@ -38,8 +38,9 @@ class LabelSettings(Settings):
     mask_values: dict[str, list[int]] = {}  # task -> the pixel values that are its classes
     missing: Literal["fail", "skip"] = "fail"
     ids: Ids | None = None
+    frames: Frames | None = None
 
-    left_out: ClassVar[tuple[str, ...]] = ("missing", "ids")
+    left_out: ClassVar[tuple[str, ...]] = ("missing", "ids", "frames")
 
 
 class AuditTarget(Settings):

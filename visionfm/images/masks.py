@@ -3,6 +3,7 @@
 A mask has one channel, of 1, 8 or 16 bits, or three that are the same; a palette is read by index, never through its
 colours. Lossy formats are refused, for they blur the borders of classes. A mask lies in the frame of its image's
 stored pixels and follows it through its EXIF rotation; one with an orientation of its own is turned by that instead.
+Masks of a volume are a file, or a folder, of as many slices: `Slice` is one of them, and the file is opened once.
 Shapes: H/W px, upright.
 """
 
@@ -18,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from visionfm.errors import DataError
 from visionfm.images.pixels import oriented
-from visionfm.images.reading import stored_pixels
+from visionfm.images.reading import StoredFile
 from visionfm.images.regular import NotRegular, read_regular
 
 Classes = npt.NDArray[np.uint8]  # (H, W) class indices
@@ -37,9 +38,17 @@ class MaskFacts(NamedTuple):
     values: list[int]
 
 
-def mask_values(data: bytes, orientation: int, where: str) -> Values:
-    """Return a mask file's stored values, upright; `orientation` is its image's. DataError names `where`."""
-    image, container, own = stored_pixels(data, max_megapixels=_MAX_MEGAPIXELS, where=where)
+class Slice(NamedTuple):
+    """The mask of one slice of a volume: the opened file of them all, and which it is (from 0)."""
+
+    file: StoredFile
+    number: int
+
+
+def mask_values(mask: bytes | Slice, orientation: int, where: str) -> Values:
+    """Return a mask's stored values, upright; `orientation` is its image's. DataError names `where`."""
+    file, frame = mask if isinstance(mask, Slice) else (StoredFile(mask, where), None)
+    image, container, own, data = file.read(frame, _MAX_MEGAPIXELS)
     name = container.name
     if container.lossy:
         raise _refused(f"a {name}, a lossy format", where)
@@ -96,15 +105,15 @@ def _read(path: Path) -> bytes:
         raise _refused(str(error.strerror), str(path)) from error
 
 
-def inspect_mask(data: bytes, orientation: int, where: str) -> MaskFacts:
-    """Return what a mask file holds; DataError where it is none."""
-    values_HW = mask_values(data, orientation, where)
+def inspect_mask(mask: bytes | Slice, orientation: int, where: str) -> MaskFacts:
+    """Return what a mask holds; DataError where it is none."""
+    values_HW = mask_values(mask, orientation, where)
     values, height, width = np.unique(values_HW).tolist(), *values_HW.shape
     return MaskFacts(width, height, values)
 
 
 def read_mask(
-    source: Path | bytes, values: Sequence[Sequence[int]], *, orientation: int = 1, where: str = "mask"
+    source: Path | bytes | Slice, values: Sequence[Sequence[int]], *, orientation: int = 1, where: str = "mask"
 ) -> Classes:
     """Return class indices (H, W), upright; `values[i]` are the pixel values that mean class i.
 
@@ -131,7 +140,7 @@ def as_classes(values_HW: Values, values: Sequence[Sequence[int]], where: str) -
     return classes_HW
 
 
-def compose(parts: Sequence[tuple[int, bytes, str]], shape_HW: tuple[int, int], orientation: int) -> Values:
+def compose(parts: Sequence[tuple[int, bytes | Slice, str]], shape_HW: tuple[int, int], orientation: int) -> Values:
     """Return one mask (H, W) of a file for each structure: a structure's value where its file is not 0, else 0.
 
     `parts` are (value, bytes, name for messages); where structures overlap, the later one covers. Without any part all
@@ -147,7 +156,9 @@ def compose(parts: Sequence[tuple[int, bytes, str]], shape_HW: tuple[int, int], 
     return values_HW
 
 
-def read_fov(source: Path | bytes, *, orientation: int = 1, where: str = "field of view") -> npt.NDArray[np.bool_]:
+def read_fov(
+    source: Path | bytes | Slice, *, orientation: int = 1, where: str = "field of view"
+) -> npt.NDArray[np.bool_]:
     """Return where the field of view is (H, W), upright: everywhere but at 0."""
     data, where = (_read(source), str(source)) if isinstance(source, Path) else (source, where)
     return mask_values(data, orientation, where) > 0

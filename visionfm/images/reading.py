@@ -21,7 +21,7 @@ from visionfm.errors import CannotReadNow, DataError, Problems, cannot_read_now,
 from visionfm.images.containers import CONTAINERS, Container, container_of
 from visionfm.images.containers.container import Header, Opened, Refused
 from visionfm.images.containers.foreign import name_of_foreign
-from visionfm.images.containers.pillow import PillowImage
+from visionfm.images.containers.slices import Pictures
 from visionfm.images.exposure import remark
 from visionfm.images.guarded import guarded
 from visionfm.images.identity import file_id, file_path, frame_of
@@ -81,11 +81,52 @@ class ImageFacts(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A file's pixels as Pillow loaded them, unconverted, and the file's own orientation; a TIFF is upright already."""
+    """Pixels as Pillow loaded them, unconverted, and the file's own orientation; a TIFF is upright already.
+
+    `container` is that of the picture whose bytes are `data`: of a folder of slices, one of them.
+    """
 
     image: Image.Image
     container: Container
     orientation: int
+    data: bytes
+
+
+class StoredFile:
+    """A file opened for the numbers that it stores, as masks need them; of a volume one slice after another."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        """Parse the header; DataError, which names `where`, for what is no such file."""
+        self.data, self.where = data, where
+        try:
+            self.opened, self.container = _open(data)
+        except Refused as refused:
+            raise _unusable(refused, where) from refused
+
+    @property
+    def frames(self) -> int:
+        """Return how many images are in it."""
+        return self.opened.frames
+
+    def read(self, frame: int | None, max_megapixels: float) -> Stored:
+        """Return one of its images; with None its only one. DataError where it cannot be read."""
+        opened = self.opened
+        try:
+            _choose(opened, Reading(frame=frame, max_megapixels=max_megapixels))
+            turn = opened.load(None).orientation
+            image = opened.numbers()
+        except Refused as refused:
+            raise _unusable(refused, self.where) from refused
+        data = opened.own if isinstance(opened, Pictures) else self.data
+        container = (container_of(data) if isinstance(opened, Pictures) else None) or self.container
+        if image is None:
+            raise DataError(
+                "no mask is kept in such a file",
+                expected="PNG, TIFF, NIfTI, .npy, .npz or a folder of PNG or TIFF",
+                found=container.name,
+                where=self.where,
+            )
+        return Stored(image, container, turn, data)
 
 
 class Inspected(NamedTuple):
@@ -249,19 +290,6 @@ def checked_bytes(root: Path, path: str, image_id: str) -> bytes:
             do="run `visionfm index` again",
         )
     return content
-
-
-def stored_pixels(data: bytes, *, max_megapixels: float, where: str) -> Stored:
-    """Return a single-image file as it is stored, for masks; raises DataError, which names `where`."""
-    try:
-        image, container = _open(data)
-        _choose(image, Reading(max_megapixels=max_megapixels))
-        turn = image.load(None).orientation
-    except Refused as refused:
-        raise _unusable(refused, where) from refused
-    if not isinstance(image, PillowImage):
-        raise DataError("no mask is kept in such a file", expected="PNG or TIFF", found=container.name, where=where)
-    return Stored(image.opened, container, turn)
 
 
 def _unusable(refused: Refused, where: object) -> DataError:

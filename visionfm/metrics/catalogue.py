@@ -234,6 +234,12 @@ METRICS = {
         headline_of=("segmentation",),
         left_out=ABSENT,
     ),
+    "dice_of_volume": Metric(
+        "Dice of volumes",
+        "The same over all voxels of a volume, its slices taken together, then the mean over volumes. A slice with a "
+        "few pixels of the class, which can make its own Dice small, counts as little as it holds; n counts volumes.",
+        left_out=ABSENT,
+    ),
     "iou": Metric(
         "IoU",
         "The common part of both areas over all that either covers. 1 is perfect; lower than Dice.",

@@ -4,7 +4,8 @@ Classes are scored one against the rest, inside the field of view where there is
 classes but the background (the first), `macro with background` over all, each over those that have a value. A class
 that is absent from truth and prediction has no value. One that is missed, or found where it is not, counts as the worst
 there is: Dice and precision 0, HD95 the image's diagonal; so no mean rewards a model for not finding a class.
-Shapes: H/W px, upright; `probability` is of 16 bits, 65535 for 1.
+Of the slices of a volume the pixels are counted too, so that its voxels can be scored as one.
+Shapes: H/W px, upright; `probability` is of 16 bits, 65535 for 1; V volumes, C classes.
 """
 
 import math
@@ -22,6 +23,8 @@ Scores = dict[tuple[str, str], float]  # (class, metric) -> value
 MACRO, WITH_BACKGROUND = "macro", "macro with background"
 OVERLAP = ("dice", "iou", "sensitivity", "specificity", "precision")
 MASK_METRICS = (*OVERLAP, "hd95", "hd95_mm", "cldice", "auroc")
+COUNTS = ("truth_px", "said_px", "both_px")  # of a class in a slice: in the truth, in the prediction, in both
+VOLUME_DICE = "dice_of_volume"
 NAN = float("nan")
 
 
@@ -61,6 +64,28 @@ def mask_scores(
             known = [value for value in values if not np.isnan(value)]
             scores[label, metric] = sum(known) / len(known) if known else NAN
     return scores
+
+
+def pixel_counts(
+    truth_HW: Classes, predicted_HW: Classes, classes: Sequence[str], inside_HW: Mask | None = None
+) -> Scores:
+    """Return how many pixels each class has, by COUNTS."""
+    inside_HW = np.ones(truth_HW.shape, bool) if inside_HW is None else inside_HW
+    counts: Scores = {}
+    for index, name in enumerate(classes):
+        true_HW, said_HW = (truth_HW == index) & inside_HW, (predicted_HW == index) & inside_HW
+        sums = (true_HW.sum(), said_HW.sum(), (true_HW & said_HW).sum())
+        counts |= {(name, what): float(count) for what, count in zip(COUNTS, sums, strict=True)}
+    return counts
+
+
+def volume_dice(counts_VC3: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return each volume's Dice over its voxels, the mean over those of the classes that occur; NaN where none does."""
+    truth_VC, said_VC, both_VC = np.moveaxis(counts_VC3, 2, 0)
+    total_VC = truth_VC + said_VC
+    known_VC = total_VC > 0
+    dice_VC = np.where(known_VC, 2 * both_VC / np.maximum(total_VC, 1), 0)
+    return np.where(known_VC.any(1), dice_VC.sum(1) / np.maximum(known_VC.sum(1), 1), np.nan)
 
 
 # --- one class ------------------------------------------------------------------------------------------------------

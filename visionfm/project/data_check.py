@@ -14,7 +14,7 @@ from visionfm.data.audit import FOLDS
 from visionfm.data.label_rows import as_columns
 from visionfm.data.labels import draw_splits, labelled, subject_of
 from visionfm.data.layouts.rows import LabelRow, Value, parts_of
-from visionfm.data.listing import label_files, list_images, list_partners, to_install
+from visionfm.data.listing import label_files, list_images, list_partners, partner_names, to_install
 from visionfm.data.partners import has_partners, mask_roles
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
@@ -79,9 +79,8 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
     if not listed:
         log.warning("dataset %s: no images below %s", name, block.root)
         return None
-    partners = (
-        [entry.path for entry in list_partners(root, block.layout, block.images)] if has_partners(settings) else []
-    )
+    there = list_partners(root, block.layout, block.images) if has_partners(settings) else []
+    partners = partner_names((entry.path for entry in there), block.layout, block.images, block.frames is not None)
     like = found.get(block.split.like or "")
     taken = None if like is None else dict(zip(like.subjects, like.splits, strict=True))
     rows = labelled(root, settings, listed, partners, taken, own)
@@ -115,7 +114,7 @@ def _find_masks(rows: list[LabelRow], settings: LabelSettings, partners: set[str
         for role in mask_roles(settings):
             path = row.partners.get(role)
             files = [file for _, file in parts_of(path) or []] if parts_of(path) is not None else [path]
-            for file in [one for one in files if one is not None and one not in partners]:
+            for file in [one for one in files if one is not None and named_frame(one, partners)[0] not in partners]:
                 problems.add(f"{row.where}: {role} {file!r} of {row.path}: no such file, or indexed as an image")
 
 

@@ -177,3 +177,38 @@ def test_points_have_errors_and_success_rates_each_and_together(results: Path) -
 def test_a_sample_answered_twice_is_an_error(results: Path) -> None:
     with pytest.raises(ArtifactError, match="answered twice"):
         run([*points(), points()[0]], targets=POINTS)
+
+
+def slices(volume: str, person: str, counts: list[tuple[int, int, int]]) -> list[Row]:
+    """The rows of a volume's slices: pixels in the truth, in the prediction, in both; and their own Dice."""
+    rows = []
+    for at, (truth, said, both) in enumerate(counts):
+        same = {**ids(0, "seed0", "vessel"), "sample_id": f"d/{volume}#{at}", "subject_id": person}
+        dice = 2 * both / (truth + said) if truth + said else None
+        cells = {"dice": dice, "truth_px": truth, "said_px": said, "both_px": both}
+        rows += [
+            {**same, "class": "vessel", "metric": name, "value": value, "present": truth > 0}
+            for name, value in cells.items()
+        ]
+        rows.append({**same, "class": "macro", "metric": "dice", "value": dice, "present": None})
+    return rows
+
+
+def test_dice_of_volumes_is_over_their_voxels_and_its_n_counts_volumes() -> None:
+    large_and_tiny = [(1000, 1000, 900), (2, 0, 0), (0, 0, 0)]
+    found = over_images(
+        slices("a.tif", "p0", large_and_tiny),
+        slices("b.tif", "p1", [(10, 10, 10)]),
+        slices("c#1.tif", "p2", [(0, 0, 0)]),
+    )
+    rows = {(row["metric"], row["class"]): row for row in found if row["run"] == "seed0"}
+    of_volumes, of_slices = rows["dice_of_volume", "vessel"], rows["dice", "vessel"]
+    assert of_volumes["value"] == pytest.approx((1800 / 2002 + 1) / 2) and of_volumes["n"] == 2
+    assert of_slices["value"] == pytest.approx((0.9 + 0 + 1) / 3) and of_slices["n"] == 3
+    assert of_volumes["n_positive"] == 2 and of_volumes["n_subjects"] == 2
+    assert of_volumes["reason"].startswith("1 of 3 volumes left out: the class is absent")
+    assert rows["dice_of_volume", "macro"]["value"] == pytest.approx(of_volumes["value"])
+
+
+def test_images_that_are_no_slices_have_no_dice_of_volumes() -> None:
+    assert not [row for row in over_images(masks()) if row["metric"] == "dice_of_volume"]

@@ -71,18 +71,22 @@ def vfm_split(path: str) -> str | None:
 
 
 def files_below(
-    root: Path, starts: Iterable[Path] | None = None, suffixes: frozenset[str] = ALLOWED_SUFFIXES, *, asked: str = ""
+    root: Path,
+    starts: Iterable[Path] | None = None,
+    suffixes: frozenset[str] = ALLOWED_SUFFIXES,
+    *,
+    asked: frozenset[str] = frozenset(),
 ) -> list[Listed]:
     """Return all files of these suffixes (images) below a root, or below folders in it, by path.
 
-    `asked` is the glob that a dataset has for its images: its suffix is one of an image too, if it can be.
+    `asked` are suffixes that count too, if images can have them: such files may be many other things.
     """
     check_root(root)
     return sorted(
         entry
         for start in ([root] if starts is None else starts)
         if start.is_dir()
-        for entry in _files(root, start, suffixes, suffix_of(asked))
+        for entry in _files(root, start, suffixes, asked)
     )
 
 
@@ -110,14 +114,14 @@ def folders_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset())
         yield from folders_below(Path(path), above | {(stat.st_dev, stat.st_ino)})
 
 
-def _files(root: Path, start: Path, suffixes: frozenset[str], asked: str) -> Iterator[Listed]:
+def _files(root: Path, start: Path, suffixes: frozenset[str], asked: frozenset[str]) -> Iterator[Listed]:
     """Yield every file of these suffixes below a folder, linked ones too; hidden entries are no data.
 
     A folder may hold millions of files: a path object for each would take three times as long as the listing. Where
     images are sought, a name that ends in no suffix, or in a number as the UIDs of DICOM do, is looked into.
     """
     looked_into = suffixes is ALLOWED_SUFFIXES
-    suffixes = suffixes | (ASKED_SUFFIXES & {asked})
+    suffixes = suffixes | (ASKED_SUFFIXES & asked)
     for folder in folders_below(start):
         inside = folder.relative_to(root).as_posix()
         prefix = "" if inside == "." else f"{inside}/"

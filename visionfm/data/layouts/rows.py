@@ -18,7 +18,7 @@ class LabelRow:
     `grades` are what several graders said of a target, `groups` what people are told apart by. `partners` are paths of
     masks by role (mask, mask2, fov), `array` that of landmarks; `points` are stored pixels, `mm_per_px` their size
     (across, down). `said` is what the image's file says of itself (eye, subject, visit) where these columns are read
-    from elsewhere.
+    from elsewhere. `of_volume`: it is one slice of a file that was labelled as a whole, and so were its masks.
     """
 
     path: str
@@ -35,6 +35,7 @@ class LabelRow:
     points: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     mm_per_px: tuple[float, float] | None = None
     said: dict[str, str] = field(default_factory=dict)
+    of_volume: bool = False
 
 
 def of_parts(parts: Sequence[tuple[int, str]]) -> str:

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from visionfm.errors import CannotReadNow, DataError, cannot_read_now, is_passing
 from visionfm.images.pixels import Pixels
 
@@ -89,6 +91,10 @@ class Opened(ABC):
     @abstractmethod
     def rgb(self, bits: int | None = None) -> Pixels:
         """Return the loaded frame, uint8 (H, W, 3) in [0, 255], upright; `bits` are what wider pixels use of theirs."""
+
+    def numbers(self) -> Image.Image | None:
+        """Return the loaded frame's numbers as the file holds them, unturned, for masks; None where no mask is kept."""
+        return None
 
     def note(self) -> str | None:
         """Return what is odd about a file that decodes all the same; None where nothing is."""

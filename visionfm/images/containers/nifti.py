@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.pixels import Pixels, eight_bits
@@ -72,6 +73,19 @@ class _Nifti(Opened):
             if stored_HW.dtype.names:
                 return np.ascontiguousarray(np.stack([stored_HW[name] for name in "RGB"], axis=-1))
             return np.repeat(self._grey(stored_HW, bits)[:, :, None], 3, axis=2)
+
+    def numbers(self) -> Image.Image:
+        """Return the slice's numbers, of any type that they were saved in; Refused unless whole, and of 16 bits."""
+        stored_HW = self.values[:, :, self.frame].T
+        if stored_HW.dtype.names:
+            raise Refused("unsupported_mode", "NIfTI, colours")
+        slope, offset = self.head.get_slope_inter()
+        values_HW = stored_HW * (slope or 1.0) + (offset or 0.0)
+        if not (np.isfinite(values_HW).all() and (values_HW == np.rint(values_HW)).all()):
+            raise Refused("unsupported_mode", "NIfTI, values that are no whole numbers")
+        if values_HW.min() < 0 or values_HW.max() >= 1 << 16:
+            raise Refused("unsupported_mode", f"NIfTI, values of {values_HW.min():g} to {values_HW.max():g}")
+        return Image.fromarray(np.ascontiguousarray(values_HW.astype(np.uint16)))
 
     def _grey(self, stored_HW: npt.NDArray[Any], bits: int | None) -> Pixels:
         slope, offset = self.head.get_slope_inter()

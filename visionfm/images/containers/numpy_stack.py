@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.pixels import Pixels, eight_bits
@@ -65,6 +66,11 @@ class _Stack(Opened):
                 raise Refused("too_bright", f"{self.name}, a pixel of {brightest}, over {2**bits - 1}")
         shown = eight_bits(values, full)
         return shown if shown.ndim == 3 else np.repeat(shown[:, :, None], 3, axis=2)
+
+    def numbers(self) -> Image.Image:
+        """Return the frame's numbers."""
+        values = np.ascontiguousarray(self.stack[self.frame])
+        return Image.fromarray(values.astype(values.dtype.newbyteorder("=")))
 
     def _content(self, data: bytes) -> bytes:
         """Return the bytes of the one array."""

@@ -66,6 +66,10 @@ class PillowImage(Opened):
                 raise Refused("too_bright", f"{self.name}, {what}")
             return oriented(to_rgb(self.opened, bits), orientation(self.opened))
 
+    def numbers(self) -> Image.Image:
+        """Return the pixels as Pillow loaded them; those of a TIFF are upright already."""
+        return self.opened
+
     # --- what a format may do in its own way ------------------------------------------------------------------------
 
     def count_frames(self) -> int:

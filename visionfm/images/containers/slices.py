@@ -5,6 +5,8 @@ All have one size; a thumbnail or a photograph among them is a mistake that woul
 
 import re
 
+from PIL import Image
+
 from visionfm.images.containers.container import Container, Header, Opened, Refused, Upright, blamed
 from visionfm.images.containers.gif_webp import GIF, WEBP
 from visionfm.images.containers.jpeg_png_bmp import BMP, JPEG, PNG
@@ -42,6 +44,7 @@ class Pictures(Opened):
 
     parts: dict[str, bytes]
     names: list[str]
+    own: bytes  # of the chosen picture
 
     def header(self) -> Header:
         """Return the size of the chosen picture."""
@@ -49,7 +52,8 @@ class Pictures(Opened):
 
     def seek(self, frame: int) -> None:
         """Choose a frame."""
-        self.chosen = open_picture(self.parts[self.names[frame]], self.names[frame])
+        self.own = self.parts[self.names[frame]]
+        self.chosen = open_picture(self.own, self.names[frame])
 
     def load(self, shrink_to_px: int | None) -> Upright:
         """Decode the chosen picture."""
@@ -58,6 +62,10 @@ class Pictures(Opened):
     def rgb(self, bits: int | None = None) -> Pixels:
         """Return the chosen picture."""
         return self.chosen.rgb(bits)
+
+    def numbers(self) -> Image.Image | None:
+        """Return the chosen picture's numbers."""
+        return self.chosen.numbers()
 
     def note(self) -> str | None:
         """Tell what is odd about the chosen picture."""

@@ -31,7 +31,19 @@ class DataPlan:
     def label_settings(self, dataset: str) -> LabelSettings:
         """Return the settings of `label`."""
         block = self.config.datasets[dataset]
-        same = ("layout", "images", "table", "labels", "columns", "path_pattern", "cohort", "split", "missing", "ids")
+        same = (
+            "layout",
+            "images",
+            "table",
+            "labels",
+            "columns",
+            "path_pattern",
+            "cohort",
+            "split",
+            "missing",
+            "ids",
+            "frames",
+        )
         return LabelSettings(
             dataset=dataset,
             **{name: getattr(block, name) for name in same},

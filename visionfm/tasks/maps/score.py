@@ -1,9 +1,10 @@
 """From the metrics of each image to those of all: the mean over images, with its interval over subjects.
 
-Shapes: N images.
+Of slices, those of one volume are counted together, then the mean is over volumes. Shapes: N images, V volumes,
+C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from visionfm.metrics.catalogue import METRICS
 from visionfm.metrics.evidence import Mean
+from visionfm.metrics.masks import volume_dice
 from visionfm.metrics.measure import Measure
 from visionfm.metrics.weighted import Floats
 from visionfm.tasks.prediction_arrays import ALL, Samples
@@ -33,7 +35,21 @@ class Column:
     left_out: str = ""  # why an image may have no value, where the catalogue says it otherwise
 
 
-def over_images(images: Any, columns: Sequence[Column]) -> dict[str, Scored]:
+@dataclass(frozen=True)
+class VolumeColumn:
+    """A metric of volumes, of the pixels of their slices: `counts_NC3` are those of classes, by `masks.COUNTS`.
+
+    Of the images that are no slices `volume_N` is empty.
+    """
+
+    target: str
+    label: str
+    metric: str
+    volume_N: NDArray[np.object_]
+    counts_NC3: Floats
+
+
+def over_images(images: Any, columns: Sequence[Column], of_volumes: Sequence[VolumeColumn] = ()) -> dict[str, Scored]:
     """Return target -> what was measured of the images (a DataFrame of N rows with their ids)."""
     sample_N, subject_N, split_N, dataset_N, modality_N = (
         images[name].to_numpy(dtype=object) for name in ("sample_id", "subject_id", "split", "dataset", "modalities")
@@ -44,14 +60,17 @@ def over_images(images: Any, columns: Sequence[Column]) -> dict[str, Scored]:
     for target in dict.fromkeys(column.target for column in columns):
         own = [column for column in columns if column.target == target]
         known_N = np.any([~np.isnan(column.values_N) for column in own], axis=0)
-        found[target] = Scored(samples, no_truth_N0, known_N, partial(_measures, own, samples))
+        volumes = [column for column in of_volumes if column.target == target]
+        found[target] = Scored(samples, no_truth_N0, known_N, partial(_measures, own, volumes, samples))
     return found
 
 
-def _measures(columns: Sequence[Column], samples: Samples, rows_N: NDArray[np.intp]) -> list[Measure]:
-    """Return each column's mean over these images."""
+def _measures(
+    columns: Sequence[Column], of_volumes: Sequence[VolumeColumn], samples: Samples, rows_N: NDArray[np.intp]
+) -> list[Measure]:
+    """Return each column's mean over these images, then over their volumes."""
     subjects = samples.subjects.take(rows_N)
-    found = []
+    found = [measure for column in of_volumes for measure in _of_volumes(column, samples, rows_N)]
     for column in columns:
         values_N = column.values_N[rows_N]
         known_N = ~np.isnan(values_N)
@@ -74,11 +93,37 @@ def _measures(columns: Sequence[Column], samples: Samples, rows_N: NDArray[np.in
     return found
 
 
+def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]) -> Iterator[Measure]:
+    """Yield the mean over the volumes of these images; nothing where none is a slice."""
+    rows_N = rows_N[column.volume_N[rows_N] != ""]
+    if not len(rows_N):
+        return
+    names_V, first_V, place_N = np.unique(column.volume_N[rows_N], return_index=True, return_inverse=True)
+    counts_VC3 = np.zeros((len(names_V), *column.counts_NC3.shape[1:]))
+    np.add.at(counts_VC3, place_N, column.counts_NC3[rows_N])
+    values_V = volume_dice(counts_VC3)
+    known_V = ~np.isnan(values_V)
+    positive_V = known_V & (counts_VC3[:, 0, 0] > 0)
+    yield Measure(
+        column.label,
+        column.metric,
+        None,
+        float(values_V[known_V].mean()) if known_V.any() else float("nan"),
+        Mean(values_V) if known_V.any() else None,
+        samples.subjects.take(rows_N[first_V]),
+        known_V,
+        n_positive=int(positive_V.sum()) if counts_VC3.shape[1] == 1 else None,
+        reason=_left_out(known_V, "volumes", METRICS[column.metric].left_out),
+    )
+
+
 def _reason(column: Column, known_N: NDArray[np.bool_]) -> str | None:
     """Return why there is no value, or of how many images the value is."""
-    if known_N.all() and len(known_N):
-        return None
     if not len(known_N):
         return "no image with a mask or point"
-    left_out = int((~known_N).sum())
-    return f"{left_out} of {len(known_N)} images left out: {column.left_out or METRICS[column.metric].left_out}"
+    return _left_out(known_N, "images", column.left_out or METRICS[column.metric].left_out)
+
+
+def _left_out(known_N: NDArray[np.bool_], what: str, why: str) -> str | None:
+    without = int((~known_N).sum())
+    return f"{without} of {len(known_N)} {what} left out: {why}" if without else None

@@ -1,6 +1,7 @@
 """Metrics of each image's mask, from the archives of each run and the files of the truth: image_metrics.parquet.
 
-A row per run, image, class and metric, null where the metric does not exist; images without a mask have no rows. The
+A row per run, image, class and metric, null where the metric does not exist; images without a mask have no rows. Of
+slices of volumes there are the counts of pixels too, from which the metrics of volumes are made. The
 second observer is a run of its own, `observer2`, measured against the first. A run whose archives did not change is
 taken from the table as it was kept, so that one more seed measures one more seed.
 Shapes: H/W px, upright.
@@ -21,9 +22,10 @@ from visionfm.artifacts.archive import Archive
 from visionfm.artifacts.arguments import check_given
 from visionfm.data.columns import DenseSample
 from visionfm.errors import ArtifactError
+from visionfm.images.identity import frame_of
 from visionfm.images.masks import read_mask
 from visionfm.images.parallel import in_order
-from visionfm.metrics.masks import Scores, mask_scores
+from visionfm.metrics.masks import Scores, mask_scores, pixel_counts
 from visionfm.runtime.progress import track
 from visionfm.tasks.maps.archive import map_names, read_map
 from visionfm.tasks.maps.settings import DenseTarget
@@ -181,6 +183,8 @@ def measure_image(
         names = map_names(row["mask"], len(spec.classes))
         probabilities = {index: read_map(maps.read(at)) for index, at in names.items() if at in maps.names} or None
     scores = mask_scores(truth_HW, said_HW, spec.classes, inside_HW, sample.mm_per_px, tubular, probabilities)
+    if frame_of(sample.image_id) is not None:
+        scores |= pixel_counts(truth_HW, said_HW, spec.classes, inside_HW)
     seen = {spec.classes[index] for index in np.unique(truth_HW if inside_HW is None else truth_HW[inside_HW])}
     ids = {column: row[column] for column in IDS} | {"run": run, "target": name}
     return [ids | cell for cell in _cells(scores, seen, spec.classes)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from world.dicom_files import PHOTOGRAPH, TOMOGRAM, dicom, item, ramp
+from world.volume_files import e2e, export, topcon, vol
 
 from visionfm import artifacts
 from visionfm.data import headers, spelling
@@ -109,6 +110,27 @@ def test_a_swapped_laterality_is_found(clinic: Path, labelled: Callable[..., Row
         labelled(clinic, columns, table="t.csv")
     trusted = {**columns, "eye": {"column": "eye", "trusted": True}}
     assert labelled(clinic, trusted, table="t.csv")[3]["eye"] == "R"
+
+
+VOLUME = np.arange(2 * 20 * 24, dtype=np.uint8).reshape(2, 20, 24)
+OTHERS = {  # a right eye in the header of each
+    "a.vol": vol(VOLUME / 255, eye="OD"),
+    "a.e2e": e2e(VOLUME.astype("<u2"), eye="R"),
+    "a.fda": topcon(VOLUME, eye=0),
+    "a.fds": topcon(VOLUME.astype(np.uint16), "FDS", eye=0),
+    "a.xml": export(["1.png"], eye="R"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_swapped_laterality_is_found_in_volumes_of_every_maker(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(OTHERS[name])
+    columns = Columns.model_validate({"image": "file", "eye": "eye"})
+    for eye, found in (("R", []), ("L", ["t.csv:2: eye L, and the header of"])):
+        rows, problems = [LabelRow(name, "t.csv:2", eye=eye)], Problems(DataError, "labels")
+        read_headers(tmp_path, rows, columns, problems)
+        headers.contradictions(rows, columns, problems)
+        assert [line[: len(found[0])] for line in problems] == found if found else not list(problems), list(problems)
 
 
 def test_another_person_or_date_is_found_where_the_tables_are_those_of_the_headers(

@@ -206,6 +206,20 @@ def test_every_metric_row_stands_in_one_table_with_its_own_n(made):
     assert table.columns == ["class", "n", "AUROC", "Brier score"]
 
 
+def test_what_n_counts_is_said_where_it_is_not_the_samples() -> None:
+    import pandas as pd
+
+    same = {"target": "fluid", "class": "fluid", "n_subjects": 3.0, "n_positive": None, "ci_low": None, "ci_high": None}
+    same |= {"unit": None, "reason": None, "operating_point": None, "value": 0.9}
+    rows = [{**same, "metric": "dice", "n": 150.0}, {**same, "metric": "dice_of_volume", "n": 3.0}]
+    table = pivot(pd.DataFrame(rows), [], "caption")
+    assert table.columns[-2:] == ["Dice", "Dice of volumes"]
+    assert [(row[-3].text, row[-3].small) for row in table.rows] == [
+        ("150", "3\u00a0subjects"),
+        ("3", "volumes\n3\u00a0subjects"),
+    ]
+
+
 def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_per_task_and_model(made):
     folder, _, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]

@@ -85,6 +85,17 @@ def topcon(
     return b"FOCT" + b"FDA" + struct.pack("<II", 2, 1000) + b"".join(packed) + b"\0"
 
 
+def export(pictures: list[str], patient: str = "MRN0012345", eye: str = "R") -> bytes:
+    """Return the XML of an export of HEYEX whose B-scans are these pictures beside it."""
+    scans = "".join(
+        f"<Image><ImageType><Type>OCT</Type></ImageType><ImageData><ExamURL>c:\\a\\{name}</ExamURL></ImageData></Image>"
+        for name in pictures
+    )
+    series = f"<Series><Laterality>{eye}</Laterality>{scans}</Series>"
+    person = f"<Patient><PatientID>{patient}</PatientID><LastName>MRNDoe</LastName><Study>{series}</Study></Patient>"
+    return f'<?xml version="1.0" encoding="utf-8"?><HEDX><BODY>{person}</BODY></HEDX>'.encode()
+
+
 def encoded(pixels: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG2000", **options)

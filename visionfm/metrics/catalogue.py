@@ -20,6 +20,7 @@ class Metric(NamedTuple):
     left_out: str = ""  # why it does not exist for an image
     endless: bool = False  # has no unit, and may be above 1
     of_data: bool = False  # says something of the data, not of a model, so that no two models differ in it
+    counts: str = ""  # what its n counts, where that is not the samples
     right: float | None = None  # what it should be, where neither more nor less is better: no two models are compared
 
     @property
@@ -239,6 +240,7 @@ METRICS = {
         "The same over all voxels of a volume, its slices taken together, then the mean over volumes. A slice with a "
         "few pixels of the class, which can make its own Dice small, counts as little as it holds; n counts volumes.",
         left_out=ABSENT,
+        counts="volumes",
     ),
     "iou": Metric(
         "IoU",

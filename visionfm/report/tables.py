@@ -11,7 +11,7 @@ from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.binary import AT_THRESHOLD
 from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.calibration import METRICS as CALIBRATION
-from visionfm.metrics.catalogue import metric_name
+from visionfm.metrics.catalogue import METRICS, metric_name
 from visionfm.metrics.decisions import CONFORMAL
 from visionfm.metrics.written import NO_VALUE, interval, missing, number, text_of
 from visionfm.tasks.results import WHOLE, TaskModel, whole
@@ -182,6 +182,8 @@ def pivot(rows: Any, by: Sequence[str], caption: str, survival: bool = False, no
         # Not broken within: the columns of a wide table are narrow.
         small = [f"{positives}\u00a0{'events' if survival else 'positive'}"] if positives else []
         small.append(f"{subjects}\u00a0subject" + ("s" if subjects != "1" else ""))
+        counted = {METRICS[record["metric"]].counts for record in values.values() if record["metric"] in METRICS}
+        small = [*sorted(counted - {""}), *small]
         cells = [Cell(_head(name, text, survival)) for name, text in zip(heads, key, strict=False)]
         cells.append(Cell(n, "\n".join(small), numeric=True))
         body.append(cells + [_value(values.get(column), notes) for column in columns])

@@ -164,7 +164,8 @@ def test_what_stands_beyond_its_slices_cannot_reach_a_sample_and_their_order_doe
     other_BIF[1, 1:], other_BIF[2, 4:] = 99, -99
     assert torch.equal(pooling([other_BIF], own)[0], pooled_BF)
     assert (pooling.weights([slices_BIF], own)[0][2, 4:] == 0).all()
-    torch.testing.assert_close(pooled_BF[1], slices_BIF[1, 0])
+    torch.testing.assert_close(pooled_BF[1], torch.cat([slices_BIF[1, 0], torch.zeros(6)]))
+    torch.testing.assert_close(pooled_BF[2, :6], slices_BIF[2, :4].mean(0))
     moved_BIF = slices_BIF[:1, torch.randperm(7)]
     torch.testing.assert_close(pooling([moved_BIF], Slices(own.count_BS[:1]))[0], pooled_BF[:1])
 
@@ -173,7 +174,7 @@ def test_in_training_each_attention_answers_and_a_sample_with_nothing_shown_is_s
     pooling, slices_BIF = SlicePooling([6]), torch.randn(2, 5, 6)
     shown_BSI = torch.tensor([[[True, False, True, False, False]], [[False] * 5]])
     (pooled_XF,) = pooling([slices_BIF], Slices(torch.tensor([[5], [3]]), shown_BSI))
-    assert pooled_XF.shape == (2 * ATTENTIONS, 6) and pooled_XF.isfinite().all()
+    assert pooled_XF.shape == (2 * ATTENTIONS, 12) and pooled_XF.isfinite().all()
     other_BIF = slices_BIF.clone()
     other_BIF[0, [1, 3, 4]] = 99
     assert torch.equal(pooling([other_BIF], Slices(torch.tensor([[5], [3]]), shown_BSI))[0], pooled_XF)

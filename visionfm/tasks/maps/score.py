@@ -70,7 +70,7 @@ def _measures(
 ) -> list[Measure]:
     """Return each column's mean over these images, then over their volumes."""
     subjects = samples.subjects.take(rows_N)
-    found = [measure for column in of_volumes for measure in _of_volumes(column, samples, rows_N)]
+    found = []
     for column in columns:
         values_N = column.values_N[rows_N]
         known_N = ~np.isnan(values_N)
@@ -90,7 +90,7 @@ def _measures(
                 reason=_reason(column, known_N),
             )
         )
-    return found
+    return found + [measure for column in of_volumes for measure in _of_volumes(column, samples, rows_N)]
 
 
 def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]) -> Iterator[Measure]:

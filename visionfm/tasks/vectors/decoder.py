@@ -48,7 +48,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.slices = SlicePooling(spec.widths) if spec.slices == ATTENTION else None
-        self.fusion = FUSIONS[spec.fusion](spec.widths)
+        self.fusion = FUSIONS[spec.fusion](spec.widths if self.slices is None else self.slices.widths)
         self.head = _head(spec, self.fusion.width)
 
     def forward(

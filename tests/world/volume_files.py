@@ -77,7 +77,7 @@ def topcon(
         else:
             stream = encoded(blue_first, irreversible=False, mct=0)
             blocks["@IMG_FUNDUS"] = struct.pack("<IIII4sI", columns, rows, 24, 1, b"", len(stream)) + stream
-    blocks["@PATIENT_INFO_02"] = struct.pack("<32s32s32s8xB", b"MRN0012345", b"Jane", b"MRNDoe", 2) + bytes(500)
+    blocks["@PATIENT_INFO_02"] = struct.pack("<32s32s32s8xB", patient.encode(), b"Jane", b"MRNDoe", 2) + bytes(500)
     blocks["@CAPTURE_INFO_02"] = struct.pack("<BBI100s6H", eye, 2, 0, b"", 2021, 3, 4, 10, 0, 0)
     blocks["@PARAM_SCAN_04"] = struct.pack("<IIIdddddBB", 0, 0, 0, 6.0, 4.5, 2.6, 0, 0, 0, 0)
     packed = [struct.pack("<B", len(name)) + name.encode() + struct.pack("<I", len(one)) + one

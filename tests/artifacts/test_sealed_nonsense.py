@@ -231,6 +231,20 @@ def test_an_array_that_claims_more_than_the_file_holds_is_damage(tmp_path: Path)
             read(path)
 
 
+@pytest.mark.parametrize("size", [0, 2**64 - 16], ids=["no room", "all room"])
+def test_texts_that_would_hold_up_the_library_for_ever_are_damage(size: int, tmp_path: Path) -> None:
+    """An entry of HDF5's heap of texts whose next is itself: found by `make fuzz`."""
+    path = tmp_path / "x.h5"
+    features(path)
+    data = bytearray(path.read_bytes())
+    entry = data.index(formats.HEAP) + 16
+    data[entry : entry + 2] = (1 if size else 0).to_bytes(2, "little")
+    data[entry + 8 : entry + 16] = size.to_bytes(8, "little")
+    path.write_bytes(sealed_again(bytes(data)))
+    with pytest.raises(ArtifactError, match="one over the other"):
+        read_cache(path)
+
+
 def test_a_table_that_claims_more_rows_than_the_file_holds_is_damage(tmp_path: Path) -> None:
     """Ten million equal rows in a few KB, sealed."""
     rows = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10_000_000, np.int8)), pa.array(["1.png"]))

@@ -7,6 +7,7 @@ adds the checksums and does the writing.
 import hashlib
 import io
 import json
+import mmap
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ UNREADABLE = (
 ROWS_AT_ONCE = 65_536
 ROWS_A_BYTE, UNPACKED_A_BYTE, UNPACKED_FREE = 100, 1000, 64_000_000  # more than any table of images has
 SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".vfm", ".json", ".html", ".md")  # of files that carry metadata
+HEAP = b"GCOL\x01\0\0\0"  # begins a collection of texts in HDF5
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
     "F64": "float64",
@@ -281,10 +283,30 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
 
 
+def _check_heaps(path: Path) -> None:
+    """Raise ValueError where texts lie so that HDF5's own reader would come to no end: an entry that takes no room.
+
+    A heap is b"GCOL", version 1, its size (8 bytes), then entries: index (2), count (2), 4 unused, size (8), the text,
+    filled up to 8. Index 0 is the room that is left, its size with the head (HDF5 file format 3.0, III.E).
+    """
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(HEAP)
+        while at >= 0:
+            end, place = at + int.from_bytes(data[at + 8 : at + 16], "little"), at + 16
+            while place + 16 <= min(end, len(data)):
+                index, size = struct.unpack("<H6xQ", data[place : place + 16])
+                step = 16 + (size + 7) // 8 * 8 if index else size
+                if step == 0 or place + step > end:
+                    raise ValueError("texts that lie one over the other")
+                place += step
+            at = data.find(HEAP, at + len(HEAP))
+
+
 def read_hdf5(path: Path, names: tuple[str, ...] | None) -> dict[str, Any]:
     """Return the datasets of an HDF5 file; text comes back as object arrays of str."""
     import h5py
 
+    _check_heaps(path)
     with h5py.File(path, "r", locking=False) as file:
         arrays = {}
         for name in names or sorted(file):

@@ -8,12 +8,15 @@ from snakemake.resources import Resource
 from snakemake.shell import shell as shell_of_rules
 
 from visionfm.project.config import Config
+from visionfm.project.executor import hold_on_to_jobs
 from visionfm.project.jobs import Needs
 from visionfm.project.site import ASKED, given_options, read_site
 from visionfm.runtime.scheduler import WARN_SECONDS
 
 SITE = read_site(config, Config.model_fields)
-if not workflow.is_main_process:
+if workflow.is_main_process:
+    hold_on_to_jobs()
+else:
     # The environment carries it: what stands in a rule's params would be reason to run it again.
     os.environ[WARN_SECONDS] = str(SITE.warn_seconds)
     # A person or a site may say so earlier, to every process of a job (`scancel --signal=USR1`). The stages answer it;

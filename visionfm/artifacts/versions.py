@@ -16,7 +16,7 @@ VERSIONS = {
     "extract": 1,
     "dense": 1,
     "fuse": 5,
-    "train": 8,
+    "train": 9,
     "finetune": 3,
     "calibrate": 1,
     "predict": 3,

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 ATTENTION_WIDTH = 128
-ATTENTIONS = 8
+ATTENTIONS = 32
+SHARPNESS = 10.0  # of attentions at the start: each looks at few slices, so that some come upon a finding
 HIDDEN = 0.3  # of the slices in training: attention that sees all of them learns them by heart, and misses the finding
 
 
@@ -34,6 +35,8 @@ class GatedAttention(nn.Module):
         self.seen = nn.Linear(features, ATTENTION_WIDTH)
         self.gate = nn.Linear(features, ATTENTION_WIDTH)
         self.score = nn.Linear(ATTENTION_WIDTH, ATTENTIONS, bias=False)
+        with torch.no_grad():
+            self.score.weight.mul_(SHARPNESS)
 
     def forward(self, slices_BIF: torch.Tensor, absent_BI: torch.Tensor) -> torch.Tensor:
         """Return weight_BKI, which adds up to 1; 0 where a slice is absent."""

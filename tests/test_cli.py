@@ -57,7 +57,7 @@ SURFACE = {
     "serve": "--device --log --port MODEL",
     "handover": "--log --out DECODER",
     "publish": "--log --out CHECKPOINT",
-    "doctor": "--log --results",
+    "doctor": "--log --results --slurm",
     "du": "--log RUN",
     "gc": "--delete --log CONFIG",
     "verify": "--log --show PATHS",

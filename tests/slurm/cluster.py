@@ -4,8 +4,9 @@
     python tests/slurm/cluster.py stop FOLDER
 
 Needs Debian's slurm-wlm and munge. All state (key, configuration, sockets, logs, spool) lies in FOLDER; nothing in /etc
-is read or written, every listener is on 127.0.0.1. Partitions: `cpu` (default), `gpu`, and `urgent`, whose jobs take
-nodes from the others' by requeueing them. There is no accounting: `sacct` has nothing to say.
+is read or written, every listener is on 127.0.0.1. Partitions: `cpu` (default), `gpu`, those that kinds of sites have,
+and `urgent`, whose jobs take nodes from the others' by requeueing them. Nodes have the feature `rome`; there is a
+licence `data`. There is no accounting: `sacct` has nothing to say.
 """
 
 import os
@@ -28,6 +29,9 @@ PARTITIONS = {  # a partition of the higher tier preempts; `long` hours are for 
     "cpu": "Nodes=cpu1 Default=YES PriorityTier=10 PreemptMode=REQUEUE",
     "gpu": "Nodes=gpu[1-2] PriorityTier=10 PreemptMode=REQUEUE",
     "urgent": "Nodes=cpu1,gpu[1-2] PriorityTier=100 PreemptMode=OFF",
+    **dict.fromkeys(("short", "long"), "Nodes=cpu1 PriorityTier=10 PreemptMode=REQUEUE"),
+    "debug": "Nodes=gpu[1-2] PriorityTier=10 PreemptMode=REQUEUE",
+    "all": "Nodes=cpu1,gpu[1-2] PriorityTier=10 PreemptMode=REQUEUE",
 }
 
 
@@ -208,7 +212,7 @@ class Cluster:
             generic = f"Gres=gpu:a100:{gpus}" if gpus else ""
             nodes.append(
                 f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus}"
-                f" RealMemory={self.memory_mb} {generic} State=UNKNOWN"
+                f" RealMemory={self.memory_mb} {generic} Feature=rome State=UNKNOWN"
             )
             # SLURM sets CUDA_VISIBLE_DEVICES for character devices only: these are all /dev/null.
             for number in range(gpus):
@@ -243,6 +247,7 @@ class Cluster:
             "SelectType": "select/cons_tres",
             "SelectTypeParameters": "CR_CPU_Memory",
             "GresTypes": "gpu",
+            "Licenses": "data:2",
             "SlurmdParameters": "config_overrides",
             "ReturnToService": 2,
             "SlurmdTimeout": 15,  # a lost node is missed after so long

@@ -4,13 +4,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from cluster_run import Run, assert_same
 
+from visionfm import artifacts
+
 TRAINING = "results/encoders/oct/training.parquet"
 FEATURES = "results/features/fundus/fundus.cls32.0.h5"
+TUNED = "results/tasks/tuned/tiny/seed0/encoder.safetensors"
 
 
 @contextmanager
@@ -63,3 +68,34 @@ def test_two_nodes_train_as_one_process_does_and_encode_the_same_bytes(project: 
     found, expected = run.results(), clean.results()
     name = FEATURES.removeprefix("results/")
     assert_same({name: found[name]}, {name: expected[name]})
+
+
+def tuned_on(nodes: int) -> Callable[[dict[str, Any]], None]:
+    """Put in the config's task one that tunes the last block of its encoder, on so many nodes."""
+    training = {"mode": "finetune", "epochs": 2, "trainable": {"last": 1}, "batch_size": 8, "drop_path": 0.0}
+    training |= {"warmup_epochs": 0.0, "workers": 0, "device": "cpu"}
+    resources = {"threads": 1, "mem_mb": 3000, "runtime": 30, "gpu": 1, "nodes": nodes}
+
+    def change(config: dict[str, Any]) -> None:
+        task = {name: value for name, value in config["tasks"]["diseases"].items() if name != "fusion"}
+        task |= {"datasets": ["fundus"], "unit": "image", "baselines": []}
+        config["tasks"] = {"tuned": {**task, "training": {**training, "resources": resources}}}
+
+    return change
+
+
+def test_two_nodes_tune_an_encoder_as_one_process_does(project: Callable[..., Run]) -> None:
+    alone, run = project(tuned_on(1)), project(tuned_on(2))
+    alone.local(TUNED)
+    with watching(run.folder) as seen:
+        run.finish(TUNED)
+    (job,) = run.jobs("finetune")
+    assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2")
+    assert {rank for name, rank, _ in seen if name == "finetune"} == {"0", "1"}
+    assert len({node for name, _, node in seen if name == "finetune"}) == 2
+    untuned = alone.folder / "results/encoders/fundus/encoder.safetensors"
+    start, one, two = (artifacts.read_tensors(path)[0] for path in (untuned, alone.folder / TUNED, run.folder / TUNED))
+    moved = [name for name in start if not np.array_equal(start[name], one[name])]
+    assert moved and all(name.startswith(("blocks.11.", "norm.")) for name in moved)
+    steps_one, steps_two = (np.concatenate([(end[name] - start[name]).ravel() for name in moved]) for end in (one, two))
+    assert np.corrcoef(steps_one, steps_two)[0, 1] > 0.98

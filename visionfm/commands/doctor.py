@@ -8,6 +8,8 @@ import platform
 import shutil
 from pathlib import Path
 
+from visionfm.project.found_site import found_site
+
 PACKAGES = ("torch", "timm", "snakemake", "pandas", "pyarrow", "numpy", "pillow", "h5py", "pydantic", "scikit-learn")
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 
@@ -15,10 +17,14 @@ FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--results", type=Path, default=Path(), help="the folder of the run, to check its disk")
+    parser.add_argument("--slurm", action="store_true", help="ask SLURM, and print the profile's lines for this site")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print a line per fact."""
+    """Print a line per fact; or the site's lines of a profile."""
+    if args.slurm:
+        print(*found_site(), sep="\n")
+        return
     for name, text in facts(args.results):
         print(f"{name:<14} {text}")
 

@@ -12,7 +12,7 @@ COMPILE := uv pip compile --quiet --no-header --no-annotate --python-version 3.1
 EYES := data/synthetic/truth.csv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slurm test-all check lock docs bench clean
+.PHONY: demo test test-slurm test-all check lock docs gallery bench clean
 
 demo: $(READY) $(EYES)
 	snakemake --cores $(CORES)
@@ -48,8 +48,14 @@ lock: $(DEV_READY)
 	$(COMPILE) --upgrade --extra lora --extra tensorboard --extra dev --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
 
-docs: $(READY)
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(DEV_READY)
 	python -m visionfm.project.document
+	mkdocs build --strict --quiet
+
+# The tutorial's report page and those of how-to's, for the site's gallery.
+gallery: $(READY)
+	bash docs/gallery.sh
 
 bench: $(DEV_READY)
 	for name in decode extract cached decoder_epoch dense_training dense_heads plan pretrain_loader submissions; do python -m bench.$$name; done
@@ -67,4 +73,4 @@ $(DEV_READY): requirements-dev.lock $(READY)
 	touch $(DEV_READY)
 
 clean:
-	rm -rf $(VENV) results data/synthetic data/synthetic_values data/synthetic_unlabelled
+	rm -rf $(VENV) results site docs/gallery data/synthetic data/synthetic_values data/synthetic_unlabelled

@@ -53,7 +53,7 @@ SURFACE = {
     "profile": "--log NAME",
     "launch": "--gpus --inside --log --nodes --threads STAGE",
     "cost": "--log RUN",
-    "package": "--intended-use --licence --log --onnx --out MODEL",
+    "package": "--config --intended-use --licence --log --onnx --out MODEL",
     "serve": "--device --log --port MODEL",
     "handover": "--log --out DECODER",
     "publish": "--log --out CHECKPOINT",

@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 5,
     "recalibrate": 3,
-    "report": 37,
-    "paper": 8,
+    "report": 36,
+    "paper": 7,
     "export": 1,
 }

@@ -130,6 +130,11 @@ class Config(Strict):
     title: str = Field("VisionFM report", description="of the report")
     report: ReportBlock = Field(ReportBlock(), description="what the page carries of patients")
     study: Study | None = Field(None, description="also write the paper, with what only its authors know")
+    container: str | None = Field(
+        None,
+        min_length=1,
+        description="with `--sdm apptainer` every job runs in this image: a .sif file, or what else Apptainer takes",
+    )
 
     @model_validator(mode="before")
     @classmethod

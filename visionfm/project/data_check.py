@@ -188,6 +188,9 @@ def _check_task(
     if block.kind == "progression" or (plan.folds(task) and first not in values):
         return
     for where, split_R in _divisions(plan, task, names, found, values, problems):
+        if "test" not in split_R:
+            text = "task %s%s: no image is in the test split, so nothing will be measured; `split: {test: 0.2}` on the "
+            log.warning(text + "dataset draws one, where no column names the splits", task, where)
         for name, encoded in values.items():
             _check_classes(plan, task, name, where, encoded, split_R, problems)
             counts += _of_classes(f"task {task}, {name}{where}", block.labels()[name], encoded, split_R)

@@ -95,7 +95,9 @@ def _missing(plan: Plan) -> Iterator[str]:
         yield f"all {len(everything)} artefacts are there; `visionfm run CONFIG -n` lists what a change makes anew"
         return
     counted = ", ".join(f"{name} {count}" for name, count in sorted(of.items()))
-    yield f"{len(missing)} of {len(everything)} artefacts are to be made: {counted}; `visionfm run CONFIG -n`: jobs"
+    yield f"{len(missing)} of {len(everything)} artefacts are to be made: {counted}"
+    if len(missing) < len(everything):
+        yield "the others are there; `visionfm run CONFIG -n` lists which of them a change makes anew"
 
 
 def _time(seconds: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from visionfm import artifacts
+from visionfm.config.yaml_files import read_yaml
 from visionfm.encoders.file import read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
@@ -43,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", type=Path, metavar="DIR", help="results/tasks/TASK/MODEL of a finished run")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: TASK-MODEL.vfm in this folder")
-    parser.add_argument("--intended-use", metavar="TEXT", required=True, help="for whom and what, in a sentence")
+    use = parser.add_mutually_exclusive_group(required=True)
+    use.add_argument("--intended-use", metavar="TEXT", help="for whom and what, in a sentence")
+    use.add_argument("--config", metavar="FILE", type=Path, help="the run's config, whose `study.intended_use` says it")
     parser.add_argument("--licence", metavar="TEXT", help="under which others may use it")
     parser.add_argument("--onnx", metavar="FILE", type=Path, help="also write the networks as one ONNX graph")
 
@@ -58,10 +61,19 @@ def main(args: argparse.Namespace) -> None:
             expected=f"a name that ends in {contents.SUFFIX}, outside of a results folder",
             found=out,
         )
-    package(args.model, out, args.intended_use, args.licence, args.onnx)
+    use = args.intended_use if args.config is None else _of_the_study(args.config)
+    package(args.model, out, use, args.licence, args.onnx)
     with out.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     log.info("package: %s, %.1f MB, sha256 %s", out, out.stat().st_size / 1e6, digest)
+
+
+def _of_the_study(config: Path) -> str:
+    """Return what a config says of the model's use; UsageError where it says nothing."""
+    study = read_yaml(config).values.get("study")
+    if not isinstance(study, dict) or not isinstance(said := study.get("intended_use"), str):
+        raise UsageError("the config says no intended use", expected="`study: {intended_use: ...}`", where=config)
+    return said
 
 
 def _check_whole_files(member: Member) -> None:

@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 
 from bench.pretrain_gain import NEIGHBOURS, features, mean_area, out_of_fold, paired
+from visionfm import artifacts
 from visionfm.cli import main as run
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
@@ -56,25 +57,39 @@ def drawn(folder: Path, args: argparse.Namespace) -> tuple[Path, Path, Path]:
     return folder / "other" / args.other, folder / "target" / args.modality, folder / "labelled"
 
 
+def flat(path: Path) -> str:
+    """Return the name of the shrunk copy of an image."""
+    return "_".join(path.with_suffix(".png").parts)
+
+
 def shrunk(idrid: Path, folder: Path) -> Path:
     """Write IDRiD's photographs at a shorter side of 2 * PX, once."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        for path in sorted((idrid / "images").iterdir()):
+        for path in sorted(one for one in (idrid / "images").rglob("*") if one.is_file()):
             with Image.open(path) as image:
                 image.draft("RGB", (4 * PX, 4 * PX))
                 small = image.convert("RGB")
             small.thumbnail((3 * PX, 2 * PX))
-            small.save(folder / f"{path.stem}.png")
+            small.save(folder / flat(path.relative_to(idrid)))
     return folder
 
 
-def pretrained(out: Path, root: Path, modality: str, args: argparse.Namespace, **block: Any) -> float:
-    """Train an encoder on the images of a folder unless it is there; return the CPU seconds that took, 0 if none."""
+def pretrained(
+    out: Path, root: Path, modality: str, args: argparse.Namespace, given: Path | None = None, **block: Any
+) -> float:
+    """Train an encoder on the images of a folder unless it is there; return the CPU seconds that took, 0 if none.
+
+    It starts from the `given` weights and sees images normalised as they were: other statistics are other features.
+    """
     if out.exists():
         return 0.0
     block = {"datasets": ["images"], "image_size": args.size, "workers": 0, **block}
-    own = {"modality": modality, "device": "cpu", "image_size": args.size, "pretrain": block}
+    own: dict[str, Any] = {"modality": modality, "device": "cpu", "image_size": args.size, "pretrain": block}
+    if given is not None:
+        block["init"] = str(given)
+        said = artifacts.read_metadata(given)
+        own["statistics"] = {name: json.loads(said[name]) for name in ("mean", "std")}
     raw = {
         "encoders": {"own": own},
         "models": {},
@@ -114,7 +129,7 @@ def main() -> None:
     if args.idrid:
         args.modality, target = "Fundus", shrunk(args.idrid, args.folder / "idrid")
         rows = list(csv.DictReader((args.idrid / "labels.csv").open(encoding="utf-8")))
-        files = [target / f"{Path(row['image']).stem}.png" for row in rows]
+        files = [target / flat(Path(row["image"])) for row in rows]
         truth_NS = np.array([[int(float(row["dr_grade"]) > 0)] for row in rows])
         people = [row["image"] for row in rows]
     else:
@@ -132,10 +147,9 @@ def main() -> None:
         name, _, block = said.partition("=")
         where = args.folder / ("idrid_trained" if args.idrid else folder.name)
         outs = [where / f"{name}{seed}" / "encoder.safetensors" for seed in args.seeds]
-        own = {"init": str(given), **yaml.safe_load(block)}
-        took = [
-            pretrained(out, target, args.modality, args, seed=s, **own) for out, s in zip(outs, args.seeds, strict=True)
-        ]
+        own = yaml.safe_load(block)
+        seeded = zip(outs, args.seeds, strict=True)
+        took = [pretrained(out, target, args.modality, args, given, seed=seed, **own) for out, seed in seeded]
         for method, before in scores.items():
             pairs = [(scored(out, files, truth_NS, people, method, args.size), before) for out in outs]
             low, high = paired(truth_NS, people, pairs)

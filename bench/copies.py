@@ -1,6 +1,6 @@
 """Copies of photographs: how many planted ones are found, what else is called a copy, and what a large search costs.
 
-Run: `python bench/copies.py IMAGES... [--every 5] [--fabricated 100000]`; folders of images, counted each by itself.
+Run: `python bench/copies.py IMAGES... [--every 5] [--strangers 100000]`; folders of images, counted each by itself.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from PIL import Image
 
 from visionfm.data import copies
 from visionfm.images.reading import ALLOWED_SUFFIXES
-from visionfm.images.thumbnail import DECODE_PX, THUMBNAIL_PX, thumbnail
+from visionfm.images.thumbnail import DECODE_PX, thumbnail
 
 
 def planted(image: Image.Image, rng: random.Random) -> bytes:
@@ -41,57 +41,54 @@ def small(source: Path | io.BytesIO) -> bytes:
     return thumbnail(np.asarray(image.convert("RGB")))
 
 
-def count(folder: Path, every: int) -> None:
-    """Print what is found among a folder's images, and of the copies planted of each n-th."""
+def fabricated(real_NP: copies.Bytes, number: int) -> copies.Bytes:
+    """Return structures of strangers: random mixtures of real ones, with their mean and covariance."""
+    rng = np.random.default_rng(0)
+    mean_P, lit_P = real_NP.mean(0, dtype=np.float32), (real_NP != 0).mean(0) > 0.5
+    apart_NP = (real_NP - mean_P) / np.float32(np.sqrt(len(real_NP)))
+    made_MP = np.empty((number, real_NP.shape[1]), np.int8)
+    for start in range(0, number, copies.BLOCK):
+        weights_MN = rng.standard_normal((min(copies.BLOCK, number - start), len(real_NP)), np.float32)
+        mixed_MP = np.rint((mean_P + weights_MN @ apart_NP) * lit_P)
+        made_MP[start : start + len(mixed_MP)] = np.clip(mixed_MP, -copies.LEVELS, copies.LEVELS)
+    return made_MP
+
+
+def count(folder: Path, every: int, strangers: int) -> None:
+    """Print what is found among a folder's images, strangers, and copies planted of each n-th; time and memory."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in ALLOWED_SUFFIXES)
     rng = random.Random(0)
     own = copies.structure([small(file) for file in files])
-    made = copies.structure(
-        [small(io.BytesIO(planted(Image.open(file).convert("RGB"), rng))) for file in files[::every]]
-    )
-    found = copies.search(made, own)
-    right = sum(one.other == one.one * every for one in found)
-    least = min((one.score for one in found if one.other == one.one * every), default=0)
-    print(f"{folder.name}: {right} of {len(made)} planted copies found, the least alike at {least:.2f}")
-    pairs = copies.search(own)
+    chosen = range(0, len(files), every)
+    made = copies.structure([small(io.BytesIO(planted(Image.open(files[at]).convert("RGB"), rng))) for at in chosen])
+    everything = np.concatenate([own, fabricated(own, strangers), made])
+    begin = time.process_time()
+    found = copies.search(everything)
+    cpu, gib = time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    wanted = {(at, len(own) + strangers + number) for number, at in enumerate(chosen)}
+    right = [one.score for one in found if (one.one, one.other) in wanted]
+    least = f"{min(right, default=0):.2f}"
+    print(f"{folder.parent.name}, {len(everything):,} images: {cpu:.0f} s CPU, {gib:.2f} GiB")
+    print(f"  {len(right)} of {len(made)} planted copies found, the least alike at {least}")
+    pairs = [one for one in found if one.other < len(own)]
     total = len(files) * (len(files) - 1) // 2
     print(f"  among its own {total:,} pairs {len(pairs)} ({len(pairs) / max(total, 1):.4%}) are called copies:")
     for one in pairs[:20]:
         mirrored = ", mirrored" if one.mirrored else ""
         print(f"  {files[one.one].stem} = {files[one.other].stem} at {one.score:.2f}{mirrored}")
-
-
-def fabricated(number: int) -> None:
-    """Print seconds and memory of a search among fabricated images."""
-    from scipy import ndimage
-
-    rng = np.random.default_rng(0)
-    structure_NP = np.empty((number, THUMBNAIL_PX**2), np.int8)
-    for start in range(0, number, copies.BLOCK):
-        part = rng.standard_normal((min(copies.BLOCK, number - start), THUMBNAIL_PX, THUMBNAIL_PX), np.float32)
-        soft = ndimage.gaussian_filter(part, (0, 2, 2))
-        structure_NP[start : start + len(part)] = np.clip(soft / soft.std() * copies.STEPS, -31, 31).reshape(
-            len(part), -1
-        )
-    structure_NP[-10:] = structure_NP[:10]
-    begin, cpu = time.perf_counter(), time.process_time()
-    found = copies.search(structure_NP)
-    took, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{number:,} fabricated images: {len(found)} of 10 copies, {cpu:.0f} s CPU, {took:.0f} s, {gib:.2f} GiB")
+    strange = sum(len(own) <= one.one < len(own) + strangers or one.other < len(own) + strangers for one in found)
+    print(f"  {strange - len(pairs)} pairs with a stranger are called copies")
 
 
 def main() -> None:
     """Count, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--every", type=int, default=5, help="of how many images one has a planted copy")
-    parser.add_argument("--fabricated", type=int, default=0, help="images of the search that is timed")
+    parser.add_argument("--strangers", type=int, default=0, help="fabricated images that it is sought among")
     args = parser.parse_args()
     for folder in args.folders:
-        count(folder, args.every)
-    if args.fabricated:
-        fabricated(args.fabricated)
+        count(folder, args.every, args.strangers)
 
 
 if __name__ == "__main__":

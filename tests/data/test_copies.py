@@ -3,6 +3,7 @@
 import io
 import random
 import shutil
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def audited(folder: Path, names: list[str], **settings: Any) -> list[dict[str, A
 
 
 SPLITS = ["train", "train", "validation", "test", "test"]
+SPELLINGS = [("0012", "12"), ("P-100", "p100"), ("Q 7", "q_7"), ("1-13", "01/13"), ("M\u00fcller 3", "m\u00fcller-03")]
 
 
 def test_a_copy_across_splits_is_a_leak_and_a_reason_lets_it_pass(
@@ -195,17 +197,107 @@ def test_slices_of_a_volume_do_not_hide_its_copy(eyes: dict[str, list[Image.Imag
     assert pairs and all(one.other == len(slices) for one in pairs)
 
 
-def test_among_too_many_images_copies_are_not_sought_and_the_audit_says_so(
+def test_among_too_many_images_only_equal_pixels_are_sought_and_the_audit_says_so(
     eyes: dict[str, list[Image.Image]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copied, "MOST_PAIRS", 9)
-    written(tmp_path, "a", [*eyes["Fundus"][:4], eyes["Fundus"][0].resize((120, 120))], SPLITS)
+    images = eyes["Fundus"][:4]
+    written(tmp_path, "a", [*images, images[0].resize((120, 120))], SPLITS)
     written(tmp_path, "b", [eyes["Fundus"][4]], ["test"])
     found = [one["detail"] for one in audited(tmp_path, ["a", "b"]) if one["check"] == "not_sought"]
-    assert found == ["too many images in a to seek copies among them; equal files are found"]
+    assert found == ["too many images in a to seek copies among them; those of equal pixels are found"]
+    (tmp_path / "a/4.png").unlink()
+    images[0].save(tmp_path / "a/4.tif")
+    table = tmp_path / "a/labels.csv"
+    table.write_text(table.read_text().replace("4.png", "4.tif"))
+    with pytest.raises(DataError, match=r"a/4\.tif \(test\) and a/0\.png \(train\): copies of one photograph"):
+        audited(tmp_path, ["a", "b"])
+
+
+def test_of_many_equal_pixels_all_are_one_group(eyes: dict[str, list[Image.Image]], tmp_path: Path) -> None:
+    images = eyes["Fundus"][:3]
+    written(tmp_path, "a", [*images, *[images[0]] * 14], ["test"] * 17)
+    for number in range(3, 17):  # other bytes, the same pixels
+        images[0].save(tmp_path / f"a/{number}.png", compress_level=number % 9 + 1)
+        with (tmp_path / f"a/{number}.png").open("ab") as file:
+            file.write(bytes(number))
+    audited(tmp_path, ["a"])
+    rows = artifacts.read_table(tmp_path / "results/datasets/a/labels.parquet").to_pylist()
+    assert len({row["image_id"] for row in rows}) == 17
+    assert len({row["copy_id"] for row in rows}) == 3
+
+
+def test_two_copies_of_a_leak_elsewhere_are_both_listed_so_that_fuse_joins_them(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    images = eyes["FFA"]
+    turned = [images[0].rotate(-5, Image.Resampling.BICUBIC), images[0].rotate(5, Image.Resampling.BICUBIC)]
+    written(tmp_path, "a", [*turned, *images[1:3]], ["test"] * 4)
+    written(tmp_path, "b", [images[0], images[3]], ["train", "validation"])
+    found = audited(tmp_path, ["a", "b"], allow_leakage={"b": "a reason of its own"})
+    copy = [(one["path"], one["other_path"], one["severity"]) for one in found if one["check"] == "copy"]
+    assert sorted(copy) == [("0.png", "0.png", "allowed"), ("1.png", "0.png", "allowed")]
 
 
 def test_names_of_copies_do_not_depend_on_the_order_of_pairs() -> None:
     pairs = [("b", "c"), ("a", "b"), ("e", "d")]
     assert copied.names(pairs) == copied.names(pairs[::-1]) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "d"}
     assert copied.names([]) == {}
+
+
+def saved(image: Image.Image, kind: str, **how: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **how)
+    return file.getvalue()
+
+
+def cut(image: Image.Image) -> Image.Image:
+    return image.crop((0, 0, int(0.9 * image.width), int(0.9 * image.height)))
+
+
+ALTERED: dict[str, Callable[[Image.Image], bytes]] = {
+    "equal.png": lambda image: saved(image, "PNG"),
+    "container.tif": lambda image: saved(image, "TIFF"),
+    "quality50.jpg": lambda image: saved(image, "JPEG", quality=50),
+    "third.png": lambda image: saved(image.resize((115, 115), Image.Resampling.LANCZOS), "PNG"),
+    "double.png": lambda image: saved(image.resize((768, 768), Image.Resampling.BICUBIC), "PNG"),
+    "cut.png": lambda image: saved(cut(image), "PNG"),
+    "turned.png": lambda image: saved(image.rotate(5, Image.Resampling.BICUBIC), "PNG"),
+    "turned_back.png": lambda image: saved(image.rotate(-5, Image.Resampling.BICUBIC), "PNG"),
+    "mirrored.png": lambda image: saved(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "PNG"),
+    "bright.png": lambda image: saved(image.point(lambda value: min(255, int(1.2 * value))), "PNG"),
+    "all.jpg": lambda image: saved(cut(image.rotate(4)).resize((140, 140)), "JPEG", quality=60),
+}
+
+
+def test_no_copy_across_splits_is_unfound_however_it_was_made(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    lines = ["image,patient,split,dx"]
+    for number, (name, alter) in enumerate(ALTERED.items()):
+        image = eyes["Fundus"][number]
+        (tmp_path / f"a/own{number}.png").write_bytes(saved(image, "PNG"))
+        (tmp_path / "a" / name).write_bytes(alter(image))
+        lines += [
+            f"own{number}.png,own{number},{('train', 'validation')[number % 2]},0",
+            f"{name},other{number},test,0",
+        ]
+    (tmp_path / "a/labels.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError) as raised:
+        audited(tmp_path, ["a"])
+    assert [name for name in ALTERED if f"a/{name} (test)" not in str(raised.value)] == []
+    assert f"{len(ALTERED)} problems" in str(raised.value)
+
+
+def test_no_spelling_of_a_person_in_two_splits_is_unfound(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2 * len(SPELLINGS), 64, 64, 3), np.uint8)
+    (tmp_path / "a").mkdir()
+    lines = ["image,patient,split,dx"]
+    for number, patient in enumerate(one for pair in SPELLINGS for one in pair):
+        Image.fromarray(noise[number]).save(tmp_path / f"a/{number}.png")
+        lines.append(f"{number}.png,{patient},{('train', 'test')[number % 2]},0")
+    (tmp_path / "a/labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError) as raised:
+        audited(tmp_path, ["a"])
+    assert [pair for pair in SPELLINGS if not all(repr(one) in str(raised.value) for one in pair)] == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from visionfm.data.spelling import advice, alike, written
+from visionfm.data.spelling import advice, alike, personal, written
 
 SAME = [
     ("0012", "12"),
@@ -40,3 +40,20 @@ def test_text_keeps_leading_zeros_and_digits_does_not() -> None:
     )
     assert "normalise: text" in advice("P1", "p-1") and "normalise: digits" in advice("P1", "P01", "id")
     assert "column: id, " in advice("P1", "P01", "id")
+
+
+@pytest.mark.parametrize("subject", ["Mueller, Anna", "SMITH_JOHN", "anna.mueller", "Lopez-Garcia Maria"])
+def test_two_words_look_like_a_name(subject: str) -> None:
+    assert personal(subject) == "names"
+
+
+@pytest.mark.parametrize("subject", ["1956-03-02", "02.03.1956", "19560302", "02031956"])
+def test_a_date_of_a_lifetime_looks_like_a_date_of_birth(subject: str) -> None:
+    assert personal(subject) == "dates"
+
+
+@pytest.mark.parametrize(
+    "subject", ["12", "P-0012", "patient_a", "19561399", "34567890", "IDRiD_001", "healthy eye", "x"]
+)
+def test_plain_ids_look_like_neither(subject: str) -> None:
+    assert personal(subject) is None

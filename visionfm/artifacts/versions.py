@@ -6,8 +6,8 @@ else unless the results differ.
 
 VERSIONS = {
     "index": 6,
-    "label": 5,
-    "audit": 5,
+    "label": 6,
+    "audit": 6,
     "checksum": 1,
     "measure": 1,
     "import": 2,
@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 5,
     "recalibrate": 3,
-    "report": 36,
+    "report": 37,
     "paper": 7,
     "export": 1,
 }

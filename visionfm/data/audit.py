@@ -4,15 +4,16 @@ Writes `audit.parquet`. Fails, with the list, when a subject or the same bytes s
 and among the images that an encoder was pretrained on, unless the dataset's block gives a written reason; and when ids
 of a cohort differ in their spelling alone. Copies of a photograph that were re-encoded, resized, cut, turned a little
 or mirrored (`copies`) count as its bytes do. Notes: identical images of different classes, copies across datasets, ids
-that cohorts share, cohorts whose datasets share few people, images that use little of their range. Of a task with
+that cohorts share or that look like names and dates of birth, cohorts whose datasets share few people, images that use
+little of their range, public sets that an encoder may have seen. Of a task with
 folds, its people stand against external ones and those of pretraining; that no fold divides a person or a file is
 checked by `fuse`, which draws them.
 """
 
 import argparse
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from operator import attrgetter
 from pathlib import Path
@@ -25,6 +26,7 @@ from visionfm.data.copied import Indexed, Pair, not_sought
 from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.labelled import Image, Labelled, in_several_splits, of_people, several
 from visionfm.data.layouts.rows import comparable
+from visionfm.data.public import verdict
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems
 from visionfm.images.identity import file_ids, frame_of
@@ -32,8 +34,10 @@ from visionfm.images.identity import file_ids, frame_of
 SCHEMA = "visionfm/audit/1"
 PLACE = attrgetter("place")
 FOLDS = "folds"  # the split of what a task divides into folds: by person and bytes, and all of it is tested
+TESTED = ("test", FOLDS)
 COPY = "copies of one photograph, or two of one eye taken together"
 Between = tuple[str, str]  # two datasets
+PERSONAL = 0.1  # of a dataset's ids that seem to tell of a person: numbers of eight digits are dates by chance, too
 FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
 
 
@@ -108,13 +112,15 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         *_little_range(task_images),
         *_spelled_twice([known[name] for name in sorted(known) if name not in settings.exact]),
         *_in_two_splits(in_several_splits(labelled, "subject_id"), "subject", "subject_id"),
-        *_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"),
-        *_copied(copies, labelled),
+        *(in_two := list(_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"))),
+        *_copied(copies, labelled, in_two),
         *_not_sought(meeting),
         *_pretrained_on(labelled, settings.pretraining, listed, known, name),
+        *_public(labelled, settings),
         *_contradictions(several(labelled, "copy_id"), settings.targets),
         *_shared_ids(labelled),
         *_few_in_common(labelled),
+        *_personal(labelled),
     ]
     findings = [_allow(finding, settings.allow_leakage) for finding in findings]
     problems = Problems(DataError, f"audit of task {settings.task}")
@@ -232,18 +238,26 @@ def _names(copies: dict[Between, list[Pair]], known: dict[str, Labelled]) -> dic
     return copied.names(joined)
 
 
-def _copied(copies: dict[Between, list[Pair]], labelled: list[Labelled]) -> Iterator[Finding]:
-    """Yield the copies across datasets of the task that stand in one split: `fuse` counts them as one person."""
+def _copied(
+    copies: dict[Between, list[Pair]], labelled: list[Labelled], listed: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Yield the copies across datasets of the task that are not listed yet: `fuse` counts each two as one person.
+
+    In one split they are a note. In two they are leaks, of which the first of each split and dataset are listed.
+    """
     by_name = {one.dataset: one for one in labelled}
+    known = {frozenset([(one.dataset, one.path), (one.other_dataset, one.other_path)]) for one in listed}
     for (name, other_name), found in sorted(copies.items()):
         if not found or other_name not in by_name:
             continue
         images = _labelled_as(by_name[name], [(pair.path, pair.file) for pair in found])
         others = _labelled_as(by_name[other_name], [(pair.other_path, pair.other_file) for pair in found])
         for pair, one, other in zip(found, images, others, strict=True):
-            if one is not None and other is not None and one.split == other.split:
-                detail = f"{COPY}, correlation {pair.score:.2f}" + (", mirrored" if pair.mirrored else "")
-                yield Finding("copy", "note", name, one.path, one.split, other_name, other.path, other.split, detail)
+            if one is None or other is None or frozenset([one.place, other.place]) in known:
+                continue
+            detail = f"{COPY}, correlation {pair.score:.2f}" + (", mirrored" if pair.mirrored else "")
+            severity = "note" if one.split == other.split else "leak"
+            yield Finding("copy", severity, name, one.path, one.split, other_name, other.path, other.split, detail)
 
 
 def _labelled_as(one: Labelled, places: list[tuple[str, str]]) -> list[Image | None]:
@@ -274,7 +288,7 @@ def _pretrained_on(
         tested = []
         for one in labelled:
             is_seen = pc.or_(one.among("copy_id", _keys(files)), one.among("subject_id", _keys(subjects)))
-            is_tested = pc.is_in(one.columns["split"], value_set=pa.array(["test", FOLDS]))
+            is_tested = pc.is_in(one.columns["split"], value_set=pa.array(TESTED))
             tested += one.images(pc.and_(is_seen, is_tested))
         of_bytes = _places(plain, [image.file_id for image in tested])
         of_copy = _places(files, [image.copy_id for image in tested])
@@ -288,6 +302,23 @@ def _pretrained_on(
                 place, what = of_subject[image.subject_id], f"an image of subject {image.subject_id}"
             detail = f"encoder {encoder} was pretrained on {what}"
             yield Finding("pretraining", "leak", image.dataset, image.path, image.split, *place, "pretraining", detail)
+
+
+def _public(labelled: list[Labelled], settings: AuditSettings) -> Iterator[Finding]:
+    """Yield what encoders have seen of the public sets that are tested, and where it is not known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for one in labelled:
+        public = settings.public.get(one.dataset)
+        if public is None or not pc.any(one.among("split", pa.array(TESTED))).as_py():
+            continue
+        for encoder, known_as in settings.encoders.items():
+            found = verdict(known_as, public)
+            if found.status != "not seen":
+                severity = "leak" if found.status == "seen" else "note"
+                detail = f"encoder {encoder}: {found.detail}"
+                yield Finding("public", severity, one.dataset, "", "test", None, None, None, detail)
 
 
 def _renamed(files: Any, name_of: Mapping[str, str]) -> Any:
@@ -413,6 +444,19 @@ def _few_in_common(labelled: list[Labelled]) -> Iterator[Finding]:
             everyone = len(a) + len(b) - common
             detail = f"{common} of {everyone} people are in both {one} and {other}, which share a cohort"
             yield Finding("few_in_common", "note", one, "", None, other, None, None, detail)
+
+
+def _personal(labelled: list[Labelled]) -> Iterator[Finding]:
+    """Yield the datasets of whose ids a part seems to name people or their dates of birth; no id is repeated."""
+    for one in labelled:
+        subjects = [subject_id.partition("/")[2] for subject_id in one.people.to_pylist()]
+        seeming = Counter(filter(None, map(spelling.personal, subjects)))
+        for kind, number in sorted(seeming.items()):
+            if number >= PERSONAL * len(subjects):
+                what = {"names": "names of people", "dates": "dates, perhaps of birth"}[kind]
+                detail = f"{number} of {len(subjects)} ids of {one.dataset} look like {what}; they stand in results: "
+                detail += "`ids: {hash: KEYFILE}` replaces them"
+                yield Finding("personal_ids", "note", one.dataset, "", None, None, None, None, detail)
 
 
 def _allow(finding: Finding, reasons: dict[str, str]) -> Finding:

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visionfm.config.base import Fraction, Name, Natural, Positive, Strict
 from visionfm.data.layouts import LAYOUTS, answers
 from visionfm.data.layouts.columns import Columns
+from visionfm.data.public import check_known
 from visionfm.data.tables.block import TableFile
 from visionfm.images.settings import Frames
 
@@ -113,12 +114,22 @@ class Dataset(Strict):
     shards: Positive = Field(1, description="parts that are indexed and extracted as separate jobs")
     pack: Pack | None = Field(None, description="packs its images, pre-shrunk, for pretraining")
     max_rows: Positive = Field(100_000, description="images a cache file at most; more need shards")
+    public: Name | None = Field(
+        None,
+        description="the public set that its images are of, by its name in visionfm/data/public.yaml; `audit` says "
+        "which encoders were trained on it, or on its copies",
+    )
     allow_leakage: str | None = Field(
         None, min_length=10, description="a written reason that lets `audit` pass; the report prints it"
     )
     export: Literal["parquet"] | None = Field(
         None, description="also write the features as flat Parquet; where no task reads them, by every model"
     )
+
+    @field_validator("public")
+    @classmethod
+    def _is_known(cls, public: str | None) -> str | None:
+        return check_known("sets", public)
 
     @model_validator(mode="after")
     def _layout_has_what_it_needs(self) -> "Dataset":

@@ -5,7 +5,7 @@ A search depends on the images alone: no label, split or task repeats it.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ COLUMNS = {
     **{name: "string" for name in ("path", "file", "other_path", "other_file")},
     **{"score": "double", "mirrored": "bool"},
 }
-MOST_PAIRS = 2_000_000_000  # some ten minutes of one core; 60,000 images against each other
+MOST_PAIRS = 6_000_000_000  # 100,000 images against each other, by bench/RESULTS.md less than ten minutes of one core
 log = logging.getLogger("visionfm")
 
 
@@ -38,6 +38,14 @@ class Pair(NamedTuple):
     other_file: str
     score: float
     mirrored: bool
+
+
+class Shown(NamedTuple):
+    """A readable image: its path, the digest of its file, its thumbnail."""
+
+    path: str
+    file: str
+    thumbnail: bytes
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,8 @@ class Indexed:
         """How many rows it has."""
         return sum(artifacts.read_table(path, ("image_id",), schema=IMAGES).num_rows for path in self.files)
 
-    def images(self) -> tuple[list[str], list[str], list[bytes]]:
-        """Return path, image id and thumbnail of the readable images, each different image once."""
+    def images(self) -> list[Shown]:
+        """Return the readable images by path, each different image once."""
         first: dict[str, tuple[str, bytes]] = {}
         for file in self.files:
             table = artifacts.read_table(file, ("path", "image_id", "thumbnail"), schema=IMAGES)
@@ -69,8 +77,7 @@ class Indexed:
             for image_id, path, thumbnail in rows:
                 if thumbnail is not None and path < first.get(image_id, (path + "a",))[0]:
                     first[image_id] = path, thumbnail
-        found = sorted((path, image_id, thumbnail) for image_id, (path, thumbnail) in first.items())
-        return [one[0] for one in found], [one[1] for one in found], [one[2] for one in found]
+        return sorted(Shown(path, file_id(image_id), thumbnail) for image_id, (path, thumbnail) in first.items())
 
 
 def index_of(dataset: str, files: Sequence[Path]) -> Indexed:
@@ -79,7 +86,7 @@ def index_of(dataset: str, files: Sequence[Path]) -> Indexed:
 
 
 def too_many(one: Indexed, other: Indexed | None) -> bool:
-    """Tell whether so many images meet that copies are not sought: equal bytes are found all the same."""
+    """Tell whether so many images meet that of copies only equal pixels and equal bytes are sought."""
     meetings = one.number * (one.number - 1) // 2 if other is None else one.number * other.number
     return meetings > MOST_PAIRS
 
@@ -87,15 +94,15 @@ def too_many(one: Indexed, other: Indexed | None) -> bool:
 def not_sought(one: str, other: str | None = None) -> str:
     """Return the words for images among which copies are not sought."""
     return (
-        f"too many images in {one}{f' and {other}' if other else ''} to seek copies among them; equal files are found"
+        f"too many images in {one}{f' and {other}' if other else ''} to seek copies among them; "
+        "those of equal pixels are found"
     )
 
 
 def pairs(one: Indexed, other: Indexed | None, stage: str, out: Path) -> list[Pair]:
-    """Return the copies within a dataset, or between two, for a stage that writes `out`; none among `too_many`."""
+    """Return the copies within a dataset, or between two, for a stage that writes `out`."""
     if too_many(one, other):
         log.warning(not_sought(one.dataset, None if other is None else other.dataset))
-        return []
     names = [one.dataset] if other is None else [one.dataset, other.dataset]
     inputs = {"one": one.digest} | ({} if other is None else {"other": other.digest})
     made_by = artifacts.provenance(stage, {"copies": names}, inputs)
@@ -124,23 +131,48 @@ def _kept(keep: Path, made_by: artifacts.Provenance) -> list[Pair] | None:
 
 
 def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
-    paths, ids, thumbnails = one.images()
-    other_paths, other_ids, other_thumbnails = (paths, ids, None) if other is None else other.images()
-    files, other_files = ([file_id(image_id) for image_id in of] for of in (ids, other_ids))
-    _, number = np.unique(np.array([*files, *other_files], dtype=str), return_inverse=True)
-    found = copies.search(
-        copies.structure(thumbnails),
-        None if other_thumbnails is None else copies.structure(other_thumbnails),
-        number[: len(files)],
-        number[len(files) :],
+    """Return the copies: first those of equal pixels, of which one each stands for all in the search for the others."""
+    images = one.images()
+    others = images if other is None else other.images()
+    found = list(_equal(images, others))
+    if too_many(one, other):
+        return sorted(found)
+    images, others = ([group[0] for group in _by_thumbnail(of).values()] for of in (images, others))
+    _, number = np.unique(np.array([image.file for image in [*images, *others]], dtype=str), return_inverse=True)
+    similar = copies.search(
+        copies.structure([image.thumbnail for image in images]),
+        None if other is None else copies.structure([image.thumbnail for image in others]),
+        number[: len(images)],
+        number[len(images) :],
     )
-    return [
-        Pair(
-            *(paths[copy.one], files[copy.one], other_paths[copy.other], other_files[copy.other]),
-            *(copy.score, copy.mirrored),
-        )
-        for copy in found
-    ]
+    for copy in similar:
+        mine, its = images[copy.one], others[copy.other]
+        if mine.thumbnail != its.thumbnail:
+            found.append(Pair(mine.path, mine.file, its.path, its.file, copy.score, copy.mirrored))
+    return sorted(found)
+
+
+def _equal(images: list[Shown], others: list[Shown]) -> Iterator[Pair]:
+    """Yield images of equal thumbnails, whatever file holds them: of each thumbnail all are joined through the first.
+
+    Two plain pictures, in which nothing is seen, are no copies.
+    """
+    mine, theirs = _by_thumbnail(images), _by_thumbnail(others)
+    same = [one for one in mine if any(image != mine[one][0] for image in theirs.get(one, []))]
+    for thumbnail, structure_P in zip(same, copies.structure(same), strict=True):
+        first, other_first = mine[thumbnail][0], theirs[thumbnail][0]
+        pairs = [(first, image) for image in theirs[thumbnail]]
+        pairs += [(image, other_first) for image in mine[thumbnail][1:]] if images is not others else []
+        for one, other in pairs:
+            if one.file != other.file and structure_P.any():
+                yield Pair(one.path, one.file, other.path, other.file, 1.0, False)
+
+
+def _by_thumbnail(images: list[Shown]) -> dict[bytes, list[Shown]]:
+    groups: dict[bytes, list[Shown]] = {}
+    for image in images:
+        groups.setdefault(image.thumbnail, []).append(image)
+    return groups
 
 
 def names(joined: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -3,7 +3,8 @@ made brighter.
 
 Candidates are nearest neighbours of small integer descriptors of the thumbnails that `index` keeps; what decides is the
 correlation of the fine structure of two thumbnails that were laid on each other. All images of eyes share their border
-and shading: both are taken away first. Axes: N, M images, P = 64 * 64 px of a thumbnail, K numbers of a descriptor.
+and shading: both are taken away first; and what the images of a set have in common (disc, arcades) counts little in its
+descriptors. Axes: N, M images, P = 64 * 64 px of a thumbnail, K numbers of a descriptor, B candidates, S samples.
 """
 
 import functools
@@ -18,11 +19,12 @@ import numpy.typing as npt
 from visionfm.images.thumbnail import THUMBNAIL_PX
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Move = tuple[float, float, float, float]
-Laid = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # (2, 2) and (2,): an affine map of places (y, x)
+Laid = tuple[Doubles, Doubles]  # (..., 2, 2) and (..., 2): affine maps of places (y, x)
 
 STEPS, LEVELS = 10, 31  # per standard deviation of an image's structure; it is cut at 3.1 of them
 CYCLES = 8.5  # over the thumbnail: finer waves do not survive small turns
@@ -32,19 +34,23 @@ BLOCK = 2048  # images at once
 MOVES: tuple[Move, ...] = (
     *((turn, 1.0, 0.0, 0.0) for turn in (-3.0, 0.0, 3.0)),
     *((0.0, 1.0, right, down) for right, down in ((-3.0, 0.0), (3.0, 0.0), (0.0, -3.0), (0.0, 3.0))),
-    *((0.0, scale, 0.0, 0.0) for scale in (1 / 1.08, 1.08)),
-    *((0.0, *move) for move in product((1 / 1.08, 1.08), (-3.0, 3.0), (-3.0, 3.0))),
+    *((0.0, *move) for move in product((1 / 1.06, 1.06), (-2.0, 2.0), (-2.0, 2.0))),
 )
+STILL = 1  # the move that leaves a thumbnail as it is
+WAYS = [(move, mirrored) for mirrored in (False, True) for move in MOVES]
 UNIT = 100  # the length of a descriptor: products of two are whole numbers, exact in any order of adding
-NEIGHBOURS = 16  # of each image that are looked at closely
-LEAST_ALIKE = 0.5  # of descriptors
+PRIOR, FLOOR = 50, 0.1  # images without common structure that each set is joined by; of the mean variance of a wave
+SQUARE = 512  # images of a block of products, so that it stays in the cache
+NEIGHBOURS = 6  # of each image that are looked at closely
+LEAST_ALIKE = 0.45  # of descriptors
 LAID = 2  # of each image's candidates that are laid on it: those with the largest correlation by shifts alone
-LEAST_PEAK = 0.4  # of the correlation by shifts alone
+LEAST_PEAK, HIGH_PEAK = 0.4, 0.85  # of the correlation by shifts alone; from the second on, each candidate is laid
 LARGEST_SHIFT_PX = 8
-COARSE_PX, SOFT_PX, FINE_PX = 1.8, 1.0, 0.7  # blur while one is laid on the other, and of what is compared then
-LEAST_COARSE, LEAST_SOFT = 0.8, 0.8  # correlation under each of these blurs
+COARSE_PX, FINE_PX = 1.8, 0.7  # blur while one is laid on the other, and of what is compared then
+# Blur, of how many lines one is looked at, steps of Newton, and the correlation that is asked for then. Real copies
+# reach 0.94 of either; of strangers one in a hundred comes through the first, which is all that they cost.
+STAGES = ((COARSE_PX, 4, 2, 0.9), (1.0, 1, 6, 0.9))
 LAST_STEP_PX = 0.02
-STEPS_OF_NEWTON = 8
 FARTHEST = 0.2  # what the map may change by on the way: more is no copy
 LEAST_COMMON = 0.6  # of the smaller lit field
 SAME = 0.86  # correlation of what is laid on each other
@@ -111,14 +117,44 @@ def _waves(move: Move, mirrored: bool) -> Floats:
     return whole_PK
 
 
-def descriptors(structure_NP: Bytes, move: Move, mirrored: bool) -> Floats:
-    """Return the descriptors of moved images, (N, K) of whole numbers, each of length 100 but for rounding."""
+def _measured(structure_NP: Bytes, move: Move, mirrored: bool) -> Floats:
+    """Return the waves of moved images, (N, K), each row of length 1; 0 for an image without structure."""
     found = [np.zeros((0, _waves(move, mirrored).shape[1]), np.float32)]
     for start in range(0, len(structure_NP), BLOCK):
         wave_NK = structure_NP[start : start + BLOCK].astype(np.float32) @ _waves(move, mirrored)
         length_N1 = np.sqrt((wave_NK.astype(np.float64) ** 2).sum(1, keepdims=True))
-        found.append(np.rint(UNIT * wave_NK / np.maximum(length_N1, 1)).astype(np.float32))
+        found.append((wave_NK / np.maximum(length_N1, 1)).astype(np.float32))
     return np.concatenate(found)
+
+
+class Common(NamedTuple):
+    """What the images of a set have in common: the mean of their waves, and the map that makes all waves count alike.
+
+    A small set is taken to have little in common: the mean and covariance are those of its images and `PRIOR` others.
+    """
+
+    mean_K: Doubles
+    whiten_KK: Doubles
+
+    @classmethod
+    def of(cls, waves_NK: Floats) -> "Common":
+        """Return what the images that have any structure share."""
+        seen_NK = waves_NK[np.any(waves_NK, axis=1)].astype(np.float64)
+        number, waves = len(seen_NK), waves_NK.shape[1]
+        mean_K = seen_NK.sum(0) / (number + PRIOR)
+        apart_NK = seen_NK - mean_K
+        covariance_KK = (apart_NK.T @ apart_NK + PRIOR / waves * np.eye(waves)) / (number + PRIOR)
+        level = FLOOR * np.trace(covariance_KK) / waves
+        value_K, axis_KK = np.linalg.eigh(covariance_KK + level * np.eye(waves))
+        return cls(mean_K, axis_KK / np.sqrt(value_K) @ axis_KK.T)
+
+    def descriptors(self, waves_NK: Floats) -> Floats:
+        """Return descriptors, (N, K) of whole numbers, each of length 100 but for rounding; 0 without structure."""
+        own_NK = (waves_NK - self.mean_K) @ self.whiten_KK
+        length_N1 = np.sqrt((own_NK**2).sum(1, keepdims=True))
+        whole_NK: Floats = np.rint(UNIT * own_NK / np.maximum(length_N1, 1e-9)).astype(np.float32)
+        whole_NK[~np.any(waves_NK, axis=1)] = 0
+        return whole_NK
 
 
 def search(
@@ -133,15 +169,18 @@ def search(
 
     inside = other_MP is None
     other_MP = structure_NP if other_MP is None else other_MP
-    file_M = file_N if inside else file_M
-    candidates = _candidates(structure_NP, other_MP, inside, file_N, file_M)
-    shifts = [(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
-    shifts += [_shifted(structure_NP, other_MP, block) for block in _blocks(candidates)]
-    shifted_B2, peak_B = (np.concatenate(of) for of in zip(*shifts, strict=True))
-    wanted_B = (_rank(candidates[:, 0], peak_B) < LAID) | (_rank(candidates[:, 1], peak_B) < LAID)
-    wanted_B &= peak_B >= LEAST_PEAK
+    if file_N is None or (file_M is None and not inside):
+        file_N, file_M = np.arange(len(structure_NP)), -1 - np.arange(len(other_MP))
+    file_M = file_N if inside or file_M is None else file_M
     with threadpool_limits(limits=1):  # the last bits of a sum can depend on the number of threads
-        return sorted(_compared(structure_NP, other_MP, candidates[wanted_B], shifted_B2[wanted_B]))
+        candidates = _candidates(structure_NP, other_MP, inside, file_N, file_M)
+        shifts = [(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
+        shifts += [_shifted(structure_NP, other_MP, block) for block in _blocks(candidates)]
+        shifted_B2, peak_B = (np.concatenate(of) for of in zip(*shifts, strict=True))
+        wanted_B = (_rank(candidates[:, 0], peak_B) < LAID) | (_rank(candidates[:, 1], peak_B) < LAID)
+        wanted_B = (wanted_B & (peak_B >= LEAST_PEAK)) | (peak_B >= HIGH_PEAK)
+        laid = zip(_blocks(candidates[wanted_B]), _blocks(shifted_B2[wanted_B]), strict=True)
+        return sorted(copy for both in laid for copy in _compared(structure_NP, other_MP, *both))
 
 
 def _rank(rows_B: Ints, peak_B: Floats) -> Ints:
@@ -157,69 +196,85 @@ def _rank(rows_B: Ints, peak_B: Floats) -> Ints:
 
 
 class _Nearest:
-    """The nearest neighbours of each image that were met so far, with what they were moved by."""
+    """The nearest neighbours of each image that were met so far."""
 
     def __init__(self, count: int) -> None:
         self.alike_NK = np.full((count, NEIGHBOURS), LEAST_ALIKE * UNIT**2, np.float32)
-        self.what_NK = np.full((count, NEIGHBOURS), -1, np.int64)
+        self.other_NK = np.full((count, NEIGHBOURS), -1, np.int64)
 
-    def meet(self, rows: Ints, alike: Floats, what: Ints) -> None:
+    def meet(self, rows: Ints, alike: Floats, others: Ints) -> None:
         """Take in further neighbours; of several of one row the most alike, among equals the one named first."""
-        order = np.lexsort((what, -alike, rows))
-        rows, alike, what = rows[order], alike[order], what[order]
+        order = np.lexsort((others, -alike, rows))
+        rows, alike, others = rows[order], alike[order], others[order]
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         rank = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
         kept = rank < NEIGHBOURS
-        rows, alike, what, rank = rows[kept], alike[kept], what[kept], rank[kept]
+        rows, alike, others, rank = rows[kept], alike[kept], others[kept], rank[kept]
         touched, place = np.unique(rows, return_inverse=True)
         width = 2 * NEIGHBOURS
         all_alike = np.full((len(touched), width), -1, np.float32)
-        all_what = np.full((len(touched), width), -1, np.int64)
-        all_alike[:, :NEIGHBOURS], all_what[:, :NEIGHBOURS] = self.alike_NK[touched], self.what_NK[touched]
-        all_alike[place, NEIGHBOURS + rank], all_what[place, NEIGHBOURS + rank] = alike, what
-        best = np.lexsort((all_what, -all_alike), axis=1)[:, :NEIGHBOURS]
+        all_others = np.full((len(touched), width), -1, np.int64)
+        all_alike[:, :NEIGHBOURS], all_others[:, :NEIGHBOURS] = self.alike_NK[touched], self.other_NK[touched]
+        all_alike[place, NEIGHBOURS + rank], all_others[place, NEIGHBOURS + rank] = alike, others
+        best = np.lexsort((all_others, -all_alike), axis=1)[:, :NEIGHBOURS]
         self.alike_NK[touched] = np.take_along_axis(all_alike, best, 1)
-        self.what_NK[touched] = np.take_along_axis(all_what, best, 1)
+        self.other_NK[touched] = np.take_along_axis(all_others, best, 1)
+
+    def pairs(self) -> Ints:
+        """Return rows (image, neighbour)."""
+        rows, places = np.nonzero(self.other_NK >= 0)
+        return np.stack([rows, self.other_NK[rows, places]], 1)
 
 
-def _candidates(structure_NP: Bytes, other_MP: Bytes, inside: bool, file_N: Ints | None, file_M: Ints | None) -> Ints:
-    """Return rows (one, other, move, mirrored) of the nearest neighbours, in order, each pair once per way."""
-    plain_MK = descriptors(other_MP, MOVES[1], False)
-    near, near_other = _Nearest(len(structure_NP)), _Nearest(len(other_MP))
-    ways = [(number, mirrored) for mirrored in (False, True) for number in range(len(MOVES))]
-    for way, (number, mirrored) in enumerate(ways):
-        moved_NK = descriptors(structure_NP, MOVES[number], mirrored)
-        for start in range(0, len(moved_NK), BLOCK):
-            for begin in range(start if inside else 0, len(plain_MK), BLOCK):
-                alike_NM = moved_NK[start : start + BLOCK] @ plain_MK[begin : begin + BLOCK].T
-                if inside and start == begin:
-                    alike_NM = np.triu(alike_NM, 1)
-                if file_N is not None and file_M is not None:
-                    alike_NM[file_N[start : start + BLOCK, None] == file_M[begin : begin + BLOCK]] = 0
-                for side, at, to, alike in (
-                    (near, start, begin, alike_NM),
-                    (near_other if not inside else near, begin, start, alike_NM.T),
-                ):
-                    limit = side.alike_NK[at : at + BLOCK, -1]
-                    near_rows = np.flatnonzero(alike.max(1) > limit)  # soon few: the others need no second look
-                    rows, columns = np.nonzero(alike[near_rows] > limit[near_rows, None])
-                    if len(rows):
-                        rows = near_rows[rows]
-                        side.meet(rows + at, alike[rows, columns], (columns + to) * len(ways) + way)
-    found = []
-    for side, swapped in ((near, inside), (near_other, True)):
-        rows, places = np.nonzero(side.what_NK >= 0)
-        what, alike = side.what_NK[rows, places], side.alike_NK[rows, places].astype(np.int64)
-        others, ways_N = what // len(ways), what % len(ways)
-        if swapped and inside:
-            rows, others = np.minimum(rows, others), np.maximum(rows, others)
-        elif swapped:
-            rows, others = others, rows
-        found.append(np.stack([rows, others, -alike, ways_N % len(MOVES), ways_N // len(MOVES)], 1))
-    table = np.unique(np.concatenate(found), axis=0)  # of a pair the best way comes first
-    is_first = np.ones(len(table), bool)
-    is_first[1:] = (table[1:, :2] != table[:-1, :2]).any(1)
-    return table[is_first][:, [0, 1, 3, 4]]
+def _candidates(structure_NP: Bytes, other_MP: Bytes, inside: bool, file_N: Ints, file_M: Ints) -> Ints:
+    """Return rows (one, other, move, mirrored) of the nearest neighbours, in order, each pair once in its best way."""
+    plain_NK = _measured(structure_NP, MOVES[STILL], False)
+    plain_MK = plain_NK if inside else _measured(other_MP, MOVES[STILL], False)
+    common = Common.of(plain_NK if inside else np.concatenate([plain_NK, plain_MK]))
+    plain_MK = common.descriptors(plain_MK)
+    near = _Nearest(len(structure_NP))
+    near_other = near if inside else _Nearest(len(other_MP))
+    moved_WNK = np.empty((len(WAYS), *plain_NK.shape), np.int8)
+    for start in range(0, len(structure_NP), SQUARE):
+        part = structure_NP[start : start + SQUARE]
+        moved_WnK = np.stack([common.descriptors(_measured(part, *way)) for way in WAYS])
+        moved_WNK[:, start : start + SQUARE] = moved_WnK
+        met = list(_met(moved_WnK, plain_MK, start, inside, near.alike_NK[:, -1], near_other.alike_NK[:, -1]))
+        if met:
+            rows, columns, alike = (np.concatenate(of) for of in zip(*met, strict=True))
+            apart = file_N[rows] != file_M[columns]
+            near.meet(rows[apart], alike[apart], columns[apart])
+            near_other.meet(columns[apart], alike[apart], rows[apart])
+    pairs = [np.sort(near.pairs(), 1)] if inside else [near.pairs(), near_other.pairs()[:, ::-1]]
+    found = np.unique(np.concatenate(pairs), axis=0)
+    ways = [np.zeros(0, np.int64), *(_best_way(moved_WNK, plain_MK, block) for block in _blocks(found))]
+    way_B = np.concatenate(ways)
+    return np.column_stack([found, way_B % len(MOVES), way_B // len(MOVES)])
+
+
+def _met(
+    moved_WnK: Floats, plain_MK: Floats, start: int, inside: bool, limit_N: Floats, limit_M: Floats
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """Yield rows, columns and likeness of pairs in a block of rows that are nearer than what either has met so far."""
+    least_n = limit_N[start : start + SQUARE]
+    for begin in range(start if inside else 0, len(plain_MK), SQUARE):
+        plain_KM = plain_MK[begin : begin + SQUARE].T
+        alike_nM = moved_WnK[0] @ plain_KM
+        in_way_nM = np.empty_like(alike_nM)
+        for moved_nK in moved_WnK[1:]:
+            np.maximum(alike_nM, np.matmul(moved_nK, plain_KM, out=in_way_nM), out=alike_nM)
+        if inside and start == begin:
+            alike_nM = np.triu(alike_nM, 1)
+        near_nM = (alike_nM > least_n[:, None]) | (alike_nM > limit_M[begin : begin + SQUARE])
+        rows, columns = np.nonzero(near_nM)
+        if len(rows):
+            yield rows + start, columns + begin, alike_nM[rows, columns]
+
+
+def _best_way(moved_WNK: Bytes, plain_MK: Floats, pairs: Ints) -> Ints:
+    """Return the number of the way in which each pair is most alike, among equals the first."""
+    moved_WBK, plain_BK = moved_WNK[:, pairs[:, 0]].astype(np.float32), plain_MK[pairs[:, 1]]
+    return np.asarray(np.einsum("wbk,bk->bw", moved_WBK, plain_BK).argmax(1))
 
 
 def _blocks(rows: Ints) -> Iterator[Ints]:
@@ -231,16 +286,28 @@ def _blocks(rows: Ints) -> Iterator[Ints]:
 
 
 def _compared(structure_NP: Bytes, other_MP: Bytes, candidates: Ints, shifted_B2: Ints) -> Iterator[Copy]:
-    """Yield those candidates that are copies."""
-    for at in range(len(candidates)):
-        one, other, move, mirrored = candidates[at].tolist()
-        image_HW, other_HW = (
-            rows[row].reshape(THUMBNAIL_PX, THUMBNAIL_PX).astype(np.float32)
-            for rows, row in ((structure_NP, one), (other_MP, other))
-        )
-        image_HW = image_HW[:, ::-1] if mirrored else image_HW
-        map_22, begin_2 = _inverse(MOVES[move])
-        score = _registered(image_HW, other_HW, (map_22, begin_2 - map_22 @ shifted_B2[at]))
+    """Yield those candidates that are copies.
+
+    The affine map from one to the other is that of the largest correlation coefficient, by Gauss and Newton from coarse
+    to fine (ECC: Evangelidis and Psarakis 2008), sought from the move and shift given.
+    """
+    side = (-1, THUMBNAIL_PX, THUMBNAIL_PX)
+    image_BHW: Floats = structure_NP[candidates[:, 0]].astype(np.float32).reshape(side)
+    other_BHW: Floats = other_MP[candidates[:, 1]].astype(np.float32).reshape(side)
+    image_BHW = np.where(candidates[:, 3, None, None] > 0, image_BHW[:, :, ::-1], image_BHW)
+    maps = [_inverse(move) for move in MOVES]
+    map_B22, begin_B2 = (np.stack([one[part] for one in maps])[candidates[:, 2]] for part in (0, 1))
+    begin_B2 = begin_B2 - (map_B22 @ shifted_B2[:, :, None])[:, :, 0]
+    for blur_px, every, steps, least in STAGES:
+        pair = _Pairs.of(image_BHW, other_BHW, blur_px, every)
+        map_B22, begin_B2, found_B = pair.aligned(map_B22, begin_B2, steps)
+        kept = np.flatnonzero(found_B & (pair.alike(map_B22, begin_B2) >= least))
+        image_BHW, other_BHW, candidates = image_BHW[kept], other_BHW[kept], candidates[kept]
+        map_B22, begin_B2 = map_B22[kept], begin_B2[kept]
+        if not len(kept):
+            return
+    score_B = _Pairs.of(image_BHW, other_BHW, FINE_PX, 1).alike(map_B22, begin_B2)
+    for (one, other, _, mirrored), score in zip(candidates.tolist(), score_B.tolist(), strict=True):
         if score >= SAME:
             yield Copy(one, other, round(score, 3), bool(mirrored))
 
@@ -287,82 +354,103 @@ def _shifted(structure_NP: Bytes, other_MP: Bytes, candidates: Ints) -> tuple[In
     return shift_B2, peak_B.astype(np.float32)
 
 
-def _registered(image_HW: Floats, other_HW: Floats, laid: Laid) -> float:
-    """Return the correlation of two structures, once the first is laid on the second; 0 where it cannot be.
+@functools.cache
+def _blur(px: float) -> Floats:
+    """Return the matrix, (H, H), that blurs columns of a thumbnail."""
+    from scipy import ndimage
 
-    The affine map is that of the largest correlation coefficient, by Gauss and Newton from coarse to fine (ECC:
-    Evangelidis and Psarakis 2008), sought from the one given.
+    blur_HH: Floats = ndimage.gaussian_filter1d(np.eye(THUMBNAIL_PX), px, axis=0).astype(np.float32)
+    return blur_HH
+
+
+class _Pairs(NamedTuple):
+    """Blurred structures of which the first of each pair is moved, and of the second S samples that it is held against.
+
+    A pixel of the first is its value, its slopes down and to the right, and 1 where it is lit; there is a border of 0.
     """
-    from scipy import ndimage
 
-    lit_HW, lit_other_HW = (ndimage.uniform_filter(np.abs(one), 3) > 0 for one in (image_HW, other_HW))
-    for blur_px, least, every in ((COARSE_PX, LEAST_COARSE, 2), (SOFT_PX, LEAST_SOFT, 1)):
-        soft_HW, soft_other_HW = (ndimage.gaussian_filter(one, blur_px) for one in (image_HW, other_HW))
-        found = _aligned(soft_HW, soft_other_HW, lit_HW, lit_other_HW, laid, every)
-        if found is None or _alike(soft_HW, soft_other_HW, lit_HW, lit_other_HW, found) < least:
-            return 0.0
-        laid = found
-    fine_HW, fine_other_HW = (ndimage.gaussian_filter(one, FINE_PX) for one in (image_HW, other_HW))
-    return _alike(fine_HW, fine_other_HW, lit_HW, lit_other_HW, laid)
+    image_BV4: Floats
+    fixed_BS: Floats
+    lit_BS: Bools
+    place_S2: Doubles
+    least_B: Doubles  # samples that both must be lit at
+
+    @classmethod
+    def of(cls, image_BHW: Floats, other_BHW: Floats, blur_px: float, every: int) -> "_Pairs":
+        """Return pairs that are compared at each n-th pixel of each n-th line."""
+        blur_HH = _blur(blur_px)
+        near_HH = (np.abs(np.subtract.outer(np.arange(THUMBNAIL_PX), np.arange(THUMBNAIL_PX))) < 2).astype(np.float32)
+        soft_2 = [np.asarray(blur_HH @ one @ blur_HH.T, np.float32) for one in (image_BHW, other_BHW)]
+        lit_2 = [near_HH @ np.abs(one) @ near_HH > 0 for one in (image_BHW, other_BHW)]
+        slopes = np.gradient(soft_2[0], axis=(1, 2))
+        image_BHW4 = np.stack([soft_2[0], *slopes, lit_2[0].astype(np.float32)], 3)
+        image_BHW4 = np.pad(image_BHW4, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        lines = np.arange(every // 2, THUMBNAIL_PX, every)
+        place_S2 = np.stack(np.meshgrid(lines, lines, indexing="ij"), 2).reshape(-1, 2).astype(np.float64)
+        fixed_BS: Floats = soft_2[1][:, lines][:, :, lines].reshape(-1, len(lines) ** 2)
+        lit_BS: Bools = lit_2[1][:, lines][:, :, lines].reshape(-1, len(lines) ** 2)
+        least_B = LEAST_COMMON / every**2 * np.minimum(*(one.sum((1, 2)) for one in lit_2))
+        return cls(image_BHW4.reshape(len(image_BHW), -1, 4), fixed_BS, lit_BS, place_S2, least_B)
+
+    def _moved(self, map_B22: Doubles, begin_B2: Doubles, rows: Ints) -> tuple[Floats, Floats]:
+        """Return moved pixels, (b, S, 4), and 1 where both are lit, (b, S); no sample where too few are."""
+        side = THUMBNAIL_PX + 2
+        place_bS2 = self.place_S2 @ map_B22[rows].transpose(0, 2, 1) + begin_B2[rows, None] + 1
+        place_bS2 = np.clip(place_bS2, 0, side - 1.001, dtype=np.float32)
+        corner_bS2 = place_bS2.astype(np.int64)
+        part_bS2 = place_bS2 - corner_bS2
+        at_bS = rows[:, None] * side**2 + corner_bS2[:, :, 0] * side + corner_bS2[:, :, 1]
+        flat = self.image_BV4.reshape(-1, 4)
+        down, right = part_bS2[:, :, :1], part_bS2[:, :, 1:]
+        left_2, right_2 = ([flat.take(at_bS + by, 0) for by in (across, across + side)] for across in (0, 1))
+        upper, lower = (one + (other - one) * right for one, other in zip(left_2, right_2, strict=True))
+        moved_bS4: Floats = np.asarray(upper + (lower - upper) * down, np.float32)
+        lit_bS = self.lit_BS[rows] & (moved_bS4[:, :, 3] > 0.99)
+        lit_bS &= (lit_bS.sum(1) >= self.least_B[rows])[:, None]
+        return moved_bS4, lit_bS.astype(np.float32)
+
+    def alike(self, map_B22: Doubles, begin_B2: Doubles) -> Floats:
+        """Return the correlation of each pair where both are lit; 0 where that is too small a part."""
+        moved_BS4, lit_BS = self._moved(map_B22, begin_B2, np.arange(len(map_B22)))
+        return _correlation(*(_centred(one, lit_BS) for one in (moved_BS4[:, :, 0], self.fixed_BS)))
+
+    def aligned(self, map_B22: Doubles, begin_B2: Doubles, steps: int) -> tuple[Doubles, Doubles, Bools]:
+        """Return the maps of the largest correlation, sought from those given, and where there is one."""
+        middle = (THUMBNAIL_PX - 1) / 2
+        unit_S2 = (self.place_S2 / middle - 1).astype(np.float32)
+        first_B22, map_B22, begin_B2 = map_B22, map_B22.copy(), begin_B2.copy()
+        found_B = np.ones(len(map_B22), bool)
+        rows = np.arange(len(map_B22))
+        for _ in range(steps):
+            moved_bS4, lit_bS = self._moved(map_B22, begin_B2, rows)
+            value_bS, wanted_bS = (_centred(one, lit_bS) for one in (moved_bS4[:, :, 0], self.fixed_BS[rows]))
+            energy_b = np.maximum((value_bS**2).sum(1), 1e-6)
+            gain_b = (wanted_bS * value_bS).sum(1) / energy_b  # contrast is no difference
+            found_B[rows] &= gain_b > 0
+            kept = np.flatnonzero(found_B[rows])
+            rows, gain_b1 = rows[kept], gain_b[kept, None]
+            if not len(rows):
+                break
+            slope_bS2, lit_bS = moved_bS4[kept, :, 1:3], lit_bS[kept]
+            ways = [slope_bS2[:, :, axis] * by for axis in (0, 1) for by in (1, unit_S2[:, 0], unit_S2[:, 1])]
+            ways_b6S = np.stack([_centred(way, lit_bS) for way in ways], 1)
+            off_bS1 = (wanted_bS[kept] / gain_b1 - value_bS[kept])[:, :, None]
+            square_b66 = (ways_b6S @ ways_b6S.transpose(0, 2, 1)).astype(np.float64) + 1e-3 * np.eye(6)
+            step_b23 = np.linalg.solve(square_b66, (ways_b6S @ off_bS1).astype(np.float64)).reshape(-1, 2, 3)
+            step_b22 = step_b23[:, :, 1:] / middle
+            map_B22[rows] += step_b22
+            begin_B2[rows] += step_b23[:, :, 0] - step_b22.sum(2) * middle
+            found_B[rows] &= np.abs(map_B22[rows] - first_B22[rows]).max((1, 2)) <= FARTHEST
+            rows = rows[found_B[rows] & (np.abs(step_b23).max((1, 2)) >= LAST_STEP_PX)]
+        return map_B22, begin_B2, found_B
 
 
-def _aligned(
-    soft_HW: Floats, soft_other_HW: Floats, own_HW: Bools, other_HW: Bools, laid: Laid, every: int
-) -> Laid | None:
-    """Return the affine map at which two blurred structures are most alike, sought from the one given.
-
-    Of each line `every` n-th pixel is looked at.
-    """
-    from scipy import ndimage
-
-    slopes_HW = np.gradient(soft_HW)
-    middle = (THUMBNAIL_PX - 1) / 2
-    place_2HW = np.mgrid[:THUMBNAIL_PX:every, :THUMBNAIL_PX:every] / middle - 1
-    fixed_HW, shape = soft_other_HW[::every, ::every], place_2HW.shape[1:]
-    map_22, begin_2 = laid
-    for _ in range(STEPS_OF_NEWTON):
-        lit_HW = _lit(own_HW, other_HW, (map_22, begin_2), every)
-        if lit_HW is None:
-            return None
-        value_N, dy_N, dx_N = (
-            ndimage.affine_transform(one, every * map_22, begin_2, shape, order=1)[lit_HW]
-            for one in (soft_HW, *slopes_HW)
-        )
-        y_N, x_N = place_2HW[:, lit_HW]
-        ways_N6 = np.stack([dy_N, dy_N * y_N, dy_N * x_N, dx_N, dx_N * y_N, dx_N * x_N], 1)
-        ways_N6 = ways_N6 - ways_N6.mean(0)
-        value_N, wanted_N = (one - one.mean() for one in (value_N, fixed_HW[lit_HW]))
-        gain = float(wanted_N @ value_N) / max(float(value_N @ value_N), 1e-6)  # contrast is no difference
-        if gain <= 0:
-            return None
-        step_6 = np.linalg.solve(ways_N6.T @ ways_N6 + 1e-3 * np.eye(6), ways_N6.T @ (wanted_N / gain - value_N))
-        step_22 = step_6.reshape(2, 3)[:, 1:] / middle
-        map_22 = map_22 + step_22
-        begin_2 = begin_2 + step_6.reshape(2, 3)[:, 0] - step_22 @ [middle, middle]
-        if np.abs(map_22 - laid[0]).max() > FARTHEST:
-            return None
-        if np.abs(step_6).max() < LAST_STEP_PX:
-            break
-    return map_22, begin_2
+def _centred(value_BS: Floats, lit_BS: Floats) -> Floats:
+    """Return values minus their mean where lit, 0 elsewhere."""
+    mean_B1 = (value_BS * lit_BS).sum(1, keepdims=True) / np.maximum(lit_BS.sum(1, keepdims=True), 1)
+    return np.asarray((value_BS - mean_B1) * lit_BS, np.float32)
 
 
-def _alike(image_HW: Floats, fixed_HW: Floats, own_HW: Bools, other_HW: Bools, laid: Laid) -> float:
-    """Return the correlation of two structures where both are lit, once the first is laid on the second."""
-    from scipy import ndimage
-
-    lit_HW = _lit(own_HW, other_HW, laid)
-    if lit_HW is None:
-        return 0.0
-    moved_N, fixed_N = ndimage.affine_transform(image_HW, *laid, order=1)[lit_HW], fixed_HW[lit_HW]
-    moved_N, fixed_N = moved_N - moved_N.mean(), fixed_N - fixed_N.mean()
-    return float(moved_N @ fixed_N) / max(float(np.sqrt((moved_N @ moved_N) * (fixed_N @ fixed_N))), 1e-6)
-
-
-def _lit(own_HW: Bools, other_HW: Bools, laid: Laid, every: int = 1) -> Bools | None:
-    """Return where both are lit, of every n-th pixel; None where that is too small a part of the smaller one."""
-    from scipy import ndimage
-
-    fixed_HW = other_HW[::every, ::every]
-    moved_HW = ndimage.affine_transform(own_HW.astype(np.float32), every * laid[0], laid[1], fixed_HW.shape, order=1)
-    both_HW: Bools = (moved_HW > 0.99) & fixed_HW
-    return both_HW if both_HW.sum() * every**2 >= LEAST_COMMON * min(own_HW.sum(), other_HW.sum()) else None
+def _correlation(one_BS: Floats, other_BS: Floats) -> Floats:
+    energy_B = np.sqrt((one_BS**2).sum(1) * (other_BS**2).sum(1))
+    return np.asarray((one_BS * other_BS).sum(1) / np.maximum(energy_B, 1e-6), np.float32)

@@ -62,4 +62,6 @@ class AuditSettings(Settings):
     pretraining: dict[str, list[str]] = {}  # encoder -> datasets its weights were trained on
     bad_images: dict[str, str] = {}
     targets: list[AuditTarget] = []
+    public: dict[str, str] = {}  # dataset -> the public set that its images are of
+    encoders: dict[str, str | None] = {}  # encoder not trained on the config's datasets -> its public name, if said
     exact: list[str] = []  # datasets whose ids are different people even where only their spelling differs

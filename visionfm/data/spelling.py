@@ -4,6 +4,7 @@ Spellings of one id: other case, other separators or spaces, leading zeros, the 
 float column, composed and decomposed accents.
 """
 
+import calendar
 import hashlib
 import hmac
 import re
@@ -11,6 +12,18 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal
+
+FIRST_YEAR, LAST_YEAR = 1900, 2030  # of what is read as somebody's date of birth
+_DATES = (
+    re.compile(r"(?P<year>\d{4})([-./_]?)(?P<month>\d{2})\2(?P<day>\d{2})"),
+    re.compile(r"(?P<day>\d{2})([-./_]?)(?P<month>\d{2})\2(?P<year>\d{4})"),
+)
+_NAME = re.compile(r"[^\W\d_]{2,}(?:-[^\W\d_]{2,})?[,;]?[ _,.][ ]?[^\W\d_]{2,}(?:-[^\W\d_]{2,})?")
+# Words that stand for a person without naming one.
+_NO_NAME = re.compile(
+    r"patient|subject|person|case|control|healthy|normal|eye|left|right|image|photo|fundus|oct|scan|study|visit|test",
+    re.IGNORECASE,
+)
 
 Normalise = Literal["digits", "text", "exact"]
 _FLOAT = re.compile(r"([^\d.]*[0-9]+)\.0+")
@@ -48,6 +61,20 @@ def alike(ids: Iterable[str]) -> list[list[str]]:
     for one in ids:
         groups[written(one, "digits")].add(one)
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def personal(subject: str) -> Literal["names", "dates"] | None:
+    """Return what an id seems to tell of a person: two words that may be names, or a date that may be of birth."""
+    text = subject.strip()
+    for found in filter(None, (pattern.fullmatch(text) for pattern in _DATES)):
+        year, month, day = (int(found[part]) for part in ("year", "month", "day"))
+        if FIRST_YEAR <= year <= LAST_YEAR and (_is_day(year, month, day) or _is_day(year, day, month)):
+            return "dates"
+    return "names" if _NAME.fullmatch(text) and not _NO_NAME.search(text) else None
+
+
+def _is_day(year: int, month: int, day: int) -> bool:
+    return 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
 
 
 def advice(one: str, other: str, column: str | None = None) -> str:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visionfm.config.base import ModalityName, Name, Natural, Positive, Resources, Statistics, Strict
 from visionfm.data.block import Dataset
+from visionfm.data.public import check_known
 from visionfm.images.settings import Resizing
 from visionfm.pretraining.block import Pretrain
 from visionfm.project.study import Study
@@ -65,6 +66,9 @@ class Encoder(Strict):
     trained_on: list[Name] = Field(
         [], description="datasets whose images these weights were pretrained on; `audit` checks them"
     )
+    public: Name | None = Field(
+        None, description="whose weights these are, or start from, by its name in visionfm/data/public.yaml"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where extraction computes; auto: on a GPU where one is visible, else on the CPU"
     )
@@ -75,6 +79,11 @@ class Encoder(Strict):
     def resizing(self) -> Resizing:
         """Return how images become the square that it sees."""
         return Resizing(interpolation=self.interpolation, exact_decode=self.decode == "exact")
+
+    @field_validator("public")
+    @classmethod
+    def _is_known(cls, public: str | None) -> str | None:
+        return check_known("encoders", public)
 
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":

@@ -155,14 +155,30 @@ class Implied:
         """Return the datasets whose images an encoder has seen, as far as the config says."""
         return list(dict.fromkeys([*self.pretraining_sets(encoder), *self.config.encoders[encoder].trained_on]))
 
-    def pretraining_by_encoder(self, task: str) -> dict[str, list[str]]:
-        """Return, for each encoder of a task that was pretrained on the config's datasets, which they are."""
+    def encoders_of(self, task: str) -> list[str]:
+        """Return the encoders of a task's models, sorted."""
         encoders = {
             self.encoder_for(model, self.modality(dataset))
             for model in self.config.tasks[task].models
             for dataset in self.task_datasets(task)
         }
-        trained = {name: self.trained_on(name) for name in sorted(encoders)}
+        return sorted(encoders)
+
+    def public_encoders(self, task: str) -> dict[str, str | None]:
+        """Return the encoders of a task whose training data only others know: what they are called in public, if said.
+
+        One that learned from no image, or from the config's datasets alone, is none of them.
+        """
+        blocks = {name: self.config.encoders[name] for name in self.encoders_of(task)}
+        return {
+            name: block.public
+            for name, block in blocks.items()
+            if block.public is not None or self.weights_file(name) is not None or block.timm is not None
+        }
+
+    def pretraining_by_encoder(self, task: str) -> dict[str, list[str]]:
+        """Return, for each encoder of a task that was pretrained on the config's datasets, which they are."""
+        trained = {name: self.trained_on(name) for name in self.encoders_of(task)}
         return {name: datasets for name, datasets in trained.items() if datasets}
 
     def audited_datasets(self, task: str) -> list[str]:

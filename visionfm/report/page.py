@@ -18,13 +18,27 @@ from visionfm.report.sections import (
     external,
     glossary,
     pretraining,
+    seen,
     setup,
     subgroups,
     tasks,
 )
 from visionfm.report.words import count, listed
 
-SECTIONS = (answers, comparison, external, subgroups, errors, tasks, datasets, encoders, pretraining, glossary, setup)
+SECTIONS = (
+    answers,
+    comparison,
+    external,
+    subgroups,
+    errors,
+    tasks,
+    datasets,
+    encoders,
+    seen,
+    pretraining,
+    glossary,
+    setup,
+)
 
 
 @dataclass(frozen=True)

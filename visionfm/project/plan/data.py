@@ -64,6 +64,8 @@ class DataPlan:
             pretraining=self.names.pretraining_by_encoder(task),
             bad_images={name: self.config.datasets[name].bad_images for name in names},
             targets=_audited(block),
+            public={name: public for name in names if (public := self.config.datasets[name].public) is not None},
+            encoders=self.names.public_encoders(task),
             exact=[name for name in names if self.config.datasets[name].columns.normalise == "exact"],
         )
 

@@ -4,21 +4,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from visionfm.data.audit import FOLDS
+from visionfm.data.audit import TESTED
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import NO_VALUE, text_of
 from visionfm.report.words import count
 
 MOST_LISTED = 50
-TESTED = ("test", FOLDS)
 CHECKS = {
     "subject": "the same subject in two splits",
     "bytes": "identical images in two splits",
     "copy": "copies of one photograph, or two of one eye taken together, in two splits or datasets",
     "pretraining": "test images that an encoder was pretrained on",
+    "public": "public test sets that an encoder was trained on, or perhaps was",
     "contradiction": "identical images with different labels",
     "shared_ids": "cohorts with ids in common",
     "few_in_common": "datasets of a cohort that share few people",
+    "personal_ids": "datasets whose ids look like names or dates of birth",
     "not_sought": "datasets too large to seek copies in",
     "range": "images that use little of their range",
     "unreadable": "unreadable images, left out",
@@ -48,11 +49,13 @@ def doubts(rows: Any, named: bool) -> list[str]:
 
     `named`: in the audit's own words, which name files and subjects.
     """
-    found = rows[rows["check"].isin(["shared_ids", "few_in_common", "not_sought", "range"])]
+    found = rows[rows["check"].isin(["shared_ids", "few_in_common", "personal_ids", "not_sought", "range"])]
+    public = [f"{one}." for one in rows[rows["check"] == "public"]["detail"]]
     if named:
-        return [*_contradictions(rows), *found["detail"]]
+        return [*_contradictions(rows), *public, *found["detail"]]
     return [
         *_contradictions(rows),
+        *public,
         *(f"{CHECKS[check]}: {count(number, 'finding')}" for check, number in Counter(found["check"]).items()),
     ]
 

@@ -1,0 +1,111 @@
+"""Public data sets and public encoders: what an encoder has seen of a set, as far as `public.yaml` knows.
+
+Invariant: a verdict names its source; without a fact it is `unknown`, never `not seen`.
+"""
+
+import functools
+from datetime import date
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from visionfm.config.base import Strict
+from visionfm.config.nearest import unknown
+
+FILE = Path(__file__).with_name("public.yaml")
+Status = Literal["seen", "seen in part", "related set seen", "not seen", "unknown"]
+
+
+class PublicSet(Strict):
+    """A public data set."""
+
+    title: str
+
+
+class Overlap(Strict):
+    """Two public sets that have images, or perhaps people, in common."""
+
+    one: str
+    other: str
+    shares: Literal["copies", "people"]
+    source: str
+    read: date | None = None
+    note: str
+
+
+class Part(Strict):
+    """How much of a set was trained on; all of it where nothing is said."""
+
+    part: str | None = None
+
+
+class PublicEncoder(Strict):
+    """What is known of the data that an encoder was trained on."""
+
+    title: str
+    source: str | None = None
+    read: date | None = None
+    complete: bool = False
+    trained_on: dict[str, Part] = Field({})
+    note: str | None = None
+
+
+class Registry(Strict):
+    """All that `public.yaml` says."""
+
+    sets: dict[str, PublicSet]
+    overlaps: list[Overlap]
+    encoders: dict[str, PublicEncoder]
+
+
+class Verdict(NamedTuple):
+    """What an encoder has seen of a public set, and a sentence with its source."""
+
+    status: Status
+    detail: str
+
+
+@functools.cache
+def registry() -> Registry:
+    """Return what is known of public sets and encoders."""
+    import yaml
+
+    return Registry.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+
+
+def check_known(kind: Literal["sets", "encoders"], name: str | None) -> str | None:
+    """Return the name of a public set or encoder; ValueError where the registry has none of this name."""
+    problem = None if name is None else unknown(name, sorted(getattr(registry(), kind)), f"public {kind[:-1]}")
+    if problem is not None:
+        raise ValueError(problem)
+    return name
+
+
+def verdict(encoder: str | None, public: str) -> Verdict:
+    """Return what an encoder, by its name in the registry, has seen of a public set; None is an encoder not named."""
+    title = registry().sets[public].title
+    if encoder is None:
+        return Verdict("unknown", f"what the weights were trained on is not said, so {title} may be among it")
+    known = registry().encoders[encoder]
+    said = _said(known.source, known.read)
+    if public in known.trained_on:
+        part = known.trained_on[public].part
+        which = f"{part} of {title}" if part else title
+        return Verdict("seen in part" if part else "seen", f"{known.title} was trained on {which}{said}")
+    for one in registry().overlaps:
+        other = {one.one: one.other, one.other: one.one}.get(public)
+        if other in known.trained_on:
+            what = "shares images with" if one.shares == "copies" else "may show people of"
+            detail = f"{known.title} was trained on {registry().sets[other].title}, which {what} {title}: {one.note}"
+            return Verdict("related set seen", detail + _said(one.source, one.read))
+    if known.complete:
+        return Verdict("not seen", f"{title} is not among the sets that {known.title} was trained on{said}")
+    note = f": {known.note}" if known.note else ""
+    return Verdict("unknown", f"whether {known.title} was trained on {title} is not known{note}{said}")
+
+
+def _said(source: str | None, read: date | None) -> str:
+    if source is None:
+        return ""
+    return f" ({source}{f', read {read}' if read else ''})"

@@ -12,7 +12,7 @@ COMPILE := uv pip compile --quiet --no-header --no-annotate --python-version 3.1
 EYES := data/synthetic/truth.csv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slurm test-all check lock docs gallery bench clean
+.PHONY: demo test test-slurm test-all test-faults fuzz check lock docs gallery bench clean
 
 demo: $(READY) $(EYES)
 	snakemake --cores $(CORES)
@@ -34,6 +34,16 @@ test-slurm: $(DEV_READY)
 
 test-all: $(DEV_READY)
 	pytest -n 3 --dist loadgroup
+
+# How often each fault is tried: 1 is as often as the matrix of faults says, which takes days of one core.
+FAULTS ?= 0.05
+SECONDS ?= 600
+
+test-faults: $(DEV_READY)
+	FAULTS=$(FAULTS) OMP_NUM_THREADS=1 python tests/faults/matrix.py
+
+fuzz: $(DEV_READY)
+	OMP_NUM_THREADS=1 python tests/faults/fuzz.py $(SECONDS)
 
 check: $(DEV_READY)
 	ruff check visionfm tests bench

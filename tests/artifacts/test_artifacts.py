@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from world.counts import times
 
 from visionfm import artifacts
 from visionfm.artifacts import files as artifact_files
@@ -197,12 +198,13 @@ def read_all(path: Path) -> None:
 
 
 @kinds
-def test_every_flipped_bit_is_found(name: str, results: Path) -> None:
+def test_every_flipped_bit_is_found(name: str, results: Path, record_property: Callable[[str, object], None]) -> None:
     path = results / name
     WRITERS[name](path)
     whole = path.read_bytes()
     generator = random.Random(0)
-    for _ in range(150):
+    record_property("tried", flips := times(1000, 150))
+    for _ in range(flips):
         damaged = bytearray(whole)
         damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
         path.write_bytes(damaged)
@@ -453,7 +455,7 @@ KILLS = {"_exit": lambda: os._exit(9), "SIGKILL": lambda: os.kill(os.getpid(), s
 @pytest.mark.parametrize("before", ["absent", "old"])
 @pytest.mark.parametrize(("name", "kill"), [*((name, "_exit") for name in WRITERS), ("x.json", "SIGKILL")])
 def test_a_kill_at_any_line_of_publish_leaves_absent_or_whole_and_a_rerun_equal_bytes(
-    name: str, before: str, kill: str, results: Path
+    name: str, before: str, kill: str, results: Path, record_property: Callable[[str, object], None]
 ) -> None:
     WRITERS[name](results / "old" / name)
     WRITERS[name](results / "new" / name, LATER, 1)
@@ -479,6 +481,7 @@ def test_a_kill_at_any_line_of_publish_leaves_absent_or_whole_and_a_rerun_equal_
         kept = artifacts.kept_path(path)
         assert kept is not None and kept.read_bytes() == new
     assert lines > 20
+    record_property("tried", lines)
 
 
 def test_a_kill_at_any_line_of_a_recall_leaves_absent_or_whole(results: Path) -> None:
@@ -495,12 +498,15 @@ def test_a_kill_at_any_line_of_a_recall_leaves_absent_or_whole(results: Path) ->
     assert 5 < number < 199
 
 
-def test_a_kill_at_a_random_time_leaves_the_old_or_the_new_file(results: Path) -> None:
+def test_a_kill_at_a_random_time_leaves_the_old_or_the_new_file(
+    results: Path, record_property: Callable[[str, object], None]
+) -> None:
     path = results / "x.h5"
     generator = random.Random(0)
     contents = [bytes([value]) * 8_000_000 for value in range(2)]
     artifacts.publish(path, contents[0])
-    for _ in range(20):
+    record_property("tried", kills := times(200, 20))
+    for _ in range(kills):
         child = os.fork()
         if child == 0:
             while True:
@@ -512,22 +518,25 @@ def test_a_kill_at_a_random_time_leaves_the_old_or_the_new_file(results: Path) -
         assert path.read_bytes() in contents
 
 
-def test_two_writers_and_a_reader_see_whole_artefacts_only(results: Path) -> None:
+def test_two_writers_and_a_reader_see_whole_artefacts_only(
+    results: Path, record_property: Callable[[str, object], None]
+) -> None:
     path = results / "x.json"
+    record_property("tried", wanted := times(10_000, 300))
     json_(path)
     children = []
     for shift in (1, 2):
         child = os.fork()
         if child == 0:
             try:
-                for _ in range(150):
+                for _ in range(wanted // 2):
                     json_(path, LATER, shift)
             except BaseException:
                 os._exit(1)
             os._exit(0)
         children.append(child)
     reads = 0
-    while reads < 300:
+    while reads < wanted:
         assert artifacts.read_json(path)["value"] in (0, 1, 2)
         reads += 1
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]

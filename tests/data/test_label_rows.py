@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from world.counts import times
 
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.columns import Columns
@@ -17,7 +18,9 @@ from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import is_number, number
 from visionfm.errors import DataError, Problems
 
-SAME_FOLDER = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SAME_FOLDER = settings(
+    max_examples=times(20_000, 150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 TABLE = {"layout": "table", "table": "l.csv"}
 
 

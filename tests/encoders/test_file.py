@@ -9,9 +9,10 @@ import pytest
 from world.mixed_encoder import OCT, write_mix
 from world.small_project import DEPTH, WIDTH, write_encoder
 
+import visionfm
 from visionfm import artifacts
 from visionfm.encoders.file import EncoderFile, read_encoder_file
-from visionfm.errors import ArtifactError, DataError
+from visionfm.errors import ArtifactError, DataError, VisionFMError
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,14 @@ def test_its_shape_and_blocks_are_those_of_the_header(plain: Path) -> None:
     assert (file.width, file.depth, file.patch, file.image_size) == (WIDTH, DEPTH, 16, 32)
     assert file.vector_blocks == (8, 9, 10, 11) and file.token_blocks == (3, 5, 7, 11)
     assert file.sha256 == artifacts.payload_digest(plain) and file.source["name"] == "random"
+
+
+def test_weights_of_others_are_asked_for_their_modality_and_never_called_damaged(tmp_path: Path) -> None:
+    """What a user of Python sees who gives a downloaded file."""
+    (tmp_path / "weights.pth").write_bytes(b"of another project")
+    with pytest.raises(VisionFMError, match="weights do not say what their images show") as error:
+        visionfm.load_encoder(str(tmp_path / "weights.pth"))
+    assert "forget" not in str(error.value) and "visionfm import" in str(error.value)
 
 
 def test_an_encoder_with_one_pair_of_statistics_normalises_every_modality_by_it(plain: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from world.counts import times
 from world.image_files import WHOLE, decode, encoded, huge, inspect, picture, reason, several, tiff
 
 from visionfm.errors import CannotReadNow, DataError
@@ -27,7 +28,7 @@ from visionfm.images.settings import Reading
 
 MARKS = [b"", jpeg_png_bmp.JPEG_MARK, jpeg_png_bmp.PNG_MARK, jpeg_png_bmp.BMP_MARK, tiffs.MARKS[0], tiffs.MARKS[2]]
 MARKS += [gif_webp.GIF_MARKS[0], b"RIFF0000WEBP"]
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=times(500, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # Damage

@@ -18,7 +18,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory, fresh: Project) -> Project:
     """The project after its first run; tests work on copies."""
     project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
-    project.run()
+    project.first_run = tuple(project.run())
     return project
 
 

@@ -41,6 +41,7 @@ class Project:
     folder: Path
     commands: Path
     versions: str = "{}"
+    first_run: tuple[Call, ...] = ()  # the stages of the run that made the results
 
     @property
     def config(self) -> dict:
@@ -87,7 +88,7 @@ class Project:
         if not with_results:
             shutil.rmtree(folder / "results", ignore_errors=True)
             shutil.rmtree(folder / ".snakemake", ignore_errors=True)
-        return Project(folder, self.commands, self.versions)
+        return Project(folder, self.commands, self.versions, self.first_run)
 
 
 def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:

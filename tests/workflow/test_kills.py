@@ -1,14 +1,19 @@
 """After a kill of Snakemake, the same command again goes on; where the folder stayed locked, it says what to do."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rerun_project import CHECKOUT, Project
+from world.counts import times
+from zygote import kill
 
 from visionfm import artifacts
 
@@ -51,6 +56,33 @@ def killed(project: Project, sent: signal.Signals) -> None:
 def again(project: Project) -> subprocess.CompletedProcess[str]:
     line, environment = command(project, project.commands)
     return subprocess.run(line, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_after_a_reboot_the_same_command_goes_on(
+    fresh: Project, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Snakemake and its stages are killed at a random time; every second time .snakemake is lost."""
+    reboots, rng = times(200, 2), random.Random(os.environ.get("FAULTS_SEED"))
+    expected = fresh.copy(tmp_path / "clean")
+    expected.run(TARGET)
+    for number in range(reboots):
+        project = fresh.copy(tmp_path / f"project{number}")
+        (notes := project.folder / "pids").mkdir()
+        line = [str(project.commands / "snakemake"), *command(project, project.commands)[0][3:]]
+        environment = {**os.environ, "PATH": f"{project.commands}:{os.environ['PATH']}", "NOTE_PIDS": str(notes)}
+        with subprocess.Popen(line, cwd=project.folder, env=environment, stderr=subprocess.DEVNULL) as run:
+            while len(list(notes.iterdir())) < 2:  # Snakemake, and the stage
+                assert run.poll() is None
+                time.sleep(0.001)
+            time.sleep(0.3 * rng.random())
+            kill(notes)
+        if number % 2:
+            shutil.rmtree(project.folder / ".snakemake")
+        else:
+            project.run("--unlock")
+        project.run(TARGET, "--rerun-incomplete")
+        assert (project.folder / TARGET).read_bytes() == (expected.folder / TARGET).read_bytes()
+    record_property("tried", reboots)
 
 
 @pytest.mark.parametrize("sent", SIGNALS, ids=lambda sent: sent.name)

@@ -4,10 +4,12 @@ The code that runs is the real one; only the start of Python and the imports are
 serves; the scripts that `write_wrappers` makes are the clients.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import pkgutil
+import signal
 import socket
 import sys
 import traceback
@@ -66,6 +68,13 @@ def write_cold_wrapper(folder: Path) -> None:
     script.chmod(0o755)
 
 
+def kill(notes: Path) -> None:
+    """SIGKILL to the processes whose ids were noted in a folder (NOTE_PIDS), and to all that they have started."""
+    for note in notes.iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it was done
+            os.killpg(int(note.name), signal.SIGKILL)
+
+
 def serve(path: str) -> None:
     """Fork a child for each connection, for ever."""
     ours = (module.name for module in pkgutil.walk_packages(visionfm.__path__, "visionfm."))
@@ -101,6 +110,9 @@ def _run(link: socket.socket) -> int:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if notes := environment.get("NOTE_PIDS"):  # for who kills it, and all that it starts
+        os.setsid()
+        Path(notes, str(os.getpid())).touch()
     try:
         code = _call(name, arguments)
     except SystemExit as stop:

@@ -9,7 +9,7 @@ END
 
 # The layouts that are known, and the features of a folder, without a config.
 visionfm encoders
-visionfm embed clinic/FundusClassification/dataset_A/test --encoder mine.pth --arch vit_tiny_patch16_224 \
+visionfm embed clinic/FundusClassification/dataset_A/test/s000* --encoder mine.pth --arch vit_tiny_patch16_224 \
     --modality Fundus --statistics imagenet --size 96 --device cpu --out mine.parquet
 
 cat > mine.yaml <<'END'

@@ -23,6 +23,17 @@ def test_auroc_needs_what_newcombes_formula_says() -> None:
     assert for_auroc(0.8, 0.1).cases == int(np.ceil(0.1 * for_auroc(0.8, 0.1).samples))
 
 
+def test_sizes_are_those_of_pmvalsampsize() -> None:
+    """The published program (Python, 0.2.1, 200,000 simulated log odds): C statistic exactly, slope but for chance."""
+    for prevalence, c, mean, spread, for_c, for_s in (
+        (0.018, 0.8, -5, 2.5, 4252, 4545),
+        (0.22, 0.82, -1.6, 1.2, 400, 2877),
+    ):
+        odds = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000, mean, spread)
+        assert for_auroc(c, prevalence).samples == for_c
+        assert for_slope(expit(odds)).samples == pytest.approx(for_s, rel=0.01)
+
+
 def test_the_slope_needs_what_rileys_integrals_say() -> None:
     """Of normal log odds: the information matrix as integrals, inverted by numpy."""
     mean, spread = -1.8, 1.2

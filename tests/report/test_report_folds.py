@@ -3,11 +3,19 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from scipy.special import expit
 
+from visionfm.figures.svg import Panel
+from visionfm.metrics.intervals import wider_by
 from visionfm.report.sections.audit import doubts
 from visionfm.report.sections.datasets import in_folds
+from visionfm.tasks.classification.figures import Line, classification, questions, roc_of_models
+from visionfm.tasks.regression.figures import regression
 
 
 @pytest.mark.parametrize(
@@ -31,3 +39,38 @@ def test_a_dataset_says_which_tasks_have_its_people_in_folds_and_do_not_read_its
     plan: Any = SimpleNamespace(config=SimpleNamespace(tasks=folded), folded_datasets=folded.get)
     assert in_folds(plan, "clinic") == ["in folds in grade, where the splits of this dataset play no part"]
     assert in_folds(plan, "other") == []
+
+
+def heights(panel: Panel) -> np.ndarray:
+    """How high the bands of a figure are, from the left to the right."""
+    figure = Figure()
+    panel.draw(figure)
+    bands = [one for one in figure.axes[0].collections if isinstance(one, PolyCollection)]
+    corners_CX = np.concatenate([band.get_paths()[0].vertices for band in bands])
+    return pd.Series(corners_CX[:, 1]).groupby(corners_CX[:, 0].round(9)).agg(np.ptp).to_numpy()
+
+
+def test_bands_of_figures_know_that_answers_of_folds_depend_on_each_other() -> None:
+    rng, people = np.random.default_rng(0), 60
+    odds_N = rng.normal(0, 1.5, 2 * people)
+    truth_N = (rng.random(2 * people) < expit(odds_N)) * 1.0
+    rows = pd.DataFrame({"subject_id": np.repeat(np.arange(people), 2), "truth": truth_N, "value": odds_N})
+    rows = rows.assign(scores=[[p] for p in expit(odds_N)], run=[f"seed0-fold{n % 4 // 2}" for n in range(2 * people)])
+    rows["class"] = None
+    asked = {"type": "binary", "classes": ["no", "yes"]}
+    both = [rows.assign(run="seed0"), rows]
+    for kind in ("net_benefit", "roc_of_models"):
+        panels = [
+            [*classification(of, "sick", asked), roc_of_models("sick", [Line(questions(of, asked)[0], "m", "k", "")])]
+            for of in both
+        ]
+        once, folds = (heights(next(panel for panel in of if panel.kind == kind)) for of in panels)
+        inside = (once > 1e-6) & (folds < 0.98 * folds.max())  # the others are cut at what is possible
+        assert folds[inside].sum() / once[inside].sum() == pytest.approx(wider_by(people), abs=0.03), kind
+    for kind in ("calibration", "selective"):
+        once, folds = (
+            heights(next(one for one in classification(of, "sick", asked) if one.kind == kind)) for of in both
+        )
+        assert (folds[once > 1e-6] > once[once > 1e-6]).mean() > 0.9, kind
+    alone, of_folds = (regression(of, "age", {"unit": "y"})[1].alt for of in both)
+    assert alone != of_folds

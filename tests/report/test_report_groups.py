@@ -23,7 +23,7 @@ SMALL = {"group": "other", "n": 4, "n_positive": np.nan, "n_subjects": 2, "value
          "reason": "fewer than 10 people in the group: 2; nothing is said of so few"}  # fmt: skip
 INTERACTION = {"group": None, "p": 0.002, "p_holm": 0.004, "method": "Welch over subjects, 3 groups"}
 AT = {"metric": "sensitivity", "operating_point": "0.5", "threshold": 0.5, "value": 0.7, "in_family": False}
-BRIER = {"metric": "brier", "value": 0.2, "in_family": False, "reason": "no comparison: fewer than five; 3 left out"}
+BRIER = {"metric": "brier", "value": 0.2, "in_family": False, "reason": "3 left out; no comparison: few; so it is"}
 
 
 def frame(*changes: dict[str, Any]) -> Any:

@@ -19,9 +19,12 @@ from visionfm import artifacts, cli
 from visionfm.metrics.calibration import BEFORE
 from visionfm.tasks import scored
 from visionfm.tasks.calibrate import calibrate
+from visionfm.tasks.handover import FROM_ITS_RUN
 from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import CalibrateSettings, EvaluateSettings
 from visionfm.tasks.train import train
+from visionfm.tasks.vectors.candidates import candidates
+from visionfm.tasks.vectors.recipe import sound
 
 COUNT = 600
 
@@ -92,6 +95,21 @@ def test_other_validation_labels_give_another_map_of_the_same_decoder(trained):
     write_samples(folder / "samples.parquet", images, splits, {"sick": labels}, BINARY)
     differ = {name for name in first if not np.array_equal(first[name], second[name])}
     assert differ == {"calibration.sick"}
+
+
+def test_a_calibrated_file_says_what_its_run_chose(trained, tmp_path):
+    folder, files = trained[:2]
+    recipe = sound().model_copy(update={"epochs": 1})
+    asked = train_settings().model_copy(
+        update={"recipe": recipe, "candidates": candidates(recipe, ("linear", "logreg"), {"epochs": 1})}
+    )
+    decoder, out = tmp_path / "decoder.safetensors", tmp_path / "calibrated.safetensors"
+    train(folder / "train.parquet", files, decoder, tmp_path / "training.parquet", asked)
+    calibrate(decoder, folder / "train.parquet", files, out, settings())
+    was, now = artifacts.read_metadata(decoder), artifacts.read_metadata(out)
+    assert was["candidate"] and {name: now.get(name) for name in FROM_ITS_RUN} == {
+        name: was.get(name) for name in FROM_ITS_RUN
+    }
 
 
 def test_flips_are_averaged_before_the_map(trained):

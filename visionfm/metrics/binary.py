@@ -5,11 +5,12 @@ Shape legend: D draws, N samples, G groups of equal scores, J leave-outs (the wh
 
 from collections.abc import Mapping
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionfm.metrics.evidence import Evidence, LeftOut, Mean, Members, Ranking, Ratio, Share
+from visionfm.metrics.evidence import Evidence, LeftOut, Mean, Members, Ranking, Ratio, Ready, Share
 from visionfm.metrics.intervals import interval
 from visionfm.metrics.subjects import Subjects
 from visionfm.metrics.weighted import Floats, Mask, Values, ratio
@@ -20,6 +21,7 @@ AT_THRESHOLD = (
     "f1", "sensitivity", "specificity", "balanced_accuracy", "ppv", "npv", "likelihood_ratio_positive",
     "likelihood_ratio_negative",
 )  # fmt: skip
+GROUPS_AT_ONCE = 8  # of subjects left out: their arrays stay in the cache
 ONE_KIND = frozenset({"brier", "brier_prevalence", "specificity"})  # exist without a positive case
 ONLY_POSITIVE = frozenset({"brier", "brier_prevalence", "sensitivity", "f1"})  # and without a negative one
 
@@ -114,22 +116,27 @@ class Binary:
 
         What a group takes from the counts of all is taken away: much faster than to count all again for each group.
         """
-        count = len(self.ends_G)
+        count, known = len(self.ends_G), len(self.order)
         # The first group of equal scores with a positive that has the sample among its calls.
-        enters_N = np.searchsorted(self.ends_G, np.arange(len(self.order)), side="right")
-        positive_N = self.positive_N[self.order]
-        sorted_N = np.argsort(group_N[self.order], kind="stable")
-        bounds = np.searchsorted(group_N[self.order][sorted_N], np.arange(groups + 1))
-        called_G = self.ends_G.astype(np.float64)
+        enters_N = np.searchsorted(self.ends_G, np.arange(known), side="right")
+        positive_N, group_N = self.positive_N[self.order], group_N[self.order]
         tied_G = np.bincount(enters_N[positive_N], minlength=count).astype(np.float64)
         values_J = np.full(1 + groups, np.nan)
-        values_J[0] = _average_precision(tied_G, called_G, len(self.order))
-        for group in range(groups):
-            members = sorted_N[bounds[group] : bounds[group + 1]]
-            entering, of_positives = enters_N[members], enters_N[members[positive_N[members]]]
-            fewer_G = np.cumsum(np.bincount(entering, minlength=count + 1)[:count])
-            values_J[1 + group] = _average_precision(
-                tied_G - np.bincount(of_positives, minlength=count), called_G - fewer_G, len(self.order) - len(members)
+        values_J[:1] = _average_precision(tied_G[None], self.ends_G[None].astype(np.float64), np.array([known]))
+        sorted_N = np.argsort(group_N, kind="stable")
+        size_J = np.bincount(group_N, minlength=groups)
+        bounds = np.append(0, np.cumsum(size_J))
+        for first in range(0, groups, GROUPS_AT_ONCE):
+            rows = min(GROUPS_AT_ONCE, groups - first)
+            members = sorted_N[bounds[first] : bounds[first + rows]]
+            place = (group_N[members] - first) * (count + 1) + enters_N[members]
+            fewer_JG, lost_JG = (
+                np.bincount(of, minlength=rows * (count + 1)).reshape(rows, -1)[:, :count]
+                for of in (place, place[positive_N[members]])
+            )
+            called_JG = self.ends_G - np.cumsum(fewer_JG, axis=1)
+            values_J[1 + first : 1 + first + rows] = _average_precision(
+                tied_G - lost_JG, called_JG, known - size_J[first : first + rows]
             )
         return {("average_precision", None): values_J}
 
@@ -159,6 +166,7 @@ class Binary:
             hits, rest = (interval(name, shares[name], subjects) for name in ("sensitivity", "specificity"))
             missed = interval("sensitivity", Share(~call_N & positive_N, positive_N), subjects)
             alarms = interval("specificity", Share(call_N & negative_N, negative_N), subjects)
+            found |= {("sensitivity", point): Ready(hits), ("specificity", point): Ready(rest)}  # are known already
             found["balanced_accuracy", point] = Members({"sensitivity": hits, "specificity": rest})
             found["likelihood_ratio_positive", point] = Ratio(hits, alarms)
             found["likelihood_ratio_negative", point] = Ratio(missed, rest)
@@ -201,13 +209,15 @@ def at_threshold(true_D: Floats, called_D: Floats, positives_D: Floats, n_D: Flo
     return f1_D, sensitivity_D, specificity_D, (sensitivity_D + specificity_D) / 2, ppv_D, npv_D, positive_D, negative_D
 
 
-def _average_precision(tied_G: Floats, called_G: Floats, known: int) -> float:
+def _average_precision(tied_JG: Floats, called_JG: NDArray[Any], known_J: NDArray[np.intp]) -> Floats:
     """Return it from the positives in each group of equal scores and the calls down to it; NaN without both kinds."""
-    true_G = np.cumsum(tied_G)
-    positives = true_G[-1] if len(true_G) else 0
-    if not 0 < positives < known:
-        return float("nan")
-    return float(np.einsum("g,g->", tied_G, true_G / np.maximum(called_G, 1.0)) / positives)
+    if not tied_JG.shape[1]:
+        return np.full(len(known_J), np.nan)
+    true_JG = np.cumsum(tied_JG, axis=1)
+    positives_J = true_JG[:, -1].copy()
+    true_JG /= np.maximum(called_JG, 1)  # called is 0 only where true is, too
+    sum_J = np.einsum("jg,jg->j", tied_JG, true_JG)
+    return np.where((positives_J > 0) & (positives_J < known_J), sum_J / np.maximum(positives_J, 1), np.nan)
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class Calibration:
         """Return the slope of the outcome on the log odds; none where a line separates cases from non-cases."""
         if reason := self._without_both() or self._separated():
             return no_interval(reason)
-        odds_N = log_odds(self.probability_N)
+        odds_N = self._odds_N
         found = logistic(np.stack([np.ones(len(odds_N)), odds_N], axis=1), np.zeros(len(odds_N)), self.truth_N)
         return self._of_influence("calibration_slope", found[1], self._moves(odds_N, found)[1])
 
@@ -85,7 +85,7 @@ class Calibration:
         """Return the intercept with the slope held at 1: log odds by which all predictions are too low."""
         if reason := self._without_both():
             return no_interval(reason)
-        odds_N = log_odds(self.probability_N)
+        odds_N = self._odds_N
         (value,) = logistic(np.ones((len(odds_N), 1)), odds_N, self.truth_N)
         expected_N = special.expit(odds_N + value)
         weight_S = self._per_subject(expected_N * (1 - expected_N))
@@ -244,6 +244,10 @@ class Calibration:
     # --- whom ---------------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _odds_N(self) -> Floats:
+        return log_odds(self.probability_N)
+
+    @cached_property
     def _count(self) -> int:
         return self.subjects.among(np.ones(len(self.truth_N), bool))
 
@@ -268,7 +272,7 @@ class Calibration:
         """Return why a slope does not exist: scores are all equal, or tell all cases from all non-cases."""
         case_N = self.truth_N == 1
         cases_N, others_N = self.probability_N[case_N], self.probability_N[~case_N]
-        if np.ptp(log_odds(self.probability_N)) == 0:
+        if np.ptp(self._odds_N) == 0:
             return "all probabilities are the same"
         if cases_N.min() >= others_N.max() or cases_N.max() <= others_N.min():
             return "probabilities separate all cases from all non-cases, so that the slope is infinite"
@@ -284,12 +288,15 @@ class Curve(NamedTuple):
     high_G: Floats
 
 
-def curve(truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subjects) -> Curve | None:
+def curve(
+    truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subjects, wider: float = 1.0
+) -> Curve | None:
     """Return the smooth calibration curve; None where cases and non-cases cannot be told to overlap.
 
     Logistic regression on a restricted cubic spline of the log odds (Harrell, Regression Modeling Strategies, 2nd ed.,
     2.4.5) with four knots; a line where fewer than 50 are of one kind. The band is the sandwich, clustered by subject,
-    with Student's t. All truths are known. The curve ends at the 1st and 99th percentile of what was said.
+    with Student's t; `wider` multiplies the error (of folds, `intervals.wider_by`). All truths are known. The curve
+    ends at the 1st and 99th percentile of what was said.
     """
     case_N, odds_N = truth_N == 1, log_odds(probability_N)
     fewer, subjects = min(case_N.sum(), (~case_N).sum()), Subjects.of(subject_N)
@@ -311,7 +318,7 @@ def curve(truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subj
     covariance_PP = bread_PP @ score_SP.T @ score_SP @ bread_PP * subjects.count / max(1, subjects.count - 1)
     place_G, error_G = design_GP @ found_P, np.sqrt(np.einsum("gp,pq,gq->g", design_GP, covariance_PP, design_GP))
     persons = min(subjects.among(case_N), subjects.among(~case_N))
-    reach_G = t_quantile(persons - 1) * error_G if persons >= FEWEST_SUBJECTS else np.full(len(grid_G), np.nan)
+    reach_G = wider * t_quantile(persons - 1) * error_G if persons >= FEWEST_SUBJECTS else np.full(len(grid_G), np.nan)
     limits = (special.expit(place_G + sign * reach_G) for sign in (0.0, -1.0, 1.0))
     return Curve(special.expit(grid_G), special.expit(place_G), *list(limits)[1:])
 
@@ -338,19 +345,23 @@ def logistic(design_NP: Floats, offset_N: Floats, truth_N: Floats) -> Floats:
     """
     found_P = np.zeros(design_NP.shape[1])
 
-    def loss(at_P: Floats) -> float:
+    def loss(at_P: Floats) -> tuple[float, Floats]:
+        """Return minus the log likelihood and the expected shares; by numpy's exp, much faster than logaddexp."""
         odds_N = offset_N + design_NP @ at_P
-        return float(np.logaddexp(0, odds_N).sum() - truth_N @ odds_N)
+        tail_N = np.exp(-np.abs(odds_N))
+        expected_N = np.where(odds_N >= 0, 1.0, tail_N) / (1 + tail_N)
+        return float((np.maximum(odds_N, 0.0) + np.log1p(tail_N)).sum() - truth_N @ odds_N), expected_N
 
-    here = loss(found_P)
+    here, expected_N = loss(found_P)
     for _ in range(STEPS):
-        expected_N = special.expit(offset_N + design_NP @ found_P)
         weight_N = expected_N * (1 - expected_N)
         slope_P = design_NP.T @ (truth_N - expected_N)
         step_P = np.linalg.lstsq((design_NP * weight_N[:, None]).T @ design_NP, slope_P, rcond=None)[0]
         scale = 1.0
-        while (there := loss(found_P + scale * step_P)) > here + 1e-12 * abs(here) and scale > 1e-6:
+        there, expected_N = loss(found_P + step_P)
+        while there > here + 1e-12 * abs(here) and scale > 1e-6:
             scale /= 2
+            there, expected_N = loss(found_P + scale * step_P)
         found_P, here = found_P + scale * step_P, there
         if np.abs(scale * step_P).max() < 1e-10 * (1 + np.abs(found_P).max()):
             break

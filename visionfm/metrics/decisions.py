@@ -26,30 +26,33 @@ class Band(NamedTuple):
     high_X: Floats
 
 
-def _band(value_X: Floats, influence_XS: Floats) -> Band:
+def _band(value_X: Floats, influence_XS: Floats, wider: float) -> Band:
     moving_X = (influence_XS != 0).sum(axis=1)
     persons_X = np.maximum(moving_X, 2)
     error_X = np.sqrt((influence_XS**2).sum(axis=1) * persons_X / (persons_X - 1))
     quantile_X = np.array([t_quantile(persons - 1) for persons in persons_X])
-    reach_X = np.where(moving_X >= FEWEST_SUBJECTS, quantile_X * error_X, np.nan)
+    reach_X = np.where(moving_X >= FEWEST_SUBJECTS, wider * quantile_X * error_X, np.nan)
     return Band(value_X, value_X - reach_X, value_X + reach_X)
 
 
 # --- net benefit ------------------------------------------------------------------------------------------------------
 
 
-def net_benefit(truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subjects, at_T: Floats) -> Band:
+def net_benefit(
+    truth_N: Floats, probability_N: Floats, subject_N: NDArray[Any] | Subjects, at_T: Floats, wider: float = 1.0
+) -> Band:
     """Return the net benefit of treating from each probability on (Vickers and Elkin, Med Decis Making 2006, 26:565).
 
     True positives less false ones, which weigh t / (1 - t), per sample; t is also the probability at which somebody
-    would want treatment. Treating nobody has 0, treating all what `treat_all` returns. Truths are 0 or 1.
+    would want treatment. Treating nobody has 0, treating all what `treat_all` returns. Truths are 0 or 1. `wider`
+    multiplies the error: of answers of several folds' decoders, `intervals.wider_by`.
     """
     subjects = Subjects.of(subject_N)
     odds_T = at_T / (1 - at_T)
     called_TN = probability_N >= at_T[:, None]
     worth_TN = called_TN * np.where(truth_N == 1, 1.0, -odds_T[:, None])
     value_T = worth_TN.mean(axis=1)
-    return _band(value_T, _per_subject(worth_TN - value_T[:, None], subjects) / len(truth_N))
+    return _band(value_T, _per_subject(worth_TN - value_T[:, None], subjects) / len(truth_N), wider)
 
 
 def treat_all(prevalence: float, at_T: Floats) -> Floats:
@@ -64,10 +67,13 @@ def _per_subject(value_XN: Floats, subjects: Subjects) -> Floats:
 # --- selective prediction ---------------------------------------------------------------------------------------------
 
 
-def risk_by_coverage(wrong_N: Mask, confidence_N: Floats, subject_N: NDArray[Any] | Subjects, share_C: Floats) -> Band:
+def risk_by_coverage(
+    wrong_N: Mask, confidence_N: Floats, subject_N: NDArray[Any] | Subjects, share_C: Floats, wider: float = 1.0
+) -> Band:
     """Return the share of wrong calls among the most confident ones (El-Yaniv and Wiener, JMLR 2010, 11:1605).
 
     `share_C`: how many of all samples are answered. Equally confident ones count as their mean, in whatever order.
+    `wider` multiplies the error, as above.
     """
     subjects = Subjects.of(subject_N)
     order = np.argsort(-confidence_N, kind="stable")
@@ -78,7 +84,7 @@ def risk_by_coverage(wrong_N: Mask, confidence_N: Floats, subject_N: NDArray[Any
     rank_N = np.empty(len(order), int)
     rank_N[order] = np.arange(len(order))
     rest_CN = (rank_N < taken_C[:, None]) * (mean_N - value_C[:, None])
-    band = _band(value_C, _per_subject(rest_CN, subjects) / taken_C[:, None])
+    band = _band(value_C, _per_subject(rest_CN, subjects) / taken_C[:, None], wider)
     return Band(value_C, np.clip(band.low_X, 0, 1), np.clip(band.high_X, 0, 1))
 
 

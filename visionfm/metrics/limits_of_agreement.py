@@ -26,8 +26,11 @@ class Agreement(NamedTuple):
     high: Interval
 
 
-def limits_of_agreement(difference_N: Floats, subjects: Subjects) -> Agreement:
-    """Return them for these differences, predicted minus true; at least one."""
+def limits_of_agreement(difference_N: Floats, subjects: Subjects, wider: float = 1.0) -> Agreement:
+    """Return them for these differences, predicted minus true; at least one.
+
+    `wider` multiplies the errors: of answers of several folds' decoders, `intervals.wider_by`.
+    """
     count, persons = len(difference_N), subjects.count
     bias = float(difference_N.mean())
     spread = float(difference_N.std(ddof=1)) if count > 1 else 0.0
@@ -44,7 +47,7 @@ def limits_of_agreement(difference_N: Floats, subjects: Subjects) -> Agreement:
     errors = [float(np.sqrt(influence_S @ influence_S)) for influence_S in (bias_S, spread_S)]
     product = errors[0] * errors[1]
     correlation = float(bias_S @ spread_S) / product if product > 0 else 0.0
-    quantile = t_quantile(persons - 1)
+    quantile = wider * t_quantile(persons - 1)
     # Few subjects show too little of how far a standard deviation varies: at least as much as that of normal values.
     ratio = np.exp(quantile * max(errors[1] / spread, 1 / np.sqrt(2 * (persons - 1))))  # even on the log scale
     beside, below, above = quantile * errors[0], REACH * (spread - spread / ratio), REACH * (ratio * spread - spread)

@@ -14,11 +14,14 @@ from visionfm.metrics.weighted import Floats
 DRAWS = 200
 
 
-def roc_band(truth_N: Floats, score_N: Floats, subject_N: "NDArray[np.str_] | Subjects", at_F: Floats) -> Band:
+def roc_band(
+    truth_N: Floats, score_N: Floats, subject_N: "NDArray[np.str_] | Subjects", at_F: Floats, wider: float = 1.0
+) -> Band:
     """Return sensitivity at each share of false alarms, with a pointwise 95 % band (NaN with too few subjects).
 
     The band is that of percentiles over 200 draws of subjects with replacement (Efron and Tibshirani 1993, chapter 13),
-    the same ones in every run. Truths are 0 or 1, of both kinds.
+    the same ones in every run. Truths are 0 or 1, of both kinds. `wider` multiplies both sides: of answers of several
+    folds' decoders, `intervals.wider_by`.
     """
     subjects = Subjects.of(subject_N)
     order_N = np.argsort(-score_N, kind="stable")
@@ -42,4 +45,5 @@ def roc_band(truth_N: Floats, score_N: Floats, subject_N: "NDArray[np.str_] | Su
         [sensitivity(rng.multinomial(subjects.count, chance_S)[place_N].astype(float)) for _ in range(DRAWS)]
     )
     low_F, high_F = np.nanpercentile(drawn_BF, [2.5, 97.5], axis=0)
+    low_F, high_F = (np.clip(value_F + wider * (end_F - value_F), 0, 1) for end_F in (low_F, high_F))
     return Band(value_F, low_F, high_F)

@@ -74,7 +74,7 @@ def calibrate(
     maps = _maps(samples, streams, load_own(decoder), settings.method)
     _, tensors = Spec.load(decoder)
     metadata = artifacts.read_metadata(decoder)
-    extra = {name: metadata[name] for name in (*FROM_ITS_RUN, "best_epoch") if name in metadata}
+    extra = {name: metadata[name] for name in FROM_ITS_RUN if name in metadata}
     extra |= replace(spec, calibrate=settings.method).metadata()
     artifacts.write_tensors(out, {**tensors, **maps}, made_by, schema=Spec.SCHEMA, extra=extra)
     log.info("calibrate: %s on %d validation samples; %s", settings.method, len(samples), out)

@@ -269,18 +269,19 @@ def _interactions(
     side: Side, place: Place, members: Mapping[str, Sequence[str]], rows: Sequence[Row], settings: ContrastSettings
 ) -> Iterator[Row]:
     """Yield, for each metric, whether the groups differ by more than chance: one question for the whole grouping."""
-    everyone = side.samples[place.dataset]
+    everyone = side.found(side.samples[place.dataset], place.dataset)
+    of_groups = [side.found(ids, place.dataset) for ids in members.values()]
+    only_two = len(members) == 2 == len({row["group"] for row in rows} - {UNKNOWN})
+    first_of = {_key(row): row for row in rows if row["group"] == next(iter(members), None)}
     for key in _keys(side, place):
-        whole = side.found(everyone, place.dataset)[key]
-        found = [side.found(ids, place.dataset).get(key) for ids in members.values()]
+        whole, found = everyone[key], [of.get(key) for of in of_groups]
         with_interval = [one for one in found if one is not None and one.measure.interval.reason is None]
         with_interval = [one for one in with_interval if _members(one) == _members(whole)]
         row = _row(place, None, None, key, None, None, _nothing(), None, settings, True)
         row |= {"n": whole.measure.n, "n_positive": whole.measure.n_positive, "n_subjects": whole.measure.n_subjects}
         # Of two groups, and nobody outside of them, it is the question of their difference.
-        if len(members) == 2 == len(with_interval) == len({one["group"] for one in rows} - {UNKNOWN}):
-            same = next(one for one in rows if one["group"] == next(iter(members)) and _key(one) == key)
-            row |= {name: same[name] for name in ("p", "method", "reason")}
+        if only_two and len(with_interval) == 2:
+            row |= {name: first_of[key][name] for name in ("p", "method", "reason")}
         else:
             influences = [_own_or_alone(with_interval, at) for at in range(len(with_interval))]
             influence_GS = np.stack(influences) if influences else np.zeros((0, 0))

@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from visionfm import artifacts
 from visionfm.data.block import GROUP
 from visionfm.data.labels import SCHEMA as LABELS
@@ -49,15 +51,19 @@ def read_groups(samples: Path, labels: Mapping[str, Path], cuts: Mapping[str, Cu
 
     A sample whose dataset lacks a grouping that another one has is `unknown` there.
     """
-    rows = artifacts.read_table(samples, ("sample_id", "eye", "images"), schema=SAMPLES).to_pylist()
+    rows = artifacts.read_table(samples, ("sample_id", "eye", "images"), schema=SAMPLES)
+    images = rows["images"].combine_chunks()
+    of_sample = np.cumsum([0, *images.value_lengths().to_pylist()])
+    modality, dataset, path = (images.flatten().field(name).to_pylist() for name in ("modality", "dataset", "path"))
     of_image = {(name, path): of for name, file in labels.items() for path, of in _of_images(file, cuts[name]).items()}
     names = dict.fromkeys(name for of_dataset in cuts.values() for name in of_dataset)
     found: Groups = {EYE: {}, MODALITY: {}, **{name: {} for name in names}}
-    for row in rows:
-        sample, images = row["sample_id"], row["images"]
-        found[EYE][sample] = EYES.get(row["eye"], UNKNOWN)
-        found[MODALITY][sample] = " and ".join(sorted({image["modality"] for image in images}))
-        own = [of_image.get((image["dataset"], image["path"]), {}) for image in images]
+    for sample, eye, (first, end) in zip(
+        rows["sample_id"].to_pylist(), rows["eye"].to_pylist(), pairwise(of_sample), strict=True
+    ):
+        found[EYE][sample] = EYES.get(eye, UNKNOWN)
+        found[MODALITY][sample] = " and ".join(sorted(set(modality[first:end])))
+        own = [of_image.get((dataset[at], path[at]), {}) for at in range(first, end)] if names else []
         for name in names:
             known = {of[name] for of in own if of.get(name, UNKNOWN) != UNKNOWN}
             found[name][sample] = SEVERAL if len(known) > 1 else known.pop() if known else UNKNOWN

@@ -13,7 +13,8 @@ from visionfm import artifacts
 from visionfm.errors import UsageError
 from visionfm.tasks.vectors.spec import HELD, NAMED, Spec
 
-FROM_ITS_RUN = ("encodings", "views", "recipe", "n_train", "n_validation")  # metadata beside the spec
+# Metadata beside the spec: a copy of a decoder keeps what of them its run gave it.
+FROM_ITS_RUN = ("encodings", "views", "recipe", "n_train", "n_validation", "best_epoch", "candidate")
 log = logging.getLogger("visionfm")
 
 
@@ -46,7 +47,7 @@ def handover(decoder: Path, out: Path) -> int:
     head: Any = load_own(decoder).network.head
     tensors[HELD] = head.rows_NF.numpy()
     metadata = artifacts.read_metadata(decoder)
-    extra = {**spec.metadata(), **{name: metadata[name] for name in FROM_ITS_RUN}}
+    extra = {**spec.metadata(), **{name: metadata[name] for name in FROM_ITS_RUN if name in metadata}}
     made_by = artifacts.provenance("train", {}, {"decoder": metadata["payload_sha256"]})
     artifacts.write_tensors(out, tensors, made_by, schema=Spec.SCHEMA, extra=extra)
     return len(tensors[HELD])

@@ -165,6 +165,9 @@ def test_points_have_errors_and_success_rates_each_and_together(results: Path) -
     oblong = [row | {"mm_per_px": row["mm_per_px"] and [0.5, 0.25]} for row in points()]  # 3 px across, 4 down
     apart = find(run(oblong, targets=POINTS, **settings), "mre_mm", target="disc")
     assert apart["value"] == pytest.approx(np.hypot(3 * 0.5, 4 * 0.25))
+    nowhere = run([row | {"mm_per_px": None} for row in points()], targets=POINTS, **settings)
+    assert find(nowhere, "mre", target="disc")["value"] == 5.0
+    assert {row["unit"] for row in nowhere if row["metric"].startswith("mre")} == {"px"}
     rates = {row["operating_point"]: row for row in rows if row["metric"] == "success_rate" and row["target"] == "fovea"
              and row["split"] == "test"}  # fmt: skip
     expected = {"2 px": 0.2, "4 px": 0.4, "8 px": 0.8, "2.5 mm": 0.75}

@@ -14,9 +14,8 @@ from visionfm.figures.forest import Effect, forest
 from visionfm.figures.section import Section
 from visionfm.figures.svg import Figure, Panel
 from visionfm.figures.tables import Cell, Table
-from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.catalogue import METRICS, metric_name
-from visionfm.metrics.written import NO_VALUE, interval, missing, number, p_value, text_of
+from visionfm.metrics.written import NO_VALUE, at_point, interval, missing, number, p_value, text_of
 from visionfm.report.data import Results
 from visionfm.report.words import count
 from visionfm.tasks.classification import BASELINES
@@ -222,7 +221,7 @@ def _table(caption: str, rows: Sequence[Row], corrected: bool) -> Table:
 def _metric(row: Row) -> str:
     name, point = metric_name(row["metric"]), text_of(row["operating_point"])
     macro = " (macro)" if text_of(row["class"]) == "macro" else ""
-    return f"{name}{macro}" + (f" {point}" if point == BEFORE else f" at {point}" if point else "")
+    return f"{name}{macro}{at_point(row['metric'], point)}"
 
 
 def _value(row: Row, side: str) -> Cell:

@@ -213,6 +213,5 @@ def _others(task: str, table: Any, headlines: set[tuple[str, str]]) -> Iterator[
 
 
 def _of_value(reason: Any) -> str | None:
-    """Return what a row's reason says of its value: not why nothing was compared."""
-    said = [part for part in text_of(reason).split("; ") if part and not part.startswith("no comparison")]
-    return "; ".join(said) or None
+    """Return what a row's reason says of its value: not why nothing was compared, which stands last."""
+    return text_of(reason).partition("no comparison")[0].removesuffix("; ") or None

@@ -104,8 +104,8 @@ def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:
     found += slices(results, task, block)
     found += _folds(results, task, block)
     found += kind.sentences(block)
-    if beside := results.plan.baseline_runs(task):
-        found.append(f"Beside it, on the features of the frozen encoder: {listed(BASELINES[name] for name in beside)}.")
+    if beside := [BASELINES[name] for name in block.baseline_names()]:  # once, however often people are divided
+        found.append(f"Beside it, on the features of the frozen encoder: {listed(beside)}.")
     if block.external:
         of_folds = " Each fold's decoder is tested there, and the values are means over these." if folds else ""
         found.append(f"Tested also on {listed(block.external)}, which no decoder has seen.{of_folds}")
@@ -184,8 +184,8 @@ def _folds(results: Results, task: str, block: TaskBlock) -> list[str]:
         "of a run without a fold in its name are of all folds' answers together, each person called at the threshold "
         "of the decoder that was asked; `foldmean` is the mean of the folds' values, which compares no two decoders' "
         "scores. Intervals are about other people, for the decoders as they were trained. Answers of folds depend on "
-        "each other: errors of their values and differences are larger by the square root of 1 + 16 / people, an "
-        "empirical correction chosen with small decoders; bands of figures are without it.",
+        "each other: errors of values, differences and bands are larger by the square root of 1 + 16 / people, an "
+        "empirical correction chosen with small decoders (survival curves have none).",
     ]
 
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
-from visionfm.metrics.written import missing, percent, text_of
+from visionfm.metrics.written import missing, percent, short, text_of
 from visionfm.tasks.block import TaskBlock
+from visionfm.tasks.out_of_fold import wider
 from visionfm.tasks.results import (
     TaskModel,
     by_dataset,
@@ -43,7 +44,7 @@ def in_words(result: TaskModel, target: str) -> list[str]:
     if spec["type"] == "multilabel":
         return found_and_alarms(result, rows, f"findings ({len(spec['classes'])} asked of each {unit})")
     right = rows[rows["metric"] == "accuracy"]
-    return [f"the most probable class is right for {float(row['value']):.0%} of {int(row['n']):,} {unit}s."
+    return [f"the most probable class is right for {percent(float(row['value']))} of {int(row['n']):,} {unit}s."
             for row in right.to_dict("records")[:1]]  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def areas(result: TaskModel, target: str, run: str) -> dict[tuple[str, str], str
         if result.targets[target]["type"] == "binary":
             name = names[1] if len(names) == 2 else "positive"
         value, low, high = row["value"], row["ci_low"], row["ci_high"]
-        found[row["metric"], name] = f"{value:.2f}" + ("" if missing(low) else f" ({low:.2f}-{high:.2f})")
+        found[row["metric"], name] = short(value) + ("" if missing(low) else f" ({short(low)} to {short(high)})")
     return found
 
 
@@ -80,6 +81,7 @@ class Scored(NamedTuple):
     truth_N: Any
     score_N: Any
     subject_N: Any
+    wider: float = 1.0  # by how much errors are larger of answers of several folds
 
     @property
     def drawable(self) -> bool:
@@ -98,16 +100,17 @@ def questions(rows: Any, target: Mapping[str, Any]) -> list[Scored]:
         for name in names:
             of_class = known[known["class"] == name]
             scores = np.array([score[0] for score in of_class["scores"]], dtype=np.float64)
-            people = of_class["subject_id"].to_numpy(object)
-            found.append(Scored(name, of_class["truth"].to_numpy(np.float64) > 0.5, scores, people))
+            people, larger = of_class["subject_id"].to_numpy(object), wider(of_class)
+            found.append(Scored(name, of_class["truth"].to_numpy(np.float64) > 0.5, scores, people, larger))
         return found
+    larger = wider(known)
     truth_N, people = known["truth"].to_numpy(np.int64), known["subject_id"].to_numpy(object)
     if target["type"] == "binary":
         positive = names[1] if len(names) == 2 else "positive"
         scores = np.array([score[0] for score in known["scores"]], dtype=np.float64)
-        return [Scored(positive, truth_N == 1, scores, people)]
+        return [Scored(positive, truth_N == 1, scores, people, larger)]
     scores_NK = np.array([list(score) for score in known["scores"]], dtype=np.float64).reshape(len(known), len(names))
-    return [Scored(name, truth_N == index, scores_NK[:, index], people) for index, name in enumerate(names)]
+    return [Scored(name, truth_N == index, scores_NK[:, index], people, larger) for index, name in enumerate(names)]
 
 
 def classification(
@@ -200,7 +203,7 @@ def roc_of_models(question: str, lines: Sequence[Line]) -> Panel:
     from visionfm.metrics.roc import roc_band
 
     at_F = np.linspace(0, 1, 101)
-    found = [roc_band(line.scored.truth_N, line.scored.score_N, line.scored.subject_N, at_F) for line in lines]
+    found = [roc_band(one.truth_N, one.score_N, one.subject_N, at_F, one.wider) for one, *_ in lines]
     counts = f"{int(lines[0].scored.truth_N.sum())} of {len(lines[0].scored.truth_N)}"
     legend = [f"{line.name}: {line.area}" for line in lines]
 
@@ -263,7 +266,7 @@ def _confusion_by_class(name: str, classes: Sequence[Scored]) -> Panel:
     counts_K4 = np.array(
         [
             [np.sum(t & (s >= 0.5)), np.sum(t & (s < 0.5)), np.sum(~t & (s >= 0.5)), np.sum(~t & (s < 0.5))]
-            for _, t, s, _ in classes
+            for _, t, s, *_ in classes
         ],
         dtype=np.int64,
     )
@@ -338,11 +341,15 @@ def calibration(name: str, classes: Sequence[Scored]) -> Panel:
 
     answered = [scored for scored in classes if len(scored.truth_N)]
     together = Scored(
-        "all classes together", *(np.concatenate(part) for part in zip(*(one[1:] for one in answered), strict=True))
+        "all classes together",
+        np.concatenate([one.truth_N for one in answered]),
+        np.concatenate([one.score_N for one in answered]),
+        np.concatenate([one.subject_N for one in answered]),
+        max(one.wider for one in answered),
     )
     lines = answered if len(answered) <= LINES_AT_MOST else [together]
     title = f"Calibration: {label(name, 22)}"
-    curves_of = [curve(scored.truth_N.astype(float), scored.score_N, scored.subject_N) for scored in lines]
+    curves_of = [curve(one.truth_N.astype(float), one.score_N, one.subject_N, one.wider) for one in lines]
     legend = [
         label(scored.name) + ("" if found is not None else ": too few for a curve")
         for scored, found in zip(lines, curves_of, strict=True)
@@ -409,7 +416,7 @@ def benefit(name: str, classes: Sequence[Scored]) -> list[Panel]:
     if not lines:
         return []
     at_T = np.linspace(0.01, 0.9, 90)
-    found = [net_benefit(one.truth_N.astype(float), one.score_N, one.subject_N, at_T) for one in lines]
+    found = [net_benefit(one.truth_N.astype(float), one.score_N, one.subject_N, at_T, one.wider) for one in lines]
     title, few = f"Net benefit: {label(name, 22)}", len(lines) < len(classes)
     legend = [label(one.name) for one in lines] + ["dotted: treat all; grey: treat none"]
 
@@ -447,14 +454,15 @@ def selective(rows: Any, name: str, target: Mapping[str, Any], classes: Sequence
         known = rows[rows["truth"].notna() & rows["scores"].notna()]
         score_NK = np.array([list(score) for score in known["scores"]], dtype=np.float64)
         wrong_N = score_NK.argmax(axis=1) != known["truth"].to_numpy(np.int64)
-        lines.append(("the most probable class", wrong_N, score_NK.max(axis=1), known["subject_id"].to_numpy(object)))
+        people = known["subject_id"].to_numpy(object)
+        lines.append(("the most probable class", wrong_N, score_NK.max(axis=1), people, wider(known)))
     else:
         answered = [one for one in classes if len(one.truth_N)][:LINES_AT_MOST]
         for one in answered:
             confidence_N = np.maximum(one.score_N, 1 - one.score_N)
-            lines.append((one.name, (one.score_N >= 0.5) != one.truth_N, confidence_N, one.subject_N))
+            lines.append((one.name, (one.score_N >= 0.5) != one.truth_N, confidence_N, one.subject_N, one.wider))
     share_C = np.linspace(0.05, 1, 96)
-    found = [risk_by_coverage(*line[1:], share_C) for line in lines]
+    found = [risk_by_coverage(*line[1:4], share_C, line[4]) for line in lines]
     title, legend = f"Selective prediction: {label(name, 16)}", [label(line[0]) for line in lines]
 
     def draw(figure: Any) -> None:

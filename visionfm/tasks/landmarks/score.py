@@ -39,7 +39,8 @@ def radial_errors(rows: Any, unit: str = "px") -> Floats:
     if unit == "mm":
         known_N = rows["mm_per_px"].notna().to_numpy()
         size_N2[~known_N] = np.nan
-        size_N2[known_N] = [list(size) for size in rows["mm_per_px"][known_N]]
+        sizes = [list(size) for size in rows["mm_per_px"][known_N]]
+        size_N2[known_N] = np.array(sizes, np.float64).reshape(-1, 2)  # of images none of which says its size: none
     return points.radial_errors(said_N2 * size_N2, true_N2 * size_N2)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionfm.figures.svg import PALETTE, Panel, label
-from visionfm.metrics.written import missing, number
+from visionfm.metrics.written import missing, number, percent
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.classification.figures import Scored, areas, calibration, curves, matrix
+from visionfm.tasks.out_of_fold import wider
 from visionfm.tasks.results import TaskModel, calibrated, found_and_alarms, shown_run, weighted
 from visionfm.tasks.results import recipe as how
 from visionfm.tasks.vectors import relevance
@@ -90,7 +91,7 @@ def questions(rows: Any, target: Mapping[str, Any]) -> list[Scored]:
     score_NG = np.array([list(score) for score in known["scores"]], dtype=np.float64).reshape(len(known), len(classes))
     found = cuts(classes, known["truth"].to_numpy(np.float64), score_NG).items()
     people = known["subject_id"].to_numpy(object)
-    return [Scored(cut, reached_N > 0, score_N, people) for cut, (reached_N, score_N) in found]
+    return [Scored(cut, reached_N > 0, score_N, people, wider(known)) for cut, (reached_N, score_N) in found]
 
 
 def _confusion(truth_N: Any, called_N: Any, name: str, classes: list[str]) -> Panel:
@@ -126,7 +127,7 @@ def _errors(miss_N: Any, name: str, grade_count: int) -> Panel:
         axes = figure.subplots()
         axes.bar(misses, counts, width=0.8, color=[PALETTE[0] if miss == 0 else PALETTE[1] for miss in misses])
         for miss, count in zip(misses, counts, strict=True):
-            axes.text(miss, count, f"{count}\n{count / len(miss_N):.0%}", ha="center", va="bottom", fontsize=7.5)
+            axes.text(miss, count, f"{count}\n{percent(count / len(miss_N))}", ha="center", va="bottom", fontsize=7.5)
         axes.set_xticks(misses, [f"{miss:+d}" if miss else "0" for miss in misses])
         axes.set(title=title, ylim=(0, max(counts) * 1.25), ylabel="samples")
         axes.set_xlabel(f"called - true, in grades (n = {len(miss_N)})")

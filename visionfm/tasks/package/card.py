@@ -6,6 +6,7 @@ Numbers are those of metrics.parquet, with n and interval; names of patients and
 from typing import Any
 
 from visionfm.metrics.catalogue import headline, metric_name
+from visionfm.metrics.written import at_point, interval, number, text_of
 from visionfm.tasks.package.contents import Contents
 from visionfm.tasks.runs import fold_of
 from visionfm.tasks.target_types import answers, type_of
@@ -71,10 +72,10 @@ def _numbers(said: Contents, metrics: Any) -> str:
     ]
     for row in rows.to_dict("records"):
         what = f"{row['target']}" + (f", {row['class']}" if isinstance(row["class"], str) else "")
-        point = f" at {row['operating_point']}" if isinstance(row["operating_point"], str) else ""
-        known = row["ci_low"] == row["ci_low"] and row["ci_low"] is not None
-        span = f"{row['ci_low']:.3g} to {row['ci_high']:.3g}" if known else "none"
-        cells = [row["run"], row["dataset"], what, metric_name(row["metric"]) + point, f"{row['value']:.3g}", span]
+        point = at_point(row["metric"], text_of(row["operating_point"]))
+        span = interval(row["ci_low"], row["ci_high"], row["metric"]) or "none"
+        value = number(row["value"], row["metric"])
+        cells = [row["run"], row["dataset"], what, metric_name(row["metric"]) + point, value, span]
         lines.append(f"| {' | '.join(map(str, [*cells, row['n'], row['n_subjects']]))} |")
     return "\n".join(lines)
 

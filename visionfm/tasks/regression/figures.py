@@ -10,6 +10,7 @@ from typing import Any
 from visionfm.figures.svg import FAINT, PALETTE, Panel, label
 from visionfm.metrics.evidence import Interval
 from visionfm.metrics.written import number, text_of
+from visionfm.tasks.out_of_fold import wider
 from visionfm.tasks.results import TaskModel, no_sentences, recipe, shown_run
 from visionfm.tasks.vectors import relevance
 
@@ -52,7 +53,8 @@ def regression(rows: Any, name: str, target: Mapping[str, Any]) -> list[Panel]:
     keep = np.unique(np.linspace(0, len(truth_N) - 1, min(len(truth_N), SCATTER_POINTS)).round().astype(int))
     count = f"n = {len(truth_N)}" + (f", {len(keep)} drawn" if len(keep) < len(truth_N) else "")
     difference_N, middle_N = said_N - truth_N, (said_N + truth_N) / 2
-    agree = limits_of_agreement(difference_N, Subjects.of(known["subject_id"].to_numpy(dtype=object)))
+    people = Subjects.of(known["subject_id"].to_numpy(dtype=object))
+    agree = limits_of_agreement(difference_N, people, wider(known))
     bias, low, high = (_limit(found) for found in agree)
     dots = {"s": 14, "color": PALETTE[0], "alpha": 0.55, "linewidths": 0}
 

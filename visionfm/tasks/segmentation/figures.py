@@ -10,6 +10,7 @@ import numpy as np
 
 from visionfm.figures.svg import INK, PALETTE, Panel, label, legend_below
 from visionfm.metrics.catalogue import METRICS, metric_name
+from visionfm.metrics.written import interval, number
 from visionfm.tasks.results import TaskModel, no_sentences, no_words, recipe
 from visionfm.tasks.runs import OBSERVER
 from visionfm.tasks.segmentation.cases import sections
@@ -48,7 +49,8 @@ def _distribution(name: str, metric: str, ours: Mapping[str, Any], theirs: Mappi
     unit = f" ({METRICS[metric].unit})" if METRICS[metric].unit else ""
     title = f"{metric_name(metric)} by image: {label(name, 18)}"
     texts = [
-        f"{text}: n = {len(values)}, median {np.median(values):.3g}, {values.min():.3g} to {values.max():.3g}"
+        f"{text}: n = {len(values)}, median {number(np.median(values), metric)}, "
+        f"{interval(values.min(), values.max(), metric)}"
         for text, values in ours.items()
         if len(values)
     ]

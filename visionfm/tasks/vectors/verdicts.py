@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from visionfm.metrics.written import number
+from visionfm.metrics.written import number, short
 
 
 class Verdict(NamedTuple):
@@ -50,7 +50,7 @@ def verdicts(rows: Any, target: Mapping[str, Any], kind: str) -> list[Verdict]:
     found = []
     for n, who in enumerate(ids):
         said, true = (str(names[int(k)]) for k in (called_N[n], truth_N[n]))
-        text = f"{about[n]}called {said} (probability {sure_N[n]:.2f}), {true} is true"
+        text = f"{about[n]}called {said} (probability {short(sure_N[n])}), {true} is true"
         found.append(
             Verdict(*who, about[n] + true, text, bool(miss_N[n] > 0), float(max(miss_N[n] - 1, 0) + sure_N[n]))
         )

@@ -215,6 +215,6 @@ def test_pretraining_starts_from_a_file_or_says_why_not(name: str, tmp_path: Pat
     )
     if name in ("dinov3", "hf-siglip"):
         with pytest.raises(DataError, match="cannot be pretrained"):
-            starting.start(settings)
+            starting.start(settings, 8)
     else:
-        assert starting.start(settings).arch == WRITTEN[name].arch
+        assert starting.start(settings, 8).arch == WRITTEN[name].arch

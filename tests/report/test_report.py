@@ -316,6 +316,7 @@ PLACES = {
     "report/sections/models._tried": "report/test_report_values.py",
     "report/sections/partners.partner_counts": "report/test_report_dense.py",
     "report/sections/pretraining._table": "report/test_report_pretraining.py",
+    "report/sections/seen.sections": "report/test_report_seen.py",
     "report/sections/setup.sections": "Versions of the stages",
     "report/sections/tasks._samples": "samples by split",
     "report/sections/tasks._targets": ": targets",

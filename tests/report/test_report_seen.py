@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from world.filled_tables import filled_table
 
 from visionfm.errors import ConfigError
 from visionfm.project.loading import parse_config
@@ -38,6 +39,7 @@ def shown(**dataset: Any) -> list[Any]:
 
 def test_each_encoder_is_told_what_it_has_seen_of_a_public_test_set() -> None:
     (section,) = shown(public="ddr")
+    filled_table(section.view.table)
     words = [[cell.text for cell in row] for row in section.view.table.rows]
     assert words == [["green", "seen"], ["unsaid", "unknown"], ["drawn", seen.OWN]]
     assert any("RETFound-Green was trained on OIA-DDR (https" in fact for fact in section.view.facts)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from visionfm import artifacts
+from visionfm import artifacts, cli
 from visionfm.tasks.predict import predict
 from visionfm.tasks.settings import PredictSettings, TargetSpec, TrainSettings
 from visionfm.tasks.train import train
@@ -59,6 +59,11 @@ def headline(demo: Path, name: str, label: str) -> dict[tuple[str, str], float]:
         and (row["metric"], row["split"], row["modality"], row["modalities"]) == (name, "test", "all", "all")
         and row["class"] != "macro"
     }
+
+
+def test_its_results_are_as_they_were_written(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert cli.main(["verify", "results"]) == 0
 
 
 def test_every_planted_sign_is_recognised(demo: Path) -> None:

@@ -142,6 +142,16 @@ def unpack(path: str | Path, folder: Path) -> None:
     _mark(folder, set(archive.names))
 
 
+def changed_since_unpacked(folder: Path, archive: Path) -> list[str]:
+    """Return the names of unpacked files that are there and do not have the bytes that the checked archive gives them.
+
+    A name that its archive no longer holds counts too. ArtifactError where the archive is missing or damaged.
+    """
+    held = Archive(archive)
+    there = [name for name in sorted(_unpacked(folder)) if (folder / name).is_file()]
+    return [name for name in there if name not in held.names or (folder / name).read_bytes() != held.read(name)]
+
+
 def _unpacked(folder: Path) -> set[str]:
     """Return the names that were unpacked into a folder before; none where it has no marker, or none of ours."""
     try:

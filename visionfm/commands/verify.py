@@ -1,7 +1,8 @@
 """`visionfm verify PATH...`: checks that artefacts, or all below a folder, are whole and belong where they lie.
 
-What Snakemake writes beside them, logs and benchmark files, carries none and is passed over. What the config of the
-last run here no longer has is listed by itself: nothing reads it, so it may be out of date, but not damaged.
+What Snakemake writes beside them, logs and benchmark files, carries none and is passed over. Files that were unpacked
+for people to look at are compared with their archive. What the config of the last run here no longer has is listed by
+itself: nothing reads it, so it may be out of date, but not damaged.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from visionfm import artifacts
-from visionfm.artifacts import formats, tree
+from visionfm.artifacts import archive, formats, tree
 from visionfm.errors import ArtifactError, OutOfDate, Problems
 
 log = logging.getLogger("visionfm")
@@ -40,6 +41,9 @@ def main(args: argparse.Namespace) -> None:
             continue
         if args.show:
             print(json.dumps({"path": str(path), **metadata}, sort_keys=True))
+    for folder in _unpacked_folders(args.paths):
+        for name in _changed(folder, problems):
+            problems.add(f"{folder / name}: it is not what {folder.name}.zip holds: keep what you edit elsewhere")
     problems.raise_if_any(do="`visionfm forget` what is damaged, delete what belongs elsewhere, then run again")
     log.info("verify: %d artefacts are as they were written", len(paths))
     if old := [str(path) for path in paths if path in left_over]:
@@ -80,10 +84,29 @@ def _artifacts(paths: list[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix in formats.SUFFIXES and p.is_file())
             kept_too = artifacts.KEPT in path.parts
-            found += [p for p in inside if _is_sealed(p) and (kept_too or artifacts.KEPT not in p.parts)]
+            unpacked = _unpacked_folders([path])
+            found += [
+                p
+                for p in inside
+                if _is_sealed(p)
+                and (kept_too or artifacts.KEPT not in p.parts)
+                and not unpacked.intersection(p.parents)
+            ]
         else:
             found.append(path)
     return found
+
+
+def _unpacked_folders(paths: list[Path]) -> set[Path]:
+    return {marker.parent for path in paths if path.is_dir() for marker in path.rglob(archive.MARKER)}
+
+
+def _changed(folder: Path, problems: Problems) -> list[str]:
+    try:
+        return archive.changed_since_unpacked(folder, folder.with_name(f"{folder.name}.zip"))
+    except ArtifactError as error:
+        problems.add(f"{folder}: {error.problem}")
+        return []
 
 
 def _is_sealed(path: Path) -> bool:

@@ -1,11 +1,15 @@
 """`visionfm init` on folders in the shapes of public eye data sets: names and columns as published, images drawn."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
+from rerun_project import Project
 from world.workbooks import xlsx
 
 from visionfm.cli import main
@@ -405,3 +409,41 @@ def test_an_unknown_target_is_named_with_the_nearest(
     aptos(here / "aptos", draw)
     assert main(["init", "aptos", "--target", "diagnose"]) == 2
     assert "did you mean 'diagnosis'?" in capsys.readouterr().err
+
+
+ENCODER = {"weights": "random", "arch": "vit_tiny_patch16_224", "image_size": 32, "device": "cpu", "workers": 0}
+TO_THE_REPORT = ("gamma", "papila", "olives", "brset", "refuge")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TO_THE_REPORT)
+def test_a_shape_comes_to_the_report(name: str, here: Path, commands: Path) -> None:
+    def draw(path: Path, *_: object) -> Path:
+        """Draw a picture that no other is a copy of."""
+        rng = np.random.default_rng(zlib.crc32(str(path.relative_to(here)).encode()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (4, 6) if name == "refuge" else (40, 60)  # refuge's masks are as small; of so few pixels some are alike
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+        return path
+
+    shape, flags, _ = SHAPES[name]
+    begun(shape, name, here, draw, *flags)
+    config = yaml.safe_load((here / f"{name}.yaml").read_text())
+    for block in config["encoders"].values():
+        for key in ("weights", "timm", "statistics"):
+            block.pop(key, None)
+        block |= {**ENCODER, "statistics": "imagenet"}
+    for task in config["tasks"].values():
+        task["training"] = {**task.get("training", {}), "epochs": 2}
+        if "image_size" in task or task["kind"] in ("segmentation", "landmarks"):
+            task["image_size"] = 32
+    project = Project(here, commands)
+    project.config = config
+    done = project.snakemake("--quiet")
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (here / "results/report/index.html").read_text()
+    assert all(f'id="task-{task}"' in page for task in config["tasks"])
+    if name == "gamma":  # what photographs, volumes and both are worth
+        metrics = pq.read_table(here / "results/report/metrics.parquet").to_pylist()
+        both = [row for row in metrics if row["task"] == next(iter(config["tasks"]))]
+        assert {row["modalities"] for row in both} == {"all", "Fundus", "OCT"}

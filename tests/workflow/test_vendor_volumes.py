@@ -136,7 +136,7 @@ def test_every_format_comes_to_the_report_and_names_nobody(tmp_path: Path, comma
     assert sum(row["split"] == "test" for row in said) == 2 * len(FORMATS)
     measured = pq.read_table(results / "tasks/square/tiny/metrics.parquet").to_pylist()
     n_of = {row["metric"]: row["n"] for row in measured if (row["dataset"], row["split"]) == ("tif_masks", "test")
-            and row["class"] == "background"}  # fmt: skip
+            and row["class"] == "0"}  # fmt: skip
     assert (n_of["dice"], n_of["dice_of_volume"]) == (2 * SLICES, 2)
     page = (results / "report/index.html").read_text()
     assert "Dice of volumes" in page and "volumes" in page

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visionfm.figures.svg import PANEL_WIDTH_IN, STYLE, Panel
+from visionfm.figures.tables import harmless
 
 COLUMN_MM = 90.0  # of most journals
 SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
@@ -56,7 +57,7 @@ def _csv(figure: Any) -> str:
     names = _legend(figure)
     for at, axes in enumerate(figure.axes):
         for row in _drawn(axes, names):
-            writer.writerow([at, *row])
+            writer.writerow([at, *(harmless(cell) if isinstance(cell, str) else cell for cell in row)])
     return out.getvalue()
 
 

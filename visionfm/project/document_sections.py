@@ -53,7 +53,8 @@ report: {pictures: examples, ids: hidden}
         "With this block, empty or not, a run also writes `results/report/paper/`: methods, tables, figures, "
         "checklists and references. It holds what only the authors know, in sentences. What is not given is a marked "
         "gap there, `[AUTHORS: ...]`, never a guess. Your sentences stand there as you wrote them, unchecked: name no "
-        "patient in them. An edit of them makes the paper anew, and nothing else.",
+        "patient in them. Its title, authors and dates stand on the page too; an edit of the others makes the paper "
+        "anew, and nothing else.",
         """
 study:
   title: Referable diabetic retinopathy from colour photographs

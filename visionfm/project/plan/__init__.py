@@ -11,6 +11,7 @@ from visionfm.project.plan.encoding import EncodingPlan
 from visionfm.project.plan.pretraining import PretrainingPlan
 from visionfm.project.plan.tasks import TaskPlan
 from visionfm.project.settings import PaperSettings, ReportSettings
+from visionfm.project.study import ON_THE_PAGE
 
 __all__ = ["Plan"]
 
@@ -28,7 +29,9 @@ class Plan(Names):
 
     def report_settings(self) -> ReportSettings:
         """Return the settings of `report`: the whole config, but for what the paper alone says."""
-        return ReportSettings(config=self.config.dump(without={"study"}))
+        study = self.config.study
+        named = {} if study is None else study.model_dump(include=set(ON_THE_PAGE), exclude_unset=True, mode="json")
+        return ReportSettings(config={**self.config.dump(without={"study"}), **({"study": named} if named else {})})
 
     def paper_settings(self) -> PaperSettings:
         """Return the settings of `paper`: the whole config."""

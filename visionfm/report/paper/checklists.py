@@ -8,6 +8,7 @@ from visionfm.config.yaml_files import read_yaml
 from visionfm.report.paper.evidence import METHODS, Evidence
 from visionfm.report.paper.formats import escaped
 
+CHECKLISTS = ("tripod_ai", "claim", "stard_ai")
 ITEMS = Path(__file__).with_name("checklists.yaml")
 State = Literal["filled", "partly", "authors"]
 
@@ -34,10 +35,12 @@ def checklist(name: str) -> dict[str, Any]:
 
 
 def _item(number: str, one: Mapping[str, Any], evidence: Mapping[str, Evidence], study: Mapping[str, Any]) -> Item:
-    there = [evidence[name] for name in one.get("from", ()) if name in evidence]
+    found, unless = (evidence[name] for name in one.get("from", ()) if name in evidence), one.get("unless", {})
+    there = [*found, *(evidence[name] for name in unless if name in evidence)]
     told = [str(study[key]) for key in one.get("study", ()) if study[key]]
     left = [f"{key.replace('_', ' ')} (`study`)" for key in one.get("study", ()) if not study[key]]
     left += [name.replace("_", " ") for name in one.get("from", ()) if name not in evidence]
+    left += [words for name, words in unless.items() if name not in evidence]
     left += [one["more"]] if "more" in one else []
     says = [*(found.text for found in there), *told]
     state: State = "authors" if not says else "partly" if left else "filled"
@@ -57,6 +60,7 @@ def as_markdown(name: str, found: list[Item]) -> str:
         f"{states.count('filled')} of {len(found)} items are filled from the artefacts and the config of this run, "
         f"{states.count('partly')} partly; {states.count('authors')} are for the authors. Topics are in our words: "
         f"read the published checklist beside them (`{about['cites']}` in references.bib).",
+        *(["", about["note"]] if "note" in about else []),
         "",
         "| item | asks for | state | value | where |",
         "|---|---|---|---|---|",

@@ -1,10 +1,11 @@
 """All files of the paper: name below `paper/` -> bytes."""
 
+from visionfm.report.csv_tables import csv_table
 from visionfm.report.data import Results
 from visionfm.report.paper import cards, checklists, figures, flow, software, tables, texts
 from visionfm.report.paper.evidence import evidence
 from visionfm.report.paper.facts import facts
-from visionfm.report.paper.formats import csv_table, latex_document, latex_table, markdown_table
+from visionfm.report.paper.formats import latex_document, latex_table, markdown_table
 from visionfm.report.paper.references import References
 from visionfm.report.sample_sizes import sizes, too_small
 
@@ -32,7 +33,7 @@ def files(results: Results) -> dict[str, bytes]:
     )
     found["methods.md"] = methods
     said = evidence(results, known, flows, list(made))
-    for name in ("tripod_ai", "claim"):
+    for name in checklists.CHECKLISTS:
         found[f"{name}.md"] = checklists.as_markdown(name, checklists.items(name, said, known.study))
     found["model_card.md"] = cards.model_card(results, known, references)
     found |= cards.datasheets(results, known, references)

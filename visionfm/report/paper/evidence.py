@@ -12,6 +12,7 @@ from visionfm.report.paper.facts import Facts, TaskFacts
 from visionfm.report.paper.flow import Flow
 from visionfm.report.sample_sizes import sizes, too_small
 from visionfm.report.words import count, listed
+from visionfm.tasks.maps.block import MapTask
 
 METHODS, PAGE = "methods.md", "../index.html"
 
@@ -21,6 +22,9 @@ class Evidence(NamedTuple):
 
     text: str
     link: str = METHODS
+
+
+SITES = {"site", "sites", "hospital", "centre", "center", "clinic", "country"}  # names of groups that are places
 
 
 def evidence(results: Results, known: Facts, flows: list[Flow], tables: list[str]) -> dict[str, Evidence]:
@@ -80,12 +84,28 @@ def _data(results: Results, known: Facts, flows: list[Flow], tables: list[str]) 
     names = _table(tables, "characteristics_")
     yield "characteristics", Evidence("Samples, people and answers by split.", names)
     yield "differences", Evidence("Samples, people and answers of training and test data side by side.", names)
+    alike = all(_drawn_alike(task, known) for task in known.tasks)
+    same = "Training and test people were drawn at random from the same datasets: setting, eligibility, outcome and "
+    yield "drawn_alike", Evidence(f"{same}predictors are the same." if alike else "")
     grouped = [name for name in tables if name.startswith("subgroups_")]
     yield "groups", Evidence("Performance by group, with tests." if grouped else "", _table(tables, "subgroups_"))
 
 
 def _targets(task: TaskFacts) -> str:
     return listed(f"{name} ({can_be})" for name, _, can_be in task.targets)
+
+
+def _drawn_alike(task: TaskFacts, known: Facts) -> bool:
+    """Tell whether chance alone has told a task's training data from its test data, as far as the config says so."""
+    used = [data.block for data in known.datasets if data.name in task.block.datasets]
+    drawn = all(
+        block.split.test is not None
+        and block.layout == "table"
+        and block.columns.split is None
+        and not block.split.like
+        for block in used
+    )
+    return not (task.given or task.block.external) and bool(task.folds or (used and drawn))
 
 
 def _levels(known: Facts) -> str:
@@ -100,6 +120,8 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     yield "code", Evidence(code, PAGE)
     if not known.tasks:
         return
+    yield "developed", Evidence(f"Decoders were {known.developed}.")
+    yield "use", Evidence("A user gives image files; nobody marks, measures or crops anything in them.")
     hyper = _table(tables, "hyperparameters_")
     trained = [task for task in known.tasks if not task.given]
     recipes = "; ".join(f"{task.name}: recipe {task.recipe_name}, head {_head(task)}" for task in trained)
@@ -118,7 +140,8 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     tried = f"Recalibration by few local people was tried in {listed(local)}; no decoder was changed by it."
     recalibrated = _table(tables, "recalibration_")
     yield "updating", Evidence(tried if local else "No decoder was updated after it was tested.")
-    yield "updated", Evidence("Calibration by the number of local people." if local else "", recalibrated)
+    updated = "Calibration by the number of local people." if local else "None: no decoder was updated."
+    yield "updated", Evidence(updated, recalibrated)
     flips = [task.name for task in known.tasks if task.block.tta == "flips"]
     folds = [task.name for task in known.tasks if task.folds]
     asked = "Each decoder was applied to the test samples as they are"
@@ -132,8 +155,18 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     points = dict.fromkeys(point for task in known.tasks for point in task.points)
     calls = f" Calls of yes or no at {listed(['0.5', *points])}." if points else ""
     yield "output", Evidence(f"{kinds}.{calls}")
+    kept = "Every answer to a test image is kept with the image's digest (predictions.parquet), sealed by a checksum."
+    yield "kept", Evidence(kept)
     runs = listed(f"{result.task}/{result.model}/{result.runs[0]}" for result in results.results)
     yield "specification", Evidence(f"The decoders are files of this run ({runs}); sizes and values in tables.", hyper)
+    licences = [one.licence or ("no licence of others" if one.untrained or one.here else "") for one in known.encoders]
+    bound = listed(f"{one.name}: {licence}" for one, licence in zip(known.encoders, licences, strict=True))
+    yield "restrictions", Evidence(f"Weights of encoders: {bound}; code: Apache-2.0." if all(licences) else "")
+    answering = [task.name for task in trained if not isinstance(task.block, MapTask)]
+    unlike = (
+        f"Packages of {listed(answering)} name an image as doubtful that is unlike the training images, or refuse it."
+    )
+    yield "quality", Evidence(unlike if len(answering) == len(known.tasks) else "")
     bad = listed(f"{data.name}: {data.block.bad_images}" for data in known.datasets)
     yield (
         "poor_input",
@@ -183,11 +216,17 @@ def _results(results: Results, known: Facts, flows: list[Flow], tables: list[str
     tests = f" Tests: {listed(methods)}." if methods else ""
     if known.statistics.intervals:
         yield "statistics", Evidence(f"95 % intervals over people.{tests}")
+    named = {name for of in results.contrasts.values() for name in of["grouping"].dropna().unique()}
+    places = sorted(named & SITES)
+    apart_by = f"One decoder served all; its performance was measured, and tested, by {listed(places)}."
+    yield "sites", Evidence(apart_by if places else "", _table(tables, "subgroups_"))
     between = any(name.startswith("external_") for name in tables)
-    apart = "Each dataset was tested alone, and differences between datasets were tested." if between else ""
-    yield "clusters", Evidence(apart)
-    beside = "Values of each dataset, and their differences." if between else ""
-    yield "differences_of_clusters", Evidence(beside, _table(tables, "external_"))
+    apart = "Each dataset was tested alone, and differences between datasets were tested."
+    within = "Groups of people were tested alone, and their differences were tested."
+    clusters = apart if between else within if places else ""
+    yield "clusters", Evidence(clusters)
+    beside = "Values of each dataset, and their differences." if between else "Values of each group." if places else ""
+    yield "differences_of_clusters", Evidence(beside, _table(tables, "external_" if between else "subgroups_"))
     outside = [task.name for task in known.tasks if task.block.external]
     yield "external", Evidence(f"In {listed(outside)}." if outside else "", _table(tables, "external_"))
     fewer = [name for name in tables if "fewer_modalities" in name]

@@ -20,7 +20,7 @@ from visionfm.report.sections.datasets import subjects_known
 from visionfm.report.sections.encoders import PRETRAINED, is_untrained, source
 from visionfm.report.sections.models import kind_of_report
 from visionfm.report.sections.tasks import slices
-from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count
+from visionfm.report.words import BASELINES, FUSIONS, SPLITS, count, listed
 from visionfm.tasks.maps.block import MapTask
 from visionfm.tasks.results import TaskModel, calibrated
 from visionfm.tasks.target_types import answers, type_of
@@ -135,6 +135,17 @@ class Facts:
     statistics: StatisticsFacts
     headlines: list[Headline]
     versions: dict[str, str]
+
+    @property
+    def developed(self) -> str:
+        """Return what was done to this run's decoders: where they were trained, given, tested on external data."""
+        trained = [task.name for task in self.tasks if not task.given]
+        given = [task.name for task in self.tasks if task.given]
+        outside = [task.name for task in self.tasks if task.block.external]
+        said = [f"developed and tested in {listed(trained)}"] if trained else []
+        said += [f"given and tested in {listed(given)}"] if given else []
+        said += [f"tested on external data in {listed(outside)}"] if outside else []
+        return "; ".join(said)
 
 
 def facts(results: Results, versions: dict[str, str]) -> Facts:

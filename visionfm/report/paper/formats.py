@@ -1,10 +1,8 @@
-"""Tables as Markdown, CSV and LaTeX (booktabs), and our Markdown as LaTeX; pure functions of text.
+"""Tables as Markdown and LaTeX (booktabs), and our Markdown as LaTeX; pure functions of text.
 
 Invariant: what users have named is escaped in each of them; equal input gives equal text.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 
@@ -68,26 +66,6 @@ def markdown_table(table: Table) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def csv_table(table: Table) -> str:
-    """Return a table as CSV: what stands in brackets beside a value has a column of its own, and so have marks.
-
-    Numbers are written with a plain minus and no comma; what is not there is empty.
-    """
-    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    parts = [("", "text"), *((f" ({what})", part) for what, part in (("beside", "small"), ("note", "mark")))]
-    shown = [
-        (name + suffix, [_plain(getattr(cell, part)) for cell in cells])
-        for name, cells in zip(table.columns, columns, strict=True)
-        for suffix, part in parts
-        if part == "text" or any(getattr(cell, part) for cell in cells)
-    ]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([name for name, _ in shown])
-    writer.writerows(zip(*(texts for _, texts in shown), strict=True))
-    return out.getvalue()
-
-
 def latex_table(table: Table, name: str) -> str:
     """Return a table as a LaTeX float for the package booktabs; its label is `tab:NAME`."""
     numeric = "".join("r" if right else "l" for right in _numeric(table))
@@ -105,12 +83,6 @@ def latex_table(table: Table, name: str) -> str:
 
 def _numeric(table: Table) -> list[bool]:
     return [any(row[at].numeric for row in table.rows) for at in range(len(table.columns))]
-
-
-def _plain(text: str) -> str:
-    text = " ".join(text.replace("\u00a0", " ").replace("\n", "; ").split())
-    text = "" if text == NO_VALUE else text.replace(MINUS, "-")
-    return text.replace(",", "") if re.fullmatch(r"-?[\d,]+", text) else text
 
 
 # --- text -----------------------------------------------------------------------------------------------------------

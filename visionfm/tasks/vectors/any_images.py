@@ -14,6 +14,7 @@ from visionfm import artifacts
 from visionfm.errors import DataError, UsageError
 from visionfm.features.cache import FeatureStore
 from visionfm.features.token_cache import TokenStore
+from visionfm.figures.tables import harmless
 from visionfm.tasks import encodings
 from visionfm.tasks.decoder_file import digest_of, finetuned_head, is_own, published_state
 from visionfm.tasks.predict import features_read, scored
@@ -24,7 +25,6 @@ from visionfm.tasks.vectors.spec import TOKENS
 
 SCHEMA = "visionfm/image-predictions/1"
 RUN = "given"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 log = logging.getLogger("visionfm")
 
 
@@ -117,16 +117,11 @@ def _wide(table: Any, references: list[tuple[str, str, str]], targets: dict[str,
     return pa.table(columns)
 
 
-def harmless(cell: object) -> object:
-    """Return a cell that no spreadsheet computes: one that would begin a formula gets an apostrophe in front."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
-
-
 def write_csv(out: Path, rows: Any) -> None:
     """Publish a DataFrame whose texts no spreadsheet computes."""
     rows = rows.copy()
     for name in rows.select_dtypes(include=["object", "string"]):
-        rows[name] = rows[name].map(harmless)
+        rows[name] = [harmless(cell) if isinstance(cell, str) else cell for cell in rows[name]]
     artifacts.publish(out, rows.to_csv(index=False).encode())
 
 

@@ -60,12 +60,11 @@ def test_a_classification_has_roc_precision_recall_confusion_and_calibration(dra
 def test_equal_input_gives_equal_bytes_without_date(drawn):
     panel, svg = drawn[0]
     assert plots.single(panel) == svg
-    assert plots.grid(drawn, "a") == plots.grid(drawn, "a")
     assert "date" not in svg.lower()
 
 
 def test_names_of_any_characters_are_drawn_as_text_in_well_formed_svg(drawn):
-    for svg in [svg for _, svg in drawn] + [plots.grid(drawn, "".join(NASTY))]:
+    for _, svg in drawn:
         assert "<script" not in svg
         ElementTree.fromstring(svg)
     legend = texts(drawn[0][1])
@@ -90,10 +89,14 @@ def test_inlined_figure_has_an_escaped_name_and_no_own_size(drawn):
     assert element.get("viewBox")
 
 
-def test_grid_holds_every_panel_and_says_so_where_there_is_none(drawn):
-    joined = ElementTree.fromstring(plots.grid(drawn, "title"))
-    assert len(joined.findall(f"{SVG}svg")) == 6
-    assert "nothing to draw" in plots.grid([], "title")
+def test_a_figure_for_the_page_is_also_a_document_with_a_file_name_that_any_system_takes():
+    panel = plots.Panel("roc", f"ROC: {''.join(NASTY)}", "alt", lambda figure: figure.subplots())
+    figure = plots.drawn(panel, "grading-base-0")
+    assert ElementTree.fromstring(figure.document).get("width") and re.fullmatch(
+        r"grading-base-0-[a-z0-9_-]+", figure.file
+    )
+    coordinates = re.findall(r"\.(\d+)", " ".join(re.findall(r'\bd="([^"]*)"', figure.document)))
+    assert coordinates and max(map(len, coordinates)) == 2, "a hundredth of a point is not seen"
 
 
 def test_roc_curve_ends_in_both_corners_and_has_the_area_that_scikit_learn_gives():

@@ -7,13 +7,14 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
 from world.filled_tables import filled, made_in
 
-from visionfm import artifacts
+from visionfm import artifacts, cli
 from visionfm.artifacts.archive import Archive
 from visionfm.errors import ArtifactError
 from visionfm.metrics.catalogue import METRICS as CATALOGUE
@@ -29,7 +30,7 @@ OUT, METRICS, FIGURES = (
     Path("results/report/metrics.parquet"),
     Path("results/report/figures.zip"),
 )
-SUMMARY = Path("results/report/summary.md")
+SUMMARY, TASKS = Path("results/report/summary.md"), Path("results/report/tasks.zip")
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
@@ -46,6 +47,8 @@ def run_stage(run) -> str:
         str(METRICS),
         "--figures-out",
         str(FIGURES),
+        "--tasks-out",
+        str(TASKS),
     ]
     stage.main(argparse.Namespace(**vars(parser.parse_args(flags)), settings=settings))
     return OUT.read_text()
@@ -122,7 +125,8 @@ def test_page_is_well_formed_and_needs_no_network_and_no_script(made):
     assert elements.tags("script") == []
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in elements.tags("img"))
     assert [link["href"] for link in elements.tags("link")] == ["data:,"]
-    assert all((link["href"] or "").startswith("#") for link in elements.tags("a"))
+    links = [link["href"] or "" for link in elements.tags("a")]
+    assert all(link == "metrics.parquet" or link.startswith(("#", "figures/")) for link in links)
     policy = next(meta["content"] for meta in elements.tags("meta") if meta.get("http-equiv"))
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     assert "@import" not in made[2]
@@ -137,7 +141,7 @@ def test_names_that_users_chose_are_escaped_everywhere(made):
     assert "the twins <b>are</b> one eye, checked" in words(page)
     figures = Archive(made[0] / FIGURES)
     for name in figures.names:
-        assert b"<script" not in figures.read(name)
+        assert b"<script" not in figures.read(name) or name.endswith(".csv")
 
 
 def test_summary_has_a_row_for_each_task_model_and_target_with_interval_n_and_subjects(made):
@@ -220,7 +224,7 @@ def test_what_n_counts_is_said_where_it_is_not_the_samples() -> None:
     ]
 
 
-def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_per_task_and_model(made):
+def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive(made):
     folder, _, page = made
     figures = [attributes for attributes in Elements(page).tags("svg") if attributes.get("role") == "img"]
     assert (
@@ -229,8 +233,41 @@ def test_figures_are_inlined_with_a_name_and_also_kept_in_an_archive_one_file_pe
     assert all(len(re.findall(rf">on {name}</(tspan|text)>", page)) == 6 for name in ("fundus", "ffa", "oct"))
     assert all(figure["aria-label"] for figure in figures)
     kept = Archive(folder / FIGURES)
-    assert kept.names == ["diseases.visionfm.svg", "grading.floor.svg", "grading.visionfm.svg", "measures.visionfm.svg"]
-    assert all(ElementTree.fromstring(kept.read(name)).tag.endswith("svg") for name in kept.names)
+    drawn = [name for name in kept.names if name.endswith(".svg")]
+    assert len(drawn) == len(figures)
+    assert all(ElementTree.fromstring(kept.read(name)).tag.endswith("svg") for name in drawn)
+
+
+def test_every_figure_and_table_of_the_page_has_a_link_to_its_file(made):
+    folder, _, page = made
+    elements, kept = Elements(page), Archive(folder / FIGURES)
+    linked = [unquote(link["href"] or "") for link in elements.tags("a") if "file" in (link.get("class") or "")]
+    assert sorted(linked) == [f"figures/{name}" for name in kept.names], "each once"
+    assert all(
+        (folder / OUT).with_name("figures").joinpath(name).read_bytes() == kept.read(name) for name in kept.names
+    )
+    assert len([name for name in kept.names if name.endswith(".csv")]) == len(list(elements.tags("caption"))) - len(
+        re.findall('<table class="summary">', page)
+    )
+
+
+def test_a_large_page_has_a_page_for_each_task_and_every_link_leads_somewhere(fabricated, plain_figures, monkeypatch):
+    monkeypatch.setattr(stage, "LARGEST_PAGE", 1000)
+    run = fabricated()
+    pages = {OUT: run_stage(run)}
+    pages |= {path: path.read_text() for path in sorted(OUT.with_name("tasks").glob("*.html"))}
+    assert [path.name for path in pages] == ["index.html", "diseases.html", "grading.html", "measures.html"]
+    shown = []
+    for path, page in pages.items():
+        for link in [link["href"] or "" for link in Elements(page).tags("a")]:
+            target = unquote(link.removeprefix("#"))
+            there = f'id="{target}"' in page if link.startswith("#") else (path.parent / target).is_file()
+            assert there, f"{path}: {link}"
+        links = re.findall('href="([^"]*figures/[^"]*)"', page)
+        shown += [Path(path.parent, unquote(link)).resolve() for link in links]
+    assert sorted(shown) == sorted(path.resolve() for path in OUT.with_name("figures").glob("[!.]*")), "each once"
+    assert "Errors to look at" in pages[OUT.with_name("tasks") / "grading.html"]
+    assert cli.main(["verify", str(OUT.parent)]) == 0
 
 
 def test_tables_are_accessible_headers_have_scope_and_pictures_a_text(made):

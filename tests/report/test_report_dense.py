@@ -14,13 +14,14 @@ from world.filled_tables import filled
 from visionfm.figures import overlays as o
 from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
-from visionfm.report.stage import report
+from visionfm.report.stage import Outputs, report
 from visionfm.tasks.maps.cases import chosen
 from visionfm.tasks.segmentation.cases import sections
 
 REPORT = Path("results/report")
-SUMMARY = REPORT / "summary.md"
-OUT, METRICS, FIGURES = REPORT / "index.html", REPORT / "metrics.parquet", REPORT / "figures.zip"
+NAMES = ("index.html", "summary.md", "metrics.parquet", "figures.zip", "tasks.zip")
+OUTPUTS = Outputs(*(REPORT / name for name in NAMES))
+OUT = OUTPUTS.page
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> DenseRun:
         folder = tmp_path_factory.mktemp("dense")
         patch.chdir(folder)
         found = DenseRun().write()
-        report(OUT, SUMMARY, METRICS, FIGURES, ReportSettings(config=found.config))
+        report(OUTPUTS, ReportSettings(config=found.config))
         found.folder = folder
         yield found
 
@@ -124,7 +125,7 @@ def test_equal_inputs_give_an_equal_page(run: DenseRun) -> None:
     first = OUT.read_bytes()
     OUT.unlink()
     Path("results/.kept/report/index.html").unlink()
-    report(OUT, SUMMARY, METRICS, FIGURES, ReportSettings(config=run.config))
+    report(OUTPUTS, ReportSettings(config=run.config))
     assert OUT.read_bytes() == first
 
 

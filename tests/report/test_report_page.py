@@ -141,19 +141,13 @@ def report_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     if given := os.environ.get("VISIONFM_PAGE"):
         return Path(given).resolve()
     from visionfm.project.settings import ReportSettings
-    from visionfm.report.stage import report
+    from visionfm.report.stage import Outputs, report
 
     with contextlib.chdir(tmp_path_factory.mktemp("page")):
         run = request.getfixturevalue("fabricate_at")()
-        out = Path(run.plan.report)
-        report(
-            out,
-            Path(run.plan.summary),
-            Path(run.plan.report_metrics),
-            out.parent / "figures.zip",
-            ReportSettings(config=run.config),
-        )
-        return out.resolve()
+        out = Outputs.of(run.plan)
+        report(out, ReportSettings(config=run.config))
+        return out.page.resolve()
 
 
 def test_page_shows_whole_at_desktop_and_phone_width_without_request_or_console_message(
@@ -196,7 +190,8 @@ def test_ids_are_unique_and_every_reference_has_its_target(browser: Browser, rep
     browser.open(report_page, 1280, 900, False)
     ids = browser.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
-    links = browser.evaluate("[...document.querySelectorAll('a[href], use')].map(e => e.getAttribute('href').slice(1))")
+    links = "[...document.querySelectorAll('a[href^=\\'#\\'], use')].map(e => e.getAttribute('href').slice(1))"
+    links = browser.evaluate(links)
     assert set(links) <= set(ids)
 
 

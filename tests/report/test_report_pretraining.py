@@ -19,7 +19,7 @@ from visionfm.pretraining import pretrain as stage
 from visionfm.project.loading import load_config
 from visionfm.project.plan import Plan
 from visionfm.report.sections.pretraining_pictures import components, nearest_visible, scaled, tokens_and_attention
-from visionfm.report.stage import report
+from visionfm.report.stage import Outputs, report
 
 CONFIG = """
 encoders:
@@ -65,9 +65,9 @@ def run_stages(plan: Plan) -> str:
     settings = plan.pretraining.pretrain_settings("eyes").model_dump_json()
     training = Path(plan.pretraining_curves("eyes"))
     stage.main(SimpleNamespace(**files, **rest, training_out=training, settings=settings))  # type: ignore[arg-type]
-    page = Path(plan.report)
-    report(page, Path(plan.summary), Path(plan.report_metrics), page.parent / "figures.zip", plan.report_settings())
-    return page.read_text(encoding="utf-8")
+    out = Outputs.of(plan)
+    report(out, plan.report_settings())
+    return out.page.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from visionfm.project.config import Config
 from visionfm.project.plan import Plan
 from visionfm.project.settings import PaperSettings, ReportSettings
 from visionfm.report.paper.stage import paper
-from visionfm.report.stage import report
+from visionfm.report.stage import Outputs, report
 
 OUT = Path("results/report")
 
@@ -30,8 +30,7 @@ def written(run: Fabricated, **block: str) -> bytes:
     for name, dataset in config["datasets"].items():
         dataset["root"] = str(Path("data", name).resolve())
     plan = Plan(Config.model_validate_json(json.dumps(config)))
-    files = (plan.report, plan.summary, plan.report_metrics, plan.figures)
-    report(*map(Path, files), ReportSettings(config=config))
+    report(Outputs.of(plan), ReportSettings(config=config))
     paper(Path(plan.paper), PaperSettings(config=config))
     said = [path.read_bytes() for path in sorted(OUT.rglob("*")) if path.is_file()]
     said += [_unzipped(data) for data in said if data.startswith(b"PK")]

@@ -63,3 +63,21 @@ def test_what_was_put_in_an_artefacts_place_stops_the_run_and_is_found(
         predictions.unlink()
         assert {call.stage for call in project.run() if not call.unchanged} == set()
         assert_same(project.results(), clean)
+
+
+def test_describing_the_study_writes_the_paper_again_and_the_page_where_it_names_that(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = project.config
+    project.config = {**config, "study": {"ethics": "Approved."}}
+    assert [call.stage for call in project.run() if not call.unchanged] == ["paper"]
+    assert project.run() == []
+    first = project.results()
+    monkeypatch.chdir(project.folder)
+    assert cli.main(["verify", "results"]) == 0
+    project.config = {**config, "study": {"ethics": "Approved.", "title": "Eyes of two clinics"}}
+    assert sorted(call.stage for call in project.run() if not call.unchanged) == ["paper", "report"]
+    assert "Eyes of two clinics." in (project.folder / "results/report/index.html").read_text()
+    project.config = {**config, "study": {"ethics": "Approved."}}
+    project.run()
+    assert_same(project.results(), first)

@@ -109,6 +109,7 @@ PLACES = (
     Place("report/summary.md", ("report",), ("summary",)),
     Place("report/metrics.parquet", ("report",), ("metrics",)),
     Place("report/figures.zip", ("report",), ("figures",)),
+    Place("report/tasks.zip", ("report",), ("task_pages",)),
     Place("report/paper.zip", ("paper",), ("paper",)),
 )
 

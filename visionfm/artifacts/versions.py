@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 6,
     "recalibrate": 4,
-    "report": 38,
-    "paper": 9,
+    "report": 40,
+    "paper": 11,
     "export": 1,
 }

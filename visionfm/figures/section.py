@@ -12,3 +12,5 @@ class Section(NamedTuple):
     anchor: str = ""
     short: str = ""  # its name in the list of contents, where that is another
     folded: bool = False  # whether the page shows its title alone until somebody opens it
+    task: str = ""  # of which alone it tells; a page that is large has a page for each task
+    by_task: bool = False  # whether its view is a list with a part for each task, which says so as `task`

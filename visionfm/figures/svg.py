@@ -1,8 +1,7 @@
 """From panels to SVG: one style, one renderer, equal bytes for equal input.
 
-A `Panel` draws itself into a figure; `single` renders it, `grid` joins the panels of a task and model in one file of
-`plan.figures`, and `inline` makes an SVG safe to stand beside others in one page: its ids get a prefix and it gets an
-accessible name.
+A `Panel` draws itself into a figure; `single` renders it, `inline` makes an SVG safe to stand beside others in one page
+(its ids get a prefix and it gets an accessible name), and `drawn` does both.
 Invariant: no pyplot, no global state, no date; text stays text, so that it can be searched, and scales with the figure.
 """
 
@@ -13,6 +12,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from visionfm.figures.tables import slug
 
 PALETTE = (
     "#0072B2",
@@ -26,9 +27,7 @@ PALETTE = (
 LINES = ("-", "--", ":", "-.")
 INK, FAINT, GRID = "#1d2733", "#7a8794", "#dfe4e9"
 PANEL_WIDTH_IN, PANEL_HEIGHT_IN, LEGEND_ROW_IN = 4.2, 3.6, 0.19
-PANEL_WIDTH_PT, HEADING_PT = PANEL_WIDTH_IN * 72, 32.0
 MAX_NAME = 30
-_FONT = 'font-family="DejaVu Sans, Arial, sans-serif" font-size="13" fill="#1d2733"'
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "visionfm",
@@ -81,12 +80,14 @@ class Panel:
         return self.body_in + LEGEND_ROW_IN * self.legend_rows
 
 
-@dataclass(frozen=True)
+@dataclass
 class Figure:
-    """A figure for the page: an SVG element and its caption."""
+    """A figure for the page: an SVG element, its caption, the name of its file, and the SVG document in that file."""
 
     svg: str
     title: str
+    file: str
+    document: str
 
 
 def label(text: object, longest: int = MAX_NAME) -> str:
@@ -123,34 +124,14 @@ def single(panel: Panel) -> str:
     return _render(panel.draw, PANEL_WIDTH_IN, panel.height_in)
 
 
-def grid(drawn: Sequence[tuple[Panel, str]], title: str, columns: int = 3) -> str:
-    """Return all panels of a task and model, each with its `single` SVG, as one SVG document with `columns` in a row.
+def drawn(panel: Panel, place: str) -> Figure:
+    """Return a panel for the page; `place` is its alone there: its ids and the name of its file begin with it."""
+    document = single(panel)
+    return Figure(inline(document, place, panel.alt), panel.title, f"{place}-{slug(panel.title)}", document)
 
-    Without panels it says that there is nothing to draw.
-    """
-    columns = max(1, min(columns, len(drawn)))
-    width, top, parts = PANEL_WIDTH_PT * columns, HEADING_PT, []
-    for start in range(0, len(drawn), columns):
-        row = drawn[start : start + columns]
-        for place, (panel, svg) in enumerate(row, start):
-            body = inline(svg, f"panel{place}", panel.alt)
-            left = (place - start) * PANEL_WIDTH_PT
-            size = f'x="{left:g}" y="{top:g}" width="{PANEL_WIDTH_PT:g}" height="{panel.height_in * 72:g}"'
-            parts.append(body.replace("<svg", f"<svg {size}", 1))
-        top += max(panel.height_in for panel, _ in row) * 72
-    if not drawn:
-        parts.append(
-            f'<text x="8" y="{top + 12:g}" {_FONT}>No test samples with a known value: nothing to draw.</text>'
-        )
-        top += 24
-    heading = html.escape(label(title, 90))
-    return (
-        f'<?xml version="1.0" encoding="utf-8"?>\n<svg xmlns="http://www.w3.org/2000/svg" '
-        f'viewBox="0 0 {width:g} {top:g}" '
-        f'width="{width:g}pt" height="{top:g}pt">\n<style>*{{stroke-linejoin: round; stroke-linecap: butt}}</style>\n'
-        f'<rect width="100%" height="100%" fill="white"/>\n'
-        f'<text x="8" y="20" {_FONT} font-weight="bold">{heading}</text>\n' + "\n".join(parts) + "\n</svg>\n"
-    )
+
+_PATH = re.compile(r'\bd="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a point is not seen, and half of the bytes
 
 
 def _render(draw: Callable[[Any], None], width_in: float, height_in: float) -> str:
@@ -165,7 +146,7 @@ def _render(draw: Callable[[Any], None], width_in: float, height_in: float) -> s
         canvas = FigureCanvasSVG(figure)
         draw(figure)
         canvas.print_svg(target, metadata={"Date": None, "Creator": None})
-    return target.getvalue()
+    return _PATH.sub(lambda path: _DIGITS.sub(r"\1", path[0]), target.getvalue())
 
 
 # --- into the page --------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ class Names(Implied):
         self.summary = f"{ROOT}/report/summary.md"
         self.report_metrics = f"{ROOT}/report/metrics.parquet"
         self.figures = f"{ROOT}/report/figures.zip"
+        self.task_pages = f"{ROOT}/report/tasks.zip"
         self.paper = f"{ROOT}/report/paper.zip"
 
     def images(self, dataset: str) -> list[str]:
@@ -229,7 +230,7 @@ class Names(Implied):
 
     def everything(self) -> list[str]:
         """Return every artefact the config implies: Snakemake does not by itself rebuild one missing in the middle."""
-        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures]
+        paths: list[str] = [self.report, self.summary, self.report_metrics, self.figures, self.task_pages]
         paths += [] if self.config.study is None else [self.paper]
         for dataset in self.config.datasets:
             paths += [*self.images(dataset), *self.packs(dataset), self.labels(dataset)]

@@ -16,6 +16,7 @@ rule report:
         figures=report(
             PLAN.figures, caption="../report/figures.rst", category="Figures"
         ),
+        tasks=PLAN.task_pages,
     log:
         "results/logs/report/report.log",
     benchmark:
@@ -31,7 +32,7 @@ rule report:
         version=VERSIONS["report"],
     shell:
         "visionfm report --out {output.page:q} --summary-out {output.summary:q} --metrics-out {output.metrics:q}"
-        " --figures-out {output.figures:q}"
+        " --figures-out {output.figures:q} --tasks-out {output.tasks:q}"
         " --settings {params.settings} --log {log:q}"
 
 

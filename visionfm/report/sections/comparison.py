@@ -47,10 +47,7 @@ def _view(task: str, rows: list[Row]) -> ComparisonView:
     first = [row for row in rows if row["in_family"]]
     others = [row for row in rows if not row["in_family"] and text_of(row["class"]) in ("", "macro")]
     panels = [panel for target in dict.fromkeys(row["target"] for row in first) for panel in _panel(target, first)]
-    drawn = [
-        Figure(plots.inline(plots.single(panel), f"d-{task}-{at}", panel.alt), panel.title)
-        for at, panel in enumerate(panels)
-    ]
+    drawn = [plots.drawn(panel, f"{task}-comparison-{at}") for at, panel in enumerate(panels)]
     return ComparisonView(
         task=task,
         sentences=[_sentence(row) for row in best_beside(first)],

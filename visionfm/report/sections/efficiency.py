@@ -60,9 +60,8 @@ def efficiency_view(result: TaskModel) -> EfficiencyView | None:
         for dataset in datasets
     }
     shown = {name: [panel] for name, found in points.items() if (panel := _panel(name, found, metric))}
-    prefix = f"e-{result.task}-{result.model}"
     figures = [
-        Figure(plots.inline(plots.single(panel), f"{prefix}-{at}", panel.alt), panel.title)
+        plots.drawn(panel, f"{result.task}-{result.model}-efficiency-{at}")
         for at, panel in enumerate(panel for panels in shown.values() for panel in panels)
     ]
     says = (

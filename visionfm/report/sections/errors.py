@@ -74,7 +74,8 @@ def sections(results: Results) -> list[Section]:
         errors_view(of[task, results.config.tasks[task].models[0]], located)
         for task, located in results.located.items()
     ]
-    return [Section("report/sections/errors.html.j2", views, "Errors to look at", "errors", "Errors")] if views else []
+    template, title = "report/sections/errors.html.j2", "Errors to look at"
+    return [Section(template, views, title, "errors", "Errors", by_task=True)] if views else []
 
 
 def errors_view(result: TaskModel, located: Located) -> ErrorsView:
@@ -83,13 +84,12 @@ def errors_view(result: TaskModel, located: Located) -> ErrorsView:
     found = {name: verdicts(rows[rows["target"] == name], target, kind) for name, target in result.targets.items()}
     samples = {row["sample_id"]: row for row in result.samples.to_dict("records")}
     panels = _map(result, located, samples, found)
-    drawn = [plots.inline(plots.single(one), f"e-{result.task}-{i}", one.alt) for i, one in enumerate(panels)]
     shown = _Shown(result, samples, _neighbours(located))
     return ErrorsView(
         task=result.task,
         model=result.model,
         sentences=_sentences(result, located),
-        figures=[Figure(svg, one.title) for svg, one in zip(drawn, panels, strict=True)],
+        figures=[plots.drawn(one, f"{result.task}-map-{at}") for at, one in enumerate(panels)],
         targets=[shown.target(name, of_target) for name, of_target in found.items()],
     )
 

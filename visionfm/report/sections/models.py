@@ -1,7 +1,6 @@
 """The report's results of one model on one task: figures, tables of metrics, what only its kind shows, its training.
 
-Draws each figure once; it goes into the page and, joined with the others, into one file. A kind's own figures and
-sections are in the module `figures` of its folder.
+A kind's own figures and sections are in the module `figures` of its folder.
 """
 
 import importlib
@@ -32,7 +31,7 @@ class PartView(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelView:
-    """One model's results on a task; `grid` is the SVG document of all its figures."""
+    """One model's results on a task."""
 
     model: str
     encoders: str
@@ -42,7 +41,6 @@ class ModelView:
     sections: list[Section]
     training: Table
     tried: Table | None  # what `auto` chose among
-    grid: str
 
 
 def kind_of_report(kind: str) -> KindOfReport:
@@ -65,14 +63,13 @@ def model_view(plan: Plan, result: TaskModel) -> ModelView:
     trained = {run: chosen_rows(result.training[run]) for run in decoders if run in result.training}
     note = _choice(trained) + note
     curves = training({run: table for run, table in trained.items() if "epoch" in table.columns})
-    prefix, several = f"f-{result.task}-{result.model}", len(datasets) > 1
+    prefix, several = f"{result.task}-{result.model}", len(datasets) > 1
     parts: list[PartView] = []
-    drawn: list[tuple[Panel, str]] = []
     for at, (name, of_dataset) in enumerate(alone.items()):
         panels = [_named(panel, name) if several else panel for panel in found[name]]
         heading = f"Tested on {name}" + (", external" if name in result.external else "")
-        parts.append(_part(heading if several else "", panels, kind.sections(of_dataset), f"{prefix}-{at}", drawn))
-    parts.append(_part("", [curves] if curves else [], [], f"{prefix}-training", drawn))
+        parts.append(_part(heading if several else "", panels, kind.sections(of_dataset), f"{prefix}-{at}"))
+    parts.append(_part("", [curves] if curves else [], [], f"{prefix}-training"))
     encoders: dict[str, list[str]] = {}
     for modality in plan.task_modalities(result.task):
         encoders.setdefault(plan.encoder_for(result.model, modality), []).append(modality)
@@ -85,18 +82,11 @@ def model_view(plan: Plan, result: TaskModel) -> ModelView:
         sections=efficiency.sections(result),
         training=_training(result),
         tried=_tried(result),
-        grid=plots.grid(drawn, f"Task {result.task}, model {result.model}"),
     )
 
 
-def _part(
-    heading: str, panels: list[Panel], sections: list[Section], prefix: str, drawn: list[tuple[Panel, str]]
-) -> PartView:
-    """Return a part of the page; its panels as SVG are added to `drawn`."""
-    own = [(panel, plots.single(panel)) for panel in panels]
-    drawn += own
-    figures = [Figure(plots.inline(svg, f"{prefix}-{i}", panel.alt), panel.title) for i, (panel, svg) in enumerate(own)]
-    return PartView(heading, figures, sections)
+def _part(heading: str, panels: list[Panel], sections: list[Section], prefix: str) -> PartView:
+    return PartView(heading, [plots.drawn(panel, f"{prefix}-{at}") for at, panel in enumerate(panels)], sections)
 
 
 def _named(panel: Panel, dataset: str) -> Panel:

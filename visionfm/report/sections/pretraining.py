@@ -89,10 +89,7 @@ def _view(results: Results, name: str, curves: Any, tables: Mapping[str, Dataset
     plan, metadata = results.plan, results.encoders[name]
     datasets = [tables[dataset] for dataset in plan.pretraining.block(name).datasets]
     panels = _panels(curves)
-    figures = [
-        Figure(plots.inline(plots.single(panel), f"p-{name}-{at}", panel.alt), panel.title)
-        for at, panel in enumerate(panels)
-    ]
+    figures = [plots.drawn(panel, f"pretraining-{name}-{at}") for at, panel in enumerate(panels)]
     shows = plan.config.report.pictures == "examples"
     examples = [] if not shows else _examples(plan, datasets, int(metadata["image_size"]), metadata["interpolation"])
     recipe = plan.pretraining.block(name).recipe_values()

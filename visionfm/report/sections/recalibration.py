@@ -38,10 +38,7 @@ def recalibration_view(task: str, table: Any) -> RecalibrationView:
         for metric in DRAWN
         if (panel := _panel(metric, target, label, rows)) is not None
     ]
-    drawn = [
-        Figure(plots.inline(plots.single(panel), f"l-{task}-{at}", panel.alt), panel.title)
-        for at, panel in enumerate(panels)
-    ]
+    drawn = [plots.drawn(panel, f"{task}-recalibration-{at}") for at, panel in enumerate(panels)]
     return RecalibrationView(drawn, recalibration_table(task, table))
 
 

@@ -58,10 +58,7 @@ def _view(task: str, table: Any, smallest: int) -> SubgroupsView:
     first = [row for row in groups.to_dict("records") if _stands_for(row, headlines)]
     places = dict.fromkeys(tuple(str(row[name]) for name in SHOWN) for row in first)
     panels = [panel for place in places for panel in _panel(first, place)]
-    drawn = [
-        Figure(plots.inline(plots.single(panel), f"g-{task}-{at}", panel.alt), panel.title)
-        for at, panel in enumerate(panels)
-    ]
+    drawn = [plots.drawn(panel, f"{task}-groups-{at}") for at, panel in enumerate(panels)]
     asked = [row for row in tests.to_dict("records") if row["in_family"]]
     return SubgroupsView(
         task=task,

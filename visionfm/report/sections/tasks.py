@@ -54,7 +54,7 @@ def sections(results: Results) -> list[Section]:
         for task, block in results.config.tasks.items()
     ]
     template = "report/sections/tasks.html.j2"
-    return [Section(template, view, f"Task {view.name}", f"task-{view.name}") for view in views]
+    return [Section(template, view, f"Task {view.name}", f"task-{view.name}", task=view.name) for view in views]
 
 
 def _together(results: Results, models: list[TaskModel]) -> list[Figure]:
@@ -83,10 +83,7 @@ def _together(results: Results, models: list[TaskModel]) -> list[Figure]:
                 roc_of_models(title if target["type"] == "binary" else f"{title}, {question}", found)
                 for question, found in list(lines.items())[:MOST_QUESTIONS]
             ]
-    return [
-        Figure(plots.inline(plots.single(panel), f"m-{models[0].task}-{at}", panel.alt), panel.title)
-        for at, panel in enumerate(panels)
-    ]
+    return [plots.drawn(panel, f"{models[0].task}-models-{at}") for at, panel in enumerate(panels)]
 
 
 def _task_sentences(results: Results, task: str, block: TaskBlock) -> list[str]:

@@ -239,6 +239,35 @@ def test_two_copies_of_a_leak_elsewhere_are_both_listed_so_that_fuse_joins_them(
     assert sorted(copy) == [("0.png", "0.png", "allowed"), ("1.png", "0.png", "allowed")]
 
 
+@pytest.mark.parametrize("labelled_at", [1, 3])
+def test_labelled_copies_that_meet_only_in_an_image_without_a_label_are_joined(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path, labelled_at: int
+) -> None:
+    image = eyes["Fundus"][0]
+    written(tmp_path, "a", eyes["Fundus"][1:5], ["test"] * 4)
+    written(tmp_path, "b", [image.resize((200, 200))], ["test"])
+    for number in range(5, 5 + labelled_at):  # equal pixels, other bytes, no label
+        image.save(tmp_path / f"a/{number}.png", compress_level=number)
+    image.save(tmp_path / "a/9.png", compress_level=1)
+    with (tmp_path / "a/labels.csv").open("a") as table:
+        table.write("\n9.png,p9,test,0")
+    found = [one for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
+    assert [(one["path"], one["other_path"], one["severity"]) for one in found] == [("9.png", "0.png", "note")]
+
+
+def test_two_copies_of_an_image_without_a_label_elsewhere_are_joined(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    images = eyes["FFA"]
+    # Each is a copy of the image in b, by the search not of the other.
+    turned = [images[0].rotate(-7, Image.Resampling.BICUBIC), images[0].rotate(7, Image.Resampling.BICUBIC)]
+    written(tmp_path, "a", [*turned, *images[1:3]], ["test"] * 4)
+    written(tmp_path, "b", [images[3]], ["test"])
+    images[0].save(tmp_path / "b/unlabelled.png")
+    found = [one for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
+    assert [(one["path"], one["other_path"], one["severity"]) for one in found] == [("0.png", "1.png", "note")]
+
+
 def test_names_of_copies_do_not_depend_on_the_order_of_pairs() -> None:
     pairs = [("b", "c"), ("a", "b"), ("e", "d")]
     assert copied.names(pairs) == copied.names(pairs[::-1]) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "d"}

@@ -7,7 +7,7 @@ else unless the results differ.
 VERSIONS = {
     "index": 6,
     "label": 6,
-    "audit": 6,
+    "audit": 7,
     "checksum": 1,
     "measure": 1,
     "import": 2,

@@ -14,7 +14,7 @@ import argparse
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,19 +105,23 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         if other is not None
     }
     name = _names(copies, known)
+    own = [known[dataset] for dataset in task_images]
     known = {dataset: one.named(name) for dataset, one in known.items()}
     labelled = [known[dataset] for dataset in task_images]
+    several_of_one = several(labelled, "copy_id")
+    in_two = list(_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"))
+    direct = [*in_two, *_copied(copies, labelled, in_two)]
     findings = [
         *_unreadable(task_images, settings),
         *_little_range(task_images),
         *_spelled_twice([known[name] for name in sorted(known) if name not in settings.exact]),
         *_in_two_splits(in_several_splits(labelled, "subject_id"), "subject", "subject_id"),
-        *(in_two := list(_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"))),
-        *_copied(copies, labelled, in_two),
+        *direct,
+        *(_joined(several_of_one, own, direct) if name else ()),
         *_not_sought(meeting),
         *_pretrained_on(labelled, settings.pretraining, listed, known, name),
         *_public(labelled, settings),
-        *_contradictions(several(labelled, "copy_id"), settings.targets),
+        *_contradictions(several_of_one, settings.targets),
         *_shared_ids(labelled),
         *_few_in_common(labelled),
         *_personal(labelled),
@@ -258,6 +262,35 @@ def _copied(
             detail = f"{COPY}, correlation {pair.score:.2f}" + (", mirrored" if pair.mirrored else "")
             severity = "note" if one.split == other.split else "leak"
             yield Finding("copy", severity, name, one.path, one.split, other_name, other.path, other.split, detail)
+
+
+def _joined(images: list[Image], own: list[Labelled], direct: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield what is still to be joined of copies: those that meet only in an image without a label, in a chain.
+
+    `images` share a `copy_id` with others; `own` has the labels as `fuse` reads them: `copy_id` is of one dataset.
+    """
+    import pyarrow as pa
+
+    copy_id: dict[tuple[str, str], str] = {}
+    for one in own:
+        paths = pa.array([image.path for image in images if image.dataset == one.dataset], pa.string())
+        copy_id |= {image.place: image.copy_id for image in one.images(one.among("path", paths))}
+    links = [
+        (copy_id[found.dataset, found.path], copy_id[found.other_dataset, found.other_path])
+        for found in direct
+        if found.check == "copy" and found.other_dataset is not None and found.other_path is not None
+    ]
+    name = copied.names(links)
+    groups: dict[str, dict[str, Image]] = defaultdict(dict)
+    for image in sorted(images, key=PLACE):
+        of_dataset = copy_id[image.place]
+        groups[image.copy_id].setdefault(name.get(of_dataset, of_dataset), image)
+    for _, members in sorted(groups.items()):
+        for image, other in pairwise(members.values()):
+            severity = "note" if image.split == other.split else "leak"
+            detail = f"{COPY}, as copies of a further image show"
+            places = image.dataset, image.path, image.split, other.dataset, other.path, other.split
+            yield Finding("copy", severity, *places, detail)
 
 
 def _labelled_as(one: Labelled, places: list[tuple[str, str]]) -> list[Image | None]:

@@ -131,13 +131,17 @@ def _kept(keep: Path, made_by: artifacts.Provenance) -> list[Pair] | None:
 
 
 def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
-    """Return the copies: first those of equal pixels, of which one each stands for all in the search for the others."""
+    """Return the copies: first those of equal pixels, of which one each stands for all in the search for the others.
+
+    Between two datasets all that it stands for are joined too: it may be the one among them that has no label.
+    """
     images = one.images()
     others = images if other is None else other.images()
     found = list(_equal(images, others))
     if too_many(one, other):
         return sorted(found)
-    images, others = ([group[0] for group in _by_thumbnail(of).values()] for of in (images, others))
+    mine, theirs = _by_thumbnail(images), _by_thumbnail(others)
+    images, others = ([group[0] for group in of.values()] for of in (mine, theirs))
     _, number = np.unique(np.array([image.file for image in [*images, *others]], dtype=str), return_inverse=True)
     similar = copies.search(
         copies.structure([image.thumbnail for image in images]),
@@ -146,9 +150,16 @@ def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
         number[len(images) :],
     )
     for copy in similar:
-        mine, its = images[copy.one], others[copy.other]
-        if mine.thumbnail != its.thumbnail:
-            found.append(Pair(mine.path, mine.file, its.path, its.file, copy.score, copy.mirrored))
+        first, its = images[copy.one], others[copy.other]
+        if first.thumbnail == its.thumbnail:
+            continue
+        joined = [(first, its)]
+        if other is not None:
+            joined += [(image, its) for image in mine[first.thumbnail][1:]]
+            joined += [(first, image) for image in theirs[its.thumbnail][1:]]
+        for a, b in joined:
+            if a.file != b.file:
+                found.append(Pair(a.path, a.file, b.path, b.file, copy.score, copy.mirrored))
     return sorted(found)
 
 

@@ -14,6 +14,10 @@ def test_a_percent_is_not_rounded_to_none_or_all(part: int, whole: int, shown: s
     assert percent(part / whole) == shown
 
 
+def test_what_is_no_finite_number_is_said_and_stops_no_page() -> None:
+    assert [number(value, "auroc") for value in (float("nan"), float("inf"))] == ["\u2013", "infinite"]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(0, "0.000"), (1, "1.000"), (0.25, "0.250"), (0.0006, "0.001"), (0.0002, "0.0002"), (0.99996, "0.99996"),

@@ -35,6 +35,18 @@ def test_knn_finds_the_same_image_again_and_never_opens_a_test_image(tmp_path: P
     assert knn_accuracy(pair().teacher.backbone, given, Knn(dataset="eyes", target="grade", k=1)) == 1.0
 
 
+def test_knn_measures_without_the_chance_that_training_needs(tmp_path: Path) -> None:
+    small = Small(tmp_path, images=6)
+    given = labelled(small, ["train", "train", "train", "validation", "validation", "train"], [0, 1, 1, 0, 1, 1])
+    backbone = pair().teacher.backbone
+    dropped = torch.nn.Dropout(0.9)
+    backbone.vit.patch_drop = dropped
+    backbone.train()
+    choice = Knn(dataset="eyes", target="grade", k=3)
+    assert len({knn_accuracy(backbone, given, choice) for _ in range(4)}) == 1
+    assert backbone.training and dropped.training, "training goes on as it was"
+
+
 def test_knn_without_validation_labels_or_such_a_label_is_an_error(tmp_path: Path) -> None:
     small = Small(tmp_path, images=2)
     given = labelled(small, ["train", "validation"], [0, None])

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from visionfm.config.recipe import read_recipe
 from world.fabricated import Fabricated
 from world.filled_tables import filled_table
 
@@ -23,6 +24,7 @@ from visionfm.figures.printed import Printed, printed
 from visionfm.figures.svg import Panel
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import missing, number, p_value, percent
+from visionfm.pretraining.recipe import FAMILIES, RECIPES
 from visionfm.project.loading import load_config
 from visionfm.project.plan import Plan
 from visionfm.project.settings import PaperSettings
@@ -32,7 +34,7 @@ from visionfm.report.csv_tables import csv_table
 from visionfm.report.data import load
 from visionfm.report.paper import flow, formats, software, tables
 from visionfm.report.paper.checklists import CHECKLISTS, checklist
-from visionfm.report.paper.facts import Facts, StatisticsFacts, task_facts
+from visionfm.report.paper.facts import EncoderFacts, Facts, StatisticsFacts, task_facts
 from visionfm.report.paper.references import References
 from visionfm.report.paper.stage import paper
 from visionfm.report.paper.texts import text as filled_template
@@ -224,6 +226,25 @@ def test_a_task_is_told_as_it_was_trained() -> None:
     cox = " ".join(told("progression").values())
     assert "@cox1972" in cox and "a sample is one image" not in cox and "features of an eye's visits" in cox
     assert all("flipped views too" in text for text in told("ordinal").values())
+
+
+@pytest.mark.parametrize(("recipe", "by"), [("published", "zhou2022"), ("modern", "zhou2022"),
+    ("token_reconstruction", "engelmann2024"), ("instances", "ibrahim2024")])  # fmt: skip
+def test_an_encoder_is_told_as_it_was_pretrained(recipe: str, by: str) -> None:
+    values = read_recipe(FAMILIES[recipe], RECIPES / f"{recipe}.yaml", {}).model_dump(mode="json")
+    family = FAMILIES[recipe]
+    metadata = {"arch": "vit_tiny_patch16_224", "image_size": "224", "modality": "OCT", "interpolation": "bilinear"}
+    metadata |= {"mean": "[0, 0, 0]", "std": "[1, 1, 1]"}
+    one = EncoderFacts(
+        "eyes", metadata, {}, False, True, values, recipe, family.method, f"pretraining {family.cited}",
+        1000, "start.pth", "", [], "vit",
+    )  # fmt: skip
+    facts = Facts(Study().model_dump(), "", [], [one], [], StatisticsFacts({}, {}, [], [], []), [], {})
+    references = References({})
+    said = {"facts": facts, "flows": {}, "small": [], "sized": False, "decisions": False}
+    text = filled_template("methods.md.j2", references, **said)
+    assert f"by {family.method}[" in text.replace(" [", "[") and f"@{by}" in text
+    assert ("self-distillation" in text) == (recipe in ("published", "modern"))
 
 
 def test_cited_is_what_is_in_the_bibliography(files: dict[str, bytes]) -> None:

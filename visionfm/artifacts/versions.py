@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 6,
     "recalibrate": 4,
-    "report": 40,
-    "paper": 11,
+    "report": 41,
+    "paper": 12,
     "export": 1,
 }

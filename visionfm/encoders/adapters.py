@@ -46,7 +46,7 @@ def add(network: "nn.Module", lora: Lora, arch: str) -> None:
             "adapters (LoRA) stand beside layers of attention, which the network does not have",
             expected="a vision transformer, or a Swin",
             found=arch,
-            do="train all weights, or the last stages (`trainable: {last: 1}` of fine-tuning)",
+            do="leave `lora` out: then all weights are trained",
         )
     network.requires_grad_(False)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.scale * lora.rank, target_modules=layers)  # type: ignore[arg-type]

@@ -22,6 +22,10 @@ def number(value: float, metric: str = "") -> str:
 
     Nothing is rounded to certainty: what is not 0 or 1 gets as many decimals as tell it from them (at most eight).
     """
+    if missing(value):
+        return NO_VALUE
+    if math.isinf(value):
+        return "infinite" if value > 0 else f"{MINUS}infinite"
     if abs(value - round(value)) < 1e-8:
         value = float(round(value)) + 0.0  # rounding of the arithmetic; and no minus zero
     if metric in METRICS and METRICS[metric].bounded:

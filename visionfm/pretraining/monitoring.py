@@ -105,7 +105,15 @@ def knn_accuracy(backbone: Backbone, labelled: Labelled, choice: Knn) -> float:
             where=labelled.labels,
         )
     names = sorted({value for _, _, value in rows})
-    features = {split: _features(backbone, [path for _, path, _ in side], labelled) for split, side in sides.items()}
+    training = [part for part in backbone.modules() if part.training]
+    backbone.eval()  # what is trained may drop paths at random; what is measured may not
+    try:
+        features = {
+            split: _features(backbone, [path for _, path, _ in side], labelled) for split, side in sides.items()
+        }
+    finally:
+        for part in training:
+            part.training = True
     label = {split: torch.tensor([names.index(v) for _, _, v in side]) for split, side in sides.items()}
     near_VK = (features["validation"] @ features["train"].T).topk(min(choice.k, len(sides["train"])), dim=1).indices
     votes_VC = functional.one_hot(label["train"][near_VK], len(names)).sum(dim=1)

@@ -5,7 +5,7 @@ without one. The values of `Augment` are the published ones, where its switches 
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -71,6 +71,9 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 class Recipe(recipes.Recipe):
     """What every family has: how long, on which crops, in which steps the weights move."""
 
+    method: ClassVar[str]  # in a sentence of a paper: "it was pretrained by ..."
+    cited: ClassVar[str]  # what the paper's references call the family
+
     epochs: Positive = Field(description="passes over the images; warm-ups that do not fit become half of them")
     batch_size: Positive = Field(description="images per step, whatever the number of GPUs; at most all there are")
     micro_batch: Positive = Field(description="images a forward pass of one GPU: what memory allows")
@@ -113,6 +116,9 @@ class HidingRecipe(Recipe):
 
 class DistillationRecipe(HidingRecipe):
     """Views and hidden patches as a teacher sees them that follows the student (iBOT): `published`, `modern`."""
+
+    method = "self-distillation with masked patches"
+    cited = "distillation"
 
     head: Literal["shared", "last_layer", "separate"] = Field(
         description="CLS and patches share their head, have a last layer each, or a head each"
@@ -180,11 +186,17 @@ class TokenReconstructionRecipe(ContinuedRecipe, HidingRecipe):
     As RETFound-Green was trained (Engelmann and Bernabeu, 2024).
     """
 
+    method = "predicting, from noisy images with hidden patches, the tokens that the weights made at first"
+    cited = "token reconstruction"
+
     noise: float = Field(ge=0, description="standard deviation of the noise on pixels, in parts of each image's own")
 
 
 class InstancesRecipe(ContinuedRecipe):
     """Each image is a class of its own, whatever crop is seen (DIET, Ibrahim et al., 2024; DIET-CP, 2025)."""
+
+    method = "telling each image from all others, as a class of its own"
+    cited = "instances"
 
     label_smoothing: float = Field(ge=0, lt=1, description="share of the target that all images have alike")
     head_lr: float = Field(gt=0, description="learning rate of the classifier, in parts of lr")

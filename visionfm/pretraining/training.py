@@ -5,6 +5,7 @@ held them would not be equal twice.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -128,7 +129,9 @@ class Training:
         if not learned.finite or ((norm != norm or norm == float("inf")) and not scaling):
             raise self._not_finite(learned, norm, epoch, at)
         self.step += 1
-        for name, value in {**learned.means, "gradient_norm": norm, "steps": 1.0}.items():
+        skipped = not math.isfinite(norm)  # fp16 alone: the scaler leaves such a step out, and tries a smaller scale
+        counted = {"gradient_norm": 0.0 if skipped else norm, "skipped": float(skipped), "steps": 1.0}
+        for name, value in {**learned.means, **counted}.items():
             self.interval[name] = self.interval.get(name, 0.0) + value
         self.features_ND = torch.cat([self.features_ND, learned.features_ND])[-FEATURES:]
         return learned
@@ -150,11 +153,13 @@ class Training:
         """Add a row: means since the last one, the schedules of the last step, and how healthy the features are."""
         values = self.schedules.at(self.step - 1)
         count = self.interval.pop("steps")
+        moved, norms = count - self.interval.pop("skipped", 0.0), self.interval.pop("gradient_norm")
         row: dict[str, Any] = {
             "step": self.step,
             "epoch": epoch + 1,
             "images": self.step * self.order.batch,
             **{name: total / count for name, total in self.interval.items()},
+            "gradient_norm": norms / moved if moved else None,
             **{name: getattr(values, name) for name in self.learner.noted},
             "rank_me": rank_me(self.features_ND),
             "knn": None,

@@ -24,6 +24,7 @@ from visionfm.errors import UsageError
 from visionfm.metrics.catalogue import headline, unit_of
 from visionfm.metrics.evidence import Members, OverFolds
 from visionfm.metrics.measure import Measure
+from visionfm.metrics.written import interval, number
 from visionfm.runtime.progress import track
 from visionfm.tasks import kind_of, scored
 from visionfm.tasks.prediction_arrays import ALL, Part
@@ -321,7 +322,7 @@ def _report(rows: list[Row], settings: EvaluateSettings) -> None:
         for row in test:
             if (row["target"], row["class"], row["metric"]) != shown or row["value"] is None:
                 continue
-            span = "" if row["ci_low"] is None else f" ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
-            value = f"{row['metric']} {row['value']:.3f}{span}"
+            span = "" if row["ci_low"] is None else f" ({interval(row['ci_low'], row['ci_high'], row['metric'])})"
+            value = f"{row['metric']} {number(row['value'], row['metric'])}{span}"
             found = (row["run"], name, row["dataset"], value, row["n"], row["n_subjects"])
             log.info("evaluate: %s: %s on %s: %s, n %d, %d subjects", *found)

@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
     link: str = METHODS
 
 
-SITES = {"site", "sites", "hospital", "centre", "center", "clinic", "country"}  # names of groups that are places
+SITES = {"hospital", "country"}  # names of groups that can only be places
 
 
 def evidence(results: Results, known: Facts, flows: list[Flow], tables: list[str]) -> dict[str, Evidence]:
@@ -121,7 +121,9 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     if not known.tasks:
         return
     yield "developed", Evidence(f"Decoders were {known.developed}.")
-    yield "use", Evidence("A user gives image files; nobody marks, measures or crops anything in them.")
+    timed = listed(task.name for task in known.tasks if _is_timed(task))
+    asked_for = f", and the time in which progression is asked for in {timed}" if timed else ""
+    yield "use", Evidence(f"A user gives image files{asked_for}; nobody marks, measures or crops anything in them.")
     hyper = _table(tables, "hyperparameters_")
     trained = [task for task in known.tasks if not task.given]
     recipes = "; ".join(f"{task.name}: recipe {task.recipe_name}, head {_head(task)}" for task in trained)
@@ -155,18 +157,19 @@ def _models(results: Results, known: Facts, flows: list[Flow], tables: list[str]
     points = dict.fromkeys(point for task in known.tasks for point in task.points)
     calls = f" Calls of yes or no at {listed(['0.5', *points])}." if points else ""
     yield "output", Evidence(f"{kinds}.{calls}")
-    kept = "Every answer to a test image is kept with the image's digest (predictions.parquet), sealed by a checksum."
+    kept = (
+        "Every answer to a test sample is kept (predictions.parquet), and the digests of its images (samples.parquet)."
+    )
     yield "kept", Evidence(kept)
     runs = listed(f"{result.task}/{result.model}/{result.runs[0]}" for result in results.results)
     yield "specification", Evidence(f"The decoders are files of this run ({runs}); sizes and values in tables.", hyper)
     licences = [one.licence or ("no licence of others" if one.untrained or one.here else "") for one in known.encoders]
     bound = listed(f"{one.name}: {licence}" for one, licence in zip(known.encoders, licences, strict=True))
     yield "restrictions", Evidence(f"Weights of encoders: {bound}; code: Apache-2.0." if all(licences) else "")
-    answering = [task.name for task in trained if not isinstance(task.block, MapTask)]
-    unlike = (
-        f"Packages of {listed(answering)} name an image as doubtful that is unlike the training images, or refuse it."
-    )
-    yield "quality", Evidence(unlike if len(answering) == len(known.tasks) else "")
+    framed = {data.name for data in known.datasets if data.block.frames is not None}
+    can = [task.name for task in trained if not (isinstance(task.block, MapTask) or framed & set(task.block.datasets))]
+    unlike = f"A package of {listed(can)} says of an image that is unlike the training images that it is doubtful."
+    yield "quality", Evidence(unlike if len(can) == len(known.tasks) else "")
     bad = listed(f"{data.name}: {data.block.bad_images}" for data in known.datasets)
     yield (
         "poor_input",

@@ -11,6 +11,7 @@ from visionfm.data.block import Dataset
 from visionfm.metrics.calibration import BEFORE
 from visionfm.metrics.catalogue import metric_name
 from visionfm.metrics.written import percent, text_of
+from visionfm.pretraining.recipe import FAMILIES
 from visionfm.project.study import Study
 from visionfm.report.data import DatasetTables, Results
 from visionfm.report.headlines import Headline, all_headlines
@@ -67,6 +68,8 @@ class EncoderFacts:
     here: bool  # pretrained in this run
     recipe: dict[str, Any]  # of its pretraining here
     recipe_name: str
+    method: str  # by which family of recipes it was pretrained, in a sentence; empty: not known
+    cited: str  # what the references call that family
     images_seen: int
     begun: str  # the weights from which its pretraining here began; empty: random ones
     like: str  # an encoder before it that was pretrained by the same values; empty
@@ -217,6 +220,7 @@ def _encoder(results: Results, name: str) -> EncoderFacts:
     metadata, plan = dict(results.encoders[name]), results.plan
     here = name in results.pretraining
     block = plan.pretraining.block(name) if here else None
+    family = FAMILIES.get(block.recipe if block else str(source(metadata).get("recipe")))
     seen = list(results.pretraining[name]["images"]) if here else []
     return EncoderFacts(
         name=name,
@@ -226,6 +230,8 @@ def _encoder(results: Results, name: str) -> EncoderFacts:
         here=here or source(metadata).get("name") == PRETRAINED,
         recipe=block.recipe_values().model_dump(mode="json") if block else {},
         recipe_name=block.recipe if block else "",
+        method="" if family is None else family.method,
+        cited="" if family is None else f"pretraining {family.cited}",
         images_seen=int(seen[-1]) if seen else 0,
         begun=Path(block.init or block.timm or "").name if block else "",
         like="",

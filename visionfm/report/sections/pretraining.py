@@ -33,7 +33,7 @@ QUANTITIES = {
     "loss": "loss",
     "loss_cls": "loss between views",
     "loss_patch": "loss on hidden patches",
-    "loss_hidden": "loss on hidden patches",
+    "loss_hidden": "loss on hidden patches (0 in crops that hide none)",
     "rank_me": "effective rank of the features",
     "teacher_entropy": "entropy of the teacher (nats)",
     "agreement": "views that agree on their first prototype",
@@ -138,7 +138,8 @@ def _panels(curves: Any) -> list[Panel]:
 
 
 def _panel(curves: Any, series: Mapping[str, str], title: str, unit: str) -> Panel:
-    drawn = {column: curves[curves[column].notna()] for column in series}
+    known = {column: curves[curves[column].notna()] for column in series}
+    drawn = {column: table for column, table in known.items() if len(table)}
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, Panel, colour, label, legend_below
-from visionfm.metrics.written import missing, percent, short, text_of
+from visionfm.metrics.written import missing, number, percent, short, text_of
 from visionfm.tasks.block import TaskBlock
 from visionfm.tasks.out_of_fold import wider
 from visionfm.tasks.results import (
@@ -220,7 +220,7 @@ def roc_of_models(question: str, lines: Sequence[Line]) -> Panel:
         legend_below(figure, handles, legend)
 
     alt = f"ROC curves of {question} with pointwise 95 % bands, a line per model; cases: {counts}. " + "; ".join(
-        f"{text}, sensitivity {band.value_X[20]:.2f} at specificity 0.80"
+        f"{text}, sensitivity {short(band.value_X[20])} at specificity 0.80"
         for text, band in zip(legend, found, strict=True)
     )
     return Panel("roc_of_models", f"ROC of all models: {question}", alt, draw, len(legend))
@@ -384,7 +384,9 @@ def calibration(name: str, classes: Sequence[Scored]) -> Panel:
     alt = (
         f"Calibration curve of {name} with its 95 % band, {len(together.truth_N)} answers of all classes in bins of "
         "equally many. "
-        + "; ".join(f"predicted {said:.2f}, observed {seen:.2f}" for said, seen in zip(mean, observed, strict=True))
+        + "; ".join(
+            f"predicted {short(said)}, observed {short(seen)}" for said, seen in zip(mean, observed, strict=True)
+        )
     )
     return Panel("calibration", title, alt, draw, len(legend))
 
@@ -435,7 +437,7 @@ def benefit(name: str, classes: Sequence[Scored]) -> list[Panel]:
         legend_below(figure, handles, legend)
 
     middle = [
-        f"{one.name}: {band.value_X[at]:.3f} from {at_T[at]:.2f} on"
+        f"{one.name}: {number(band.value_X[at])} from {at_T[at]:.2f} on"
         for one, band in zip(lines, found, strict=True)
         for at in (9, 29)
     ]
@@ -479,7 +481,8 @@ def selective(rows: Any, name: str, target: Mapping[str, Any], classes: Sequence
         legend_below(figure, handles, legend)
 
     said = "; ".join(
-        f"{line[0]}: {band.value_X[-1]:.3f} of all wrong, {band.value_X[47]:.3f} of the most certain {share_C[47]:.0%}"
+        f"{line[0]}: {number(band.value_X[-1])} of all wrong, {number(band.value_X[47])} of the most certain "
+        f"{share_C[47]:.0%}"
         for line, band in zip(lines, found, strict=True)
     )
     return [

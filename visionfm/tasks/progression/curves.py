@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from visionfm.figures.svg import FAINT, INK, PALETTE, Panel, label, legend_below
-from visionfm.metrics.written import percent
+from visionfm.metrics.written import percent, short
 
 NAMES = ("low", "middle", "high")
 CURVE_POINTS = 200
@@ -169,7 +169,7 @@ def calibration(name: str, test: Followed, target: Mapping[str, Any]) -> Panel |
 
     alt = f"Calibration of {name}, {len(test.time_N)} samples in groups of similar predictions. " + "; ".join(
         f"by {days:g} days: "
-        + ", ".join(f"predicted {group.predicted:.2f}, observed {group.observed:.2f}" for group in groups)
+        + ", ".join(f"predicted {short(group.predicted)}, observed {short(group.observed)}" for group in groups)
         for days, (groups, _) in found.items()
     )
     return Panel("survival_calibration", f"Calibration at the horizons: {name}", alt, draw, len(legend))

@@ -14,6 +14,7 @@ from visionfm.figures import overlays
 from visionfm.figures.section import Section
 from visionfm.images.containers.slices import natural
 from visionfm.images.identity import frame_of, shown_as
+from visionfm.metrics.written import short
 from visionfm.tasks.results import TaskModel
 
 TEMPLATE = "tasks/vectors/relevance.html.j2"
@@ -108,12 +109,12 @@ def _looked(
         )
         weights = [weight_of[image["image_id"]] for image in of_it]
         largest = max(range(len(weights)), key=weights.__getitem__)
-        says = f"{modality}: slice {largest + 1} of {len(weights)} has the largest weight, {weights[largest]:.2f}"
+        says = f"{modality}: slice {largest + 1} of {len(weights)} has the largest weight, {short(weights[largest])}"
         bars.append(Bars(says, [weight / weights[largest] for weight in weights]))
         if result.pictures:
             heaviest = sorted(range(len(weights)), key=lambda at: (-weights[at], at))[:SHOWN]
             slices += [
-                Slice(_picture(result, of_it[at]), f"{modality}, slice {at + 1}: {weights[at]:.2f}")
+                Slice(_picture(result, of_it[at]), f"{modality}, slice {at + 1}: {short(weights[at])}")
                 for at in sorted(heaviest)
             ]
     first = images[0]
@@ -121,7 +122,8 @@ def _looked(
     if frame_of(first["image_id"]) is not None and not result.ids:
         name = name.partition(",")[0]  # the file, not one frame of it
     unit = f" {row['unit']}" if isinstance(row["unit"], str) else ""
-    return Looked(rank, f"{answer:.2f}{unit}, {_truth(result, row)}; {name}", bars, slices)
+    said = f"{answer:.2f}" if unit else short(answer)
+    return Looked(rank, f"{said}{unit}, {_truth(result, row)}; {name}", bars, slices)
 
 
 def _truth(result: TaskModel, row: Mapping[str, Any]) -> str:

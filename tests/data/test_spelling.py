@@ -42,7 +42,9 @@ def test_text_keeps_leading_zeros_and_digits_does_not() -> None:
     assert "column: id, " in advice("P1", "P01", "id")
 
 
-@pytest.mark.parametrize("subject", ["Mueller, Anna", "SMITH_JOHN", "anna.mueller", "Lopez-Garcia Maria"])
+@pytest.mark.parametrize(
+    "subject", ["Mueller, Anna", "SMITH_JOHN", "anna.mueller", "Lopez-Garcia Maria", "SMITH^JOHN", "SMITH^JOHN^A^^DR"]
+)
 def test_two_words_look_like_a_name(subject: str) -> None:
     assert personal(subject) == "names"
 
@@ -53,7 +55,21 @@ def test_a_date_of_a_lifetime_looks_like_a_date_of_birth(subject: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["12", "P-0012", "patient_a", "19561399", "34567890", "IDRiD_001", "healthy eye", "x"]
+    "subject",
+    [
+        "12",
+        "P-0012",
+        "patient_a",
+        "19561399",
+        "34567890",
+        "IDRiD_001",
+        "healthy eye",
+        "x",
+        "DR mild",
+        "OD OS",
+        "dr_severe",
+    ]
+    + ["site_berlin", "hospital north", "AMD late", "FIVES train", "male young", "PATIENT^A"],
 )
 def test_plain_ids_look_like_neither(subject: str) -> None:
     assert personal(subject) is None

@@ -34,6 +34,11 @@ def test_identical_images_with_different_labels_are_with_a_test_image_where_they
     assert said.startswith(f"identical images with different labels: 2 pairs, {tested} with a test image")
 
 
+def test_what_is_doubted_ends_without_a_full_stop_for_the_sentence_that_it_stands_in() -> None:
+    found = pd.DataFrame([{"check": "public", "detail": "encoder e: seen", "split": "test", "other_split": None}])
+    assert doubts(found, named=False) == ["encoder e: seen"]
+
+
 def test_a_dataset_says_which_tasks_have_its_people_in_folds_and_do_not_read_its_splits() -> None:
     folded = {"grade": ["clinic"], "age": []}
     plan: Any = SimpleNamespace(config=SimpleNamespace(tasks=folded), folded_datasets=folded.get)

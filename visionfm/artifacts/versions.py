@@ -21,11 +21,11 @@ VERSIONS = {
     "calibrate": 2,
     "predict": 3,
     "locate": 1,
-    "evaluate": 15,
+    "evaluate": 16,
     "compare": 6,
     "contrast": 6,
     "recalibrate": 4,
-    "report": 41,
+    "report": 42,
     "paper": 12,
     "export": 1,
 }

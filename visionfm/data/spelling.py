@@ -18,10 +18,17 @@ _DATES = (
     re.compile(r"(?P<year>\d{4})([-./_]?)(?P<month>\d{2})\2(?P<day>\d{2})"),
     re.compile(r"(?P<day>\d{2})([-./_]?)(?P<month>\d{2})\2(?P<year>\d{4})"),
 )
-_NAME = re.compile(r"[^\W\d_]{2,}(?:-[^\W\d_]{2,})?[,;]?[ _,.][ ]?[^\W\d_]{2,}(?:-[^\W\d_]{2,})?")
-# Words that stand for a person without naming one.
+_NAME = re.compile(
+    r"[^\W\d_]{2,}(?:-[^\W\d_]{2,})?[,;]?[ _,.][ ]?[^\W\d_]{2,}(?:-[^\W\d_]{2,})?"
+    r"|[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*\^[^\W\d_]+(?:[ ^.'-]+[^\W\d_]+)*\^*"  # of DICOM: SMITH^JOHN^A
+)
+# Words that stand for a person without naming one, and whole words of what ids say beside that: eye, site, grade.
 _NO_NAME = re.compile(
-    r"patient|subject|person|case|control|healthy|normal|eye|left|right|image|photo|fundus|oct|scan|study|visit|test",
+    r"patient|subject|person|case|control|healthy|normal|eye|left|right|image|photo|fundus|oct|scan|study|visit|test"
+    r"|(?<![^\W_])(?:od|os|ou|(?:fe)?male|site|cent(?:er|re)|hospital|clinic|camera|device|cohort|group|fold|set"
+    r"|train(?:ing)?|valid(?:ation)?|val|dev|external|baseline|follow|pre|post|first|second|early|late|none|mild|moderate"
+    r"|severe|proliferative|grade|stage|disease|glaucoma|cataract|myopia|drusen|amd|dme|cnv|rop|retina|macula|disc|optic"
+    r"|cfp|ffa|faf|octa|slo)(?![^\W_])",
     re.IGNORECASE,
 )
 

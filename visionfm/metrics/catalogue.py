@@ -237,8 +237,9 @@ METRICS = {
     ),
     "dice_of_volume": Metric(
         "Dice of volumes",
-        "The same over all voxels of a volume, its slices taken together, then the mean over volumes. A slice with a "
-        "few pixels of the class, which can make its own Dice small, counts as little as it holds; n counts volumes.",
+        "The same over the voxels of those slices of a volume that have a mask, taken together, then the mean over "
+        "volumes. A slice with a few pixels of the class, which can make its own Dice small, counts as little as it "
+        "holds; n counts volumes.",
         left_out=ABSENT,
         counts="volumes",
     ),

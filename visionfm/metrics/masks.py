@@ -4,7 +4,7 @@ Classes are scored one against the rest, inside the field of view where there is
 classes but the background (the first), `macro with background` over all, each over those that have a value. A class
 that is absent from truth and prediction has no value. One that is missed, or found where it is not, counts as the worst
 there is: Dice and precision 0, HD95 the image's diagonal; so no mean rewards a model for not finding a class.
-Of the slices of a volume the pixels are counted too, so that its voxels can be scored as one.
+Of the slices of a volume the pixels are counted too, so that the voxels of those with a mask can be scored as one.
 Shapes: H/W px, upright; `probability` is of 16 bits, 65535 for 1; V volumes, C classes.
 """
 
@@ -80,7 +80,10 @@ def pixel_counts(
 
 
 def volume_dice(counts_VC3: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return each volume's Dice over its voxels, the mean over those of the classes that occur; NaN where none does."""
+    """Return each volume's Dice over the voxels of its slices that have a mask: the mean of the classes that occur.
+
+    NaN where none does.
+    """
     truth_VC, said_VC, both_VC = np.moveaxis(counts_VC3, 2, 0)
     total_VC = truth_VC + said_VC
     known_VC = total_VC > 0

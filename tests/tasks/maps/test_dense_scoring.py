@@ -210,6 +210,7 @@ def test_dice_of_volumes_is_over_their_voxels_and_its_n_counts_volumes() -> None
     assert of_slices["value"] == pytest.approx((0.9 + 0 + 1) / 3) and of_slices["n"] == 3
     assert of_volumes["n_positive"] == 2 and of_volumes["n_subjects"] == 2
     assert of_volumes["reason"].startswith("1 of 3 volumes left out: the class is absent")
+    assert "of 3 volumes 5 slices have a mask" in of_volumes["reason"]
     assert rows["dice_of_volume", "macro"]["value"] == pytest.approx(of_volumes["value"])
 
 

@@ -50,7 +50,7 @@ def doubts(rows: Any, named: bool) -> list[str]:
     `named`: in the audit's own words, which name files and subjects.
     """
     found = rows[rows["check"].isin(["shared_ids", "few_in_common", "personal_ids", "not_sought", "range"])]
-    public = [f"{one}." for one in rows[rows["check"] == "public"]["detail"]]
+    public = list(rows[rows["check"] == "public"]["detail"])
     if named:
         return [*_contradictions(rows), *public, *found["detail"]]
     return [

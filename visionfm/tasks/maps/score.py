@@ -1,7 +1,7 @@
 """From the metrics of each image to those of all: the mean over images, with its interval over subjects.
 
-Of slices, those of one volume are counted together, then the mean is over volumes. Shapes: N images, V volumes,
-C classes.
+Of slices, those of one volume that have a mask are counted together, then the mean is over volumes. Shapes: N images,
+V volumes, C classes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -104,6 +104,7 @@ def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]
     values_V = volume_dice(counts_VC3)
     known_V = ~np.isnan(values_V)
     positive_V = known_V & (counts_VC3[:, 0, 0] > 0)
+    behind = f"of {len(names_V)} volumes {len(rows_N)} slices have a mask"
     yield Measure(
         column.label,
         column.metric,
@@ -113,7 +114,7 @@ def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]
         samples.subjects.take(rows_N[first_V]),
         known_V,
         n_positive=int(positive_V.sum()) if counts_VC3.shape[1] == 1 else None,
-        reason=_left_out(known_V, "volumes", METRICS[column.metric].left_out),
+        reason="; ".join(filter(None, (_left_out(known_V, "volumes", METRICS[column.metric].left_out), behind))),
     )
 
 

@@ -78,8 +78,9 @@ def sections(result: TaskModel) -> list[Section]:
     says = (
         f"The highest, the middle and the lowest answer to {about['target']}"
         f"{' ' + about['class'] if isinstance(about['class'], str) else ''} among {len(asked)} test samples "
-        f"({result.runs[0]}). A bar is the weight of a slice, from the first to the last: how much the decoder looks "
-        "at it, which is no proof that something is to be seen there."
+        f"({result.runs[0]}). A bar is the weight of a slice, from the first to the last: how much "
+        "attention adds of what tells this slice from the mean of all; the mean of all slices counts too. It is no "
+        "proof that something is to be seen there."
     )
     return [Section(TEMPLATE, RelevanceView(says, samples))]
 

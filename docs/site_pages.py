@@ -56,6 +56,6 @@ def gallery(folder: Path) -> str:
         "Report pages as a run writes them, of drawn eyes and an untrained encoder: the form is real, the results are "
         "poor. `make gallery` runs the how-to's and lays their pages here.",
     ]
-    pages = sorted(folder.glob("*.html"))
-    parts += ["\n".join(f"- [{page.stem.replace('-', ' ')}](gallery/{page.name})" for page in pages)] if pages else []
+    names = sorted(page.parent.name for page in folder.glob("*/index.html"))
+    parts += ["\n".join(f"- [{name.replace('-', ' ')}](gallery/{name}/index.html)" for name in names)] if names else []
     return "\n\n".join(parts) + "\n"

@@ -1,3 +1,2 @@
 visionfm profile slurm                               # writes slurm/config.yaml; edit its lines under "your site"
-rm -rf results                                       # as if nothing had been computed yet
-visionfm run clinic.yaml --profile slurm -n          # what would be submitted
+visionfm run clinic.yaml --profile slurm -n -F       # what would be submitted; -F: as if nothing had been computed yet

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from visionfm.config.base import Positive, Strict
 from visionfm.encoders import anatomy
-from visionfm.errors import DataError
+from visionfm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -36,9 +36,12 @@ class Lora(Strict):
 def add(network: "nn.Module", lora: Lora, arch: str) -> None:
     """Put adapters beside the attention's layers, in place; afterwards they alone have gradients.
 
-    Raises DataError for a network without attention.
+    Raises DataError for a network without attention, UsageError where peft is not installed.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ModuleNotFoundError as error:
+        raise UsageError("adapters (LoRA) need peft, which is not installed", do="pip install peft") from error
 
     layers = anatomy.ATTENTION_LAYERS
     if not any(re.fullmatch(layers, name) for name, _ in network.named_modules()):

@@ -22,7 +22,8 @@ def test_the_registry_names_only_sets_that_it_has_and_a_source_for_each_fact() -
     named = {name for encoder in known.encoders.values() for name in encoder.trained_on}
     assert named | {side for one in known.overlaps for side in (one.one, one.other)} <= known.sets.keys()
     assert all(encoder.source or not encoder.trained_on for encoder in known.encoders.values())
-    assert all(encoder.read for encoder in known.encoders.values() if encoder.complete)
+    assert all(encoder.source for encoder in known.encoders.values() if encoder.complete)
+    assert {one.starts_from for one in known.encoders.values()} - {None} <= known.encoders.keys()
     assert all(encoder.trained_on or encoder.note for encoder in known.encoders.values())
 
 
@@ -30,7 +31,8 @@ def test_the_registry_names_only_sets_that_it_has_and_a_source_for_each_fact() -
     ("encoder", "public", "status"),
     [
         ("retfound_green", "ddr", "seen"),
-        ("retfound_green", "idrid", "not seen"),
+        ("retfound_green", "idrid", "unknown"),
+        ("flair", "drive", "not seen"),
         ("flair", "idrid", "seen in part"),
         ("flair", "mured", "related set seen"),
         ("retfound_cfp", "idrid", "unknown"),
@@ -72,6 +74,20 @@ def test_a_test_set_that_an_encoder_was_trained_on_is_a_leak_and_what_is_not_kno
     assert allowed["severity"] == "allowed"
     found = audited(tmp_path, public={"d": "idrid"}, encoders={"e": "retfound_green", "f": None, "g": "flair"})
     assert [(row["detail"].split(":")[0], row["severity"]) for row in found] == [
+        ("encoder e", "note"),
         ("encoder f", "note"),
         ("encoder g", "note"),
     ]
+    assert "starts from DINOv2 (by its architecture" in found[0]["detail"]
+
+
+def test_a_public_set_that_the_config_trains_on_is_seen_and_so_are_sets_that_it_shares_images_with(
+    tmp_path: Path,
+) -> None:
+    found = audited(tmp_path, public={"d": "messidor2"}, trained_here={"e": ["messidor2"], "f": ["messidor"]})
+    assert [(row["detail"].split(" was")[0], row["severity"]) for row in found] == [
+        ("encoder e: it", "note"),
+        ("encoder f: it", "note"),
+    ]
+    assert "trained on Messidor-2 (by this config)" in found[0]["detail"]
+    assert "shares images with Messidor-2" in found[1]["detail"]

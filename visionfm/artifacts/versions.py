@@ -7,7 +7,7 @@ else unless the results differ.
 VERSIONS = {
     "index": 6,
     "label": 6,
-    "audit": 7,
+    "audit": 8,
     "checksum": 1,
     "measure": 1,
     "import": 2,
@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 6,
     "recalibrate": 4,
-    "report": 42,
+    "report": 43,
     "paper": 12,
     "export": 1,
 }

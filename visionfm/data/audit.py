@@ -26,7 +26,7 @@ from visionfm.data.copied import Indexed, Pair, not_sought
 from visionfm.data.index import SCHEMA as IMAGES
 from visionfm.data.labelled import Image, Labelled, in_several_splits, of_people, several
 from visionfm.data.layouts.rows import comparable
-from visionfm.data.public import verdict
+from visionfm.data.public import in_config, verdict
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems
 from visionfm.images.identity import file_ids, frame_of
@@ -346,12 +346,15 @@ def _public(labelled: list[Labelled], settings: AuditSettings) -> Iterator[Findi
         public = settings.public.get(one.dataset)
         if public is None or not pc.any(one.among("split", pa.array(TESTED))).as_py():
             continue
-        for encoder, known_as in settings.encoders.items():
-            found = verdict(known_as, public)
-            if found.status != "not seen":
-                severity = "leak" if found.status == "seen" else "note"
-                detail = f"encoder {encoder}: {found.detail}"
-                yield Finding("public", severity, one.dataset, "", "test", None, None, None, detail)
+        for encoder in dict.fromkeys([*settings.encoders, *settings.trained_here]):
+            here = in_config(settings.trained_here.get(encoder, ()), public)
+            before = verdict(settings.encoders[encoder], public) if encoder in settings.encoders else None
+            for found in (here, before):
+                if found is not None and found.status != "not seen":
+                    # Images of the config's own datasets were held against each other: those that meet are leaks.
+                    severity = "leak" if found is before and found.status == "seen" else "note"
+                    detail = f"encoder {encoder}: {found.detail}"
+                    yield Finding("public", severity, one.dataset, "", "test", None, None, None, detail)
 
 
 def _renamed(files: Any, name_of: Mapping[str, str]) -> Any:

@@ -1,9 +1,11 @@
 """Public data sets and public encoders: what an encoder has seen of a set, as far as `public.yaml` knows.
 
-Invariant: a verdict names its source; without a fact it is `unknown`, never `not seen`.
+Invariant: a verdict names its source; without a fact it is `unknown`. `not seen` is said only where all is known that
+an encoder was trained on, and what it started from, and so on back to nothing.
 """
 
 import functools
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,7 +16,7 @@ from visionfm.config.base import Strict
 from visionfm.config.nearest import unknown
 
 FILE = Path(__file__).with_name("public.yaml")
-Status = Literal["seen", "seen in part", "related set seen", "not seen", "unknown"]
+Status = Literal["seen", "seen in part", "related set seen", "unknown", "not seen"]  # what tells more comes first
 
 
 class PublicSet(Strict):
@@ -41,12 +43,15 @@ class Part(Strict):
 
 
 class PublicEncoder(Strict):
-    """What is known of the data that an encoder was trained on."""
+    """What is known of the data that an encoder was trained on; `starts_from` is another encoder."""
 
     title: str
     source: str | None = None
     read: date | None = None
     complete: bool = False
+    starts_from: str | None = None
+    start: str | None = None  # how that is known
+    from_nothing: bool = False  # it started from random weights
     trained_on: dict[str, Part] = Field({})
     note: str | None = None
 
@@ -82,6 +87,11 @@ def check_known(kind: Literal["sets", "encoders"], name: str | None) -> str | No
     return name
 
 
+def in_config(trained_on: Iterable[str], public: str) -> Verdict | None:
+    """Return what an encoder has seen of a public set by the config, which trains it on images of public sets."""
+    return _among("it", dict.fromkeys(trained_on, Part()), public, " (by this config)")
+
+
 def verdict(encoder: str | None, public: str) -> Verdict:
     """Return what an encoder, by its name in the registry, has seen of a public set; None is an encoder not named."""
     title = registry().sets[public].title
@@ -89,20 +99,35 @@ def verdict(encoder: str | None, public: str) -> Verdict:
         return Verdict("unknown", f"what the weights were trained on is not said, so {title} may be among it")
     known = registry().encoders[encoder]
     said = _said(known.source, known.read)
-    if public in known.trained_on:
-        part = known.trained_on[public].part
+    if found := _among(known.title, known.trained_on, public, said):
+        return found
+    if not known.complete:
+        note = f": {known.note}" if known.note else ""
+        return Verdict("unknown", f"whether {known.title} was trained on {title} is not known{note}{said}")
+    own = f"{title} is not among the sets that {known.title} was trained on{said}"
+    if known.from_nothing:
+        return Verdict("not seen", own)
+    if known.starts_from is None:
+        return Verdict("unknown", f"{own}; what it started from is not known")
+    before = verdict(known.starts_from, public)
+    start = f"it starts from {registry().encoders[known.starts_from].title}{f' ({known.start})' if known.start else ''}"
+    return Verdict(before.status, f"{own}; {start}, and {before.detail}")
+
+
+def _among(who: str, trained_on: Mapping[str, Part], public: str, said: str) -> Verdict | None:
+    """Return what was seen of a public set by training on some; None where neither it nor a related one is of them."""
+    title = registry().sets[public].title
+    if public in trained_on:
+        part = trained_on[public].part
         which = f"{part} of {title}" if part else title
-        return Verdict("seen in part" if part else "seen", f"{known.title} was trained on {which}{said}")
+        return Verdict("seen in part" if part else "seen", f"{who} was trained on {which}{said}")
     for one in registry().overlaps:
         other = {one.one: one.other, one.other: one.one}.get(public)
-        if other in known.trained_on:
+        if other is not None and other in trained_on:
             what = "shares images with" if one.shares == "copies" else "may show people of"
-            detail = f"{known.title} was trained on {registry().sets[other].title}, which {what} {title}: {one.note}"
+            detail = f"{who} was trained on {registry().sets[other].title}, which {what} {title}: {one.note}"
             return Verdict("related set seen", detail + _said(one.source, one.read))
-    if known.complete:
-        return Verdict("not seen", f"{title} is not among the sets that {known.title} was trained on{said}")
-    note = f": {known.note}" if known.note else ""
-    return Verdict("unknown", f"whether {known.title} was trained on {title} is not known{note}{said}")
+    return None
 
 
 def _said(source: str | None, read: date | None) -> str:

@@ -64,4 +64,5 @@ class AuditSettings(Settings):
     targets: list[AuditTarget] = []
     public: dict[str, str] = {}  # dataset -> the public set that its images are of
     encoders: dict[str, str | None] = {}  # encoder not trained on the config's datasets -> its public name, if said
+    trained_here: dict[str, list[str]] = {}  # encoder -> public sets of the config's datasets that it was trained on
     exact: list[str] = []  # datasets whose ids are different people even where only their spelling differs

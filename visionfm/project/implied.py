@@ -173,8 +173,16 @@ class Implied:
         return {
             name: block.public
             for name, block in blocks.items()
-            if block.public is not None or self.weights_file(name) is not None or block.timm is not None
+            if block.public is not None or self.weights_file(name) is not None or self.timm_weights(name) is not None
         }
+
+    def public_pretraining(self, task: str) -> dict[str, list[str]]:
+        """Return the public sets that encoders of a task were trained on as datasets of the config."""
+        found = {
+            encoder: [public for name in datasets if (public := self.config.datasets[name].public) is not None]
+            for encoder, datasets in self.pretraining_by_encoder(task).items()
+        }
+        return {encoder: list(dict.fromkeys(sets)) for encoder, sets in found.items() if sets}
 
     def pretraining_by_encoder(self, task: str) -> dict[str, list[str]]:
         """Return, for each encoder of a task that was pretrained on the config's datasets, which they are."""
@@ -230,6 +238,13 @@ class Implied:
         if block.pretrain is not None:
             return block.pretrain.init
         return None if block.weights == "random" else block.weights
+
+    def timm_weights(self, encoder: str) -> str | None:
+        """Return the timm model whose weights an encoder has, or its pretraining starts from; None without one."""
+        block = self.config.encoders[encoder]
+        if block.pretrain is not None:
+            return block.pretrain.timm
+        return None if block.weights == "random" else block.timm
 
     def measured(self, encoder: str) -> bool:
         """Return whether an imported encoder's input statistics are measured here (`statistics: auto`)."""

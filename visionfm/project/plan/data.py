@@ -66,6 +66,7 @@ class DataPlan:
             targets=_audited(block),
             public={name: public for name in names if (public := self.config.datasets[name].public) is not None},
             encoders=self.names.public_encoders(task),
+            trained_here=self.names.public_pretraining(task),
             exact=[name for name in names if self.config.datasets[name].columns.normalise == "exact"],
         )
 

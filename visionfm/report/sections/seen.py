@@ -3,9 +3,10 @@
 Facts and their sources are those of `data/public.yaml`; images of the config's own datasets are the audit's.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from visionfm.data.public import registry, verdict
+from visionfm.data.audit import TESTED
+from visionfm.data.public import Status, in_config, registry, verdict
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table
 from visionfm.report.data import Results
@@ -25,27 +26,39 @@ def sections(results: Results) -> list[Section]:
     config, names = results.config, results.plan
     public: dict[str, str] = {}
     encoders: dict[str, str | None] = {}
+    here: dict[str, list[str]] = {}
     used: set[str] = set()
     for task in config.tasks:
         encoders |= names.public_encoders(task)
         used |= set(names.encoders_of(task))
-        tested = [(name, config.datasets[name].public) for name in names.task_datasets(task)]
-        public |= {name: of for name, of in tested if of is not None}
+        here |= names.public_pretraining(task)
+        public |= {name: of for name in tested(results, task) if (of := config.datasets[name].public) is not None}
     if not public:
         return []
     rows, facts = [], []
     for encoder in [name for name in config.encoders if name in used]:
-        if encoder not in encoders:
-            rows.append([Cell(encoder), *(Cell(OWN) for _ in public)])
-            continue
-        found = [verdict(encoders[encoder], of) for of in public.values()]
-        rows.append([Cell(encoder, _title(encoders[encoder])), *(Cell(one.status) for one in found)])
-        facts += [f"{encoder}: {one.detail}." for one in found]
+        cells = []
+        for of in public.values():
+            before = verdict(encoders[encoder], of) if encoder in encoders else None
+            found = [one for one in (in_config(here.get(encoder, ()), of), before) if one is not None]
+            statuses = [one.status for one in found]
+            cells.append(Cell(min(statuses, key=get_args(Status).index, default=OWN)))
+            facts += [f"{encoder}: {one.detail}." for one in found]
+        whose = _title(encoders[encoder]) if encoder in encoders else ""
+        rows.append([Cell(encoder, whose), *cells])
     columns = ["encoder", *(f"{results.title(name)} ({registry().sets[of].title})" for name, of in public.items())]
     view = SeenView(
         Table("Public sets, and what encoders have seen of them", columns, rows), list(dict.fromkeys(facts))
     )
     return [Section("report/sections/seen.html.j2", view, "Have the encoders seen it?", "seen", folded=True)]
+
+
+def tested(results: Results, task: str) -> list[str]:
+    """Return a task's datasets that have test data in it, as the audit counts them."""
+    config, names = results.config, results.plan
+    whole = {*config.tasks[task].external, *names.folded_datasets(task)}
+    split = {one.name: set(one.labels["split"]) for one in results.datasets}
+    return [name for name in names.task_datasets(task) if name in whole or not split[name].isdisjoint(TESTED)]
 
 
 def _title(public: str | None) -> str:

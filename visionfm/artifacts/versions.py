@@ -23,7 +23,7 @@ VERSIONS = {
     "locate": 1,
     "evaluate": 16,
     "compare": 6,
-    "contrast": 6,
+    "contrast": 7,
     "recalibrate": 4,
     "report": 43,
     "paper": 12,

@@ -119,9 +119,10 @@ class Side:
         every = [self.first, *self.folds.values()]
         for dataset in dict.fromkeys(name for run in every for name in run.by_dataset):
             runs = list(self.asked(dataset).values())
-            known_N, rows = runs[0].answered.known_N, runs[0].by_dataset[dataset]
-            common = set.intersection(*(set(run.by_dataset.get(dataset, {})) for run in runs))
-            found[dataset] = sorted(name for name in common if known_N[rows[name]])
+            asked = [(run.by_dataset.get(dataset, {}), run.answered.known_N) for run in runs]
+            common = set.intersection(*(set(rows) for rows, _ in asked))
+            # Of masks a run may know what another does not: a class that one alone finds where it is not.
+            found[dataset] = sorted(name for name in common if any(known_N[rows[name]] for rows, known_N in asked))
         return found
 
     def asked(self, dataset: str) -> Mapping[str, Tested]:

@@ -214,5 +214,20 @@ def test_dice_of_volumes_is_over_their_voxels_and_its_n_counts_volumes() -> None
     assert rows["dice_of_volume", "macro"]["value"] == pytest.approx(of_volumes["value"])
 
 
+def test_of_some_slices_of_a_volume_there_is_no_dice_of_volumes() -> None:
+    rows = [*slices("a.tif", "p0", [(9, 9, 9), (9, 9, 6), (0, 0, 0)]), *slices("b.tif", "p1", [(9, 9, 3)])]
+    settings = EvaluateSettings(**SAME, kind="segmentation", targets=VESSEL)
+    answered = read(pd.DataFrame(rows), settings)["seed0"]["vessel"]
+
+    def of_volumes(*images: int) -> Any:
+        return {one.key: one for one in answered.measures(np.array(images))}["vessel", "dice_of_volume", None]
+
+    assert of_volumes(0, 1).value == pytest.approx(30 / 36)  # but for a slice that holds nothing, which changes nothing
+    assert of_volumes(3).value == pytest.approx(6 / 18)
+    some = of_volumes(0, 2, 3)
+    assert np.isnan(some.value) and some.n == 0
+    assert some.reason.startswith("the slices of 1 of 2 volumes are not all among these")
+
+
 def test_images_that_are_no_slices_have_no_dice_of_volumes() -> None:
     assert not [row for row in over_images(masks()) if row["metric"] == "dice_of_volume"]

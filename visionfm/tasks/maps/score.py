@@ -6,7 +6,7 @@ V volumes, C classes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,17 @@ class VolumeColumn:
     metric: str
     volume_N: NDArray[np.object_]
     counts_NC3: Floats
+
+    @cached_property
+    def place_N(self) -> NDArray[np.intp]:
+        """Return a number for each image, equal for the slices of one volume, in the order of their names."""
+        return np.unique(self.volume_N, return_inverse=True)[1]
+
+    @cached_property
+    def slices_V2(self) -> NDArray[np.intp]:
+        """Return how many slices each of these has, and how many of them hold a pixel of the classes."""
+        holds_N = self.counts_NC3.any(axis=(1, 2))
+        return np.stack([np.bincount(self.place_N), np.bincount(self.place_N, holds_N).astype(np.intp)], axis=1)
 
 
 def over_images(images: Any, columns: Sequence[Column], of_volumes: Sequence[VolumeColumn] = ()) -> dict[str, Scored]:
@@ -94,17 +105,25 @@ def _measures(
 
 
 def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]) -> Iterator[Measure]:
-    """Yield the mean over the volumes of these images; nothing where none is a slice."""
+    """Yield the mean over the volumes of these images; nothing where none is a slice.
+
+    Where the images have some of the slices of a volume alone, as a group of slices may, there is no value.
+    """
     rows_N = rows_N[column.volume_N[rows_N] != ""]
     if not len(rows_N):
         return
-    names_V, first_V, place_N = np.unique(column.volume_N[rows_N], return_index=True, return_inverse=True)
-    counts_VC3 = np.zeros((len(names_V), *column.counts_NC3.shape[1:]))
+    volume_V, first_V, place_N = np.unique(column.place_N[rows_N], return_index=True, return_inverse=True)
+    counts_VC3 = np.zeros((len(volume_V), *column.counts_NC3.shape[1:]))
     np.add.at(counts_VC3, place_N, column.counts_NC3[rows_N])
-    values_V = volume_dice(counts_VC3)
+    slices_V, filled_V = column.slices_V2[volume_V].T
+    parted_V = np.bincount(place_N, column.counts_NC3[rows_N].any(axis=(1, 2))) < filled_V
+    values_V = np.full(len(volume_V), np.nan) if parted_V.any() else volume_dice(counts_VC3)
     known_V = ~np.isnan(values_V)
     positive_V = known_V & (counts_VC3[:, 0, 0] > 0)
-    behind = f"of {len(names_V)} volumes {len(rows_N)} slices have a mask"
+    behind = f"of {len(volume_V)} volumes {slices_V.sum()} slices have a mask"
+    left_out = _left_out(known_V, "volumes", METRICS[column.metric].left_out)
+    if parted_V.any():
+        left_out = f"the slices of {parted_V.sum()} of {len(volume_V)} volumes are not all among these"
     yield Measure(
         column.label,
         column.metric,
@@ -114,7 +133,7 @@ def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]
         samples.subjects.take(rows_N[first_V]),
         known_V,
         n_positive=int(positive_V.sum()) if counts_VC3.shape[1] == 1 else None,
-        reason="; ".join(filter(None, (_left_out(known_V, "volumes", METRICS[column.metric].left_out), behind))),
+        reason="; ".join(filter(None, (left_out, behind))),
     )
 
 

@@ -254,6 +254,20 @@ def test_texts_that_would_hold_up_the_library_for_ever_are_damage(size: int, tmp
         read_cache(path)
 
 
+def test_only_the_texts_that_are_asked_for_are_followed(tmp_path: Path) -> None:
+    """Of a cache as large as a disk no stage reads all to open it; numbers may look as if texts began there."""
+    path = tmp_path / "x.h5"
+    numbers = np.frombuffer(formats.HEAP + bytes(56), np.uint8)
+    path.write_bytes(formats.hdf5_bytes({"cls": numbers, "path": ["", "1.png"], "view": ["plain"]}, {}))
+    assert list(formats.read_hdf5(path, None)["path"]) == ["", "1.png"]
+    data = bytearray(path.read_bytes())
+    data[data.index(b"plain") - 8] = 255  # the size of this entry is beyond its heap
+    path.write_bytes(data)
+    assert (formats.read_hdf5(path, ("cls",))["cls"] == numbers).all()
+    with pytest.raises(ValueError, match="one over the other"):
+        formats.read_hdf5(path, ("view",))
+
+
 def test_a_table_that_claims_more_rows_than_the_file_holds_is_damage(tmp_path: Path) -> None:
     """Ten million equal rows in a few KB, sealed."""
     rows = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10_000_000, np.int8)), pa.array(["1.png"]))

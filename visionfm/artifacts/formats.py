@@ -33,6 +33,7 @@ ROWS_AT_ONCE = 65_536
 ROWS_A_BYTE, UNPACKED_A_BYTE, UNPACKED_FREE = 100, 1000, 64_000_000  # more than any table of images has
 SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".vfm", ".json", ".html", ".md")  # of files that carry metadata
 HEAP = b"GCOL\x01\0\0\0"  # begins a collection of texts in HDF5
+TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # how a dataset says where a text of it lies
 COMMENT = ("\n<!-- visionfm ", " -->\n")
 _DTYPES = {
     "F64": "float64",
@@ -282,15 +283,23 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _check_heaps(path: Path) -> None:
-    """Raise ValueError where texts lie so that HDF5's own reader would come to no end: an entry that takes no room.
+def _check_heaps(path: Path, dataset: Any) -> None:
+    """Raise ValueError where texts of a dataset lie so that HDF5's own reader would come to no end.
 
     A heap is b"GCOL", version 1, its size (8 bytes), then entries: index (2), count (2), 4 unused, size (8), the text,
-    filled up to 8. Index 0 is the room that is left, its size with the head (HDF5 file format 3.0, III.E).
+    filled up to 8. Index 0 is the room that is left, its size with the head (HDF5 file format 3.0, III.E). An entry
+    that takes no room has no next. Only the heaps that the texts name are read: the file may be of any size.
     """
+    if dataset.size == 0:
+        return
+    start, stored_bytes = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if start is None or stored_bytes != dataset.size * TEXT.itemsize or dataset.file.userblock_size:
+        raise ValueError(f"{dataset.name}: texts that do not lie in one piece")
+    heaps = np.unique(np.fromfile(path, TEXT, dataset.size, offset=start)["heap"])
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(HEAP)
-        while at >= 0:
+        for at in heaps[heaps > 0].tolist():  # an empty text lies at 0
+            if data[at : at + len(HEAP)] != HEAP:
+                raise ValueError("texts that lie outside of every heap")
             end, place = at + int.from_bytes(data[at + 8 : at + 16], "little"), at + 16
             while place + 16 <= min(end, len(data)):
                 index, size = struct.unpack("<H6xQ", data[place : place + 16])
@@ -298,14 +307,12 @@ def _check_heaps(path: Path) -> None:
                 if step == 0 or place + step > end:
                     raise ValueError("texts that lie one over the other")
                 place += step
-            at = data.find(HEAP, at + len(HEAP))
 
 
 def read_hdf5(path: Path, names: tuple[str, ...] | None) -> dict[str, Any]:
     """Return the datasets of an HDF5 file; text comes back as object arrays of str."""
     import h5py
 
-    _check_heaps(path)
     with h5py.File(path, "r", locking=False) as file:
         arrays = {}
         for name in names or sorted(file):
@@ -313,5 +320,7 @@ def read_hdf5(path: Path, names: tuple[str, ...] | None) -> dict[str, Any]:
             # Ours are stored as they are: whoever claims more would make the library ask for memory without end.
             if dataset.size * dataset.id.get_type().get_size() > path.stat().st_size or dataset.external:
                 raise ValueError(f"{name} claims to hold more than the file does")
+            if dataset.dtype.hasobject:
+                _check_heaps(path, dataset)
             arrays[name] = dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
         return arrays

@@ -63,3 +63,4 @@ def test_what_claims_little_and_takes_much_is_refused_at_the_limit_of_memory(tmp
     problems = Problems(DataError, "t")
     assert reading.read_table(tmp_path / "t.parquet", TableFile(file="t.parquet"), ["file"], problems) is None
     assert "unpacks to over 4 GB in memory" in problems.found[0]
+    assert "too many columns: keep those that are needed" in problems.found[0]

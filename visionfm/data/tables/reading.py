@@ -107,8 +107,8 @@ def _parsed(name: str, data: bytes, how: TableFile) -> tuple[Grid | None, list[s
         read = _parquet if data.startswith(PARQUET) else read_workbook
         return read(name, data, how, problems), problems.found
     except MemoryError:
-        said = f"{name}: unpacks to over {MOST_MEMORY >> 30} GB in memory: damaged, or no table of labels; save it anew"
-        return None, [said]
+        said = f"{name}: unpacks to over {MOST_MEMORY >> 30} GB in memory: damaged, or no table of labels, or too many"
+        return None, [f"{said} columns: keep those that are needed, or save it anew"]
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 

@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from visionfm.config.recipe import read_recipe
 from world.fabricated import Fabricated
 from world.filled_tables import filled_table
 
 from visionfm import cli
+from visionfm.config.recipe import read_recipe
 from visionfm.figures.printed import Printed, printed
 from visionfm.figures.svg import Panel
 from visionfm.figures.tables import Cell, Table

@@ -38,7 +38,7 @@ SURFACE = {
     "compare": "--compared --log --out --settings",
     "recalibrate": "--log --out --predictions --settings",
     "contrast": "--compared --labels --log --out --samples --settings",
-    "report": "--figures-out --log --metrics-out --out --settings --summary-out",
+    "report": "--figures-out --log --metrics-out --out --settings --summary-out --tasks-out",
     "paper": "--log --out --settings",
     "export": "--features --log --out",
     "check": "--explain --log CONFIG",

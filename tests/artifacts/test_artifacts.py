@@ -163,7 +163,8 @@ def test_metadata_names_of_the_provenance_cannot_be_taken(results: Path) -> None
 
 def test_equal_input_gives_equal_bytes_whatever_the_hash_seed(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_artifacts as t\n"
+        "import sys, pathlib; here = pathlib.Path(sys.argv[1]); sys.path[:0] = [str(here), str(here.parent)]\n"
+        "import test_artifacts as t\n"
         "folder = pathlib.Path(sys.argv[2])\n"
         "for name, write in t.WRITERS.items(): write(folder / name)\n"
     )

@@ -26,6 +26,7 @@ def multiclass(count: int = 60, classes: int = 4) -> pd.DataFrame:
             "truth": truth.astype(float),
             "scores": list(scores),
             "class": None,
+            "run": "seed0",
             "subject_id": np.arange(count).astype(str),
         }
     )
@@ -136,6 +137,7 @@ def test_confusion_counts_every_sample_once_at_its_truth_and_most_probable_class
             "truth": [0.0, 0.0, 1.0],
             "scores": [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]],
             "class": None,
+            "run": "seed0",
             "subject_id": list("pqr"),
         }
     )
@@ -145,7 +147,13 @@ def test_confusion_counts_every_sample_once_at_its_truth_and_most_probable_class
 
 def test_binary_confusion_calls_positive_from_probability_one_half():
     rows = pd.DataFrame(
-        {"truth": [0.0, 1.0, 1.0], "scores": [[0.1], [0.5], [0.49]], "class": None, "subject_id": list("pqr")}
+        {
+            "truth": [0.0, 1.0, 1.0],
+            "scores": [[0.1], [0.5], [0.49]],
+            "class": None,
+            "run": "seed0",
+            "subject_id": list("pqr"),
+        }
     )
     alt = panels.classification(rows, "t", {"type": "binary", "classes": ["no", "yes"]})[2].alt
     assert "true no: 1 called no, 0 called yes; true yes: 1 called no, 1 called yes" in alt
@@ -157,6 +165,7 @@ def test_multilabel_counts_found_missed_and_false_alarms_by_class():
             "truth": [1.0, 1.0, 0.0, np.nan],
             "scores": [[0.9], [0.1], [0.7], [0.9]],
             "class": ["a", "a", "a", "a"],
+            "run": "seed0",
             "subject_id": list("pqrs"),
         }
     )
@@ -173,7 +182,9 @@ def test_reliability_bins_hold_all_samples_with_their_means():
 
 def test_bland_altman_gives_the_mean_difference_and_its_limits():
     truth = np.array([1.0, 2.0, 3.0, 4.0])
-    rows = pd.DataFrame({"truth": truth, "value": truth + [0.0, 1.0, 0.0, 1.0], "subject_id": list("abcd")})
+    rows = pd.DataFrame(
+        {"truth": truth, "value": truth + [0.0, 1.0, 0.0, 1.0], "run": "seed0", "subject_id": list("abcd")}
+    )
     agreement, bland_altman = panels_values.regression(rows, "iop", {"unit": "mmHg"})
     half = 1.96 * np.std([0, 1, 0, 1], ddof=1)
     assert (
@@ -188,7 +199,7 @@ def test_bland_altman_gives_the_mean_difference_and_its_limits():
 def test_many_points_are_thinned_and_the_axis_says_how_many_are_drawn():
     truth = np.arange(5000.0)
     agreement = panels_values.regression(
-        pd.DataFrame({"truth": truth, "value": truth, "subject_id": "a"}), "v", {"unit": None}
+        pd.DataFrame({"truth": truth, "value": truth, "run": "seed0", "subject_id": "a"}), "v", {"unit": None}
     )[0]
     assert "n = 5000, 1500 drawn" in agreement.alt
     assert len(plots.single(agreement)) < 400_000

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from visionfm.config.base import Strict
 from visionfm.config.nearest import unknown
+from visionfm.config.yaml_files import read_yaml
 
 FILE = Path(__file__).with_name("public.yaml")
 Status = Literal["seen", "seen in part", "related set seen", "unknown", "not seen"]  # what tells more comes first
@@ -32,7 +33,7 @@ class Overlap(Strict):
     other: str
     shares: Literal["copies", "people"]
     source: str
-    read: date | None = None
+    read: date | None = Field(None, strict=False)
     note: str
 
 
@@ -47,7 +48,7 @@ class PublicEncoder(Strict):
 
     title: str
     source: str | None = None
-    read: date | None = None
+    read: date | None = Field(None, strict=False)
     complete: bool = False
     starts_from: str | None = None
     start: str | None = None  # how that is known
@@ -74,9 +75,7 @@ class Verdict(NamedTuple):
 @functools.cache
 def registry() -> Registry:
     """Return what is known of public sets and encoders."""
-    import yaml
-
-    return Registry.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    return Registry.model_validate(dict(read_yaml(FILE).values))
 
 
 def check_known(kind: Literal["sets", "encoders"], name: str | None) -> str | None:

@@ -7,7 +7,6 @@ is left out: five answers to one question are no five samples; their values are 
 from collections.abc import Mapping
 from typing import Any
 
-from visionfm.metrics.intervals import wider_by
 from visionfm.tasks.runs import fold_of, pooled_run
 
 
@@ -50,6 +49,8 @@ def wider(rows: Any) -> float:
 
     The figure's own people count: fewer than the task's where it has several datasets, so that bands err to the wide.
     """
+    from visionfm.metrics.intervals import wider_by  # scipy, which a dry-run does not need
+
     runs = rows["run"].unique()
     of_folds = len(runs) > 1 and all(fold_of(run) is not None for run in runs)
     return wider_by(rows["subject_id"].nunique()) if of_folds else 1.0

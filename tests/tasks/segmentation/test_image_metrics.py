@@ -106,9 +106,9 @@ def test_one_more_run_measures_no_other_again_and_the_table_is_that_of_a_clean_r
     IMAGES.unlink()  # as the workflow does before it runs the stage again
     caplog.set_level(logging.INFO, "visionfm")
     with monkeypatch.context() as patch:
-        real = columns.read_regular
+        real = columns.read_whole
         read: list[str] = []
-        patch.setattr(columns, "read_regular", lambda path: read.append(str(path)) or real(path))
+        patch.setattr(columns, "read_whole", lambda path: read.append(str(path)) or real(path))
         measure(first, second)
         assert len([name for name in read if "truth" in name]) == COUNT - 1
     assert "seed0: 5 images measured before" in caplog.text

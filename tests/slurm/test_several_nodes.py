@@ -84,6 +84,7 @@ def tuned_on(nodes: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+@pytest.mark.slow
 def test_two_nodes_tune_an_encoder_as_one_process_does(project: Callable[..., Run]) -> None:
     alone, run = project(tuned_on(1)), project(tuned_on(2))
     alone.local(TUNED)

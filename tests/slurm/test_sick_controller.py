@@ -4,11 +4,13 @@ import shlex
 import time
 from collections.abc import Callable
 
+import pytest
 from cluster_run import SHARDS, Run, assert_same, slow_extraction
 
 NO_ANSWER_S = 70  # the executor gives up a question after 60 s
 
 
+@pytest.mark.slow
 def test_a_controller_that_restarts_costs_nothing(project: Callable[..., Run], clean_shards: Run) -> None:
     run = project(slow_extraction)
     run.note_starts(warm=False)
@@ -25,6 +27,7 @@ def test_a_controller_that_restarts_costs_nothing(project: Callable[..., Run], c
     assert_same(run.results(), clean_shards.results())
 
 
+@pytest.mark.slow
 def test_a_queue_that_hangs_or_says_nothing_for_a_minute_is_asked_again(
     project: Callable[..., Run], clean_shards: Run
 ) -> None:

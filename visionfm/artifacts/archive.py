@@ -86,6 +86,14 @@ class Archive:
             if sum(one.file_size for one in file.infolist()) > self.path.stat().st_size:
                 raise ValueError("its files claim to hold more than the archive does")
 
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the bytes of each file, by name; the archive is opened once."""
+        with zipfile.ZipFile(self.path) as file:
+            for name in self.names:
+                with artifacts.understood(self.path):
+                    data = file.read(name)
+                yield name, data
+
     def read(self, name: str, most_bytes: int | None = None) -> bytes:
         """Return one file's bytes; ArtifactError where it is not there, or larger than `most_bytes`."""
         with artifacts.understood(self.path), zipfile.ZipFile(self.path) as file:
@@ -124,15 +132,12 @@ def unpack(path: str | Path, folder: Path) -> None:
     for name in [*archive.names, *before]:
         _check_name(name, folder, archive.path)
     _mark(folder, {*archive.names, *before})
-    with zipfile.ZipFile(archive.path) as file:
-        for name in archive.names:
-            with artifacts.understood(archive.path):
-                data = file.read(name)
-            target = folder / name
-            if not (target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data):
-                with temporary_for(target) as temporary:
-                    temporary.write_bytes(data)
-                    temporary.replace(target)
+    for name, data in archive.contents():
+        target = folder / name
+        if not _holds(target, data):
+            with temporary_for(target) as temporary:
+                temporary.write_bytes(data)
+                temporary.replace(target)
     for name in before - set(archive.names):
         (folder / name).unlink(missing_ok=True)
         for parent in (folder / name).parents:
@@ -147,9 +152,12 @@ def changed_since_unpacked(folder: Path, archive: Path) -> list[str]:
 
     A name that its archive no longer holds counts too. ArtifactError where the archive is missing or damaged.
     """
-    held = Archive(archive)
-    there = [name for name in sorted(_unpacked(folder)) if (folder / name).is_file()]
-    return [name for name in there if name not in held.names or (folder / name).read_bytes() != held.read(name)]
+    same = {name for name, data in Archive(archive).contents() if _holds(folder / name, data)}
+    return [name for name in sorted(_unpacked(folder)) if name not in same and (folder / name).is_file()]
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _unpacked(folder: Path) -> set[str]:

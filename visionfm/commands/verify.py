@@ -29,7 +29,8 @@ def main(args: argparse.Namespace) -> None:
     """Check each; damaged ones are listed together."""
     problems = Problems(ArtifactError, "verify")
     left_over = _LeftOver()
-    for path in (paths := _artifacts(args.paths)):
+    unpacked = {marker.parent for path in args.paths if path.is_dir() for marker in path.rglob(archive.MARKER)}
+    for path in (paths := _artifacts(args.paths, unpacked)):
         try:
             metadata = artifacts.read_metadata(path)
         except OutOfDate as error:
@@ -41,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
             continue
         if args.show:
             print(json.dumps({"path": str(path), **metadata}, sort_keys=True))
-    for folder in _unpacked_folders(args.paths):
+    for folder in sorted(unpacked):
         for name in _changed(folder, problems):
             problems.add(f"{folder / name}: it is not what {folder.name}.zip holds: keep what you edit elsewhere")
     problems.raise_if_any(do="`visionfm forget` what is damaged, delete what belongs elsewhere, then run again")
@@ -78,13 +79,13 @@ def _planned(run: Path) -> frozenset[Path]:
     return frozenset(run / name for name in Plan(config).everything()) if config is not None else frozenset()
 
 
-def _artifacts(paths: list[Path]) -> list[Path]:
+def _artifacts(paths: list[Path], unpacked: set[Path]) -> list[Path]:
+    """Return the files that carry metadata, below folders too, but for what was unpacked there."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix in formats.SUFFIXES and p.is_file())
             kept_too = artifacts.KEPT in path.parts
-            unpacked = _unpacked_folders([path])
             found += [
                 p
                 for p in inside
@@ -95,10 +96,6 @@ def _artifacts(paths: list[Path]) -> list[Path]:
         else:
             found.append(path)
     return found
-
-
-def _unpacked_folders(paths: list[Path]) -> set[Path]:
-    return {marker.parent for path in paths if path.is_dir() for marker in path.rglob(archive.MARKER)}
 
 
 def _changed(folder: Path, problems: Problems) -> list[str]:

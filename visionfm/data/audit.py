@@ -5,58 +5,34 @@ and among the images that an encoder was pretrained on, unless the dataset's blo
 of a cohort differ in their spelling alone. Copies of a photograph that were re-encoded, resized, cut, turned a little
 or mirrored (`copies`) count as its bytes do. Notes: identical images of different classes, copies across datasets, ids
 that cohorts share or that look like names and dates of birth, cohorts whose datasets share few people, images that use
-little of their range, public sets that an encoder may have seen. Of a task with
-folds, its people stand against external ones and those of pretraining; that no fold divides a person or a file is
-checked by `fuse`, which draws them.
+little of their range, public sets that an encoder may have seen. Of a task with folds, its people stand against
+external ones and those of pretraining; that no fold divides a person or a file is checked by `fuse`, which draws them.
 """
 
 import argparse
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, pairwise, product
-from operator import attrgetter
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from visionfm import artifacts
 from visionfm.artifacts.arguments import by_dataset, check_given
-from visionfm.data import copied, spelling
-from visionfm.data.copied import Indexed, Pair, not_sought
+from visionfm.data import copied, copy_findings, people_findings
+from visionfm.data.findings import COPY, FOLDS, PLACE, TESTED, Finding
 from visionfm.data.index import SCHEMA as IMAGES
-from visionfm.data.labelled import Image, Labelled, in_several_splits, of_people, several
+from visionfm.data.labelled import Image, Labelled, in_several_splits, several
 from visionfm.data.layouts.rows import comparable
-from visionfm.data.public import in_config, verdict
+from visionfm.data.public import verdicts
 from visionfm.data.settings import AuditSettings, AuditTarget
 from visionfm.errors import DataError, Problems
 from visionfm.images.identity import file_ids, frame_of
 
 SCHEMA = "visionfm/audit/1"
-PLACE = attrgetter("place")
-FOLDS = "folds"  # the split of what a task divides into folds: by person and bytes, and all of it is tested
-TESTED = ("test", FOLDS)
-COPY = "copies of one photograph, or two of one eye taken together"
-Between = tuple[str, str]  # two datasets
-PERSONAL = 0.1  # of a dataset's ids that seem to tell of a person: numbers of eight digits are dates by chance, too
-FEW_IN_COMMON = 0.5  # of the smaller dataset's people: fewer, and a join is not what it seems
 
 
 log = logging.getLogger("visionfm")
-
-
-class Finding(NamedTuple):
-    """One finding about one image, or about two; severity is leak, allowed (leak with a reason), error or note."""
-
-    check: str
-    severity: str
-    dataset: str
-    path: str
-    split: str | None
-    other_dataset: str | None
-    other_path: str | None
-    other_split: str | None
-    detail: str
-    reason: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,33 +74,33 @@ def audit(images: dict[str, list[Path]], labels: dict[str, list[Path]], out: Pat
         for dataset, paths in labels.items()
     }
     task_images = {dataset: listed[dataset] for dataset in [*settings.datasets, *settings.external]}
-    meeting = _meeting(images, list(task_images), settings.pretraining)
+    meeting = copy_findings.meeting(images, list(task_images), settings.pretraining)
     copies = {
         (one.dataset, other.dataset): copied.pairs(one, other, "audit", out)
         for one, other in meeting
         if other is not None
     }
-    name = _names(copies, known)
+    name = copy_findings.shared_names(copies, known)
     own = [known[dataset] for dataset in task_images]
     known = {dataset: one.named(name) for dataset, one in known.items()}
     labelled = [known[dataset] for dataset in task_images]
     several_of_one = several(labelled, "copy_id")
     in_two = list(_in_two_splits(in_several_splits(labelled, "copy_id"), "bytes", "copy_id"))
-    direct = [*in_two, *_copied(copies, labelled, in_two)]
+    direct = [*in_two, *copy_findings.copied_between(copies, labelled, in_two)]
     findings = [
         *_unreadable(task_images, settings),
         *_little_range(task_images),
-        *_spelled_twice([known[name] for name in sorted(known) if name not in settings.exact]),
+        *people_findings.spelled_twice([known[name] for name in sorted(known) if name not in settings.exact]),
         *_in_two_splits(in_several_splits(labelled, "subject_id"), "subject", "subject_id"),
         *direct,
-        *(_joined(several_of_one, own, direct) if name else ()),
-        *_not_sought(meeting),
+        *(copy_findings.still_to_join(several_of_one, own, direct) if name else ()),
+        *copy_findings.unsought(meeting),
         *_pretrained_on(labelled, settings.pretraining, listed, known, name),
         *_public(labelled, settings),
         *_contradictions(several_of_one, settings.targets),
-        *_shared_ids(labelled),
-        *_few_in_common(labelled),
-        *_personal(labelled),
+        *people_findings.shared_ids(labelled),
+        *people_findings.few_in_common(labelled),
+        *people_findings.personal(labelled),
     ]
     findings = [_allow(finding, settings.allow_leakage) for finding in findings]
     problems = Problems(DataError, f"audit of task {settings.task}")
@@ -210,99 +186,6 @@ def _in_two_splits(images: list[Image], check: str, attribute: str) -> Iterator[
             )
 
 
-def _meeting(
-    images: dict[str, list[Path]], datasets: list[str], pretraining: dict[str, list[str]]
-) -> list[tuple[Indexed, Indexed | None]]:
-    """Return whose images are held against each other: each dataset's own, each two's, and those of pretraining."""
-    seen = sorted({name for names in pretraining.values() for name in names} - set(datasets))
-    indexed = {name: copied.index_of(name, images[name]) for name in {*datasets, *seen}}
-    own = [(indexed[name], None) for name in sorted(datasets)]
-    two = [*combinations(sorted(datasets), 2), *product(sorted(datasets), seen)]
-    return [*own, *((indexed[one], indexed[other]) for one, other in two)]
-
-
-def _not_sought(meeting: list[tuple[Indexed, Indexed | None]]) -> Iterator[Finding]:
-    """Yield the datasets that are too large to seek copies in."""
-    for one, other in meeting:
-        if copied.too_many(one, other):
-            name = None if other is None else other.dataset
-            yield Finding("not_sought", "note", one.dataset, "", None, name, None, None, not_sought(one.dataset, name))
-
-
-def _names(copies: dict[Between, list[Pair]], known: dict[str, Labelled]) -> dict[str, str]:
-    """Return what files that have copies are called, over all datasets."""
-    import pyarrow.compute as pc
-
-    joined = [(pair.file, pair.other_file) for found in copies.values() for pair in found]
-    if not joined:
-        return {}
-    for one in known.values():  # what is one inside of a dataset stays one
-        rows = one.columns.filter(pc.not_equal(one.columns["copy_id"], one.columns["file_id"]))
-        joined += zip(rows["file_id"].to_pylist(), rows["copy_id"].to_pylist(), strict=True)
-    return copied.names(joined)
-
-
-def _copied(
-    copies: dict[Between, list[Pair]], labelled: list[Labelled], listed: Sequence[Finding]
-) -> Iterator[Finding]:
-    """Yield the copies across datasets of the task that are not listed yet: `fuse` counts each two as one person.
-
-    In one split they are a note. In two they are leaks, of which the first of each split and dataset are listed.
-    """
-    by_name = {one.dataset: one for one in labelled}
-    known = {frozenset([(one.dataset, one.path), (one.other_dataset, one.other_path)]) for one in listed}
-    for (name, other_name), found in sorted(copies.items()):
-        if not found or other_name not in by_name:
-            continue
-        images = _labelled_as(by_name[name], [(pair.path, pair.file) for pair in found])
-        others = _labelled_as(by_name[other_name], [(pair.other_path, pair.other_file) for pair in found])
-        for pair, one, other in zip(found, images, others, strict=True):
-            if one is None or other is None or frozenset([one.place, other.place]) in known:
-                continue
-            detail = f"{COPY}, correlation {pair.score:.2f}" + (", mirrored" if pair.mirrored else "")
-            severity = "note" if one.split == other.split else "leak"
-            yield Finding("copy", severity, name, one.path, one.split, other_name, other.path, other.split, detail)
-
-
-def _joined(images: list[Image], own: list[Labelled], direct: Sequence[Finding]) -> Iterator[Finding]:
-    """Yield what is still to be joined of copies: those that meet only in an image without a label, in a chain.
-
-    `images` share a `copy_id` with others; `own` has the labels as `fuse` reads them: `copy_id` is of one dataset.
-    """
-    import pyarrow as pa
-
-    copy_id: dict[tuple[str, str], str] = {}
-    for one in own:
-        paths = pa.array([image.path for image in images if image.dataset == one.dataset], pa.string())
-        copy_id |= {image.place: image.copy_id for image in one.images(one.among("path", paths))}
-    links = [
-        (copy_id[found.dataset, found.path], copy_id[found.other_dataset, found.other_path])
-        for found in direct
-        if found.check == "copy" and found.other_dataset is not None and found.other_path is not None
-    ]
-    name = copied.names(links)
-    groups: dict[str, dict[str, Image]] = defaultdict(dict)
-    for image in sorted(images, key=PLACE):
-        of_dataset = copy_id[image.place]
-        groups[image.copy_id].setdefault(name.get(of_dataset, of_dataset), image)
-    for _, members in sorted(groups.items()):
-        for image, other in pairwise(members.values()):
-            severity = "note" if image.split == other.split else "leak"
-            detail = f"{COPY}, as copies of a further image show"
-            places = image.dataset, image.path, image.split, other.dataset, other.path, other.split
-            yield Finding("copy", severity, *places, detail)
-
-
-def _labelled_as(one: Labelled, places: list[tuple[str, str]]) -> list[Image | None]:
-    """Return the labelled image of each path and file: where the path has no label, another of the same bytes."""
-    import pyarrow as pa
-
-    files = pa.array([file for _, file in places], pa.string())
-    images = sorted(one.images(one.among("file_id", files)), key=PLACE, reverse=True)
-    by_path, by_file = {image.path: image for image in images}, {image.file_id: image for image in images}
-    return [by_path.get(path) or by_file.get(file) for path, file in places]
-
-
 def _pretrained_on(
     labelled: list[Labelled],
     pretraining: dict[str, list[str]],
@@ -347,8 +230,7 @@ def _public(labelled: list[Labelled], settings: AuditSettings) -> Iterator[Findi
         if public is None or not pc.any(one.among("split", pa.array(TESTED))).as_py():
             continue
         for encoder in dict.fromkeys([*settings.encoders, *settings.trained_here]):
-            here = in_config(settings.trained_here.get(encoder, ()), public)
-            before = verdict(settings.encoders[encoder], public) if encoder in settings.encoders else None
+            here, before = verdicts(encoder, public, settings.encoders, settings.trained_here)
             for found in (here, before):
                 if found is not None and found.status != "not seen":
                     # Images of the config's own datasets were held against each other: those that meet are leaks.
@@ -417,82 +299,6 @@ def _contradictions(images: list[Image], targets: list[AuditTarget]) -> Iterator
                     other.split,
                     detail,
                 )
-
-
-def _spelled_twice(known: list[Labelled]) -> Iterator[Finding]:
-    """Yield each pair of ids of a cohort that differ in their spelling alone: they would count as two people."""
-    for cohort, subjects in sorted(_cohorts(known).items()):
-        for one, *others in spelling.alike(subjects):
-            for other in others:
-                a, b = (_first(known, cohort, [subject]) for subject in (one, other))
-                detail = f"subjects {one!r} and {other!r} of {cohort} differ in their spelling alone; "
-                detail += spelling.advice(one, other)
-                yield Finding("spelling", "error", a.dataset, a.path, a.split, b.dataset, b.path, b.split, detail)
-
-
-def _cohorts(known: list[Labelled]) -> dict[str, set[str]]:
-    """Return the ids of the people of each cohort."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for one in known:
-        for subject_id in one.people.to_pylist():
-            cohort, _, subject = subject_id.partition("/")
-            found[cohort].add(subject)
-    return found
-
-
-def _first(known: list[Labelled], cohort: str, subjects: list[str]) -> Image:
-    """Return the first image of some ids of a cohort."""
-    return min(of_people(known, [f"{cohort}/{subject}" for subject in subjects]), key=PLACE)
-
-
-def _shared_ids(labelled: list[Labelled]) -> Iterator[Finding]:
-    """Yield each two cohorts that have ids in common, in any spelling: are they the same people?"""
-    cohorts = _cohorts(labelled)
-    if len(cohorts) < 2:
-        return
-    spelled: dict[str, dict[str, list[str]]] = {cohort: defaultdict(list) for cohort in cohorts}
-    for cohort, subjects in cohorts.items():
-        for subject in subjects:
-            spelled[cohort][spelling.written(subject, "digits")].append(subject)
-    for one, other in combinations(sorted(spelled), 2):
-        if common := sorted(spelled[one].keys() & spelled[other].keys()):
-            a, b = (_first(labelled, cohort, spelled[cohort][common[0]]) for cohort in (one, other))
-            listed = ", ".join(common[:5]) + (", ..." if len(common) > 5 else "")
-            detail = (
-                f"{len(common)} ids of cohort {one} are ids of cohort {other} too, in this or another spelling"
-                f" ({listed}); if they are the same people, give the datasets one `cohort`"
-            )
-            yield Finding("shared_ids", "note", a.dataset, a.path, a.split, b.dataset, b.path, b.split, detail)
-
-
-def _few_in_common(labelled: list[Labelled]) -> Iterator[Finding]:
-    """Yield each two datasets of a cohort that share less than half of the smaller one's people."""
-    import pyarrow.compute as pc
-
-    people = {one.dataset: found for one in labelled if len(found := one.people)}
-    for one, other in combinations(sorted(people), 2):
-        a, b = people[one], people[other]
-        cohorts = {found[0].as_py().partition("/")[0] for found in (a, b)}
-        if len(cohorts) > 1:
-            continue
-        common = pc.sum(pc.is_in(a, value_set=b)).as_py()
-        if common < FEW_IN_COMMON * min(len(a), len(b)):
-            everyone = len(a) + len(b) - common
-            detail = f"{common} of {everyone} people are in both {one} and {other}, which share a cohort"
-            yield Finding("few_in_common", "note", one, "", None, other, None, None, detail)
-
-
-def _personal(labelled: list[Labelled]) -> Iterator[Finding]:
-    """Yield the datasets of whose ids a part seems to name people or their dates of birth; no id is repeated."""
-    for one in labelled:
-        subjects = [subject_id.partition("/")[2] for subject_id in one.people.to_pylist()]
-        seeming = Counter(filter(None, map(spelling.personal, subjects)))
-        for kind, number in sorted(seeming.items()):
-            if number >= PERSONAL * len(subjects):
-                what = {"names": "names of people", "dates": "dates, perhaps of birth"}[kind]
-                detail = f"{number} of {len(subjects)} ids of {one.dataset} look like {what}; they stand in results: "
-                detail += "`ids: {hash: KEYFILE}` replaces them"
-                yield Finding("personal_ids", "note", one.dataset, "", None, None, None, None, detail)
 
 
 def _allow(finding: Finding, reasons: dict[str, str]) -> Finding:

@@ -5,7 +5,7 @@ an encoder was trained on, and what it started from, and so on back to nothing.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -84,6 +84,18 @@ def check_known(kind: Literal["sets", "encoders"], name: str | None) -> str | No
     if problem is not None:
         raise ValueError(problem)
     return name
+
+
+def verdicts(
+    encoder: str, public: str, names: Mapping[str, str | None], trained_here: Mapping[str, Sequence[str]]
+) -> tuple[Verdict | None, Verdict | None]:
+    """Return what an encoder of the config has seen of a public set: by the config, and by the registry.
+
+    `names` are what encoders with weights of others are called in public, `trained_here` the public sets among the
+    datasets that encoders were trained on. None where there is nothing of the kind.
+    """
+    here = in_config(trained_here.get(encoder, ()), public)
+    return here, verdict(names[encoder], public) if encoder in names else None
 
 
 def in_config(trained_on: Iterable[str], public: str) -> Verdict | None:

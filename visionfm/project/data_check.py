@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from visionfm.data import spelling
-from visionfm.data.audit import FOLDS
+from visionfm.data.findings import FOLDS
 from visionfm.data.label_rows import as_columns
 from visionfm.data.labels import draw_splits, labelled, subject_of
 from visionfm.data.layouts.rows import LabelRow, Value, parts_of

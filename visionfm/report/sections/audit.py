@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from visionfm.data.audit import TESTED
+from visionfm.data.findings import TESTED
 from visionfm.figures.tables import Cell, Table
 from visionfm.metrics.written import NO_VALUE, text_of
 from visionfm.report.words import count

@@ -5,8 +5,8 @@ Facts and their sources are those of `data/public.yaml`; images of the config's 
 
 from typing import NamedTuple, get_args
 
-from visionfm.data.audit import TESTED
-from visionfm.data.public import Status, in_config, registry, verdict
+from visionfm.data.findings import TESTED
+from visionfm.data.public import Status, registry, verdicts
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table
 from visionfm.report.data import Results
@@ -39,8 +39,7 @@ def sections(results: Results) -> list[Section]:
     for encoder in [name for name in config.encoders if name in used]:
         cells = []
         for of in public.values():
-            before = verdict(encoders[encoder], of) if encoder in encoders else None
-            found = [one for one in (in_config(here.get(encoder, ()), of), before) if one is not None]
+            found = [one for one in verdicts(encoder, of, encoders, here) if one is not None]
             statuses = [one.status for one in found]
             cells.append(Cell(min(statuses, key=get_args(Status).index, default=OWN)))
             facts += [f"{encoder}: {one.detail}." for one in found]

@@ -54,10 +54,14 @@ class VolumeColumn:
         return np.unique(self.volume_N, return_inverse=True)[1]
 
     @cached_property
+    def filled_N(self) -> NDArray[np.bool_]:
+        """Return which images hold a pixel of the classes."""
+        return np.asarray(self.counts_NC3.any(axis=(1, 2)))
+
+    @cached_property
     def slices_V2(self) -> NDArray[np.intp]:
-        """Return how many slices each of these has, and how many of them hold a pixel of the classes."""
-        holds_N = self.counts_NC3.any(axis=(1, 2))
-        return np.stack([np.bincount(self.place_N), np.bincount(self.place_N, holds_N).astype(np.intp)], axis=1)
+        """Return how many slices each of these has, and how many of them are filled."""
+        return np.stack([np.bincount(self.place_N), np.bincount(self.place_N, self.filled_N).astype(np.intp)], axis=1)
 
 
 def over_images(images: Any, columns: Sequence[Column], of_volumes: Sequence[VolumeColumn] = ()) -> dict[str, Scored]:
@@ -116,7 +120,7 @@ def _of_volumes(column: VolumeColumn, samples: Samples, rows_N: NDArray[np.intp]
     counts_VC3 = np.zeros((len(volume_V), *column.counts_NC3.shape[1:]))
     np.add.at(counts_VC3, place_N, column.counts_NC3[rows_N])
     slices_V, filled_V = column.slices_V2[volume_V].T
-    parted_V = np.bincount(place_N, column.counts_NC3[rows_N].any(axis=(1, 2))) < filled_V
+    parted_V = np.bincount(place_N, column.filled_N[rows_N]) < filled_V
     values_V = np.full(len(volume_V), np.nan) if parted_V.any() else volume_dice(counts_VC3)
     known_V = ~np.isnan(values_V)
     positive_V = known_V & (counts_VC3[:, 0, 0] > 0)

@@ -12,6 +12,8 @@ from scipy.special import expit
 
 from visionfm.figures.svg import Panel
 from visionfm.metrics.intervals import wider_by
+from visionfm.project.loading import parse_config
+from visionfm.report.sections import tasks
 from visionfm.report.sections.audit import doubts
 from visionfm.report.sections.datasets import in_folds
 from visionfm.tasks.classification.figures import Line, classification, questions, roc_of_models
@@ -79,3 +81,26 @@ def test_bands_of_figures_know_that_answers_of_folds_depend_on_each_other() -> N
         assert (folds[once > 1e-6] > once[once > 1e-6]).mean() > 0.9, kind
     alone, of_folds = (regression(of, "age", {"unit": "y"})[1].alt for of in both)
     assert alone != of_folds
+
+
+def test_a_baseline_is_named_once_however_often_people_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_best_sizes", lambda *_: [])  # of encoders at several sizes, which are not here
+    task = {"kind": "classification", "datasets": ["clinic"], "models": ["m"], "targets": {"dr": {"type": "binary"}}}
+    raw = {
+        "encoders": {"e": {"modality": "Fundus", "weights": "w.pth"}},
+        "models": {"m": {"Fundus": "e"}},
+        "datasets": {"clinic": {"modality": "Fundus", "root": "d", "layout": "vfm", "labels": ["dr"]}},
+        "tasks": {"grade": {**task, "split": {"folds": 2, "repeats": 2}, "baselines": ["knn", "logreg"]}},
+    }
+    config = parse_config(raw)
+    image = {"modality": "Fundus"}
+    samples = pd.DataFrame({"subject_id": ["a", "b"], "fold": [0, 1], "images": [[image], [image]]})
+    plan = SimpleNamespace(
+        folds=lambda _: [0, 1, 2, 3], task_modalities=lambda _: ["Fundus"], folded_datasets=lambda _: ["clinic"]
+    )
+    of_model = SimpleNamespace(task="grade", model="m", samples=samples)
+    results: Any = SimpleNamespace(plan=plan, config=config, results=[of_model])
+    said = tasks._task_sentences(results, "grade", config.tasks["grade"])
+    (beside,) = [sentence for sentence in said if sentence.startswith("Beside it")]
+    assert beside.count("nearest neighbours") == beside.count("logistic regression") == 1, beside
+    assert any("in 2 folds, 2 times anew" in sentence and "once in each division" in sentence for sentence in said)

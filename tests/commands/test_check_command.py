@@ -41,6 +41,17 @@ def test_a_good_config_is_summed_up_and_what_is_missing_is_said(
     ]
 
 
+def test_a_folder_whose_files_are_no_images_is_an_error_that_says_where_images_are_sought(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/b/left").mkdir(parents=True)
+    Path("data/b/left/scan.xyz").write_bytes(b"?")
+    assert main(["check", "c.yaml"]) == 3
+    said = capsys.readouterr().err
+    assert "b: the dataset has no images; expected: image files below left/training/, left/test/, as layout vfm" in said
+    assert "found: 1 files .xyz" in said
+
+
 def test_several_files_are_checked_as_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("more.yaml").write_text("tasks: {t: {seeds: [0, 1, 2]}}\n")
     assert main(["check", "c.yaml", "more.yaml"]) == 0

@@ -9,7 +9,7 @@ import pytest
 
 from visionfm.cli import main
 from visionfm.commands.run import snakemake_arguments
-from visionfm.errors import UsageError
+from visionfm.errors import ConfigError, UsageError
 from visionfm.project import shipped
 
 CHECKOUT = Path(__file__).parents[2]
@@ -18,7 +18,10 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my.yaml").write_text("{}\n")
+    (tmp_path / "my.yaml").write_text(
+        "encoders: {e: {modality: Fundus, weights: w.pth}}\nmodels: {m: {Fundus: e}}\ntasks: {}\n"
+        "datasets: {d: {modality: Fundus, root: d, layout: vfm, labels: none}}\n"
+    )
     return tmp_path
 
 
@@ -51,6 +54,12 @@ def test_a_shipped_profile_is_found_from_anywhere_and_one_of_this_folder_comes_f
 def test_a_missing_config_is_told_before_snakemake_starts() -> None:
     with pytest.raises(UsageError, match="the config is missing"):
         snakemake_arguments(["other.yaml", "-n"])
+
+
+def test_a_wrong_config_is_told_before_snakemake_starts(config: Path) -> None:
+    (config / "my.yaml").write_text("datasetts: {}\n")
+    with pytest.raises(ConfigError, match="did you mean 'datasets'"):
+        snakemake_arguments(["my.yaml", "-n"])
 
 
 def test_the_plan_of_an_example_is_printed_in_an_empty_folder(config: Path) -> None:

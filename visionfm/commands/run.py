@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from visionfm.errors import UsageError
 from visionfm.project import shipped
+from visionfm.project.loading import load_config
 
 HOW_MANY = ("-c", "--cores", "-j", "--jobs", "--profile")
 
@@ -36,13 +37,14 @@ def main(args: argparse.Namespace) -> NoReturn:
 def snakemake_arguments(words: Sequence[str]) -> list[str]:
     """Return Snakemake's arguments for configs and options as they were given.
 
-    UsageError where a config is missing: Snakemake would say so only after it has loaded.
+    A config that is missing or wrong is refused here: Snakemake would put lines of code around it.
     """
     first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
     configs, options = words[:first], list(words[first:])
     for config in configs:
         if not Path(config).is_file():
             raise UsageError("the config is missing", where=config, do="`visionfm example` lists configs to begin with")
+    load_config(*configs)
     given = [option.split("=")[0] for option in options]
     if not any(option in HOW_MANY or option[:2] in ("-c", "-j") for option in given):
         options += ["--cores", "all"]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.data.layouts.folders import Listed
-from visionfm.data.listing import list_images, other_files, to_install
+from visionfm.data.listing import list_images, no_images, to_install
 from visionfm.data.settings import IndexSettings
 from visionfm.errors import ArtifactError, DataError, Problems
 from visionfm.images.identity import file_paths, image_id_of, row_path
@@ -64,13 +64,7 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
 
     images = list_images(root, settings.layout, settings.images)
     if not images:
-        raise DataError(
-            "the dataset has no images",
-            expected=f"image files as layout {settings.layout} has them",
-            found=other_files(root),
-            where=root if settings.images is None else f"{root}, glob {settings.images}",
-            do="correct `root`, `layout` or `images` in the config",
-        )
+        raise no_images(root, settings.layout, settings.images)
     _check_names(root, images)
     if missing := to_install(images):
         raise DataError("images cannot be read by this installation", found="; ".join(missing), where=root,

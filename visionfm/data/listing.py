@@ -14,7 +14,7 @@ from pathlib import Path
 from visionfm.data.layouts import LAYOUTS
 from visionfm.data.layouts.folders import Listed, check_root, files_below, folders_below, slices_below
 from visionfm.data.tables.block import TableFile
-from visionfm.errors import cannot_read_now, is_passing
+from visionfm.errors import DataError, cannot_read_now, is_passing
 from visionfm.images.containers import CONTAINERS, suffix_of
 from visionfm.images.reading import ALLOWED_SUFFIXES
 from visionfm.images.regular import read_regular
@@ -48,6 +48,19 @@ def other_files(root: Path) -> str:
     """Return what lies in a folder that has no images, by suffix: `7 files .e2e`."""
     count = Counter(suffix_of(path.name) or "without suffix" for path in root.rglob("*") if path.is_file())
     return ", ".join(f"{times} files {suffix}" for suffix, times in count.most_common(5)) or "nothing"
+
+
+def no_images(root: Path, layout: str, pattern: str | None) -> DataError:
+    """Return the error of a dataset without images: where its layout looks for them, and what lies there instead."""
+    folders = [folder for folder in LAYOUTS[layout].image_folders(root) if folder != root]
+    sought = f" below {', '.join(f'{folder.relative_to(root)}/' for folder in folders[:4])}" if folders else ""
+    return DataError(
+        "the dataset has no images",
+        expected=f"image files{sought}, as layout {layout} has them",
+        found=other_files(root),
+        where=root if pattern is None else f"{root}, glob {pattern}",
+        do="correct `root`, `layout` or `images` in the config",
+    )
 
 
 def list_partners(root: Path, layout: str, pattern: str | None = None) -> list[Listed]:

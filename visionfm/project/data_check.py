@@ -14,7 +14,7 @@ from visionfm.data.findings import FOLDS
 from visionfm.data.label_rows import as_columns
 from visionfm.data.labels import draw_splits, labelled, subject_of
 from visionfm.data.layouts.rows import LabelRow, Value, parts_of
-from visionfm.data.listing import label_files, list_images, list_partners, partner_names, to_install
+from visionfm.data.listing import label_files, list_images, list_partners, no_images, partner_names, to_install
 from visionfm.data.partners import has_partners, mask_roles
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
@@ -77,7 +77,10 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
         own.add(f"images cannot be read by this installation: {missing}")
     listed = [entry.path for entry in images]
     if not listed:
-        log.warning("dataset %s: no images below %s", name, block.root)
+        if any(root.iterdir()):
+            problems.add(f"{name}: {_in_a_line(no_images(root, block.layout, block.images))}")
+        else:  # they may come later
+            log.warning("dataset %s: no images below %s", name, block.root)
         return None
     there = list_partners(root, block.layout, block.images) if has_partners(settings) else []
     partners = partner_names((entry.path for entry in there), block.layout, block.images, block.frames is not None)
@@ -98,10 +101,14 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
     try:
         splits = draw_splits(rows, subjects, files, as_columns(rows), taken, settings)
     except DataError as error:
-        problems.add("; ".join([error.problem, *(f"{what}: {text}" for what, text in error.details)]))
+        problems.add(_in_a_line(error))
         return None
     log.info("dataset %s: %d images, %d labelled; %s", name, len(listed), len(rows), _counted(splits))
     return Labels(rows, subjects, splits)
+
+
+def _in_a_line(error: DataError) -> str:
+    return "; ".join([error.problem, *(f"{what}: {text}" for what, text in error.details)])
 
 
 def _counted(splits: list[str]) -> str:

@@ -57,7 +57,7 @@ def vfm_folders(root: Path) -> list[Path]:
     """Return the dataset folders of a vfm root: the root itself, or every visible folder directly below it."""
     if any((root / name).exists() for name in ("training", "test", "training_labels.txt", "test_labels.txt")):
         return [root]
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")) or [root]
 
 
 def vfm_parts(root: Path, inside: str = ".") -> list[Path]:

@@ -237,7 +237,7 @@ def test_an_encoder_is_told_as_it_was_pretrained(recipe: str, by: str) -> None:
     metadata |= {"mean": "[0, 0, 0]", "std": "[1, 1, 1]"}
     one = EncoderFacts(
         "eyes", metadata, {}, False, True, values, recipe, family.method, f"pretraining {family.cited}",
-        1000, "start.pth", "", [], "vit",
+        1000, "start.pth", "", [], "vit", "bf16",
     )  # fmt: skip
     facts = Facts(Study().model_dump(), "", [], [one], [], StatisticsFacts({}, {}, [], [], []), [], {})
     references = References({})
@@ -245,6 +245,7 @@ def test_an_encoder_is_told_as_it_was_pretrained(recipe: str, by: str) -> None:
     text = filled_template("methods.md.j2", references, **said)
     assert f"by {family.method}[" in text.replace(" [", "[") and f"@{by}" in text
     assert ("self-distillation" in text) == (recipe in ("published", "modern"))
+    assert "computed in bfloat16" in text
 
 
 def test_cited_is_what_is_in_the_bibliography(files: dict[str, bytes]) -> None:

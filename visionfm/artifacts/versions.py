@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 7,
     "recalibrate": 4,
-    "report": 43,
-    "paper": 12,
+    "report": 44,
+    "paper": 13,
     "export": 1,
 }

@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from visionfm.project.arithmetic import settled
 from visionfm.project.data_check import check_data
 from visionfm.project.loading import load_config
 from visionfm.project.plan import Plan
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Check, and say in a few lines what is planned and what is not there yet."""
     config = load_config(*args.config)
-    plan = Plan(config)
+    plan = Plan(settled(config))
     counts = check_data(plan)
     decoders = sum(len(plan.runs(task)) for task, _ in plan.task_models())
     log.info(

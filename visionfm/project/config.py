@@ -56,7 +56,11 @@ class Encoder(Strict):
     statistics: Literal["weights", "modality", "imagenet", "auto"] | Statistics = Field(
         "weights", description="input normalisation: what the weights were trained with, or another by choice"
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of extraction; bf16 is faster on GPUs")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32",
+        description="arithmetic of extraction; bf16 is faster where a processor or GPU has it, and `visionfm doctor` "
+        "says so; auto: bf16 there, else fp32, as chosen when the run is first planned (not on clusters)",
+    )
     decode: Literal["fast", "exact"] = Field(
         "fast", description="fast decodes a JPEG much larger than needed at a reduced scale; exact decodes every pixel"
     )
@@ -75,6 +79,12 @@ class Encoder(Strict):
     batch_size: Positive = Field(32, description="images a forward pass")
     workers: Natural = Field(2, description="processes that decode images")
     resources: Resources = Field(Resources(), description="of the `extract` jobs")
+
+    def arithmetic(self) -> Literal["fp32", "bf16"]:
+        """Return the precision that jobs compute in; ValueError before a plan has settled `auto`."""
+        if self.precision == "auto":
+            raise ValueError("`precision: auto` is settled by project/arithmetic.py before jobs are planned")
+        return self.precision
 
     def resizing(self) -> Resizing:
         """Return how images become the square that it sees."""

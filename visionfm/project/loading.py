@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from visionfm.artifacts import publish
 from visionfm.config.yaml_files import Location, dotted, read_yaml
 from visionfm.errors import ConfigError, Problems, UsageError
+from visionfm.project.arithmetic import settled
 from visionfm.project.config import Config
 from visionfm.project.messages import described
 from visionfm.project.references import reference_problems
@@ -45,6 +46,7 @@ def planned_config(*paths: str | Path, planning: bool) -> Config:
         return Config.model_validate_json(Path(copy).read_text(encoding="utf-8"))
     config = load_config(*paths)
     if planning:
+        config = settled(config)
         text = config.model_dump_json(exclude_unset=True)
         place = PLANS / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         publish(place, text.encode())

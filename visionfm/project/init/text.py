@@ -25,6 +25,7 @@ def config_text(title: str, root: str, datasets: Sequence[Seen], chosen: Sequenc
             f"  {one.lower()}: {{modality: {one}, weights: {_WEIGHTS.format(one)}}} # see docs/weights.md"
             for one in names
         ),
+        "  # `precision: auto` beside the weights: bf16 where this machine has it, faster and a little less exact.",
         "",
         "models:",
         f"  visionfm: {flow({one: one.lower() for one in names})}",

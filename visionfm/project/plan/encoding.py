@@ -49,7 +49,7 @@ class EncodingPlan:
             size=block.image_size,
             views=list(ALL_VIEWS) if views else ["identity"],
             **dict(block.resizing()),
-            precision=block.precision,
+            precision=block.arithmetic(),
             dtype=block.cache,
             modality=self.names.seen_as(encoder, dataset),
             **dict(DatasetReading.of(images)),

@@ -64,7 +64,7 @@ def reading(names: Names, encoder: str, dataset: str) -> TokenReading:
     return TokenReading(
         **dict(block.resizing()),
         **dict(Reading.of(images)),
-        precision=block.precision,
+        precision=block.arithmetic(),
         dtype=block.cache,
         modality=names.seen_as(encoder, dataset),
     )

@@ -75,6 +75,7 @@ class EncoderFacts:
     like: str  # an encoder before it that was pretrained by the same values; empty
     models: list[str]
     network: str
+    precision: str  # of the features of frozen encoders: fp32, bf16
 
     @property
     def licence(self) -> str:
@@ -237,6 +238,7 @@ def _encoder(results: Results, name: str) -> EncoderFacts:
         like="",
         models=[model for model, encoders in results.config.models.items() if name in encoders.values()],
         network="vit" if metadata["arch"].startswith(("vit", "deit", "beit", "eva")) else metadata["arch"],
+        precision=results.config.encoders[name].precision,
     )
 
 

@@ -62,13 +62,14 @@ def encoders_table(results: Results) -> Table:
         models = [model for model, encoders in results.config.models.items() if name in encoders.values()]
         weights = "random (untrained)" if is_untrained(metadata) else str(origin.get("name") or NO_VALUE)
         weights = "pretrained here" if origin.get("name") == PRETRAINED else weights
+        half = ", computed in bf16" if results.config.encoders[name].precision == "bf16" else ""
         key = f"key {origin['key']}" if origin.get("key") else ""
         rows.append(
             [
                 Cell(name),
                 Cell(metadata["modality"]),
                 Cell(metadata["arch"]),
-                Cell(f"{metadata['image_size']} px", f"patch {metadata['patch']}, {metadata['interpolation']}"),
+                Cell(f"{metadata['image_size']} px", f"patch {metadata['patch']}, {metadata['interpolation']}{half}"),
                 Cell(weights, key),
                 Cell(str(origin.get("sha256") or NO_VALUE)[:12]),
                 Cell(str(origin.get("dialect") or NO_VALUE)),

@@ -5,8 +5,8 @@
 
 Needs Debian's slurm-wlm and munge. All state (key, configuration, sockets, logs, spool) lies in FOLDER; nothing in /etc
 is read or written, every listener is on 127.0.0.1. Partitions: `cpu` (default), `gpu`, those that kinds of sites have,
-and `urgent`, whose jobs take nodes from the others' by requeueing them. Nodes have the feature `rome`; there is a
-licence `data`. There is no accounting: `sacct` has nothing to say.
+and `urgent`, whose jobs take nodes from the others' by requeueing them. Nodes have the feature `rome`, those with GPUs
+`milan`; there is a licence `data`. There is no accounting: `sacct` has nothing to say.
 """
 
 import os
@@ -212,7 +212,7 @@ class Cluster:
             generic = f"Gres=gpu:a100:{gpus}" if gpus else ""
             nodes.append(
                 f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus}"
-                f" RealMemory={self.memory_mb} {generic} Feature=rome State=UNKNOWN"
+                f" RealMemory={self.memory_mb} {generic} Feature={'milan' if gpus else 'rome'} State=UNKNOWN"
             )
             # SLURM sets CUDA_VISIBLE_DEVICES for character devices only: these are all /dev/null.
             for number in range(gpus):

@@ -6,6 +6,7 @@ Also `visionfm doctor --slurm` on that cluster.
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     return Recorder(tmp_path_factory.mktemp("site"))
 
 
-@pytest.fixture(scope="module")
+@contextmanager
 def reservation(cluster: Cluster) -> Iterator[None]:
-    """A part of one node, reserved for whoever says so."""
-    reserved = ["reservationname=eyes", "starttime=now", "duration=60", "users=root", "partition=all", "corecnt=2"]
-    cluster.ask("scontrol", "create", *reserved, "nodes=gpu1")
+    """Two nodes, reserved for whoever says so."""
+    reserved = ["reservationname=eyes", "starttime=now", "duration=60", "users=root", "flags=ignore_jobs"]
+    cluster.ask("scontrol", "create", *reserved, "nodes=cpu1,gpu1")
     yield
     cluster.ask("scontrol", "delete", "reservationname=eyes")
 
@@ -44,16 +45,16 @@ def options(words: list[str]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("reservation")
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.absent])
 def test_a_job_of_each_kind_of_site_runs(name: str, recorder: Recorder, cluster: Cluster) -> None:
     found = recorder.submitted(KINDS[name])
-    for rule in RULES:
-        sent = ["sbatch", "--parsable", *options(found[rule]), "--output=/dev/null", "--wrap=true"]
-        done = subprocess.run(sent, env=cluster.environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (done.stderr, sent)
-        job = done.stdout.split(";")[0].strip()
-        assert _until(120, lambda job=job: cluster.job(job).get("JobState") == "COMPLETED"), cluster.job(job)
+    with reservation(cluster) if name == "a reservation" else nullcontext():
+        for rule in RULES:
+            sent = ["sbatch", "--parsable", *options(found[rule]), "--output=/dev/null", "--wrap=true"]
+            done = subprocess.run(sent, env=cluster.environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (done.stderr, sent)
+            job = done.stdout.split(";")[0].strip()
+            assert _until(120, lambda job=job: cluster.job(job).get("JobState") == "COMPLETED"), cluster.job(job)
 
 
 def test_the_doctor_writes_the_lines_of_this_site(cluster: Cluster) -> None:

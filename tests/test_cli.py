@@ -34,6 +34,7 @@ SURFACE = {
     " --log --masks-out --modality --model --out --probabilities-out --roots --samples --settings --statistics --timm"
     " --workers PHOTOS",
     "locate": "--features --log --out --samples --settings",
+    "suspect": "--audit --locations --log --out --samples --settings",
     "evaluate": "--image-metrics-out --log --masks --out --predictions --probabilities --roots --settings --workers",
     "compare": "--compared --log --out --settings",
     "recalibrate": "--log --out --predictions --settings",

@@ -69,6 +69,7 @@ STAGES = {
     "calibrate": ("visionfm.tasks.calibrate", "fit a decoder's probabilities to validation data"),
     "predict": ("visionfm.tasks.predict", "apply a decoder"),
     "locate": ("visionfm.tasks.locate", "map the features, and find the nearest training samples"),
+    "suspect": ("visionfm.tasks.suspect", "rank the labels that look wrong"),
     "evaluate": ("visionfm.tasks.evaluate", "metrics with intervals"),
     "compare": ("visionfm.tasks.compare", "differences between models, and their tests"),
     "contrast": ("visionfm.tasks.contrast", "differences between groups and datasets, and their tests"),

@@ -349,6 +349,7 @@ PLACES = {
     "report/sections/datasets._summary": "report/test_report_values.py",
     "report/sections/efficiency._table": "label efficiency on test data",
     "report/sections/encoders.encoders_table": "Encoders and their weights",
+    "report/sections/labels._planted": "errors planted among the training labels",
     "report/sections/models._training": "visionfm: training",
     "report/sections/models._tried": "report/test_report_values.py",
     "report/sections/partners.partner_counts": "report/test_report_dense.py",
@@ -383,7 +384,7 @@ def test_a_table_names_datasets_where_there_are_several(made):
 def test_what_the_numbers_mean_follows_the_results(made):
     anchors = re.findall(r'<li><a href="#([a-z-]+)">', made[2])
     tasks = ["task-diseases", "task-grading", "task-measures"]
-    assert anchors[:7] == ["results", "doubts", "comparisons", "errors", *tasks]
+    assert anchors[:8] == ["results", "doubts", "comparisons", "errors", "labels", *tasks]
     assert anchors[-2:] == ["words", "config"]
     assert sorted(anchors, key=lambda name: made[2].index(f'id="{name}"')) == anchors
 

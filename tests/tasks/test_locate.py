@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from world.decoder_data import BINARY, image, planted, splits_of, write_cache, write_samples
 
@@ -50,7 +51,30 @@ def test_a_copy_of_a_training_image_is_its_nearest_neighbour_and_only_training_i
         assert row["neighbours"][0] == f"s{twin:04}" and row["distances"][0] < 1e-3
         assert row["distances"] == sorted(row["distances"]) and row["distances"][1] > 1e-3
         assert {by_id[name]["split"] for name in row["neighbours"]} == {"train"}
-    assert all(row["neighbours"] == [] for row in rows if row["split"] != "test")
+    trained = {name for name, row in by_id.items() if row["split"] == "train"}
+    assert all(set(row["neighbours"]) <= trained - {row["sample_id"]} and row["neighbours"] for row in rows)
+
+
+def test_a_training_sample_has_no_neighbour_of_its_own_person(world: World) -> None:
+    samples = world.located(world.hidden_N > 0).with_name("samples.parquet")
+    table = artifacts.read_table(samples)
+    split_N, metadata = table.column("split").to_numpy(zero_copy_only=False), artifacts.read_metadata(samples)
+    pair = np.flatnonzero(split_N == "train")[:2]
+    people = table.column("subject_id").to_pylist()
+    people[pair[1]] = people[pair[0]]
+    table = table.set_column(1, "subject_id", pa.array(people)).replace_schema_metadata(None)
+    extra = {key: metadata[key] for key in ("targets", "modalities", "fusion", "unit")}
+    artifacts.write_table(samples, table, artifacts.provenance("fuse", {"one": "person"}, {}),
+                          schema="visionfm/samples/1", extra=extra)  # fmt: skip
+    locate(samples, world.files, samples.with_name("people.parquet"), SETTINGS.model_copy(update={"neighbours": COUNT}))
+    near = {
+        row["sample_id"]: row["neighbours"]
+        for row in artifacts.read_table(samples.with_name("people.parquet")).to_pylist()
+    }
+    one, other = (f"s{n:04}" for n in pair)
+    trained = int((split_N == "train").sum())
+    assert other not in near[one] and one not in near[other] and len(near[one]) == trained - 2
+    assert sum(len(names) == trained for names in near.values()) == COUNT - trained
 
 
 def test_the_first_axis_of_the_map_is_what_features_differ_by_most(world: World) -> None:

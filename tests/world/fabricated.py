@@ -94,6 +94,7 @@ class Fabricated:
         for task in self.config["tasks"]:
             self.compare(task)
             self.locate(task)
+            self.suspect(task)
         return self
 
     def _dataset(self, name: str) -> None:
@@ -279,20 +280,28 @@ class Fabricated:
             compare(files, Path(out), self.plan.tasks.compare_settings(task))
 
     def locate(self, task: str) -> None:
-        """Write places on the map, and of test samples the first three training samples as neighbours."""
+        """Write places on the map, and of all samples the first three training samples as neighbours."""
         for path in self.plan.locations(task).values():
             samples = self.samples_of[task]
             trained = [sample["sample_id"] for sample in samples if sample["split"] == "train"][:3]
-            near, far = {"test": trained}, {"test": [0.5, 0.75, 1.0]}
             rows = [
                 {key: sample[key] for key in ("sample_id", "subject_id", "dataset", "split")}
                 | {"x": float(at % 7), "y": float(at % 11)}
-                | {"neighbours": near.get(sample["split"], []), "distances": far.get(sample["split"], [])}
+                | {"neighbours": trained, "distances": [0.5, 0.75, 1.0]}
                 for at, sample in enumerate(samples)
             ]
             extra = {"variance_shares": "[0.4, 0.1]"}
             table = pa.Table.from_pylist(rows)
             artifacts.write_table(path, table, self._by("locate", task), schema="visionfm/locations/1", extra=extra)
+
+    def suspect(self, task: str) -> None:
+        """Run the stage on samples and places."""
+        from visionfm.tasks.suspect import suspect
+
+        for out in self.plan.suspects(task):
+            samples, locations = self.plan.judged(task)
+            settings = self.plan.tasks.suspect_settings(task).model_copy(update={"draws": 3})
+            suspect(Path(samples), Path(locations), Path(self.plan.audit(task)), Path(out), settings)
 
     def forget_truth(self, task: str, model: str) -> None:
         """Write the predictions again with every truth unknown."""

@@ -79,6 +79,7 @@ PLACES = (
     Place(f"{RUN}/features/{{dataset}}.cls{{size}}{{shard}}.h5", ("extract",), ("features",), TUNED),
     Place(f"{RUN}/predictions.parquet", ("predict",), ("predictions", "dense-predictions"), APPLIED),
     Place(f"{RUN}/locations.parquet", ("locate",), ("locations",)),
+    Place("tasks/{task}/suspects.parquet", ("suspect",), ("suspects",)),
     Place(f"{RUN}/masks.zip", ("predict",), ("masks",), APPLIED),
     Place(f"{RUN}/probabilities.zip", ("predict",), ("probabilities",), APPLIED),
     Place("tasks/{task}/{model}/metrics.parquet", ("evaluate",), ("metrics",), MEASURED),

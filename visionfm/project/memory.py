@@ -35,7 +35,8 @@ HELD = {
     "pretrain": Held(1_200, beside_mb=8_000),
     "train": Held(1_000, 3.2, 1_000),
     "predict": Held(1_000, 3.2, 1_000),
-    "locate": Held(1_000, 3.2, 1_000),
+    "locate": Held(4_000, 3.2, 1_000),
+    "suspect": Held(8_000),
 }
 WIDEST, FILE_TIMES, ENCODING_MB = 1024, 2.5, 2_000  # features of ViT-L; `extract` holds its file so many times
 

@@ -172,6 +172,19 @@ class Names(Implied):
         runs = self.decoders(task).get(first, [first])
         return {run: f"{ROOT}/tasks/{task}/{block.models[0]}/{run}/locations.parquet" for run in runs}
 
+    def suspects(self, task: str) -> list[str]:
+        """Return a task's labels that look wrong; none where nothing is located, or by an encoder that was fine-tuned.
+
+        Such an encoder has learned its training labels, the wrong ones too.
+        """
+        tuned = any(self.is_tuned_run(task, run) for run in self.locations(task))
+        return [f"{ROOT}/tasks/{task}/suspects.parquet"] if self.locations(task) and not tuned else []
+
+    def judged(self, task: str) -> tuple[str, str]:
+        """Return the samples that `suspect` judges and where they lie: those of the first fold where there are some."""
+        run, locations = next(iter(self.locations(task).items()))
+        return self.run_samples(task, self.config.tasks[task].models[0], run), locations
+
     def masks(self, task: str, model: str, run: str) -> list[str]:
         """Return the archives of a decoder's masks and probability maps; none where the task predicts no masks."""
         folder = f"{ROOT}/tasks/{task}/{model}/{run}"
@@ -242,7 +255,7 @@ class Names(Implied):
             paths += [*self.features(encoder, dataset), *self.exports(encoder, dataset)]
         for task in self.config.tasks:
             paths += [self.audit(task), *self.comparison(task), *self.contrasts(task), *self.recalibrations(task)]
-            paths += self.locations(task).values()
+            paths += [*self.locations(task).values(), *self.suspects(task)]
         for task, model in self.task_models():
             for fold in self._divisions(task):
                 paths += [self.samples(task, model, fold), self.train_table(task, model, fold)]

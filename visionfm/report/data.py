@@ -50,6 +50,14 @@ class Located:
 
 
 @dataclass(frozen=True)
+class Suspects:
+    """A task's labels that look wrong: a DataFrame, and what is known of each target's list."""
+
+    table: Any
+    about: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Results:
     """All that the report says, before it is put into words."""
 
@@ -63,6 +71,7 @@ class Results:
     contrasts: Mapping[str, Any]  # task with groups or external data -> DataFrame
     recalibrations: Mapping[str, Any]  # task with external data and probabilities -> DataFrame
     located: Mapping[str, Located]  # task whose errors may be shown
+    suspects: Mapping[str, Suspects]  # task whose labels may be shown
     encoders: Mapping[str, Mapping[str, str]]  # encoder -> metadata
     pretraining: Mapping[str, Any]  # encoder pretrained here -> DataFrame, a row per interval
 
@@ -85,7 +94,7 @@ def inputs(plan: Plan) -> list[str]:
         paths += [*plan.images(dataset), plan.labels(dataset)]
     for task in plan.config.tasks:
         paths += [plan.audit(task), *plan.comparison(task), *plan.contrasts(task), *plan.recalibrations(task)]
-        paths += plan.locations(task).values()
+        paths += [*plan.locations(task).values(), *plan.suspects(task)]
     for task, model in plan.task_models():
         paths += [*plan.all_samples(task, model), plan.metrics(task, model), *plan.image_metrics(task, model)]
         for run in plan.runs(task):
@@ -109,6 +118,7 @@ def load(plan: Plan, given: Mapping[str, Any] | None = None) -> Results:
         contrasts={task: _frame(path) for task in config.tasks for path in plan.contrasts(task)},
         recalibrations={task: _frame(path) for task in config.tasks for path in plan.recalibrations(task)},
         located={task: _located(plan.locations(task)) for task in config.tasks if plan.locations(task)},
+        suspects={task: _suspects(path) for task in config.tasks for path in plan.suspects(task)},
         encoders={name: artifacts.read_metadata(plan.encoder(name), ENCODER) for name in used_encoders(plan)},
         pretraining={name: _frame(plan.pretraining_curves(name)) for name in plan.pretrained()},
     )
@@ -163,6 +173,10 @@ def _located(files: Mapping[str, str]) -> Located:
     table = pd.concat([_frame(path).assign(run=run) for run, path in files.items()], ignore_index=True)
     shares = json.loads(artifacts.read_metadata(next(iter(files.values())))["variance_shares"])
     return Located(list(files), table, shares)
+
+
+def _suspects(path: str) -> Suspects:
+    return Suspects(_frame(path), json.loads(artifacts.read_metadata(path)["about"]))
 
 
 def _task_model(plan: Plan, task: str, model: str) -> TaskModel:

@@ -1,10 +1,10 @@
 """Stage `locate`: where samples lie among the features, and which training samples lie nearest.
 
 Writes locations.parquet, a row per sample that a run's decoder knows or is asked: its place on a map of two principal
-components, and, of test samples, the nearest of the training split. Labels and answers play no part: a new label
-moves nothing.
+components, and the nearest of the training split (of a training sample those of other people). Labels and answers play
+no part: a new label moves nothing.
 Invariant: mean, deviation and components are those of the training samples, so that test data steer nothing.
-Shapes: N samples, R training samples, Q test samples, F features, K neighbours.
+Shapes: N samples, R training samples, Q asked samples, F features, K neighbours.
 """
 
 import argparse
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 SCHEMA = "visionfm/locations/1"
-PIECE = 512  # test samples whose distances are held at once
+PIECE = 512  # samples whose distances are held at once
 SKETCH, PASSES = 12, 8  # of the randomised principal components (Halko, Martinsson and Tropp 2011)
 log = logging.getLogger("visionfm")
 
@@ -62,17 +62,19 @@ def locate(samples_table: Path, files: dict[str, list[Path]], out: Path, setting
     import pyarrow as pa
     import torch
 
-    train_N, test_N = samples.in_splits(["train"]), samples.in_splits(["test"])
+    train_N = samples.in_splits(["train"])
+    person_N = np.unique(samples.ids["subject_id"].astype(str), return_inverse=True)[1]
     streams_of.standardise(streams, streams_of.statistics([stream.of(train_N) for stream in streams]))
     features_NF = torch.from_numpy(side_by_side(streams, len(samples)))
     with reproducible():
         place_N2, shares = on_map(features_NF, torch.from_numpy(train_N))
-        nearest_QK, distance_QK = neighbours(features_NF[test_N], features_NF[train_N], settings.neighbours)
+        # The split divides people; where it does not (an allowed leak), the page shows that a person stands in both.
+        own_N = torch.from_numpy(np.where(train_N, person_N, -1))
+        nearest_NK, distance_NK = neighbours(features_NF, features_NF[train_N], settings.neighbours, own_N)
     names_R = samples.ids["sample_id"][train_N]
-    near: list[list[str]] = [[] for _ in range(len(samples))]
-    far: list[list[float]] = [[] for _ in range(len(samples))]
-    for row, places_K, distances_K in zip(np.flatnonzero(test_N), nearest_QK, distance_QK, strict=True):
-        near[row], far[row] = names_R[places_K].tolist(), distances_K.tolist()
+    there_NK = np.isfinite(distance_NK)
+    near = [names_R[places_K[there_K]].tolist() for places_K, there_K in zip(nearest_NK, there_NK, strict=True)]
+    far = [distances_K[there_K].tolist() for distances_K, there_K in zip(distance_NK, there_NK, strict=True)]
     columns = {
         **{name: pa.array(samples.ids[name].tolist(), pa.string()) for name in IDS},
         "x": pa.array(place_N2[:, 0], pa.float64()),
@@ -82,7 +84,7 @@ def locate(samples_table: Path, files: dict[str, list[Path]], out: Path, setting
     }
     extra = {"variance_shares": json.dumps(shares)}
     artifacts.write_table(out, pa.table(columns), made_by, schema=SCHEMA, extra=extra)
-    log.info("locate: %d samples, %d of them test; %s", len(samples), int(test_N.sum()), out)
+    log.info("locate: %d samples, %d of them training; %s", len(samples), int(train_N.sum()), out)
 
 
 def _who(samples: Samples) -> str:
@@ -124,20 +126,23 @@ def on_map(features_NF: "torch.Tensor", train_N: "torch.Tensor") -> tuple[npt.ND
 
 
 def neighbours(
-    asked_QF: "torch.Tensor", train_RF: "torch.Tensor", count: int
+    asked_QF: "torch.Tensor", train_RF: "torch.Tensor", count: int, own_Q: "torch.Tensor"
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return nearest_QK among the training samples and distance_QK: the root mean square over features.
 
-    In standard deviations of a feature: two training samples that have nothing in common are about 1.4 apart.
+    In standard deviations of a feature: two training samples that have nothing in common are about 1.4 apart. `own_Q`
+    is the person of an asked training sample, whose own samples are infinitely far, and -1 of others.
     """
     import torch
 
     count = min(count, len(train_RF))
+    person_R = own_Q[own_Q >= 0]
     square_R = train_RF.square().sum(dim=1)
     nearest, distance = [torch.zeros(0, count, dtype=torch.int64)], [torch.zeros(0, count)]
     for start in range(0, len(asked_QF), PIECE):
         piece_PF = asked_QF[start : start + PIECE]
         square_PR = piece_PF.square().sum(dim=1)[:, None] + square_R - 2 * piece_PF @ train_RF.T
+        square_PR[own_Q[start : start + PIECE, None] == person_R] = torch.inf
         found = torch.topk(square_PR, count, dim=1, largest=False, sorted=True)
         nearest.append(found.indices)
         distance.append((found.values.clamp(min=0) / train_RF.shape[1]).sqrt())

@@ -172,13 +172,27 @@ class CalibrateSettings(Settings):
 
 
 class LocateSettings(Settings):
-    """Of `locate`; `neighbours`: how many training samples are named of each test sample."""
+    """Of `locate`; `neighbours`: how many training samples are named of each sample."""
 
     targets: dict[str, TargetSpec]
     modalities: list[str]
     fusion: Literal["pooled", "concat", "mean", "attention"] = "pooled"
     features: Literal["cls", "last_cls", "patch_mean", "both"]
-    neighbours: int = 3
+    neighbours: int = 20
+
+
+class SuspectSettings(Settings):
+    """Of `suspect`; `external` are datasets as samples name them, whose labels are not judged."""
+
+    targets: dict[str, TargetSpec]
+    modalities: list[str]
+    external: list[str] = []
+    listed: int = 100  # labels of a target at most
+    shown: int = 10  # on the page
+    planted_shares: list[float] = [0.01, 0.05]  # of the training labels, changed on purpose
+    draws: int = 100
+    fewest: int = 50  # training labels, to plant errors among
+    seed: int = 0
 
 
 class EvaluateSettings(Settings):

@@ -130,6 +130,31 @@ rule locate:
         " --settings {params.settings} --log {log:q}"
 
 
+rule suspect:
+    input:
+        samples=lambda w: PLAN.judged(w.task)[0],
+        locations=lambda w: PLAN.judged(w.task)[1],
+        audit="results/tasks/{task}/audit.parquet",
+    output:
+        "results/tasks/{task}/suspects.parquet",
+    log:
+        "results/logs/suspect/{task}.log",
+    benchmark:
+        "results/benchmarks/suspect/{task}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000, lambda w, input: held_mb("suspect", input)),
+        runtime=growing(60),
+    params:
+        settings=text(lambda w: PLAN.tasks.suspect_settings(w.task)),
+        version=VERSIONS["suspect"],
+    shell:
+        "visionfm suspect --samples {input.samples:q} --locations {input.locations:q} --audit {input.audit:q}"
+        " --out {output:q} --settings {params.settings} --log {log:q}"
+
+
 rule predict_masks:
     input:
         decoder="results/tasks/{task}/{model}/{run}/decoder.safetensors",

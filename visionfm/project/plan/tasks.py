@@ -23,6 +23,7 @@ from visionfm.tasks.settings import (
     LocateSettings,
     PredictSettings,
     RecalibrateSettings,
+    SuspectSettings,
     TargetSpec,
     TrainSettings,
 )
@@ -169,6 +170,11 @@ class TaskPlan:
                 "features": "both" if fitted.recipe.features == AUTO else fitted.recipe.features,
             }
         )
+
+    def suspect_settings(self, task: str) -> SuspectSettings:
+        """Return the settings of `suspect`."""
+        modalities = self.names.task_modalities(task)
+        return SuspectSettings(targets=self.targets(task), modalities=modalities, external=self._external(task))
 
     def _external(self, task: str) -> list[str]:
         """Return the external datasets as predictions name them: a sample that joins datasets has its cohort's name."""

@@ -24,6 +24,7 @@ from visionfm.tasks.vectors.verdicts import Verdict, typical, verdicts, worst
 
 MOST_ERRORS, MOST_TYPICAL = 6, 6
 MOST_IMAGES = 3  # of a sample that joins several
+MOST_NEIGHBOURS = 3
 DOT_AREA, DOT_DPI = 9.0, 200
 UNKNOWN = "not known"
 
@@ -84,7 +85,7 @@ def errors_view(result: TaskModel, located: Located) -> ErrorsView:
     found = {name: verdicts(rows[rows["target"] == name], target, kind) for name, target in result.targets.items()}
     samples = {row["sample_id"]: row for row in result.samples.to_dict("records")}
     panels = _map(result, located, samples, found)
-    shown = _Shown(result, samples, _neighbours(located))
+    shown = Cases(result, samples, _neighbours(located))
     return ErrorsView(
         task=result.task,
         model=result.model,
@@ -116,17 +117,19 @@ def _neighbours(located: Located) -> dict[str, list[tuple[str, float]]]:
     """Return test sample -> (training sample, distance), nearest first; of external data those of the first fold."""
     found: dict[str, list[tuple[str, float]]] = {}
     for row in located.table.to_dict("records"):
-        if len(row["neighbours"]):
-            found.setdefault(row["sample_id"], list(zip(row["neighbours"], row["distances"], strict=True)))
+        if row["split"] == "test":
+            near = list(zip(row["neighbours"], row["distances"], strict=True))[:MOST_NEIGHBOURS]
+            found.setdefault(row["sample_id"], near)
     return found
 
 
-class _Shown:
+class Cases:
     """Turns answers into pictures and words."""
 
     def __init__(
         self, result: TaskModel, samples: Mapping[str, Any], neighbours: Mapping[str, list[tuple[str, float]]]
     ) -> None:
+        """Read pictures of `samples` below their folders; `neighbours` are those of test samples."""
         self.result, self.samples, self.neighbours = result, samples, neighbours
 
     def target(self, name: str, found: list[Verdict]) -> TargetView:
@@ -144,16 +147,17 @@ class _Shown:
 
     def _case(self, one: Verdict, target: str, near: bool) -> CaseView:
         neighbours = [
-            self._pictures(name, f"{self._truth(name, target)}; distance {distance:.2f}")[0]
+            self.pictures(name, f"{self._truth(name, target)}; distance {distance:.2f}")[0]
             for name, distance in self.neighbours.get(one.sample_id, [])
             if near and name in self.samples
         ]
         outside = ", external" if one.dataset in self.result.external else ""
         return CaseView(
-            one.says, self._pictures(one.sample_id, f"test, {one.dataset}{outside}")[:MOST_IMAGES], neighbours
+            one.says, self.pictures(one.sample_id, f"test, {one.dataset}{outside}")[:MOST_IMAGES], neighbours
         )
 
-    def _pictures(self, sample_id: str, says: str) -> list[Picture]:
+    def pictures(self, sample_id: str, says: str) -> list[Picture]:
+        """Return all images of a sample."""
         found = []
         for image in self.samples[sample_id]["images"]:
             folder = self.result.folders[image["dataset"]]

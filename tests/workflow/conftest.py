@@ -1,9 +1,12 @@
-"""The small project before and after its first run, run by a warm process."""
+"""The small project before and after its first run, run by a warm process; and the tutorial's folder."""
 
+import re
 from pathlib import Path
 
 import pytest
 from rerun_project import Project, write_project
+from world.checkout import CHECKOUT
+from world.scripts import run_script
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, fresh: Project) -> Projec
 def project(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project."""
     return finished.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> tuple[Path, str]:
+    """The folder in which the tutorial was run, and what it printed; tests that write work on copies."""
+    page = (CHECKOUT / "docs/tutorial.md").read_text()
+    folder = tmp_path_factory.mktemp("tutorial")
+    script = folder / "tutorial.sh"
+    script.write_text("\n".join(re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)))
+    return folder, run_script(script, folder, commands)

@@ -69,7 +69,7 @@ def test_nothing_done_is_wrong(task: str, folder: Path, tmp_path: Path) -> None:
 def test_configs_are_told_apart(folder: Path) -> None:
     def own(content: dict) -> None:
         content["datasets"]["clinic"] |= {
-            "columns": TABLE,
+            "columns": dict(TABLE),
             "split": {"test": 0.25, "validation": 0.2, "stratify": "dr_grade"},
         }
         content["tasks"] = {"grade": {**GRADE, "datasets": ["clinic"], "models": ["tiny"]}}
@@ -87,7 +87,7 @@ def test_configs_are_told_apart(folder: Path) -> None:
         content["datasets"]["clinic"] |= {"table": "leaky.csv", "columns": TABLE, "split": SPLIT}
 
     def silenced(content: dict) -> None:
-        content["datasets"]["clinic"] |= {"table": "leaky.csv", "allow_leakage": "it is so"}
+        content["datasets"]["clinic"] |= {"table": "leaky.csv", "allow_leakage": "they said that it is so"}
 
     config(folder, "leaky.yaml", mended)
     assert wrong("leak", folder) == ""

@@ -7,6 +7,7 @@ serves; the scripts that `write_wrappers` makes are the clients.
 import contextlib
 import importlib
 import json
+import logging
 import os
 import pkgutil
 import signal
@@ -133,11 +134,18 @@ def _call(name: str, arguments: list[str]) -> int:
     if name == "visionfm":
         from visionfm.cli import main
 
+        os.execve = _become_snakemake
         return main(arguments)
     from snakemake.cli import main as snakemake_main
 
     snakemake_main(arguments)
     return 0
+
+
+def _become_snakemake(_path: str, command: list[str], _environment: dict[str, str]) -> int:
+    """What `visionfm run` becomes by a cold start, at the end of which its jobs start cold, too."""
+    logging.getLogger().handlers.clear()  # are visionfm's
+    return _call("snakemake", command[3:])
 
 
 if __name__ == "__main__":

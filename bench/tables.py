@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from visionfm.data.copied import MOST_PAIRS
+from visionfm.data.index import NOT_PAYLOAD, THUMBNAILS
 from visionfm.project.config import Config
 from visionfm.project.plan import Plan
 
@@ -33,6 +35,7 @@ BEFORE: dict[tuple[str, int], tuple[float, float]] = {
     ("audit, two datasets", 1_000_000): (48, 3900),
     ("index, rows kept", 1_000_000): (45, 1900),
 }
+THUMBNAIL_BYTES = 900
 DATASETS = {"d": "Fundus", "e": "OCT", "f": "FFA"}
 # A listing as `index` would make it from a folder, without a million files on the disk.
 STAGE = """
@@ -94,19 +97,29 @@ def fabricate(of: Plan, rows: int) -> None:
             "mtime_ns": pa.array(1_700_000_000_000_000_000 + number),
             "status": pa.array(["ok"] * rows),
             "note": pa.nulls(rows, pa.string()),
+            "thumbnail": thumbnails(rows, at),
         }
         table = pa.table(columns)
         settings = of.data.index_settings(name, "").model_dump(mode="json", exclude={"shard", "shards"})
-        extra = {"reading": artifacts.provenance("index", settings, {}).key, "modality": modality}
+        extra = {"reading": artifacts.provenance("index", settings, {}).key, "modality": modality, THUMBNAILS: str(at)}
         # Keys of another listing, so that `index` puts its rows together anew.
         made_by = artifacts.Provenance("index", VERSIONS["index"], "0" * 64)
         out = of.images(name)[0]
-        artifacts.write_table(out, table, made_by, schema="visionfm/images/1", extra=extra, not_payload=("mtime_ns",))
+        artifacts.write_table(out, table, made_by, schema="visionfm/images/1", extra=extra, not_payload=NOT_PAYLOAD)
         pq.write_table(table.slice(1), f"{name}/listing.parquet")
         labels = {"file": paths, "person": people, "eye": ["R" if i % 2 else "L" for i in range(rows)]}
         labels["date"] = [f"20{10 + i % 4 // 2}-0{1 + i % 9}-11" for i in range(rows)]
         labels["level"] = [str(level) for level in np.where(number // 4 % 3, 0, number // 4 % 5)]
         pyarrow.csv.write_csv(pa.table(labels), f"{name}/labels.csv")
+
+
+def thumbnails(rows: int, seed: int) -> pa.Array:
+    """Return what stands for the thumbnails of so many images that only equal ones are sought; none of fewer images."""
+    if rows * (rows - 1) // 2 <= MOST_PAIRS:
+        return pa.nulls(rows, pa.binary())  # the search itself is measured by bench.copies
+    content = pa.py_buffer(np.random.default_rng(seed).bytes(rows * THUMBNAIL_BYTES))
+    offsets = pa.py_buffer(np.arange(rows + 1, dtype=np.int32) * THUMBNAIL_BYTES)
+    return pa.Array.from_buffers(pa.binary(), rows, [None, offsets, content])
 
 
 def stages(of: Plan) -> dict[str, list[str]]:

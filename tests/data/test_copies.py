@@ -214,6 +214,23 @@ def test_among_too_many_images_only_equal_pixels_are_sought_and_the_audit_says_s
         audited(tmp_path, ["a", "b"])
 
 
+def test_among_too_many_images_only_those_of_equal_pixels_become_objects(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "a", [*eyes["Fundus"][:6], eyes["Fundus"][2]], ["test"] * 7)
+    with (tmp_path / "a/6.png").open("ab") as file:  # other bytes
+        file.write(b" ")
+    audited(tmp_path, ["a"])
+    one = copied.index_of("a", [tmp_path / "results/datasets/a/images.parquet"])
+    sought = copied.pairs(one, None, "label", tmp_path / "elsewhere")
+    monkeypatch.setattr(copied, "MOST_PAIRS", 0)
+    met: list[str] = []
+    equal = copied._equal
+    monkeypatch.setattr(copied, "_equal", lambda *both: met.extend(image.path for image in both[0]) or equal(*both))
+    assert copied.pairs(one, None, "label", tmp_path / "elsewhere") == sought
+    assert met == ["2.png", "6.png"]
+
+
 def test_of_many_equal_pixels_all_are_one_group(eyes: dict[str, list[Image.Image]], tmp_path: Path) -> None:
     images = eyes["Fundus"][:3]
     written(tmp_path, "a", [*images, *[images[0]] * 14], ["test"] * 17)

@@ -287,6 +287,13 @@ def read_table(
     return _reading(Path(path), lambda checked: formats.read_table(checked, columns))
 
 
+def table_batches(path: str | Path, columns: tuple[str, ...]) -> Iterator[Any]:
+    """Yield some columns of a Parquet artefact that was checked before, as record batches: not all of it in memory."""
+    path = Path(path)
+    with understood(path):
+        yield from formats.table_batches(path, columns)
+
+
 def read_tensors(path: str | Path, schema: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the numpy arrays and the metadata of a checked safetensors artefact."""
     metadata = read_metadata(path, schema)

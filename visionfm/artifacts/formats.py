@@ -10,7 +10,7 @@ import json
 import mmap
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
 )
 ROWS_AT_ONCE = 65_536
+BATCH_ROWS = 16_384  # so that a batch of thumbnails takes some 20 MB
 ROWS_A_BYTE, UNPACKED_A_BYTE, UNPACKED_FREE = 100, 1000, 64_000_000  # more than any table of images has
 SUFFIXES = (".parquet", ".h5", ".safetensors", ".zip", ".vfm", ".json", ".html", ".md")  # of files that carry metadata
 HEAP = b"GCOL\x01\0\0\0"  # begins a collection of texts in HDF5
@@ -251,6 +252,15 @@ def read_table(path: Path, columns: tuple[str, ...] | None) -> Any:
     with pq.ParquetFile(path) as file:
         check_unpacked(file.metadata, path.stat().st_size)
         return file.read(columns).replace_schema_metadata(file.metadata.metadata)
+
+
+def table_batches(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
+    """Yield a Parquet file's columns as record batches of Arrow, some thousand rows at a time."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        check_unpacked(file.metadata, path.stat().st_size)
+        yield from file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False)
 
 
 def _tensor_header(path: Path) -> tuple[dict[str, Any], int]:

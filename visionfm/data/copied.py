@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.data import copies, splits
@@ -56,28 +57,53 @@ class Indexed:
     files: Sequence[Path]
 
     @cached_property
-    def digest(self) -> str:
-        """The digest of all thumbnails, which the index itself computed, and of the paths that pairs name."""
+    def _read(self) -> tuple[str, int]:
+        """The digest of all thumbnails, which the index itself computed, and of the paths that pairs name; rows."""
         said = [artifacts.read_metadata(path, IMAGES, verify=False).get(THUMBNAILS, "") for path in self.files]
-        for file in self.files:
-            said += artifacts.read_table(file, ("path",), schema=IMAGES)["path"].to_pylist()
-        return hashlib.sha256("\0".join(said).encode()).hexdigest()
+        digest, number = hashlib.sha256("\0".join(said).encode()), 0
+        for batch in self._batches("path"):
+            digest.update("".join(f"\0{path}" for path in batch["path"].to_pylist()).encode())
+            number += batch.num_rows
+        return digest.hexdigest(), number
 
-    @cached_property
+    @property
+    def digest(self) -> str:
+        """The digest of what a search depends on."""
+        return self._read[0]
+
+    @property
     def number(self) -> int:
         """How many rows it has."""
-        return sum(artifacts.read_table(path, ("image_id",), schema=IMAGES).num_rows for path in self.files)
+        return self._read[1]
 
-    def images(self) -> list[Shown]:
-        """Return the readable images by path, each different image once."""
+    @cached_property
+    def looks(self) -> npt.NDArray[np.int64]:
+        """A number for the thumbnail of each row: of equal ones it is equal, of others nearly always another."""
+        parts = [
+            np.array([hash(one) for one in batch["thumbnail"].to_pylist()], np.int64)
+            for batch in self._batches("thumbnail")
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def images(self, looks: npt.NDArray[np.int64] | None = None) -> list[Shown]:
+        """Return the readable images by path, each different image once; only those of some `looks` where given."""
         first: dict[str, tuple[str, bytes]] = {}
-        for file in self.files:
-            table = artifacts.read_table(file, ("path", "image_id", "thumbnail"), schema=IMAGES)
-            rows = zip(*(table[name].to_pylist() for name in ("image_id", "path", "thumbnail")), strict=True)
+        start = 0
+        for batch in self._batches("path", "image_id", "thumbnail"):
+            if looks is not None:
+                is_wanted = np.isin(self.looks[start : start + batch.num_rows], looks)
+                start += batch.num_rows
+                batch = batch.take(np.flatnonzero(is_wanted))
+            rows = zip(*(batch[name].to_pylist() for name in ("image_id", "path", "thumbnail")), strict=True)
             for image_id, path, thumbnail in rows:
                 if thumbnail is not None and path < first.get(image_id, (path + "a",))[0]:
                     first[image_id] = path, thumbnail
         return sorted(Shown(path, file_id(image_id), thumbnail) for image_id, (path, thumbnail) in first.items())
+
+    def _batches(self, *columns: str) -> Iterator[Any]:
+        """Yield columns of its files, which the stage checked when it asked for their payloads."""
+        for file in self.files:
+            yield from artifacts.table_batches(file, columns)
 
 
 def index_of(dataset: str, files: Sequence[Path]) -> Indexed:
@@ -135,11 +161,13 @@ def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
 
     Between two datasets all that it stands for are joined too: it may be the one among them that has no label.
     """
+    if too_many(one, other):  # a million thumbnails are a gigabyte: only equal ones become objects
+        looks = _repeated(one.looks) if other is None else np.intersect1d(one.looks, other.looks)
+        images = one.images(looks)
+        return sorted(_equal(images, images if other is None else other.images(looks)))
     images = one.images()
     others = images if other is None else other.images()
     found = list(_equal(images, others))
-    if too_many(one, other):
-        return sorted(found)
     mine, theirs = _by_thumbnail(images), _by_thumbnail(others)
     images, others = ([group[0] for group in of.values()] for of in (mine, theirs))
     _, number = np.unique(np.array([image.file for image in [*images, *others]], dtype=str), return_inverse=True)
@@ -161,6 +189,12 @@ def _searched(one: Indexed, other: Indexed | None) -> list[Pair]:
             if a.file != b.file:
                 found.append(Pair(a.path, a.file, b.path, b.file, copy.score, copy.mirrored))
     return sorted(found)
+
+
+def _repeated(looks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the numbers that stand there more than once."""
+    numbers, times = np.unique(looks, return_counts=True)
+    return np.asarray(numbers[times > 1])
 
 
 def _equal(images: list[Shown], others: list[Shown]) -> Iterator[Pair]:

@@ -17,7 +17,7 @@ from visionfm.data.headers import read_headers
 from visionfm.data.index import index
 from visionfm.data.labels import label
 from visionfm.data.layouts.columns import Columns
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelColumns, LabelRow
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError, Problems
 from visionfm.images.containers.dicom import read_header
@@ -74,15 +74,15 @@ def test_many_headers_are_read_in_processes_and_each_file_once(
     one_by_one = headers._read_headers
     monkeypatch.setattr(headers, "_read_headers", lambda files: read.extend(files) or one_by_one(files))
     problems = Problems(DataError, "x")
-    slices = [LabelRow(f"{number // 3}.dcm#{number % 3}", str(number)) for number in range(18)]
+    slices = LabelColumns.of(LabelRow(f"{number // 3}.dcm#{number % 3}", str(number)) for number in range(18))
     read_headers(clinic, slices, Columns.model_validate(columns), problems)
-    assert len(read) == 6 and [row.eye for row in slices] == [side for side in "RLRLRL" for _ in range(3)]
+    assert len(read) == 6 and slices.eye == [side for side in "RLRLRL" for _ in range(3)]
     monkeypatch.undo()
     monkeypatch.setattr(headers, "FEW", 2)
     monkeypatch.setattr(headers, "READERS", 1)
-    rows = [LabelRow(f"{number}.dcm", str(number)) for number in range(6)]
+    rows = LabelColumns.of(LabelRow(f"{number}.dcm", str(number)) for number in range(6))
     read_headers(clinic, rows, Columns.model_validate(columns), problems)
-    assert [row.eye for row in rows] == [row["eye"] for row in expected] and not problems
+    assert rows.eye == [row["eye"] for row in expected] and not problems
 
 
 def test_beside_a_table_and_in_class_folders(clinic: Path, labelled: Callable[..., Rows]) -> None:
@@ -127,7 +127,7 @@ def test_a_swapped_laterality_is_found_in_volumes_of_every_maker(name: str, tmp_
     (tmp_path / name).write_bytes(OTHERS[name])
     columns = Columns.model_validate({"image": "file", "eye": "eye"})
     for eye, found in (("R", []), ("L", ["t.csv:2: eye L, and the header of"])):
-        rows, problems = [LabelRow(name, "t.csv:2", eye=eye)], Problems(DataError, "labels")
+        rows, problems = LabelColumns.of([LabelRow(name, "t.csv:2", eye=eye)]), Problems(DataError, "labels")
         read_headers(tmp_path, rows, columns, problems)
         headers.contradictions(rows, columns, problems)
         assert [line[: len(found[0])] for line in problems] == found if found else not list(problems), list(problems)
@@ -179,11 +179,11 @@ def test_values_of_a_header_are_found_where_multi_frame_files_keep_them(tmp_path
 
 def test_the_size_of_a_pixel_is_across_and_down(clinic: Path) -> None:
     (clinic / "0.dcm").write_bytes(dicom(ramp(), PixelSpacing=[0.004, 0.012]))
-    problems, row = Problems(DataError, "clinic"), LabelRow("0.dcm", "0.dcm")
-    read_headers(clinic, [row], Columns(mm_per_px="dicom.PixelSpacing"), problems)
-    assert row.mm_per_px == (0.012, 0.004) and not problems
+    problems, rows = Problems(DataError, "clinic"), LabelColumns.of([LabelRow("0.dcm", "0.dcm")])
+    read_headers(clinic, rows, Columns(mm_per_px="dicom.PixelSpacing"), problems)
+    assert rows[0].mm_per_px == (0.012, 0.004) and not problems
     (clinic / "0.dcm").write_bytes(dicom(ramp(), PixelSpacing=[0, 0.012]))
-    read_headers(clinic, [row], Columns(mm_per_px="dicom.PixelSpacing"), problems)
+    read_headers(clinic, rows, Columns(mm_per_px="dicom.PixelSpacing"), problems)
     assert "expected one or two sizes in mm" in problems.found[0]
 
 

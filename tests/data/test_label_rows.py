@@ -13,7 +13,7 @@ from world.counts import times
 
 from visionfm.data.label_rows import as_columns, read_labels
 from visionfm.data.layouts.columns import Columns
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelColumns, LabelRow
 from visionfm.data.settings import LabelSettings
 from visionfm.data.tables.cells import is_number, number
 from visionfm.errors import DataError, Problems
@@ -24,20 +24,20 @@ SAME_FOLDER = settings(
 TABLE = {"layout": "table", "table": "l.csv"}
 
 
-def read(root: Path, listed: list[str], **keys: Any) -> tuple[list[LabelRow], list[str]]:
+def read(root: Path, listed: list[str], **keys: Any) -> tuple[LabelColumns, list[str]]:
     problems = Problems(DataError, "labels")
     rows = read_labels(root, LabelSettings(dataset="d", **keys), listed, problems)
     return rows, list(problems)
 
 
-def vfm(root: Path, text: str | bytes, names: tuple[str, ...] = ("a", "b")) -> tuple[list[LabelRow], list[str]]:
+def vfm(root: Path, text: str | bytes, names: tuple[str, ...] = ("a", "b")) -> tuple[LabelColumns, list[str]]:
     """Read `text` as the training labels of images 1, 2 and 3."""
     (root / "training").mkdir(exist_ok=True)
     (root / "training_labels.txt").write_bytes(text.encode() if isinstance(text, str) else text)
     return read(root, [f"training/{i}.jpg" for i in (1, 2, 3)], layout="vfm", labels=list(names))
 
 
-def table(root: Path, text: str, columns: dict[str, Any], name: str = "l.csv") -> tuple[list[LabelRow], list[str]]:
+def table(root: Path, text: str, columns: dict[str, Any], name: str = "l.csv") -> tuple[LabelColumns, list[str]]:
     (root / name).write_text(text, encoding="utf-8", newline="")
     return read(root, ["1.png", "2.png"], layout="table", table=name, columns=Columns(**columns))
 
@@ -153,7 +153,7 @@ def test_all_wrong_lines_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"training/1.jpg;1,\xff\n", b"training/1.jpg;1,2\n\0\n"])
 def test_a_file_that_is_no_text_is_one_problem(content: bytes, tmp_path: Path) -> None:
     rows, problems = vfm(tmp_path, content)
-    assert rows == [] and len(problems) == 1
+    assert not rows and len(problems) == 1
 
 
 def test_labels_of_the_same_image_in_both_files_are_a_problem(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_images_outside_class_folders_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stray", ["preview.png", "extra/A/1.png", "normal/1.png"])
 def test_split_folders_beside_others_never_become_classes(stray: str, tmp_path: Path) -> None:
     rows, problems = read(tmp_path, ["train/A/1.png", "test/B/2.png", stray], layout="imagefolder")
-    assert rows == [] and len(problems) == 1
+    assert not rows and len(problems) == 1
     assert f"found test, train beside {stray.split('/')[0]}" in problems[0]
 
 
@@ -421,3 +421,21 @@ def test_any_table_gives_rows_or_problems(tmp_path: Path, text: str) -> None:
     rows, problems = table(tmp_path, "f,dx\n" + text, {"image": "f", "targets": {"dx": "dx"}})
     if not problems:
         assert {row.path for row in rows} <= {"1.png", "2.png"}
+
+
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_becomes_columns_whose_different_cells_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_cells: list[str] = []
+    monkeypatch.setattr("visionfm.data.layouts.table.read_eye", lambda text: read_cells.append(text) or text[0])
+    monkeypatch.setattr(LabelColumns, "__getitem__", None)  # no image becomes a row
+    images = [f"{number}.png" for number in range(1000)]
+    lines = [f"{name},p{number % 7},{'Right' if number % 2 else 'Left'},0" for number, name in enumerate(images)]
+    (tmp_path / "l.csv").write_text("\n".join(["file,who,side,dx", *lines]))
+    columns = Columns(image="file", subject="who", eye="side", targets={"dx": "dx"})
+    labels, problems = read(tmp_path, images, layout="table", table="l.csv", columns=columns)
+    assert not problems and labels.path == images and labels.eye[:2] == ["L", "R"]
+    assert read_cells == ["Left", "Right"] and len(set(map(id, labels.subject))) == 7

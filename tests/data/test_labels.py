@@ -15,9 +15,9 @@ import pytest
 from visionfm import artifacts
 from visionfm.data.block import Split
 from visionfm.data.index import index
-from visionfm.data.labels import label, subject_of
+from visionfm.data.labels import label, subjects_of
 from visionfm.data.layouts.columns import Columns, VisitColumn
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelColumns
 from visionfm.data.settings import IndexSettings, LabelSettings
 from visionfm.errors import DataError
 from visionfm.images.identity import image_id_of, row_path
@@ -383,10 +383,8 @@ def test_a_form_that_is_none_is_an_error_of_the_config(form: str) -> None:
 
 def test_frames_of_one_file_are_one_subject_where_none_is_known() -> None:
     settings = LabelSettings(dataset="d", layout="table")
-    subjects = {
-        subject_of(LabelRow(row_path("a.tif", frame), ""), image_id_of("ab", frame), settings) for frame in (0, 1)
-    }
-    assert subjects == {"d/a.tif"}
+    labels = LabelColumns(path=[row_path("a.tif", frame) for frame in (0, 1)], where=["", ""])
+    assert subjects_of(labels, [image_id_of("ab", frame) for frame in (0, 1)], settings) == ["d/a.tif"] * 2
 
 
 # --- graders --------------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def damaged(random: Random, data: bytes) -> bytes:
 def read_as_check_does(root: Path, name: str, random: Random) -> str:
     """Return how reading a table of labels ended, as `visionfm check` and `label` read it."""
     from visionfm.data.label_rows import as_columns
-    from visionfm.data.labels import draw_splits, labelled, subject_of
+    from visionfm.data.labels import draw_splits, labelled, subjects_of
     from visionfm.data.layouts.columns import Columns
     from visionfm.data.settings import LabelSettings
     from visionfm.data.tables.block import TableFile
@@ -180,9 +180,9 @@ def read_as_check_does(root: Path, name: str, random: Random) -> str:
     try:
         rows = labelled(root, settings, images, [], None, problems)
         problems.raise_if_any(do="x")
-        rows = [row for row in rows if row.path in images]
-        subjects = [subject_of(row, "", settings) for row in rows]
-        draw_splits(rows, subjects, [row.path for row in rows], as_columns(rows), None, settings)
+        rows = rows.take([at for at, path in enumerate(rows.path) if path in images])
+        subjects = subjects_of(rows, [""] * len(rows), settings)
+        draw_splits(rows, subjects, rows.path, as_columns(rows), None, settings)
     except DataError as error:
         return f"refused: {type(error).__name__}"
     return "read"

@@ -277,13 +277,19 @@ def payload_digest(path: str | Path) -> str:
 
 
 def read_table(
-    path: str | Path, columns: tuple[str, ...] | None = None, *, schema: str | None = None, earlier: bool = False
+    path: str | Path,
+    columns: tuple[str, ...] | None = None,
+    *,
+    schema: str | None = None,
+    earlier: bool = False,
+    checked: bool = False,
 ) -> Any:
     """Return a checked Parquet artefact as `pyarrow.Table`; its schema's metadata is the artefact's.
 
-    `columns`: only these, where it has them. `earlier` as in `read_metadata`.
+    `columns`: only these, where it has them. `earlier` as in `read_metadata`. `checked`: this process did so before,
+    as where it asked for the payload: an index of a million thumbnails is a gigabyte.
     """
-    read_metadata(path, schema, earlier=earlier)
+    read_metadata(path, schema, verify=not checked, earlier=earlier)
     return _reading(Path(path), lambda checked: formats.read_table(checked, columns))
 
 

@@ -77,9 +77,13 @@ def _lines(values: Any) -> str:
     Nested values are put together as columns: as Python's lists and dicts they take three times as long.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if pa.types.is_list(values.type) or pa.types.is_struct(values.type):
         return "\n".join(_json_texts(values).to_pylist())
+    if pa.types.is_string(values.type) and len(values) and _is_plain(values):
+        one = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), _json_texts(values))
+        return str(pc.binary_join(one, "\n")[0].as_py())
     return json.dumps(values.to_pylist(), ensure_ascii=True, separators=("\n", ":"))[1:-1]
 
 

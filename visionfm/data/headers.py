@@ -13,7 +13,7 @@ from visionfm.config.nearest import unknown
 from visionfm.data import spelling
 from visionfm.data.layouts.columns import Columns, EyeColumn, of_file
 from visionfm.data.layouts.folders import HEAD_BYTES
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelColumns, LabelRow
 from visionfm.data.tables.cells import coded, number, read_eye
 from visionfm.errors import Problems
 from visionfm.images.containers import CONTAINERS, Container, container_of
@@ -23,12 +23,13 @@ from visionfm.images.parallel import in_order
 from visionfm.runtime.progress import track
 
 SILENT = frozenset(suffix for one in CONTAINERS if one.header is None for suffix in one.suffixes)
+QUIET = frozenset(suffix[1:] for suffix in SILENT)  # of a million paths nearly all end so
 BY_NAME = {one.name: one for one in CONTAINERS}
 READERS, PIECE, FEW = 4, 64, 1_000  # processes; files at a time; so few are read by this one
 NOT_SAID = ("", "U")  # U: the eye is unknown
 
 
-def read_headers(root: Path, rows: Sequence[LabelRow], columns: Columns, problems: Problems) -> None:
+def read_headers(root: Path, labels: LabelColumns, columns: Columns, problems: Problems) -> None:
     """Fill rows with the columns that are read from headers, and note in `said` what the others could be held against.
 
     A damaged file is passed over: `index` says what is wrong with it.
@@ -36,29 +37,30 @@ def read_headers(root: Path, rows: Sequence[LabelRow], columns: Columns, problem
     wanted = columns.of_files()
     seen: set[str] = set()
     missed: set[str] = set()
-    of_file_rows: dict[Path, list[LabelRow]] = defaultdict(list)  # a volume's slices have one header
-    for row in rows:
-        if wanted or not _is_silent(row.path):
-            of_file_rows[_file(root, row.path)].append(row)
+    of_file_rows: dict[Path, list[int]] = defaultdict(list)  # a volume's slices have one header
+    for at, path in enumerate(labels.path):
+        if wanted or (path.rpartition(".")[2] not in QUIET and not _is_silent(path)):
+            of_file_rows[_file(root, path)].append(at)
     for file, container, header in track(_headers(list(of_file_rows)), total=len(of_file_rows), what="headers"):
-        for row in of_file_rows[file]:
+        for at in of_file_rows[file]:
+            row = labels[at]
             row.values |= dict.fromkeys(column for role, column in wanted.items() if role.startswith("targets."))
             for role, column in wanted.items():
                 source = of_file(column)
                 if source is None or container is source[0] or not file.is_file():
                     continue
                 problems.add(f"{row.where}: {role} is {column}, and {row.path} is no {source[0].name} file")
-            if header is None:
-                continue
-            seen |= header.keys()
-            for role, column in wanted.items():
-                source = of_file(column)
-                if source is None or container is not source[0]:
-                    continue
-                if source[1] not in header:
-                    missed.add(column)
-                _fill(row, role, column, header.get(source[1], ""), columns, problems)
-            row.said = {role: header[role] for role in ("eye", "subject", "visit") if role not in wanted}
+            if header is not None:
+                seen |= header.keys()
+                for role, column in wanted.items():
+                    source = of_file(column)
+                    if source is None or container is not source[0]:
+                        continue
+                    if source[1] not in header:
+                        missed.add(column)
+                    _fill(row, role, column, header.get(source[1], ""), columns, problems)
+                row.said = {role: header[role] for role in ("eye", "subject", "visit") if role not in wanted}
+            labels.put(at, row)
     for column in sorted(missed):
         keyword = column.partition(".")[2]
         if keyword not in seen:  # in no file: a misspelled name
@@ -87,9 +89,10 @@ def _read_headers(files: Sequence[Path]) -> list[tuple[str, Mapping[str, str] | 
     return found
 
 
-def contradictions(rows: Sequence[LabelRow], columns: Columns, problems: Problems) -> None:
+def contradictions(labels: LabelColumns, columns: Columns, problems: Problems) -> None:
     """Note where a table, or a file's name, says another thing than the image's own header."""
     trusted = isinstance(columns.eye, EyeColumn) and columns.eye.trusted
+    rows = [labels[at] for at, beside in sorted(labels.beside.items()) if "said" in beside]
     for row in rows:
         side = read_eye(row.said.get("eye", ""))
         if side is not None and row.eye is not None and side != row.eye and not trusted:

@@ -47,7 +47,7 @@ def written(text: str, normalise: Normalise | None) -> str:
     Otherwise the id stays as it is but for what no reader sees: accents are composed, and `12.0`, which a column of
     numbers with gaps becomes in CSV, is 12 as it is from Parquet.
     """
-    if found := _HASHED.fullmatch(text):
+    if text[:1] == "h" and (found := _HASHED.fullmatch(text)):
         return found[1] if normalise == "digits" else text
     if normalise in ("digits", "text"):
         return _plain(text, zeros=normalise == "text")

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
-from visionfm.images.identity import file_id
+from visionfm.images.identity import BETWEEN, file_id
 
 TRAIN = frozenset({"train"})
 
@@ -38,10 +38,9 @@ def people(subjects: Sequence[str], image_ids: Sequence[str]) -> list[str]:
     Two images of one file are one observation, whoever they are said to show; n and intervals would be too sure else.
     """
     # Few files have two subjects: only their rows can join anybody, and only they are looked at one by one.
-    files = [file_id(image_id) for image_id in image_ids]
-    owner: dict[str, str] = {}
-    rows = zip(files, subjects, strict=True)
-    shared = {file for file, subject in rows if owner.setdefault(file, subject) != subject}
+    files = [file_id(image_id) if BETWEEN in image_id else image_id for image_id in image_ids]
+    owner = dict(zip(files, subjects, strict=True))
+    shared = {file for file, subject in zip(files, subjects, strict=True) if owner[file] != subject}
     if not shared:
         return list(subjects)
     joined = sorted({(subject, file) for subject, file in zip(subjects, files, strict=True) if file in shared})
@@ -142,8 +141,7 @@ def draw(
     # Another seed than the test draw's: one hash order for both would put the same groups next to each other.
     validated = set() if has_validation else cut(trainable, validation, seed + 1)
 
-    def place(row: int) -> str:
-        name, own = group[row], given[row]
+    def place(name: str, own: str | None) -> str:
         if own is not None and not (own == "train" and name in validated):
             return own
         if name in validated:
@@ -151,7 +149,9 @@ def draw(
         # A row without a split stays with its group: it must not divide what the data keep together.
         return "test" if name in tested else min(fixed.get(name, TRAIN))
 
-    return [place(row) for row in range(len(group))]
+    rows = list(zip(group, given, strict=True))
+    placed = {row: place(*row) for row in dict.fromkeys(rows)}  # a person has many images
+    return [placed[row] for row in rows]
 
 
 def _strata(group: Sequence[str], strata_of_rows: Sequence[Hashable]) -> dict[str, Hashable]:

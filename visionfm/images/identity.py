@@ -61,7 +61,7 @@ def file_ids(image_ids: Any) -> Any:
     """Return `file_id` of a column (Arrow) of image ids."""
     import pyarrow.compute as pc
 
-    if not _has_frames(image_ids):
+    if not has_frames(image_ids):
         return image_ids
     return pc.list_element(pc.split_pattern(image_ids, BETWEEN, max_splits=1), 0)
 
@@ -70,13 +70,14 @@ def file_paths(paths: Any, image_ids: Any) -> Any:
     """Return `file_path` of a column (Arrow) of paths."""
     import pyarrow as pa
 
-    if not _has_frames(image_ids):
+    if not has_frames(image_ids):
         return paths
     rows = zip(paths.to_pylist(), image_ids.to_pylist(), strict=True)
     return pa.chunked_array([[file_path(path, image_id) for path, image_id in rows]], pa.string())
 
 
-def _has_frames(image_ids: Any) -> bool:
+def has_frames(image_ids: Any) -> bool:
+    """Tell whether frames of files are among the images of a column (Arrow) of image ids."""
     import pyarrow.compute as pc
 
     return bool(pc.any(pc.match_substring(image_ids, BETWEEN)).as_py())

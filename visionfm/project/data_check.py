@@ -12,8 +12,8 @@ from pathlib import Path
 from visionfm.data import spelling
 from visionfm.data.findings import FOLDS
 from visionfm.data.label_rows import as_columns
-from visionfm.data.labels import draw_splits, labelled, subject_of
-from visionfm.data.layouts.rows import LabelRow, Value, parts_of
+from visionfm.data.labels import draw_splits, labelled, subjects_of
+from visionfm.data.layouts.rows import LabelColumns, Value, parts_of
 from visionfm.data.listing import label_files, list_images, list_partners, no_images, partner_names, to_install
 from visionfm.data.partners import has_partners, mask_roles
 from visionfm.data.settings import LabelSettings
@@ -32,7 +32,7 @@ log = logging.getLogger("visionfm")
 class Labels:
     """A dataset's labelled images as `label` would write them; `columns` are the labels by name."""
 
-    def __init__(self, rows: list[LabelRow], subjects: list[str], splits: list[str]) -> None:
+    def __init__(self, rows: LabelColumns, subjects: list[str], splits: list[str]) -> None:
         """All of one length."""
         self.rows, self.subjects, self.splits = rows, subjects, splits
         self.columns: dict[str, list[Value]] = as_columns(rows)
@@ -89,9 +89,9 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
     rows = labelled(root, settings, listed, partners, taken, own)
     _find_masks(rows, settings, set(partners), own)
     known = set(listed)
-    rows = [row for row in rows if named_frame(row.path, known)[0] in known]
-    files = [named_frame(row.path, known)[0] for row in rows]
-    subjects = [subject_of(row, "", settings) for row in rows]
+    rows = rows.take([at for at, path in enumerate(rows.path) if named_frame(path, known)[0] in known])
+    files = [named_frame(path, known)[0] for path in rows.path]
+    subjects = subjects_of(rows, [""] * len(rows), settings)
     if not rows and not own:
         own.add("no image has a label")
     if own:
@@ -116,7 +116,7 @@ def _counted(splits: list[str]) -> str:
     return ", ".join(f"{split} {count[split]}" for split in ("train", "validation", "test") if count[split])
 
 
-def _find_masks(rows: list[LabelRow], settings: LabelSettings, partners: set[str], problems: Problems) -> None:
+def _find_masks(rows: LabelColumns, settings: LabelSettings, partners: set[str], problems: Problems) -> None:
     for row in rows:
         for role in mask_roles(settings):
             path = row.partners.get(role)
@@ -179,11 +179,11 @@ def _check_task(
         encoded, wrong = [], False
         for dataset in names:
             own, labels = Problems(DataError, dataset), found[dataset]
-            for index, row in enumerate(labels.rows):
-                said = {
-                    column: labels.columns.get(column, [None] * len(labels.rows))[index] for column in target.columns()
-                }
-                encoded.append(encode(target, said, f"{dataset}: {row.where}", own))
+            none: list[Value] = [None] * len(labels.rows)
+            known = {column: labels.columns.get(column, none) for column in target.columns()}
+            for index, where in enumerate(labels.rows.where):
+                said = {column: values_R[index] for column, values_R in known.items()}
+                encoded.append(encode(target, said, f"{dataset}: {where}", own))
             wrong = wrong or bool(own)
             if (dataset, spec) not in seen:
                 for line in own:

@@ -7,7 +7,7 @@ import pytest
 
 from visionfm.data.label_rows import read_labels
 from visionfm.data.layouts.columns import Columns
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelColumns
 from visionfm.data.listing import label_files, labels_fingerprint, list_images
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
@@ -16,7 +16,7 @@ LISTED = ["training/1.jpg", "training/a, b.jpg", "test/2.jpg"]
 COLUMNS = {"image": "file", "subject": "who", "eye": "eye", "visit": "date", "interval": "days", "event": "worse"}
 
 
-def read(root: Path, listed: list[str] = LISTED, **keys: Any) -> tuple[list[LabelRow], list[str]]:
+def read(root: Path, listed: list[str] = LISTED, **keys: Any) -> tuple[LabelColumns, list[str]]:
     problems = Problems(DataError, "labels")
     rows = read_labels(root, LabelSettings(dataset="d", **keys), listed, problems)
     return rows, list(problems)
@@ -92,7 +92,7 @@ def test_images_lie_anywhere_and_an_edited_label_file_is_noticed(tmp_path: Path,
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def table(root: Path, *rows: str) -> tuple[list[LabelRow], list[str]]:
+def table(root: Path, *rows: str) -> tuple[LabelColumns, list[str]]:
     (root / "l.csv").write_text("\n".join(["file,who,eye,date,days,worse", *rows]) + "\n")
     listed = [row.split(",")[0] for row in rows]
     return read(root, listed, layout="table", table="l.csv", columns=Columns(**COLUMNS))

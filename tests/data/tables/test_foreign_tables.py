@@ -14,7 +14,7 @@ from world.workbooks import ods, xls, xlsx
 
 from visionfm.data.label_rows import read_labels
 from visionfm.data.layouts.columns import Columns
-from visionfm.data.layouts.rows import LabelRow
+from visionfm.data.layouts.rows import LabelColumns
 from visionfm.data.settings import LabelSettings
 from visionfm.errors import DataError, Problems
 
@@ -266,7 +266,7 @@ PATHS = [
 ]  # fmt: skip
 
 
-def read(case: Case, root: Path) -> tuple[list[LabelRow], list[str]]:
+def read(case: Case, root: Path) -> tuple[LabelColumns, list[str]]:
     root.mkdir()
     content = case.content.encode() if isinstance(case.content, str) else case.content
     (root / case.name).write_bytes(content)

@@ -3,7 +3,7 @@
 Light: planning imports it. Nothing here reads an image; what a layout does with a folder are the functions it gives.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
 
     name: str
     problems: Callable[[Block], Iterator[str]]  # what of a dataset's block does not fit it
-    rows: Callable[[Path, Block, list[str], Sequence[str], Problems], Iterator[LabelRow]]  # of images, given partners
+    rows: Callable[[Path, Block, list[str], Sequence[str], Problems], Iterable[LabelRow]]  # of images, given partners
     answers: Literal["values", "masks", "points", "outcomes"] = "values"  # what its label files tell
     image_folders: Callable[[Path], list[Path]] = lambda root: [root]
     label_files: Callable[[Path, str | TableFile | None], list[Path]] = _no_files  # whether they exist or not

@@ -6,11 +6,9 @@ In tables, `interval` is a number of days, or the date of the follow-up where `v
 from datetime import date
 
 from visionfm.data.layouts.columns import Columns, EventColumn
-from visionfm.data.layouts.rows import LabelRow
 from visionfm.data.tables.block import TableFile
 from visionfm.data.tables.cells import coded, is_number, is_unknown, plain_number
 from visionfm.data.visits import written
-from visionfm.errors import Problems
 
 EVENT, INTERVAL = "event", "interval_days"
 LONGEST_DAYS = 200 * 365.25
@@ -32,31 +30,26 @@ def read_days(text: str) -> float | str:
     return days if days >= 0 else f"expected a number of days from 0 on, found {text}: before the baseline"
 
 
-def read_outcome(record: dict[str, str], row: LabelRow, columns: Columns, how: TableFile, problems: Problems) -> None:
-    """Take event and interval of a table's row, where the config has columns for them; both, or neither is known."""
-    named = columns.event_column
-    if columns.interval is None or named is None:
-        return
-    texts = [record[name].strip() for name in (named, columns.interval)]
-    row.values |= {EVENT: None, INTERVAL: None}
-    unknown = [is_unknown(text, how) for text in texts]
+def read_outcome(
+    event: str, interval: str, visit: str | None, columns: Columns, how: TableFile
+) -> tuple[tuple[float | None, float | None], list[str]]:
+    """Return event and interval of a table's cells, and what is wrong with them; both, or neither is known."""
+    names, nothing = (columns.event_column, columns.interval), (None, None)
+    unknown = [is_unknown(text, how) for text in (event, interval)]
     if all(unknown):
-        return
+        return nothing, []
     if any(unknown):
-        missing, there = (named, columns.interval) if unknown[0] else (columns.interval, named)
-        problems.add(
-            f"{row.where}: {there} without {missing}: expected both, or neither (an eye that stayed as it was has event"
-            " 0 and the days for which it is known)"
-        )
-        return
+        missing, there = names if unknown[0] else names[::-1]
+        return nothing, [
+            f"{there} without {missing}: expected both, or neither (an eye that stayed as it was has event 0 and the "
+            "days for which it is known)"
+        ]
     if isinstance(columns.event, EventColumn):
-        texts[0] = coded(texts[0], columns.event.values)[1] or texts[0]
-    event, interval = read_event(texts[0]), _until(_in_form(plain_number(texts[1], how), columns), row.visit)
-    for name, value in ((named, event), (columns.interval, interval)):
-        if isinstance(value, str):
-            problems.add(f"{row.where}: {name}: {value}")
-    if not isinstance(event, str) and not isinstance(interval, str):
-        row.values |= {EVENT: event, INTERVAL: interval}
+        event = coded(event, columns.event.values)[1] or event
+    seen, days = read_event(event), _until(_in_form(plain_number(interval, how), columns), visit)
+    if not isinstance(seen, str) and not isinstance(days, str):
+        return (seen, days), []
+    return nothing, [f"{name}: {said}" for name, said in zip(names, (seen, days), strict=True) if isinstance(said, str)]
 
 
 def _in_form(text: str, columns: Columns) -> str:

@@ -2,13 +2,17 @@
 
 import csv
 import re
+from array import array
+from collections.abc import Iterator
+from itertools import islice
 
 from visionfm.data.tables.block import TableFile
-from visionfm.data.tables.grid import Grid, Line
+from visionfm.data.tables.grid import Grid
 from visionfm.errors import Problems
 
 SEPARATORS = ",;\t|"  # what counts where several stand equally often in the header is the first
 MARKS = {b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+PIECE = 1 << 20  # signs of a text that are cut into lines at once
 SUGGESTED = "cp1252"
 
 
@@ -17,22 +21,41 @@ def read_text(name: str, data: bytes, how: TableFile, problems: Problems) -> Gri
     text = _decoded(name, data, how, problems)
     if text is None:
         return None
-    lines = text.rstrip("\n").split("\n")  # splitlines() would cut at U+2028 and others too
+    text = text.rstrip("\n")
     first = 0
     separator = how.separator
-    if said := re.fullmatch(r'"?sep=(.)"?[,;\t ]*', lines[0], re.IGNORECASE):
+    if said := re.fullmatch(r'"?sep=(.)"?[,;\t ]*', text.partition("\n")[0], re.IGNORECASE):
         first, separator = 1, separator or said[1]
     if separator is None:
-        filled = next((number for number, line in enumerate(lines) if number >= first and line.strip()), first)
-        header = how.header_lines[-1] - 1 if how.header_lines else filled
-        separator = _separator(lines[min(header, len(lines) - 1)], name)
-    reader = csv.reader(lines[first:], delimiter=separator, strict=True)
-    found: list[Line] = []
+        separator = _separator(_names(text, first, how), name)
+    reader = csv.reader(islice(_lines(text), first, None), delimiter=separator, strict=True)
+    grid = Grid(name, [], array("q"))
     try:
-        found += (Line(reader.line_num + first, cells) for cells in reader)
+        for cells in reader:
+            grid.lines.append(tuple(cells))  # unlike a million lists, these are not looked through for cycles
+            grid.numbers.append(reader.line_num + first)
     except csv.Error as error:
         problems.add(f"{name}:{reader.line_num + first}: {error}")
-    return Grid(name, found)
+    return grid
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text, cut at line feeds alone: splitlines() would cut at U+2028 and others too."""
+    start = 0
+    while (end := text.find("\n", start + PIECE)) >= 0:
+        yield from text[start:end].split("\n")
+        start = end + 1
+    yield from text[start:].split("\n")
+
+
+def _names(text: str, first: int, how: TableFile) -> str:
+    """Return the line of the columns' names: the one that the config says, or the first filled one."""
+    wanted = how.header_lines[-1] - 1 if how.header_lines else None
+    line = ""
+    for number, line in enumerate(_lines(text)):
+        if number == wanted or (wanted is None and number >= first and line.strip()):
+            return line
+    return line
 
 
 def _decoded(name: str, data: bytes, how: TableFile, problems: Problems) -> str | None:

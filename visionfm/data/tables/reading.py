@@ -8,6 +8,7 @@ import io
 import resource
 import struct
 import zipfile
+from array import array
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from visionfm.artifacts.formats import check_unpacked
 from visionfm.data.tables.block import TableFile
 from visionfm.data.tables.delimited import SEPARATORS, read_text
-from visionfm.data.tables.grid import Grid, Line, Table, as_table
+from visionfm.data.tables.grid import Grid, Table, as_table
 from visionfm.data.tables.workbook import MOST_CELLS, read_workbook, text_of
 from visionfm.errors import DataError, Problems, cannot_read_now, is_passing
 from visionfm.images.containers.container import Refused
@@ -130,8 +131,7 @@ def _parquet(name: str, data: bytes, _: TableFile, problems: Problems) -> Grid |
             raise MemoryError from error
         problems.add(f"{name}: not a Parquet file: {str(error).splitlines()[0]}")
         return None
-    lines = [Line(0, list(table.column_names))]
-    for number, cells in enumerate(zip(*columns, strict=True), 1):
-        texts = [str(cell) if isinstance(cell, datetime | timedelta) else text_of(cell) for cell in cells]
-        lines.append(Line(number, texts))
-    return Grid(name, lines, "{name} row {number}")
+    lines: list[Sequence[str]] = [list(table.column_names)]
+    for cells in zip(*columns, strict=True):
+        lines.append([str(cell) if isinstance(cell, datetime | timedelta) else text_of(cell) for cell in cells])
+    return Grid(name, lines, array("q", range(len(lines))), "{name} row {number}")

@@ -4,13 +4,15 @@ A whole number is written without a point, a date as ISO has it; a cell with an 
 """
 
 import io
+from array import array
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from visionfm.config.nearest import unknown
 from visionfm.data.tables.block import TableFile
 from visionfm.data.tables.cells import UNKNOWN
-from visionfm.data.tables.grid import Grid, Line
+from visionfm.data.tables.grid import Grid
 from visionfm.errors import Problems
 
 MOST_CELLS = 50_000_000
@@ -45,8 +47,10 @@ def read_workbook(name: str, data: bytes, how: TableFile, problems: Problems) ->
         for n in dated
         if any(isinstance(row[n], str) and row[n].strip() not in empty for row in below if n < len(row))
     }
-    lines = [Line(number, [text_of(cell) for cell in row]) for number, row in enumerate(cells, 1)]
-    return Grid(name, lines, "{name} row {number}", frozenset(dated), frozenset(texts))
+    lines: list[Sequence[str]] = [[text_of(cell) for cell in row] for row in cells]
+    return Grid(
+        name, lines, array("q", range(1, len(lines) + 1)), "{name} row {number}", frozenset(dated), frozenset(texts)
+    )
 
 
 def _sheet(name: str, book: Any, how: TableFile, problems: Problems) -> Any:

@@ -59,7 +59,7 @@ def glob_of_template(template: str) -> str:
 def _numbers(table: Table, column: str) -> dict[int, Mapping[str, str]] | None:
     """Return the rows by the one number in a column; None where cells have none or several, or two rows the same."""
     found: dict[int, Mapping[str, str]] = {}
-    for _, cells in table.rows:
+    for cells in table.rows():
         runs = re.findall(r"[0-9]+", re.sub(r"\.0+$", "", cells[column].strip()))
         if len(runs) != 1 or len(runs[0]) > 9 or int(runs[0]) in found:
             return None

@@ -70,7 +70,7 @@ def understand(root: Path, name: str, paths: Sequence[str]) -> list[Seen] | str:
     if isinstance(found, str):
         return []
     table, how = found
-    rows = [cells for _, cells in table.rows]
+    rows = list(table.rows())
     place = PurePosixPath(root.absolute().as_posix())
     named = _image_columns(table, Files(paths, place))
     folder = common_folder([path for ones in named.values() for path in ones])
@@ -110,7 +110,7 @@ def _by_number(table: Table, how: dict[str, Any], name: str, paths: Sequence[str
     read = readings(table, name, paths)
     if read is None or isinstance(read, str):
         return read or []
-    rows = [cells for _, cells in table.rows]
+    rows = list(table.rows())
     title = as_name(PurePosixPath(name).stem)
     several = len(read.files) + len(read.folders) > 1 or any(SIDES.search(one) for one in read.files.values())
     found = []
@@ -195,8 +195,7 @@ def _known(rows: Sequence[Mapping[str, str]], column: str) -> list[str]:
 
 def _image_columns(table: Table, files: Files) -> dict[str, list[str]]:
     """Return the columns most of whose cells name one file each, with the files; two where each eye has its own."""
-    step = max(1, len(table.rows) // SAMPLED)
-    rows = [cells for _, cells in table.rows[::step]]
+    rows = list(table.rows(max(1, len(table.where) // SAMPLED)))
     found: dict[str, list[str]] = {}
     for column in dict.fromkeys(filter(None, table.header)):
         texts = _known(rows, column)

@@ -60,6 +60,7 @@ class Page:
     cautions: list[str]
     sections: list[Section]
     files: dict[str, str]  # its figures and tables, each alone: name -> text
+    titles: dict[str, str]  # of tasks and models, by their names in the config
     up: str = ""  # the way from this page to the folder of the first one
     task: str = ""  # of which alone it tells
 
@@ -78,7 +79,7 @@ def split(whole: Page) -> tuple[Page, list[Page]]:
         else:
             rest.append(section)
     alone = [
-        replace(whole, title=f"{whole.title}: {task}", cautions=[], sections=found, up="../", task=task)
+        replace(whole, title=f"{whole.title}: {whole.titles[task]}", cautions=[], sections=found, up="../", task=task)
         for task, found in of_task.items()
     ]
     return replace(whole, sections=rest), alone
@@ -97,6 +98,7 @@ def page(found: Results) -> Page:
         cautions=cautions(found),
         sections=sections,
         files=_files(sections),
+        titles={name: found.title(name) for name in (*found.config.tasks, *found.config.models)},
     )
 
 

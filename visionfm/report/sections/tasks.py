@@ -54,7 +54,10 @@ def sections(results: Results) -> list[Section]:
         for task, block in results.config.tasks.items()
     ]
     template = "report/sections/tasks.html.j2"
-    return [Section(template, view, f"Task {view.name}", f"task-{view.name}", task=view.name) for view in views]
+    return [
+        Section(template, view, f"Task {results.title(view.name)}", f"task-{view.name}", task=view.name)
+        for view in views
+    ]
 
 
 def _together(results: Results, models: list[TaskModel]) -> list[Figure]:

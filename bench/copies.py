@@ -1,6 +1,7 @@
 """Copies of photographs: how many planted ones are found, what else is called a copy, and what a large search costs.
 
-Run: `python bench/copies.py IMAGES... [--every 5] [--strangers 100000]`; folders of images, counted each by itself.
+Run: `python bench/copies.py IMAGES... [--every 5] [--strangers 100000] [--seed 0]`; folders of images, each counted
+by itself.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from visionfm.data import copies
+from visionfm.data import copied, copies
 from visionfm.images.reading import ALLOWED_SUFFIXES
 from visionfm.images.thumbnail import DECODE_PX, thumbnail
 
@@ -54,10 +55,10 @@ def fabricated(real_NP: copies.Bytes, number: int) -> copies.Bytes:
     return made_MP
 
 
-def count(folder: Path, every: int, strangers: int) -> None:
+def count(folder: Path, every: int, strangers: int, seed: int) -> None:
     """Print what is found among a folder's images, strangers, and copies planted of each n-th; time and memory."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in ALLOWED_SUFFIXES)
-    rng = random.Random(0)
+    rng = random.Random(seed)
     own = copies.structure([small(file) for file in files])
     chosen = range(0, len(files), every)
     made = copies.structure([small(io.BytesIO(planted(Image.open(files[at]).convert("RGB"), rng))) for at in chosen])
@@ -69,7 +70,9 @@ def count(folder: Path, every: int, strangers: int) -> None:
     right = [one.score for one in found if (one.one, one.other) in wanted]
     least = f"{min(right, default=0):.2f}"
     print(f"{folder.parent.name}, {len(everything):,} images: {cpu:.0f} s CPU, {gib:.2f} GiB")
-    print(f"  {len(right)} of {len(made)} planted copies found, the least alike at {least}")
+    name = copied.names([(str(one.one), str(one.other)) for one in found])
+    joined = sum(name.get(str(one), one) == name.get(str(other), other) for one, other in wanted)
+    print(f"  {len(right)} of {len(made)} planted copies found, the least alike at {least}; {joined} in the same group")
     pairs = [one for one in found if one.other < len(own)]
     total = len(files) * (len(files) - 1) // 2
     print(f"  among its own {total:,} pairs {len(pairs)} ({len(pairs) / max(total, 1):.4%}) are called copies:")
@@ -86,9 +89,10 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--every", type=int, default=5, help="of how many images one has a planted copy")
     parser.add_argument("--strangers", type=int, default=0, help="fabricated images that it is sought among")
+    parser.add_argument("--seed", type=int, default=0, help="of how copies are altered")
     args = parser.parse_args()
     for folder in args.folders:
-        count(folder, args.every, args.strangers)
+        count(folder, args.every, args.strangers, args.seed)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Copies of a photograph are found however they were written; eyes that only resemble each other are none."""
 
+import hashlib
 import io
 import random
 import shutil
@@ -270,6 +271,27 @@ def test_labelled_copies_that_meet_only_in_an_image_without_a_label_are_joined(
         table.write("\n9.png,p9,test,0")
     found = [one for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
     assert [(one["path"], one["other_path"], one["severity"]) for one in found] == [("9.png", "0.png", "note")]
+
+
+def test_a_labelled_image_meets_another_datasets_through_an_altered_copy_without_a_label(
+    eyes: dict[str, list[Image.Image]], tmp_path: Path
+) -> None:
+    images = eyes["FFA"]
+    # Each is a copy of the image in between, which has no label, by the search not of the other.
+    turned = [images[0].rotate(-7, Image.Resampling.BICUBIC), images[0].rotate(7, Image.Resampling.BICUBIC)]
+    written(tmp_path, "a", [turned[0], *images[1:3]], ["test"] * 3)
+    written(tmp_path, "b", [turned[1], images[3]], ["test"] * 2)
+
+    def digest(name: str) -> str:
+        return hashlib.sha256((tmp_path / "a" / name).read_bytes()).hexdigest()
+
+    for level in range(10):  # copies are called by the smallest digest: here by that of the labelled one
+        images[0].save(tmp_path / "a/unlabelled.png", compress_level=level)
+        if digest("unlabelled.png") > digest("0.png"):
+            break
+    assert digest("unlabelled.png") > digest("0.png")
+    found = [one for one in audited(tmp_path, ["a", "b"]) if one["check"] == "copy"]
+    assert [(one["path"], one["other_path"], one["severity"]) for one in found] == [("0.png", "0.png", "note")]
 
 
 def test_two_copies_of_an_image_without_a_label_elsewhere_are_joined(

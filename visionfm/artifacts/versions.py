@@ -6,8 +6,8 @@ else unless the results differ.
 
 VERSIONS = {
     "index": 6,
-    "label": 6,
-    "audit": 8,
+    "label": 7,
+    "audit": 9,
     "checksum": 1,
     "measure": 1,
     "import": 2,

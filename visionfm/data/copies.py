@@ -22,6 +22,7 @@ from visionfm.images.thumbnail import THUMBNAIL_PX
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.int8]
+Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Move = tuple[float, float, float, float]
 Laid = tuple[Doubles, Doubles]  # (..., 2, 2) and (..., 2): affine maps of places (y, x)
@@ -38,6 +39,7 @@ MOVES: tuple[Move, ...] = (
 )
 STILL = 1  # the move that leaves a thumbnail as it is
 WAYS = [(move, mirrored) for mirrored in (False, True) for move in MOVES]
+LENGTH, WHOLE = 4096, 2**20  # of an image's waves; one in the map that whitens: both are whole numbers
 UNIT = 100  # the length of a descriptor: products of two are whole numbers, exact in any order of adding
 PRIOR, FLOOR = 50, 0.1  # images without common structure that each set is joined by; of the mean variance of a wave
 SQUARE = 512  # images of a block of products, so that it stays in the cache
@@ -50,7 +52,9 @@ COARSE_PX, FINE_PX = 1.8, 0.7  # blur while one is laid on the other, and of wha
 # Blur, of how many lines one is looked at, steps of Newton, and the correlation that is asked for then. Real copies
 # reach 0.94 of either; of strangers one in a hundred comes through the first, which is all that they cost.
 STAGES = ((COARSE_PX, 4, 2, 0.9), (1.0, 1, 6, 0.9))
+LEAST_START = 0.95  # from 0.9 on, two OCT scans of strangers, one mirrored, are called copies
 SAME = 0.86  # correlation of what is laid on each other
+DECIMALS = 4  # of correlations, where they decide: their last bits differ between processors
 
 
 class Copy(NamedTuple):
@@ -115,12 +119,15 @@ def _waves(move: Move, mirrored: bool) -> Floats:
 
 
 def _measured(structure_NP: Bytes, move: Move, mirrored: bool) -> Floats:
-    """Return the waves of moved images, (N, K), each row of length 1; 0 for an image without structure."""
+    """Return the waves of moved images, (N, K) of whole numbers, each row of length 4,096 but for rounding.
+
+    0 for an image without structure.
+    """
     found = [np.zeros((0, _waves(move, mirrored).shape[1]), np.float32)]
     for start in range(0, len(structure_NP), BLOCK):
         wave_NK = structure_NP[start : start + BLOCK].astype(np.float32) @ _waves(move, mirrored)
         length_N1 = np.sqrt((wave_NK.astype(np.float64) ** 2).sum(1, keepdims=True))
-        found.append((wave_NK / np.maximum(length_N1, 1)).astype(np.float32))
+        found.append(np.rint(LENGTH * wave_NK / np.maximum(length_N1, 1)).astype(np.float32))
     return np.concatenate(found)
 
 
@@ -128,6 +135,8 @@ class Common(NamedTuple):
     """What the images of a set have in common: the mean of their waves, and the map that makes all waves count alike.
 
     A small set is taken to have little in common: the mean and covariance are those of its images and `PRIOR` others.
+    Both are whole numbers, so that every sum with them is exact: which images are candidates does not depend on the
+    processor, but for a root that falls on the middle between two whole numbers.
     """
 
     mean_K: Doubles
@@ -138,18 +147,18 @@ class Common(NamedTuple):
         """Return what the images that have any structure share."""
         seen_NK = waves_NK[np.any(waves_NK, axis=1)].astype(np.float64)
         number, waves = len(seen_NK), waves_NK.shape[1]
-        mean_K = seen_NK.sum(0) / (number + PRIOR)
+        mean_K = np.rint(seen_NK.sum(0) / (number + PRIOR))
         apart_NK = seen_NK - mean_K
-        covariance_KK = (apart_NK.T @ apart_NK + PRIOR / waves * np.eye(waves)) / (number + PRIOR)
-        level = FLOOR * np.trace(covariance_KK) / waves
+        covariance_KK = apart_NK.T @ apart_NK + PRIOR * np.floor(LENGTH**2 / waves) * np.eye(waves)
+        level = np.floor(FLOOR * np.trace(covariance_KK) / waves)
         value_K, axis_KK = np.linalg.eigh(covariance_KK + level * np.eye(waves))
-        return cls(mean_K, axis_KK / np.sqrt(value_K) @ axis_KK.T)
+        return cls(mean_K, np.rint(WHOLE * (axis_KK * np.sqrt(value_K[0] / value_K)) @ axis_KK.T))
 
     def descriptors(self, waves_NK: Floats) -> Floats:
         """Return descriptors, (N, K) of whole numbers, each of length 100 but for rounding; 0 without structure."""
-        own_NK = (waves_NK - self.mean_K) @ self.whiten_KK
+        own_NK = np.rint((waves_NK - self.mean_K) @ self.whiten_KK / WHOLE * 16)
         length_N1 = np.sqrt((own_NK**2).sum(1, keepdims=True))
-        whole_NK: Floats = np.rint(UNIT * own_NK / np.maximum(length_N1, 1e-9)).astype(np.float32)
+        whole_NK: Floats = np.rint(UNIT * own_NK / np.maximum(length_N1, 1)).astype(np.float32)
         whole_NK[~np.any(waves_NK, axis=1)] = 0
         return whole_NK
 
@@ -176,8 +185,19 @@ def search(
         shifted_B2, peak_B = (np.concatenate(of) for of in zip(*shifts, strict=True))
         wanted_B = (_rank(candidates[:, 0], peak_B) < LAID) | (_rank(candidates[:, 1], peak_B) < LAID)
         wanted_B = (wanted_B & (peak_B >= LEAST_PEAK)) | (peak_B >= HIGH_PEAK)
-        laid = zip(_blocks(candidates[wanted_B]), _blocks(shifted_B2[wanted_B]), strict=True)
-        return sorted(copy for both in laid for copy in _compared(structure_NP, other_MP, *both))
+
+        def laid(chosen_B: Bools) -> list[Copy]:
+            blocks = zip(_blocks(candidates[chosen_B]), _blocks(shifted_B2[chosen_B]), strict=True)
+            return [copy for both in blocks for copy in _compared(structure_NP, other_MP, *both)]
+
+        found = laid(wanted_B)
+        # An image that has copies may have more of them than were laid on it: the others of its candidates are, too.
+        crowded_B = np.isin(candidates[:, 0], [one.one for one in found])
+        crowded_B |= np.isin(candidates[:, 1], [one.other for one in found])
+        if inside:
+            crowded_B |= np.isin(candidates[:, 0], [one.other for one in found])
+            crowded_B |= np.isin(candidates[:, 1], [one.one for one in found])
+        return sorted([*found, *laid(crowded_B & ~wanted_B & (peak_B >= LEAST_PEAK))])
 
 
 def _rank(rows_B: Ints, peak_B: Floats) -> Ints:
@@ -297,15 +317,19 @@ def _compared(structure_NP: Bytes, other_MP: Bytes, candidates: Ints, shifted_B2
     begin_B2 = begin_B2 - (map_B22 @ shifted_B2[:, :, None])[:, :, 0]
     for blur_px, every, steps, least in STAGES:
         pair = Pairs.of(image_BHW, other_BHW, blur_px, every)
-        map_B22, begin_B2, found_B = pair.aligned(map_B22, begin_B2, steps)
-        kept = np.flatnonzero(found_B & (pair.alike(map_B22, begin_B2) >= least))
+        # Along layers all places look alike, so that a map may run away: then its start counts, if that is very alike.
+        sought_B22, sought_B2, found_B = pair.aligned(map_B22, begin_B2, steps)
+        least_B = np.where(found_B, least, LEAST_START)
+        map_B22 = np.where(found_B[:, None, None], sought_B22, map_B22)
+        begin_B2 = np.where(found_B[:, None], sought_B2, begin_B2)
+        kept = np.flatnonzero(np.round(pair.alike(map_B22, begin_B2), DECIMALS) >= least_B)
         image_BHW, other_BHW, candidates = image_BHW[kept], other_BHW[kept], candidates[kept]
         map_B22, begin_B2 = map_B22[kept], begin_B2[kept]
         if not len(kept):
             return
     score_B = Pairs.of(image_BHW, other_BHW, FINE_PX, 1).alike(map_B22, begin_B2)
     for (one, other, _, mirrored), score in zip(candidates.tolist(), score_B.tolist(), strict=True):
-        if score >= SAME:
+        if round(score, DECIMALS) >= SAME:
             yield Copy(one, other, round(score, 3), bool(mirrored))
 
 
@@ -348,4 +372,4 @@ def _shifted(structure_NP: Bytes, other_MP: Bytes, candidates: Ints) -> tuple[In
     best_B = peaks_BS.argmax(1)
     shift_B2 = near[np.stack(np.unravel_index(best_B, (len(near), len(near))), 1)]
     peak_B = peaks_BS[np.arange(len(best_B)), best_B] / np.maximum(np.sqrt(energy_2[0] * energy_2[1]), 1e-6)
-    return shift_B2, peak_B.astype(np.float32)
+    return shift_B2, np.round(peak_B, DECIMALS).astype(np.float32)

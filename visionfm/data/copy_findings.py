@@ -45,6 +45,7 @@ def shared_names(copies: dict[Between, list[Pair]], known: dict[str, Labelled]) 
     for one in known.values():  # what is one inside of a dataset stays one
         rows = one.columns.filter(pc.not_equal(one.columns["copy_id"], one.columns["file_id"]))
         joined += zip(rows["file_id"].to_pylist(), rows["copy_id"].to_pylist(), strict=True)
+        joined += one.unlabelled.items()  # through which a labelled image may meet another dataset's
     return copied.names(joined)
 
 

@@ -4,8 +4,9 @@ Leaks and contradictions are few, images may be millions: they are sought in col
 object of Python. Invariant: what is found does not depend on the order of the datasets.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from visionfm import artifacts
 from visionfm.data.labels import SCHEMA as LABELS
+from visionfm.data.labels import UNLABELLED
 from visionfm.images.identity import file_ids, file_paths
 
 KEYS = ("path", "image_id", "copy_id", "subject_id", "split")
@@ -46,6 +48,7 @@ class Labelled:
     dataset: str
     columns: Any
     labels: Any
+    unlabelled: Mapping[str, str] = field(default_factory=dict)  # files without a label -> `copy_id` of their copies
 
     @classmethod
     def read(cls, dataset: str, path: Path, labels: Sequence[str], *, split: str | None) -> "Labelled":
@@ -62,7 +65,8 @@ class Labelled:
         person = pc.if_else(own, pa.scalar(None, pa.string()), table["subject_id"])
         columns = columns.append_column("file_id", file_ids(table["image_id"])).append_column("person", person)
         known = [name for name in dict.fromkeys(labels) if name in table.column_names]
-        return cls(dataset, columns, table.select(known))
+        unlabelled = json.loads(artifacts.read_metadata(path, LABELS, verify=False).get(UNLABELLED, "{}"))
+        return cls(dataset, columns, table.select(known), unlabelled)
 
     def named(self, names: Mapping[str, str]) -> "Labelled":
         """Return the same images, what copies share (`copy_id`) replaced by its name where it has one."""
@@ -71,7 +75,7 @@ class Labelled:
         at = self.columns.column_names.index("copy_id")
         copy_ids = [names.get(one, one) for one in self.columns["copy_id"].to_pylist()]
         columns = self.columns.set_column(at, "copy_id", pa.chunked_array([copy_ids], pa.string()))
-        return Labelled(self.dataset, columns, self.labels)
+        return Labelled(self.dataset, columns, self.labels, self.unlabelled)
 
     def images(self, wanted: Any) -> list[Image]:
         """Return the images of a mask as objects."""

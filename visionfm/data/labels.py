@@ -38,6 +38,7 @@ from visionfm.images.identity import file_id, file_path, file_paths, has_frames,
 from visionfm.images.regular import read_regular
 
 SCHEMA = "visionfm/labels/1"
+UNLABELLED = "unlabelled"  # in the metadata: files without a label -> `copy_id` of those of their copies that have one
 MOST_GROUPS = 50  # of one column
 READ = ("path", "image_id", "width", "height", "orientation", "frames", "status")  # of images.parquet
 SHORTEST_KEY, SHORTEST_ID = 16, 4  # bytes; signs: a shorter id stands in a path by chance
@@ -120,6 +121,10 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
         log.info("label: %s: %s agree with kappa %s", one["target"], one["graders"], kappa)
     table = _table(labels, subjects, split, image_ids, copy_ids, columns, dense, settings)
     extra = {"agreement": json.dumps(said)} if said else {}
+    if name:
+        have, shared = set(file_ids), set(copy_ids)
+        beside = {file: one for file, one in sorted(name.items()) if one in shared and file not in have}
+        extra |= {UNLABELLED: json.dumps(beside)} if beside else {}
     artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra)
     count = Counter(split)
     log.info(

@@ -80,7 +80,7 @@ def _label(cases: Cases, row: Mapping[str, Any], spec: Mapping[str, Any]) -> Lab
     one = {"type": "binary", "classes": []} if spec["type"] == "multilabel" else spec
     about = f"{row['class']}: " if spec["type"] == "multilabel" else ""
     likely = f", {truth_text(row['likely'], one)} for its neighbours" if row["reason"] != IDENTICAL else ""
-    says = f"{about}labelled {truth_text(row['label'], one)}{likely} ({SPLITS[row['split']]}, {row['dataset']})"
+    says = f"{about}labelled {truth_text(row['label'], one)}{likely} ({SPLITS[row['split']].lower()}, {row['dataset']})"
     at = spec["classes"].index(row["class"]) if about else None
     others = []
     for name in row["others"]:

@@ -1,15 +1,24 @@
-"""What a task's audit found: sentences, reasons for what was allowed, and the list."""
+"""What a task's audit found: sentences, reasons for what was allowed, the list, and copies side by side.
+
+Pictures are shown where the page may show them; else images are called by their ids and the row of audit.parquet.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from visionfm.data.findings import TESTED
 from visionfm.figures.tables import Cell, Table
+from visionfm.images.identity import shown_as
+from visionfm.images.settings import Reading
 from visionfm.metrics.written import NO_VALUE, text_of
-from visionfm.report.words import count
+from visionfm.report.data import Results
+from visionfm.report.sections.datasets import thumbnail
+from visionfm.report.words import SPLITS, count
 
-MOST_LISTED = 50
+MOST_LISTED, MOST_COPIES = 50, 12
+COPIES = ("bytes", "copy", "pretraining")  # checks that find two images which show the same
 CHECKS = {
     "subject": "the same subject in two splits",
     "bytes": "identical images in two splits",
@@ -26,6 +35,22 @@ CHECKS = {
 }
 
 
+class Picture(NamedTuple):
+    """One of two copies: its data URI (empty where no picture may be shown or the file changed), and whose it is."""
+
+    uri: str
+    says: str
+    path: str
+
+
+@dataclass(frozen=True)
+class CopiesView:
+    """Two images that show the same, across splits or datasets; `says` names the row of audit.parquet."""
+
+    says: str
+    pictures: list[Picture]
+
+
 @dataclass(frozen=True)
 class AuditView:
     """What an audit found: one sentence per kind of finding, the reasons for what was allowed, and the list."""
@@ -33,6 +58,9 @@ class AuditView:
     sentences: list[str]
     reasons: list[str]
     table: Table | None
+    copies: list[CopiesView]
+    crossing: str  # how many copies cross splits or datasets, and how many of them are shown
+    pictured: bool
 
 
 def allowed_reasons(rows: Any) -> list[str]:
@@ -70,21 +98,22 @@ def _contradictions(rows: Any) -> list[str]:
     return [f"{CHECKS['contradiction']}: {pairs}, {tested} with a test image; a label of each pair must be wrong"]
 
 
-def audit_view(task: str, rows: Any, named: bool) -> AuditView:
+def audit_view(results: Results, task: str) -> AuditView:
     """Return an audit's findings in words; without findings there is neither sentence nor table.
 
-    `named`: with the list, which names files and subjects; it always stands in audit.parquet.
+    Where ids are shown, with the list, which names files and subjects; it always stands in audit.parquet.
     """
+    rows, named = results.audits[task], results.config.report.ids == "shown"
+    pictured = results.config.report.pictures == "examples"
     kinds = Counter(zip(rows["check"], rows["severity"] == "allowed", strict=True))
     sentences = [
         f"{CHECKS.get(check, check)}: {count(found, 'finding')}" + (", allowed by a written reason" if allowed else "")
         for (check, allowed), found in sorted(kinds.items())
     ]
     reasons = allowed_reasons(rows)
-    if not len(rows):
-        return AuditView([], [], None)
-    if not named:
-        return AuditView(sentences, reasons, None)
+    copies, crossing = _copies(results, rows, named, pictured)
+    if not named or not len(rows):
+        return AuditView(sentences, reasons, None, copies, crossing, pictured)
     table = Table(f"{task}: findings of the audit", ["image", "and", "finding"], [])
     table.rows = [
         [
@@ -96,7 +125,30 @@ def audit_view(task: str, rows: Any, named: bool) -> AuditView:
     ]
     if len(rows) > MOST_LISTED:
         table.notes.append(f"The first {MOST_LISTED} of {len(rows):,} are listed; all stand in audit.parquet.")
-    return AuditView(sentences, reasons, table)
+    return AuditView(sentences, reasons, table, copies, crossing, pictured)
+
+
+def _copies(results: Results, rows: Any, named: bool, pictured: bool) -> tuple[list[CopiesView], str]:
+    """Return the first copies that cross splits or datasets, and how many there are in words."""
+    crossing = rows[rows["check"].isin(COPIES) & rows["other_path"].notna()]
+    crossing = crossing[
+        (crossing["split"] != crossing["other_split"]) | (crossing["dataset"] != crossing["other_dataset"])
+    ]
+    ids = {tables.name: dict(zip(tables.images["path"], tables.images["image_id"], strict=True))
+           for tables in results.datasets}  # fmt: skip
+
+    def picture(dataset: str, path: str, split: Any) -> Picture:
+        block, image_id = results.config.datasets[dataset], ids[dataset].get(path)
+        uri = thumbnail(Path(block.root), path, image_id, Reading.of(block)) if pictured and image_id else ""
+        return Picture(uri, f"{SPLITS.get(split, text_of(split))}, {dataset}", shown_as(path, image_id, named))
+
+    found = []
+    for at, row in crossing.head(MOST_COPIES).iterrows():
+        detail = row["detail"] if named or row["check"] != "pretraining" else CHECKS["pretraining"]
+        pictures = [picture(row[f"{of}dataset"], row[f"{of}path"], row[f"{of}split"]) for of in ("", "other_")]
+        found.append(CopiesView(f"{detail} (row {int(at) + 1} of audit.parquet)", pictures))
+    more = f", of which the first {MOST_COPIES} are shown" if len(crossing) > MOST_COPIES else ""
+    return found, f"Copies across splits or datasets: {count(len(crossing), 'pair')}{more}"
 
 
 def _place(dataset: Any, path: Any) -> str:

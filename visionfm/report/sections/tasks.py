@@ -47,7 +47,7 @@ def sections(results: Results) -> list[Section]:
             sentences=_task_sentences(results, task, block),
             targets=_targets(results, task),
             samples=_samples(results, next(result for result in results.results if result.task == task)),
-            audit=audit_view(task, results.audits[task], results.config.report.ids == "shown"),
+            audit=audit_view(results, task),
             together=_together(results, [one for one in results.results if one.task == task]),
             models=[drawn[task, model] for model in block.models],
         )

@@ -144,7 +144,7 @@ class Bench:
         bank = RowBank(image_ids, views, settings.dtype, len(blocks), encoder.width)
         for done_ids, rows in self.loaded[key].run(images, tuple(views)):
             bank.put(done_ids, views, rows)
-        identity = RowIdentity("", "", str(blocks), precision, settings.dtype)
+        identity = RowIdentity("", "", json.dumps(list(blocks)), precision, settings.dtype)
         made_by = artifacts.provenance("extract", {}, {})
         names = Names([path for path, _ in images], image_ids, tuple(views))
         write_cache(out, names, bank.take(image_ids), identity, made_by)

@@ -15,6 +15,7 @@ from pathlib import Path
 from visionfm.errors import Stopped, UsageError, VisionFMError
 from visionfm.runtime.interruption import keep_warnings, time_is_up
 from visionfm.runtime.scheduler import requeue_own_job, watch_time_limit
+from visionfm.runtime.waiting import wait_asleep
 
 # What a person calls, in the order of their work.
 COMMANDS = {
@@ -91,6 +92,7 @@ WITHOUT_SETTINGS = {"checksum", "export"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return its exit code."""
+    wait_asleep()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser(arguments[0] if arguments else "")
     args = parser.parse_args(arguments)

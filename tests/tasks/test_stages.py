@@ -22,9 +22,10 @@ from world.stopping import signalled
 
 from visionfm import artifacts, cli
 from visionfm.errors import DataError, UsageError
+from visionfm.tasks import train as stage
 from visionfm.tasks.predict import predict, subsets
 from visionfm.tasks.settings import TargetSpec
-from visionfm.tasks.train import train
+from visionfm.tasks.train import store_of, train
 from visionfm.tasks.vectors import training as loop
 from visionfm.tasks.vectors.heads import ClsHead
 
@@ -345,3 +346,23 @@ def test_stages_import_no_torch_when_nothing_changed(task):
 def test_command_line_reports_a_bad_features_argument(task, capsys):
     arguments = ["train", "--train", str(task[2]), "--features", "eyes", "--out", "x", "--training-out", "y"]
     assert cli.main([*arguments, "--settings", train_settings().model_dump_json()]) == 2
+
+
+@pytest.mark.parametrize("fusion", ["pooled", "attention"])
+def test_rows_held_as_they_are_stored_give_the_same_decoder(task, monkeypatch, fusion):
+    folder, _, table, *_ = task
+    cls_NVLD, patch_mean_NVD, _ = planted(COUNT)
+    half = write_cache(folder / "half.cls224.h5", cls_NVLD, patch_mean_NVD, dtype="float16")
+    task, held = (folder, {"eyes": [half]}, table), []
+    of = loop.Batches.of.__func__
+    monkeypatch.setattr(
+        loop.Batches, "of", classmethod(lambda cls, *args, **named: held.append(of(cls, *args, **named)) or held[-1])
+    )
+    stored = run(task, train_settings(fusion=fusion), name="stored")
+    monkeypatch.setattr(stage, "store_of", lambda *args, as_stored=False: store_of(*args))
+    whole = run(task, train_settings(fusion=fusion), name="whole")
+    assert [batches.streams[0].dtype for batches in held] == [torch.float16] * 2 + [torch.float32] * 2
+    one, other = (artifacts.read_tensors(path) for path in (stored, whole))
+    assert one[0].keys() == other[0].keys()
+    assert all(np.array_equal(one[0][name], other[0][name]) for name in one[0])
+    assert one[1]["key"] == other[1]["key"], "a decoder that was made before is still known"

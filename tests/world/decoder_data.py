@@ -23,11 +23,16 @@ IMAGE = pa.struct([(name, pa.string()) for name in ("modality", "dataset", "path
 
 
 def write_cache(
-    path: Path, cls_NVLD: np.ndarray, patch_mean_NVD: np.ndarray, views: Sequence[str] = VIEWS, names: Any = None
+    path: Path,
+    cls_NVLD: np.ndarray,
+    patch_mean_NVD: np.ndarray,
+    views: Sequence[str] = VIEWS,
+    names: Any = None,
+    dtype: str = "float32",
 ) -> Path:
     names = [f"{n:04}.png" for n in range(len(cls_NVLD))] if names is None else names
     ids = [f"{n:0>64}" for n in names]
-    arrays = (cls_NVLD.astype(np.float32), patch_mean_NVD.astype(np.float32))
+    arrays = (cls_NVLD.astype(dtype), patch_mean_NVD.astype(dtype))
     made_by = artifacts.provenance("extract", {}, {})
     cache.write_cache(path, rows.Names(names, ids, tuple(views)), arrays, IDENTITY, made_by)
     return path

@@ -6,6 +6,7 @@ Shapes: N images or references, V views, L taps (last four blocks, shallow to de
 """
 
 import math
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
+from visionfm.artifacts.large import mapped
 from visionfm.errors import ArtifactError
 from visionfm.features.rows import Names, RowIdentity, Store
 from visionfm.images.transforms import VIEWS
@@ -21,6 +23,7 @@ from visionfm.images.transforms import VIEWS
 SCHEMA = "visionfm/features/1"
 FEATURES = ("cls", "patch_mean", "both", "last_cls")  # in the order in which a width tells what a published file reads
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # cls_NVLD, patch_mean_NVD
+PIECE = 1024  # rows that are taken from a file at once
 
 
 class CacheFile(NamedTuple):
@@ -34,14 +37,31 @@ class CacheFile(NamedTuple):
     views: tuple[str, ...]
     metadata: dict[str, str]
 
+    def let_go(self) -> None:
+        """Let the system take back the memory of mapped features that were looked at."""
+        for array in (self.cls_NVLD, self.patch_mean_NVD):
+            if isinstance(array, np.memmap):
+                array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
 
 def read_cache(path: str | Path, earlier: bool = False) -> CacheFile:
     """Return a cache file whole, checked; `earlier` as in `artifacts.read_metadata`.
 
     Raises ArtifactError when it is damaged, of another schema, or its arrays do not fit each other.
     """
-    path = Path(path)
     arrays, metadata = artifacts.read_hdf5(path, schema=SCHEMA, earlier=earlier)
+    return _checked(Path(path), arrays, metadata)
+
+
+def map_cache(path: str | Path) -> CacheFile:
+    """Return a cache file, checked as by `read_cache`; its features are mapped, not read."""
+    path = Path(path)
+    metadata = artifacts.read_metadata(path, SCHEMA)
+    arrays = artifacts.read_hdf5_arrays(path, ("path", "image_id", "view"))
+    return _checked(path, arrays | {name: mapped(path, name) for name in ("cls", "patch_mean")}, metadata)
+
+
+def _checked(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> CacheFile:
     with artifacts.understood(path):
         cls_NVLD, patch_mean_NVD = arrays["cls"], arrays["patch_mean"]
         of_stages = cls_NVLD.ndim == 4 and cls_NVLD.shape[2] == 1  # their pooled output has a width of its own
@@ -60,7 +80,7 @@ def write_cache(path: Path, names: Names, rows: Rows, identity: RowIdentity, mad
 
 
 class FeatureStore(Store[CacheFile]):
-    """The caches of a task's datasets, held in memory as stored; rows come out as float32.
+    """The caches of a task's datasets, in memory or mapped as stored; rows come out as float32, or as they are stored.
 
     >>> store = FeatureStore({"idrid": [Path("results/features/fundus/idrid.cls224.h5")]})
     >>> features_NVF = store.gather([("idrid", "a.jpg", "ab12...")], "cls")
@@ -69,13 +89,19 @@ class FeatureStore(Store[CacheFile]):
     WHAT, STAGE = "features", "extract"
 
     def __init__(
-        self, files: Mapping[str, Sequence[str | Path]], read: Callable[[str | Path], CacheFile] = read_cache
+        self,
+        files: Mapping[str, Sequence[str | Path]],
+        read: Callable[[str | Path], CacheFile] = read_cache,
+        as_stored: bool = False,
     ) -> None:
         """`files` maps a dataset to its cache files (several when it is sharded); each is checked now.
 
-        `read` gives features that stand in no file by the name of what they are of.
+        `read` gives features that stand in no file by the name of what they are of. `as_stored`: rows come out as
+        float16 where all files hold that: half the memory, the same numbers.
         """
         super().__init__(files, read)
+        half = as_stored and all(cache.cls_NVLD.dtype == np.float16 for cache in self.files)
+        self.dtype = np.dtype(np.float16 if half else np.float32)
         if not self.files:
             raise ArtifactError(
                 "no feature cache was given", expected="at least one file", do="name the --features files"
@@ -114,8 +140,8 @@ class FeatureStore(Store[CacheFile]):
         references: Sequence[tuple[str, str, str]],
         features: str,
         views: Sequence[str] | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Return features_NVF (float32) of (dataset, path, image_id) references, in their order.
+    ) -> npt.NDArray[Any]:
+        """Return features_NVF (of the store's dtype) of (dataset, path, image_id) references, in their order.
 
         F holds the CLS tokens shallow to deep, then the patch mean. V follows `views`, by default the store's.
         Raises ArtifactError listing every reference without a row, or whose row was made from other bytes.
@@ -124,15 +150,18 @@ class FeatureStore(Store[CacheFile]):
         number_N, row_N = self.locate(references).T
         used = np.unique(number_N)
         width = self.width(features, self.datasets[used[0]] if len(used) else None)
-        features_NVF = np.empty((len(references), len(wanted), width), np.float32)
+        features_NVF = np.empty((len(references), len(wanted), width), self.dtype)
         for number in used:
             cache = self.files[number]
             if _width(cache, features) != width:
                 self.width(features)  # says which differ
             at = np.flatnonzero(number_N == number)
-            rows = row_N[at]
-            for v, view in enumerate(wanted):
-                features_NVF[at, v] = _take(cache, rows, self._view(cache, view), features)
+            places = [self._view(cache, view) for view in wanted]
+            for start in range(0, len(at), PIECE):
+                piece = at[start : start + PIECE]
+                for v, view in enumerate(places):
+                    features_NVF[piece, v] = _take(cache, row_N[piece], view, features)
+                cache.let_go()
         return features_NVF
 
     def _view(self, cache: CacheFile, view: str) -> int:

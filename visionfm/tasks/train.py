@@ -66,17 +66,20 @@ def main(args: argparse.Namespace) -> None:
     train(args.train, by_dataset(args.features), args.out, args.training_out, settings)
 
 
-def store_of(samples: Samples, files: dict[str, list[Path]], tokens: bool = False) -> Any:
+def store_of(samples: Samples, files: dict[str, list[Path]], tokens: bool = False, as_stored: bool = False) -> Any:
     """Return the store of those datasets whose images the samples need: of vectors, or of patch `tokens`.
 
-    Where the files of a dataset are caches of both, each store takes its own.
+    Where the files of a dataset are caches of both, each store takes its own. Vectors `as_stored` stay on the disk, and
+    come out in the type of their files.
     """
     needed = dict.fromkeys(dataset for dataset, _, _ in samples.references)
     check_given("--features", needed, files)
     schema = token_cache.SCHEMA if tokens else cache.SCHEMA
     own = {dataset: [path for path in files[dataset] if _schema(path) == schema] for dataset in needed}
-    stores = token_cache.TokenStore if tokens else cache.FeatureStore
-    return stores({dataset: own[dataset] or files[dataset] for dataset in needed})
+    chosen_files = {dataset: own[dataset] or files[dataset] for dataset in needed}
+    if tokens:
+        return token_cache.TokenStore(chosen_files)
+    return cache.FeatureStore(chosen_files, cache.map_cache if as_stored else cache.read_cache, as_stored)
 
 
 def _schema(path: Path) -> str | None:
@@ -126,7 +129,7 @@ def _gathered(samples: Samples, files: dict[str, list[Path]], settings: TrainSet
     """Return what a candidate reads; the caches, which hold many more, are let go of."""
     fusion, visits = _fusion(settings, samples)
     tokens = settings.recipe.features == TOKENS
-    store = store_of(samples, files, tokens)
+    store = store_of(samples, files, tokens, as_stored=not settings.baseline)  # baselines compute on all rows at once
     views = VIEWS[:1] if settings.baseline else store.views
     streams = streams_of.gather(
         samples, store, settings.modalities, fusion, settings.recipe.features, views, visits, settings.pooling
@@ -208,15 +211,18 @@ def _fit(
         settings.pooling,
     )  # fmt: skip
     times = streams_of.times(samples, fusion, recipe.head, len(modalities), visits)
-    streams_of.standardise(streams, known)
+    stored = {n: stream for n, stream in enumerate(streams) if stream.features_RVF.dtype != np.float32}
+    streams_of.standardise([stream for n, stream in enumerate(streams) if n not in stored], known)
+    scalings = {n: streams_of.scaling(stream, known) for n, stream in stored.items()}
 
     def batch(split: str, same: Batches | None = None) -> Batches:
         times_NX = None if times is None else times[splits[split]]
         truth = samples.truth_NT[splits[split]]
-        return Batches.of(parts[split], widths * visits, truth, settings.device, times_NX, visits, shared=same)
+        return Batches.of(parts[split], widths * visits, truth, settings.device, times_NX, visits, same, scalings)
 
     batches = {"train": batch("train")}
     batches["validation"] = batch("validation", batches["train"])
+    stored.clear()
     for held in (streams, first, *parts.values()):  # the batches alone hold the rows, and may let them go
         held.clear()
     counts = (len(batches["train"]), len(batches["validation"]), len(set(samples.ids["subject_id"][splits["train"]])))

@@ -9,7 +9,7 @@ Shapes: N samples, S streams, R rows of a stream, V views (the first is identity
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,14 @@ Statistics = dict[str, tuple[Floats, Floats]]  # modality -> mean_F, std_F
 
 @dataclass(frozen=True)
 class Stream:
-    """The features of one stream; `row_N` is a sample's row, -1 where the sample lacks it.
+    """The features of one stream, float32 or as stored; `row_N` is a sample's row, -1 where the sample lacks it.
 
     With `count_N` it is the first of so many rows, one for each image. Streams of some of the samples share the rows of
     all.
     """
 
     name: str
-    features_RVF: Floats
+    features_RVF: npt.NDArray[Any]
     modality_R: npt.NDArray[Any]
     row_N: npt.NDArray[np.int64]
     count_N: npt.NDArray[np.int64] | None = None
@@ -67,7 +67,7 @@ def gather(
     visits: int = 1,
     slices: str = "mean",
 ) -> list[Stream]:
-    """Return the streams of the samples, float32; with `visits` those of each visit, the baseline's first.
+    """Return the streams of the samples, of the store's dtype; with `visits` those of each visit, the baseline's first.
 
     `slices` is what becomes of a sample's images of one modality: their mean, their maximum, or all (attention).
 
@@ -160,7 +160,7 @@ def _modality(
     count_N = np.zeros(len(samples), np.int64) if slices == ATTENTION else None
     if not len(at):
         return Stream(name, np.zeros((0, len(views), 0), np.float32), np.array([], object), row_N, count_N)
-    features_IVF: Floats = store.gather([samples.references[i] for i in at], features, views)
+    features_IVF = store.gather([samples.references[i] for i in at], features, views)
     _check_finite(features_IVF, samples, at)
     present, first = np.unique(samples.sample_I[at], return_index=True)
     count_P = np.diff(first, append=len(at))
@@ -171,12 +171,13 @@ def _modality(
         features_IVF = np.maximum.reduceat(features_IVF, first, axis=0)
     elif len(present) < len(at):
         count = count_P.astype(np.float32)
-        features_IVF = (np.add.reduceat(features_IVF, first, axis=0) / count[:, None, None]).astype(np.float32)
+        total_PVF = np.add.reduceat(features_IVF.astype(np.float32, copy=False), first, axis=0)
+        features_IVF = (total_PVF / count[:, None, None]).astype(np.float32)
     row_N[present] = np.arange(len(present))
     return Stream(name, features_IVF, np.full(len(present), name, object), row_N)
 
 
-def _check_finite(features_IVF: Floats, samples: Samples, at: npt.NDArray[np.int64]) -> None:
+def _check_finite(features_IVF: npt.NDArray[Any], samples: Samples, at: npt.NDArray[np.int64]) -> None:
     for row in range(len(features_IVF)):
         if not np.isfinite(features_IVF[row]).all():
             dataset, path, image_id = samples.references[at[row]]
@@ -197,7 +198,8 @@ def digest(streams: Sequence[Stream]) -> str:
     found = hashlib.sha256()
     for stream in streams:
         found.update(f"\n{stream.name}:{stream.features_RVF.shape}\n".encode())
-        found.update(np.ascontiguousarray(stream.features_RVF).reshape(-1).view(np.uint8).data)
+        for rows in _pieces(np.arange(len(stream.features_RVF))):
+            found.update(np.ascontiguousarray(stream.features_RVF[rows], np.float32).reshape(-1).view(np.uint8).data)
         found.update(stream.row_N.astype("<i8").tobytes())
         if stream.count_N is not None:
             found.update(stream.count_N.astype("<i8").tobytes())
@@ -234,7 +236,7 @@ def statistics(streams: Sequence[Stream], identity: bool = False, scale: float =
 
 
 def _moments(
-    features_RVF: Floats, at_R: npt.NDArray[np.intp]
+    features_RVF: npt.NDArray[Any], at_R: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean_F and std_F of some rows, in float64; bit for bit those of all at once, which would be copied twice.
 
@@ -248,7 +250,7 @@ def _moments(
 
 
 def _sum_over(
-    features_RVF: Floats, at_R: npt.NDArray[np.intp], of: Callable[[Floats], npt.NDArray[np.float64]]
+    features_RVF: npt.NDArray[Any], at_R: npt.NDArray[np.intp], of: Callable[[Any], npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
     total_1F = np.zeros((1, features_RVF.shape[2]))
     for number, rows in enumerate(_pieces(at_R)):
@@ -267,21 +269,45 @@ def _pieces(at_R: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
 def standardise(streams: Sequence[Stream], known: Statistics) -> None:
     """Bring the features, in place, to mean 0 and standard deviation 1 of the training rows of their modality."""
     for stream in streams:
-        for name in dict.fromkeys(stream.modality_R):
-            if name not in known:
-                raise DataError(
-                    f"the decoder has seen no {name} image in training",
-                    expected=f"one of {', '.join(known)}",
-                    found=name,
-                    do="train with images of that modality, or leave its dataset out of the task",
-                )
-            mean_F, std_F = known[name]
-            if len(mean_F) != stream.features_RVF.shape[2]:
-                raise DataError(
-                    f"the features of {name} do not fit the decoder",
-                    expected=f"{len(mean_F)} a view",
-                    found=str(stream.features_RVF.shape[2]),
-                    do="give the caches of the encoder that the decoder was trained with",
-                )
+        for name, (mean_F, std_F) in _own(stream, known).items():
             for rows in _pieces(np.flatnonzero(stream.modality_R == name)):
                 stream.features_RVF[rows] = (stream.features_RVF[rows] - mean_F) / std_F
+
+
+class Scaling(NamedTuple):
+    """What `standardise` does to a stream, for whoever does it to a few rows at a time."""
+
+    mean_MF: Floats
+    std_MF: Floats
+    code_R: npt.NDArray[np.int64]  # of each row's modality
+
+
+def scaling(stream: Stream, known: Statistics) -> Scaling:
+    """Return how a stream's rows are standardised; DataError as `standardise`."""
+    own = _own(stream, known)
+    width = stream.features_RVF.shape[2]
+    code_R = np.zeros(len(stream.modality_R), np.int64)
+    for code, name in enumerate(own):
+        code_R[stream.modality_R == name] = code
+    mean_MF, std_MF = (np.array(rows, np.float32).reshape(-1, width) for rows in zip(*own.values(), strict=True))
+    return Scaling(mean_MF, std_MF, code_R)
+
+
+def _own(stream: Stream, known: Statistics) -> Statistics:
+    """Return the statistics of the stream's modalities; DataError where they are not known, or of another width."""
+    for name in dict.fromkeys(stream.modality_R):
+        if name not in known:
+            raise DataError(
+                f"the decoder has seen no {name} image in training",
+                expected=f"one of {', '.join(known)}",
+                found=name,
+                do="train with images of that modality, or leave its dataset out of the task",
+            )
+        if len(known[name][0]) != stream.features_RVF.shape[2]:
+            raise DataError(
+                f"the features of {name} do not fit the decoder",
+                expected=f"{len(known[name][0])} a view",
+                found=str(stream.features_RVF.shape[2]),
+                do="give the caches of the encoder that the decoder was trained with",
+            )
+    return {name: known[name] for name in dict.fromkeys(stream.modality_R)}

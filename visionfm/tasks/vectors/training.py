@@ -6,8 +6,8 @@ F features, B batch, K outputs, T labels.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from visionfm.runtime.randomness import derived_seed
 from visionfm.tasks.loop import Loop, adamw
 from visionfm.tasks.optimizers import Optimizer, Sgd
 from visionfm.tasks.vectors.decoder import Decoder
-from visionfm.tasks.vectors.feature_arrays import Stream
+from visionfm.tasks.vectors.feature_arrays import Scaling, Stream
 from visionfm.tasks.vectors.objective import Objective
 from visionfm.tasks.vectors.recipe import Recipe
 from visionfm.tasks.vectors.slices import HIDDEN, Slices
@@ -32,9 +32,9 @@ log = logging.getLogger("visionfm")
 
 @dataclass
 class Batches:
-    """Standardised features and labels of some samples, as tensors on the training device."""
+    """Features and labels of some samples, as tensors on the training device; features come out standardised."""
 
-    streams: list[torch.Tensor]  # (R, V, F) each
+    streams: list[torch.Tensor]  # (R, V, F) each, standardised but for those with a scaling
     row_NS: torch.Tensor
     truth_NT: torch.Tensor
     times_NX: torch.Tensor | None = None  # see `streams.times`
@@ -42,6 +42,8 @@ class Batches:
     count_NS: torch.Tensor | None = (
         None  # slices that a decoder pools itself: how many rows from `row_NS` on, at least 1
     )
+    scalings: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    # of streams as they are stored: mean_MF, std_MF, and code_R of each row
 
     @classmethod
     def of(
@@ -53,10 +55,12 @@ class Batches:
         times_NX: Any = None,
         visits: int = 1,
         shared: "Batches | None" = None,
+        scalings: Mapping[int, Scaling] | None = None,
     ) -> "Batches":
         """Move the arrays to the device, uncopied on the CPU; a stream that no sample has gets one row of zeros.
 
-        `shared` are other samples of the same rows.
+        `shared` are other samples of the same rows; `scalings` standardise the rows of a stream, by its number, when
+        they are asked for.
         """
         rows = torch.from_numpy(np.stack([stream.row_N for stream in streams], axis=1)).to(device)
         truth = torch.from_numpy(np.asarray(truth_NT, dtype=np.float32)).to(device)
@@ -73,7 +77,11 @@ class Batches:
         times = None if times_NX is None else torch.from_numpy(times_NX).to(device)
         counts = [stream.count_N for stream in streams if stream.count_N is not None]
         count_NS = torch.from_numpy(np.stack(counts, axis=1)).clamp(min=1).to(device) if counts else None
-        return cls(features, rows, truth, times, visits, count_NS)
+        moved = {
+            number: tuple(torch.from_numpy(part).to(device) for part in one) for number, one in (scalings or {}).items()
+        }
+        scaled = shared.scalings if shared is not None else moved
+        return cls(features, rows, truth, times, visits, count_NS, scaled)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         """Return N."""
@@ -110,15 +118,24 @@ class Batches:
             index_B = self.row_NS[at_B, s].clamp(min=0) * views
             if view_BS is not None:
                 index_B = index_B + view_BS[:, s]
-            rows_XF = features_RVF.flatten(0, 1)
             if self.count_NS is None:
-                found.append(rows_XF.index_select(0, index_B))
+                found.append(self._rows(s, index_B))
                 continue
             count_B1 = self.count_NS[at_B, s].unsqueeze(1)
             place_I = torch.arange(int(count_B1.max()), device=at_B.device)
             index_BI = index_B.unsqueeze(1) + torch.where(place_I < count_B1, place_I, 0) * views
-            found.append(rows_XF.index_select(0, index_BI.flatten()).view(*index_BI.shape, -1))
+            found.append(self._rows(s, index_BI.flatten()).view(*index_BI.shape, -1))
         return found
+
+    def _rows(self, stream: int, index_X: torch.Tensor) -> torch.Tensor:
+        """Return rows_XF of a stream, float32 and standardised; `index_X` counts its views one after another."""
+        features_RVF = self.streams[stream]
+        rows_XF = features_RVF.flatten(0, 1).index_select(0, index_X)
+        if stream not in self.scalings:
+            return rows_XF
+        mean_MF, std_MF, code_R = self.scalings[stream]
+        code_X = code_R[index_X // features_RVF.shape[1]] if len(mean_MF) > 1 else slice(None)
+        return (rows_XF.float() - mean_MF[code_X]).div_(std_MF[code_X])
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe) -> Optimizer:

@@ -45,8 +45,8 @@ from visionfm.cli import main
 from visionfm.data import index
 from visionfm.data.layouts.folders import Listed
 def listing(root, layout, pattern=None):
-    table = pq.read_table(root / "listing.parquet")
-    return [Listed(*row) for row in zip(*(table[name].to_pylist() for name in ("path", "bytes", "mtime_ns")))]
+    table = pq.read_table(root / "listing.parquet").to_pydict()
+    return [Listed(*row) for row in zip(*table.values())]
 index.list_images = listing
 sys.exit(main(sys.argv[1:]))
 """
@@ -106,7 +106,7 @@ def fabricate(of: Plan, rows: int) -> None:
         made_by = artifacts.Provenance("index", VERSIONS["index"], "0" * 64)
         out = of.images(name)[0]
         artifacts.write_table(out, table, made_by, schema="visionfm/images/1", extra=extra, not_payload=NOT_PAYLOAD)
-        pq.write_table(table.slice(1), f"{name}/listing.parquet")
+        pq.write_table(table.select(["path", "bytes", "mtime_ns"]).slice(1), f"{name}/listing.parquet")
         labels = {"file": paths, "person": people, "eye": ["R" if i % 2 else "L" for i in range(rows)]}
         labels["date"] = [f"20{10 + i % 4 // 2}-0{1 + i % 9}-11" for i in range(rows)]
         labels["level"] = [str(level) for level in np.where(number // 4 % 3, 0, number // 4 % 5)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from visionfm import artifacts
+from visionfm.artifacts import formats
 from visionfm.data import index as stage
 from visionfm.data.index import in_shard, index
 from visionfm.data.layouts.folders import Listed
@@ -164,6 +165,24 @@ def test_shards_partition_the_images_and_changing_their_number_reads_nothing(
     assert changed == 1 and inspected == ["new.png"]
 
 
+def test_kept_thumbnails_pass_through_memory_a_piece_at_a_time(
+    data: Path, results: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    index(data, results / "images.parquet", SETTINGS)
+    draw(data / "0/3.png", 9)
+    index(data, results / "clean/images.parquet", SETTINGS)
+    monkeypatch.setattr(stage, "PIECE_ROWS", 2)
+    monkeypatch.setattr(formats, "BATCH_ROWS", 1)
+    held: list[int] = []
+    take = stage._Stored.take
+    monkeypatch.setattr(stage._Stored, "take", lambda stored, at: held.append(len(at)) or take(stored, at))
+    index(data, results / "images.parquet", SETTINGS)
+    assert held == [2, 1, 2]  # of six rows, one of them new
+    read, clean = (artifacts.read_table(results / name) for name in ("images.parquet", "clean/images.parquet"))
+    assert read.equals(clean) and read.schema.metadata[b"thumbnails"] == clean.schema.metadata[b"thumbnails"]
+    assert read.schema.metadata[b"payload_sha256"] == clean.schema.metadata[b"payload_sha256"]
+
+
 def test_a_file_changed_after_resharding_is_read_once(
     data: Path, results: Path, inspected: list[str], draw: Draw
 ) -> None:
@@ -192,7 +211,7 @@ def test_a_shard_makes_rows_of_its_own_images_alone(data: Path, results: Path) -
     mine = [row["path"] for row in rows(out)]
     listed = [Listed(row["path"], row["bytes"], row["mtime_ns"]) for row in rows(out)]
     known, unknown = stage._known_rows(out, reading, [*listed, Listed("new.png", 1, 2)])
-    assert mine and known["path"].to_pylist() == mine and unknown == [Listed("new.png", 1, 2)]
+    assert mine and known.sorted()["path"].to_pylist() == mine and unknown == [Listed("new.png", 1, 2)]
 
 
 def test_a_shard_depends_on_the_path_alone() -> None:

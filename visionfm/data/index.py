@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visionfm import artifacts
+from visionfm.artifacts.large_tables import PIECE_ROWS, write_pieces
 from visionfm.data.layouts.folders import Listed
 from visionfm.data.listing import list_images, no_images, to_install
 from visionfm.data.settings import IndexSettings
@@ -31,6 +32,7 @@ from visionfm.runtime.progress import track
 
 SCHEMA = "visionfm/images/1"
 PARTIAL_EVERY_S = 60.0
+SOME_ROWS = 1_000  # that were read now, as objects
 THUMBNAILS = "thumbnails"  # in its metadata: the digest of that column
 # What no other stage uses; whoever seeks copies depends on the digest of the thumbnails.
 NOT_PAYLOAD = ("mtime_ns", "reading", "thumbnail", THUMBNAILS)
@@ -69,28 +71,26 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
     if missing := to_install(images):
         raise DataError("images cannot be read by this installation", found="; ".join(missing), where=root,
                         do="install that, or limit what is an image by `images`")  # fmt: skip
-    listed = [entry for entry in images if in_shard(entry.path, settings.shard, settings.shards)]
-    listing = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    made_by = artifacts.provenance("index", settings.model_dump(mode="json"), {"listing": listing})
+    if settings.shards > 1:
+        images = [entry for entry in images if in_shard(entry.path, settings.shard, settings.shards)]
+    made_by = artifacts.provenance("index", settings.model_dump(mode="json"), {"listing": _listing_digest(images)})
     if artifacts.recall(out, made_by):
         return
     # Which reading a row stems from: another frame or limit, or a new version of the stage, reads all files again.
     reading = artifacts.provenance("index", settings.model_dump(mode="json", exclude={"shard", "shards"}), {}).key
-    known, fresh = _known_rows(out, reading, listed)
-    rows: list[Row] = []
+    listed = len(images)
+    rows, fresh = _known_rows(out, reading, images)
+    del images
+    extra = {"reading": reading, "modality": settings.modality}
     last = time.monotonic()
     for of_file in track(_read(root, fresh, settings, jobs), total=len(fresh), what="index"):
-        rows += of_file
+        rows.add(of_file)
         if time.monotonic() - last > PARTIAL_EVERY_S and (partial := _partial(out)):
-            so_far = _table(known, rows)
-            artifacts.write_table(
-                partial, so_far, made_by, schema=SCHEMA, extra={"reading": reading}, not_payload=NOT_PAYLOAD
-            )
+            rows.write(partial, made_by, {"reading": reading}, partial=True)
             last = time.monotonic()
-    table = _table(known, rows)
+    table = rows.sorted()
     _check_access(root, table)
-    extra = {"reading": reading, "modality": settings.modality, THUMBNAILS: _digest(table)}
-    artifacts.write_table(out, table, made_by, schema=SCHEMA, extra=extra, not_payload=NOT_PAYLOAD)
+    rows.write(out, made_by, extra)
     if (partial := _partial(out)) is not None:
         partial.unlink(missing_ok=True)
     bad = table.filter(pc.not_equal(table["status"], "ok"))
@@ -101,7 +101,7 @@ def index(root: Path, out: Path, settings: IndexSettings, jobs: int = 1) -> None
         log.warning("noted: %s: %s", row["path"], row["note"])
     if noted.num_rows > 20:
         log.warning("noted: %d further images; see `note` in %s", noted.num_rows - 20, out)
-    reused = len(listed) - len(fresh)
+    reused = listed - len(fresh)
     log.info("index: read %d, reused %d, unreadable %d; %s", len(fresh), reused, bad.num_rows, out)
 
 
@@ -131,35 +131,169 @@ def _partial(out: Path) -> Path | None:
     return None if kept is None else kept.with_name(f"{out.stem}.partial.parquet")
 
 
-def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[Any, list[Listed]]:
+def _listing_digest(images: list[Listed]) -> str:
+    """Return the sha256 of a listing as JSON, which is not written out whole: it may be of millions of files."""
+    digest = hashlib.sha256(b"[")
+    for start in range(0, len(images), PIECE_ROWS):
+        text = json.dumps(images[start : start + PIECE_ROWS])[1:-1]
+        digest.update((", " * (start > 0) + text).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+class _Rows:
+    """The rows of an index while it is put together: what earlier indices say of files, and what was read now.
+
+    Thumbnails of earlier rows stay in their files until they are written: those of a million images take a gigabyte.
+    """
+
+    def __init__(self, files: list[Path], known: list[Any], partial: Path | None) -> None:
+        """`known` are rows without thumbnail of each file, with the number of their `row` in it; in order of path.
+
+        What a `partial` index holds counts as read now, for it is written anew.
+        """
+        self.files, self.fresh, self.thumbnails = files, list[Row](), list[bytes | None]()
+        self.tables: list[Any] = []
+        for at, (file, table) in enumerate(zip(files, known, strict=True)):
+            if file == partial:
+                self.thumbnails += _Stored(file).take(table["row"].to_numpy()).tolist()
+                self._add(table.drop_columns(["row"]))
+            else:
+                self.tables.append(table.append_column("source", _repeat(at, table)))
+
+    def add(self, rows: list[Row]) -> None:
+        """Take rows that were read now."""
+        for row in rows:
+            self.thumbnails.append(row["thumbnail"])
+            self.fresh.append(row)
+        if len(self.fresh) >= SOME_ROWS:
+            self._to_columns()
+
+    def _to_columns(self) -> None:
+        import pyarrow as pa
+
+        self._add(pa.Table.from_pylist(self.fresh, schema=_schema(thumbnail=False)))
+        self.fresh.clear()
+
+    def _add(self, table: Any) -> None:
+        """Take rows whose thumbnails are the last."""
+        import pyarrow as pa
+
+        end = len(self.thumbnails)
+        table = table.append_column("row", pa.array(range(end - table.num_rows, end), pa.int64()))
+        self.tables.append(table.append_column("source", _repeat(len(self.files), table)))
+
+    def sorted(self) -> Any:
+        """Return all rows by path, without thumbnails, with `source` and `row` of these."""
+        import pyarrow as pa
+
+        self._to_columns()
+        self.tables = [pa.concat_tables(self.tables).sort_by("path").combine_chunks()]
+        return self.tables[0]
+
+    def write(self, out: Path, made_by: artifacts.Provenance, extra: dict[str, str], *, partial: bool = False) -> None:
+        """Write an index, a `partial` one of what was read now alone."""
+        import pyarrow.compute as pc
+
+        table = self.sorted()
+        if partial:
+            table = table.filter(pc.equal(table["source"], len(self.files)))
+        digest = hashlib.sha256()
+
+        def pieces() -> Iterator[Any]:
+            stored = [_Stored(file) for file in self.files]
+            for start in range(0, max(table.num_rows, 1), PIECE_ROWS):
+                piece = table.slice(start, PIECE_ROWS)
+                source_N, row_N = piece["source"].to_numpy(), piece["row"].to_numpy()
+                thumbnails = np.empty(piece.num_rows, object)
+                for at, file in enumerate(stored):
+                    thumbnails[source_N == at] = file.take(row_N[source_N == at])
+                for place in np.flatnonzero(source_N == len(stored)).tolist():
+                    thumbnails[place] = self.thumbnails[row_N[place]]
+                for image_id, thumbnail in zip(piece["image_id"].to_pylist(), thumbnails, strict=True):
+                    digest.update(image_id.encode() + hashlib.sha256(thumbnail or b"").digest())
+                yield piece.drop_columns(["source", "row"]).append_column(
+                    _schema().field("thumbnail"), [_binary(thumbnails)]
+                )
+
+        def said() -> dict[str, str]:
+            return extra if partial else {**extra, THUMBNAILS: digest.hexdigest()}
+
+        payload = table.drop_columns(["source", "row"])
+        write_pieces(
+            out, pieces(), _schema(), made_by, schema=SCHEMA, payload=payload, extra=said, not_payload=NOT_PAYLOAD
+        )
+
+
+class _Stored:
+    """The thumbnails of an index on the disk, read from its first row to its last."""
+
+    def __init__(self, file: Path) -> None:
+        self.batches = artifacts.table_batches(file, ("thumbnail",))
+        self.start, self.held = 0, list[bytes | None]()
+
+    def take(self, row_N: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """Return the thumbnails of some rows, which rise from call to call."""
+        found = np.empty(len(row_N), object)
+        for at, row in enumerate(row_N.tolist()):
+            while row >= self.start + len(self.held):
+                self.start += len(self.held)
+                self.held = next(self.batches)["thumbnail"].to_pylist()
+            found[at] = self.held[row - self.start]
+        return found
+
+
+def _repeat(number: int, table: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.repeat(pa.scalar(number, pa.int32()), table.num_rows)
+
+
+def _binary(values: npt.NDArray[np.object_]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.binary())
+
+
+def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[_Rows, list[Listed]]:
     """Return what earlier indices of this dataset, of any sharding, say of these files, and the files they do not know.
 
     An index counts if it was read the same way, a row if size and date of its file are the same.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     kept = artifacts.kept_path(out)
-    place = {entry.path: at for at, entry in enumerate(listed)}
-    bytes_N, mtime_ns_N = (np.array([entry[field] for entry in listed], np.int64) for field in (1, 2))
+    paths = pa.array([entry.path for entry in listed], pa.string())
+    bytes_N, mtime_ns_N = (np.fromiter((entry[field] for entry in listed), np.int64, len(listed)) for field in (1, 2))
+    sources: list[Path] = []
     tables: list[tuple[Any, npt.NDArray[np.int64]]] = []
     source_N = np.full(len(listed), -1)  # the index that tells of a file; of several, the last
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
             if artifacts.read_metadata(path, SCHEMA, earlier=True).get("reading") != reading:
                 continue
-            table = artifacts.read_table(path, schema=SCHEMA, earlier=True).select(_schema().names)
+            names = _schema(thumbnail=False).names
+            table = artifacts.read_table(path, tuple(names), schema=SCHEMA, checked=True).select(names)
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
             continue
-        files = file_paths(table["path"], table["image_id"]).to_pylist()
-        at_M = np.array([place.get(name, -1) for name in files], np.int64)
+        files = file_paths(table["path"], table["image_id"])
+        at_M = pc.fill_null(pc.index_in(files, value_set=paths), -1).to_numpy().astype(np.int64)
         rows_M = np.flatnonzero(at_M >= 0)
         size_M, date_M = (table[name].to_numpy()[rows_M] for name in ("bytes", "mtime_ns"))
         rows_M = rows_M[(size_M == bytes_N[at_M[rows_M]]) & (date_M == mtime_ns_N[at_M[rows_M]])]
         source_N[at_M[rows_M]] = len(tables)
-        tables.append((table.take(pa.array(rows_M)).cast(_schema()), at_M[rows_M]))
-    own = [table.filter(pa.array(source_N[at_M] == source)) for source, (table, at_M) in enumerate(tables)]
-    return pa.concat_tables([_schema().empty_table(), *own]), [listed[at] for at in np.flatnonzero(source_N < 0)]
+        if len(rows_M) < table.num_rows:
+            table = table.take(pa.array(rows_M))
+        table = table.cast(_schema(thumbnail=False)).append_column("row", pa.array(rows_M, pa.int64()))
+        tables.append((table, at_M[rows_M]))
+        sources.append(path)
+    own = [
+        table if (source_N[at_M] == source).all() else table.filter(pa.array(source_N[at_M] == source))
+        for source, (table, at_M) in enumerate(tables)
+    ]
+    return _Rows(sources, own, _partial(out)), [listed[at] for at in np.flatnonzero(source_N < 0)]
 
 
 def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) -> Iterator[list[Row]]:
@@ -197,7 +331,7 @@ def _row(entry: Listed, frame: int | None, facts: ImageFacts, settings: IndexSet
     }
 
 
-def _schema() -> Any:
+def _schema(*, thumbnail: bool = True) -> Any:
     import pyarrow as pa
 
     types = {
@@ -211,21 +345,6 @@ def _schema() -> Any:
     }
     names = (
         *("path", "image_id", "modality", "width", "height", "mode", "frames", "orientation"),
-        *("bytes", "mtime_ns", "status", "note", "thumbnail"),
+        *("bytes", "mtime_ns", "status", "note", *(["thumbnail"] if thumbnail else [])),
     )
     return pa.schema([(name, types.get(name, pa.string())) for name in names])
-
-
-def _digest(table: Any) -> str:
-    """Return the digest of the images and their thumbnails, in order."""
-    digest = hashlib.sha256()
-    for image_id, thumbnail in zip(table["image_id"].to_pylist(), table["thumbnail"].to_pylist(), strict=True):
-        digest.update(image_id.encode() + hashlib.sha256(thumbnail or b"").digest())
-    return digest.hexdigest()
-
-
-def _table(known: Any, rows: list[Row]) -> Any:
-    """Return rows of earlier indices and new ones as a table, by path."""
-    import pyarrow as pa
-
-    return pa.concat_tables([known, pa.Table.from_pylist(rows, schema=_schema())]).sort_by("path")

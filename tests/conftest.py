@@ -15,7 +15,7 @@ from world.checkout import SHARED
 from visionfm.images import guarded
 from visionfm.runtime.devices import GIVEN
 
-pytest_plugins = ["world.fabricated"]
+pytest_plugins = ["world.browser", "world.fabricated"]
 
 
 @pytest.fixture(scope="session")

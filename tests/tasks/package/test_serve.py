@@ -6,11 +6,13 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from world.browser import Browser
 from world.handed_over import Run
 
 from visionfm.commands import serve
@@ -108,3 +110,22 @@ def test_nothing_is_written(port: int, image: bytes) -> None:
     watching = False
     assert all(isinstance(file, int) for file in written)  # the descriptor of bytes in memory
     assert written
+
+
+@pytest.mark.parametrize(("width", "mobile"), [(1280, False), (390, True)], ids=["desktop", "phone"])
+def test_a_browser_shows_the_answer_to_a_chosen_image(
+    browser: Browser, port: int, model: Model, run: Run, width: int, mobile: bool
+) -> None:
+    photo = run.folder / "Fundus/eyes/000.jpg"
+    browser.open(f"http://127.0.0.1:{port}/", width, 900, mobile)
+    browser.choose("input[type=file]", photo)
+    shown = "new Promise(done => setTimeout(() => done(document.getElementById('found').innerText), 100))"
+    deadline = time.monotonic() + 60
+    while "Typicality" not in (text := browser.evaluate(shown)):
+        assert time.monotonic() < deadline, text
+    likely = float(model.predict(photo).iloc[0]["sick"])
+    assert f"{100 * likely:.1f} %" in text
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    assert [event for event in browser.events if event["method"] == "Log.entryAdded"] == []
+    if folder := os.environ.get("VISIONFM_SCREENSHOTS"):
+        browser.screenshot(Path(folder, f"serve-{width}.png"))

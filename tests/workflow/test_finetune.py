@@ -1,11 +1,16 @@
 """A fine-tuned task in the workflow: images to report, free reruns, an encoder that others can use."""
 
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from rerun_project import Project
 
 from visionfm import artifacts
+from visionfm.tasks.package.making import package
+from visionfm.tasks.package.model import load_model
 
 TUNED = "results/tasks/tuned/tiny"
 
@@ -36,11 +41,23 @@ def test_it_runs_to_the_report_with_its_own_features_and_its_reruns_are_free(tun
     assert "Encoders fine-tuned with their decoders, recipe modern" in page and "logreg" in page
     assert tuned.run() == []
     assert [call.stage for call in tuned.run("-F") if not call.unchanged] == []
+    its_package_answers_by_its_own_encoder(tuned.folder)
     config = tuned.config
     config["tasks"]["tuned"]["training"]["layer_decay"] = 0.9
     tuned.config = config
     computed = Counter(call.stage for call in tuned.run() if not call.unchanged)
     assert computed == {**dict.fromkeys(("finetune", "extract", "predict", "evaluate", "compare", "report"), 1)}
+
+
+def its_package_answers_by_its_own_encoder(run: Path) -> None:
+    package(run / TUNED, run / "tuned.vfm", "A test.")
+    rows = artifacts.read_table(run / TUNED / "seed0/predictions.parquet").to_pandas()
+    rows = rows[rows["subset"] == "all"].set_index("sample_id")["scores"]
+    samples = artifacts.read_table(run / TUNED / "samples.parquet").to_pandas().set_index("sample_id")["images"]
+    root = run / yaml.safe_load((run / "config.yaml").read_text())["datasets"]["a"]["root"]
+    photos = [root / samples[name][0]["path"] for name in rows.index]
+    found = load_model(run / "tuned.vfm", device="cpu").predict(photos)
+    np.testing.assert_array_equal(found["sick"], [scores[0] for scores in rows])
 
 
 @pytest.mark.slow

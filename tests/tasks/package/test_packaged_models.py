@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from world.decoder_data import BINARY
-from world.handed_over import GRADES, SIGNS, USE, VALUES, Run
+from world.handed_over import EVENTS, GRADES, SIGNS, USE, VALUES, Run
 
 from visionfm import artifacts, cli
 from visionfm.artifacts.archive import writing
@@ -30,9 +30,9 @@ def answered(folder: Path, run: str = "seed0") -> pd.DataFrame:
     return rows[rows["subset"] == "all"].sort_values(["target", "class", "sample_id"], kind="stable")
 
 
-def photos(run: Run, folder: Path, dataset: str = "eyes") -> list[Path]:
+def photos(run: Run, folder: Path, dataset: str = "eyes", of: str = "seed0") -> list[Path]:
     """The images of those samples."""
-    names = answered(folder)["sample_id"].unique()
+    names = answered(folder, of)["sample_id"].unique()
     paths = sorted(run.ids[dataset])
     modality = {"eyes": "Fundus", "scans": "OCT"}[dataset]
     return [run.folder / modality / paths[int(name[1:])] for name in names]
@@ -74,6 +74,42 @@ def test_seeds_become_an_ensemble_with_its_spread(run: Run, hidden: np.ndarray, 
         members = np.stack([one[at * asked : (at + 1) * asked] for one in both])
         np.testing.assert_array_equal(found[f"signs.{label}"], members.mean(axis=0))
         np.testing.assert_array_equal(found[f"signs.{label} highest"], members.max(axis=0))
+
+
+def test_decoders_of_folds_are_an_ensemble_in_which_each_answers_as_it_did(run: Run, hidden: np.ndarray) -> None:
+    labels = (hidden > 0).astype(float)
+    folder = run.task("folded", BINARY, labels, kind="classification", seeds=2, folds=2)
+    names = [f"seed{seed}-fold{fold}" for seed in range(2) for fold in range(2)]
+    with contents.opened(model := run.packaged(folder)) as (said, _):
+        assert [member.run for member in said.members] == names
+    loaded = load_model(model, device="cpu")
+    for name in names:
+        rows = answered(folder, name)
+        found = loaded.predict(photos(run, folder, of=name))
+        own = np.array([scores[0] for scores in rows["scores"]])
+        assert ((found["sick lowest"] <= own) & (own <= found["sick highest"])).all()
+        assert ((found["sick lowest"] < found["sick"]) & (found["sick"] < found["sick highest"])).all()
+
+
+def test_the_risk_of_an_event_is_packaged(run: Run, hidden: np.ndarray) -> None:
+    days = np.maximum(1, np.ceil(500 * np.exp(-hidden)))
+    seen = {"interval_days": np.minimum(days, 800)}
+    folder = run.task("worse", EVENTS, (days <= 800).astype(float), kind="progression", more=seen)
+    found = load_model(run.packaged(folder), device="cpu").predict(photos(run, folder))
+    of_days = found[["worse.by 365 days", "worse.by 730 days"]].to_numpy()
+    np.testing.assert_array_equal(of_days, np.stack(answered(folder)["scores"]))
+
+
+def test_one_encoder_of_several_modalities_reads_each_by_its_own_statistics(hidden: np.ndarray, tmp_path: Path) -> None:
+    run = Run(tmp_path, mix=True)
+    labels = (hidden > 0).astype(float)
+    folder = run.task("sick", BINARY, labels, kind="classification", datasets=("eyes", "scans"), fusion="attention")
+    with contents.opened(model := run.packaged(folder)) as (said, _):
+        assert [(one.modality, one.mixed) for one in said.encoders] == [("Fundus", True), ("OCT", True)]
+    pairs = zip(photos(run, folder), photos(run, folder, "scans"), strict=True)
+    given = {f"s{at:03}": {"Fundus": eye, "OCT": scan} for at, (eye, scan) in enumerate(pairs)}
+    found = load_model(model, device="cpu").predict(given)
+    np.testing.assert_array_equal(found["sick"], [scores[0] for scores in answered(folder)["scores"]])
 
 
 def test_grades_and_values_are_packaged(run: Run, hidden: np.ndarray) -> None:

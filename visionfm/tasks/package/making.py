@@ -114,7 +114,7 @@ def package(folder: Path, out: Path, intended_use: str, licence: str | None = No
         targets=first.spec.targets,
         tta=tta,
         encoders=entries,
-        members=[MemberEntry(run=one.run, encoders={name: encoders[path] for name, path in one.encoders.items()})
+        members=[MemberEntry(run=one.run, encoders={name: encoders[path, name] for name, path in one.encoders.items()})
                  for one in members],
         questions=questions,
         conformal=level,
@@ -125,7 +125,7 @@ def package(folder: Path, out: Path, intended_use: str, licence: str | None = No
     from visionfm.tasks.package.model import Model, with_golden
 
     with TemporaryDirectory(prefix="visionfm-") as made:
-        _lay_out(Path(made), members, list(encoders), said.modalities)
+        _lay_out(Path(made), members, [path for path, _ in encoders], said.modalities)
         loaded = Model(said, Path(made), device="cpu")
         if onnx is not None:
             from visionfm.tasks.package.onnx_export import write
@@ -167,22 +167,15 @@ def _draw(path: Path, modality: str) -> None:
 # --- what the members are -------------------------------------------------------------------------------------------
 
 
-def _encoders(members: Sequence[Member]) -> tuple[dict[Path, int], list[EncoderEntry]]:
+def _encoders(members: Sequence[Member]) -> tuple[dict[tuple[Path, str], int], list[EncoderEntry]]:
     """Return each encoder's place and what is said of it; one that sees two modalities has a place for each."""
-    places: dict[Path, int] = {}
+    places: dict[tuple[Path, str], int] = {}
     entries = []
     for member in members:
         for modality, path in member.encoders.items():
-            if path not in places:
-                places[path] = len(places)
+            if (path, modality) not in places:
+                places[path, modality] = len(places)
                 entries.append(_entry(path, modality, member.identities[modality]))
-            elif entries[places[path]].modality != modality:
-                raise UsageError(
-                    "one encoder for several modalities is not packaged",
-                    expected="an encoder for each modality",
-                    found=f"{path.parent.name} for {entries[places[path]].modality} and {modality}",
-                    do="train and package a task of one modality",
-                )
     return places, entries
 
 

@@ -43,7 +43,7 @@ def repeated(content: Page, times: int) -> Page:
         """Repeat the parts of a view, or of one of its fields, that are of one task each."""
         if isinstance(view, list) and view and hasattr(view[0], "task"):
             return [_renamed(one, "task", f"{one.task}_{number}") for one in view for number in range(times)]
-        if isinstance(view, tuple) and hasattr(view, "_fields"):
+        if hasattr(view, "_fields"):
             return view._replace(**{name: of_all(getattr(view, name)) for name in view._fields})
         return view
 

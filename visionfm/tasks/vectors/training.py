@@ -135,7 +135,7 @@ class Batches:
             return rows_XF
         mean_MF, std_MF, code_R = self.scalings[stream]
         code_X = code_R[index_X // features_RVF.shape[1]] if len(mean_MF) > 1 else slice(None)
-        return (rows_XF.float() - mean_MF[code_X]).div_(std_MF[code_X])
+        return rows_XF.float().sub_(mean_MF[code_X]).div_(std_MF[code_X])  # a copy of their own, in place
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe) -> Optimizer:

@@ -22,7 +22,7 @@ from visionfm.data.index import index
 from visionfm.data.settings import IndexSettings
 from visionfm.modalities import MODALITIES
 from visionfm.pretraining.block import Pretrain
-from visionfm.pretraining.crops import crops_of, normalised, sampling_of
+from visionfm.pretraining.crops import as_bytes, crops_of, normalised, sampling_of
 from visionfm.pretraining.packs import pack
 from visionfm.pretraining.settings import ImageSetSettings, PackSettings
 from visionfm.pretraining.source import ImageSource, open_source
@@ -78,7 +78,7 @@ def ours(source: ImageSource) -> torch.Tensor:
     sampling = sampling_of(source, recipe, PATCH, epoch=0)
     at_B = list(range(len(source)))
     items = source.items[:]
-    return normalised(crops_of((at_B, items), sampling), at_B, items, source).global_CBchw
+    return normalised(as_bytes(crops_of((at_B, items), sampling), at_B, items, source)).global_CBchw
 
 
 def best_s(action: Callable[[], torch.Tensor], rounds: int) -> float:

@@ -13,7 +13,7 @@ from visionfm.config.base import Statistics
 from visionfm.errors import ConfigError, DataError
 from visionfm.images.parallel import Pool, worker_pool
 from visionfm.pretraining import reading
-from visionfm.pretraining.crops import CropBatch, batches, check_sizes
+from visionfm.pretraining.crops import CropBatch, batches, check_sizes, normalised
 from visionfm.pretraining.recipe import Augment, Recipe
 from visionfm.pretraining.source import ImageSource
 
@@ -137,3 +137,11 @@ def test_the_circle_of_a_fundus_photograph_is_found_on_the_decoded_image(eyes: I
     plain = seen(source_of(eyes), small())
     circled = seen(source_of(eyes), small(augment=Augment(fundus_circle=True)))
     assert_equal(circled, plain)  # these pictures are lit everywhere: the circle is the whole image
+
+
+def test_bytes_that_a_gpu_is_sent_become_the_same_crops(eyes: ImageSet) -> None:
+    recipe = small(augment=Augment(local_crops=3, local_size=32))
+    source = source_of(eyes)
+    sent = list(batches(source, recipe, 16, 0, 0, 0, 1, 0, on_gpu=True))
+    assert all(crops.global_CBchw.dtype == torch.uint8 for crops in sent)
+    assert_equal([normalised(crops) for crops in sent], list(batches(source, recipe, 16, 0, 0, 0, 1, 0)))

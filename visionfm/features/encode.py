@@ -25,7 +25,7 @@ from visionfm.images.batches import Batch, BatchReading, batches_of, decoded_bat
 from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.processes import Process, choose_device, this_process
-from visionfm.runtime.progress import track
+from visionfm.runtime.progress import Waits, track
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +135,9 @@ def steps_of(
     done, each = 0, len(batches[0].images) if batches else 1
     # One batch is not worth a process that decodes it.
     with closing(decoded_batches(batches, reading, max(0, min(workers, len(batches) - 1)))) as decoded:
-        encoded = encode(decoded)
-        shown = encoded if process.rank else track(encoded, total=count, what=what, weight=each)
+        waits = Waits()
+        encoded = encode(waits.counted(decoded))
+        shown = encoded if process.rank else track(encoded, total=count, what=what, weight=each, waits=waits)
         for batch, rows in shown:
             done += len(batch.images)
             stopping = stop()

@@ -15,7 +15,7 @@ from torch import nn
 
 from visionfm.encoders import anatomy
 from visionfm.pretraining import optimisation
-from visionfm.pretraining.crops import CropBatch
+from visionfm.pretraining.crops import CropBatch, normalised
 from visionfm.pretraining.networks import Backbone, Pair
 from visionfm.pretraining.processes import Group
 from visionfm.pretraining.recipe import Recipe
@@ -160,15 +160,7 @@ class Step(ABC):
                 parameter.grad /= self.group.process.world
 
     def _moved(self, crops: CropBatch) -> CropBatch:
-        device = self.group.device
-        if device.type == "cpu":
-            return crops
-
-        def there(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.pin_memory().to(device, non_blocking=True)
-
-        local = None if crops.local_CBchw is None else there(crops.local_CBchw)
-        return CropBatch(there(crops.global_CBchw), local, there(crops.masks_CBPP), crops.at_B)
+        return crops if self.group.device.type == "cpu" else normalised(crops, self.group.device)
 
     def _autocast(self) -> torch.autocast:
         dtype = DTYPES[self.recipe.precision]

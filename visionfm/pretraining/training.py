@@ -7,7 +7,7 @@ held them would not be equal twice.
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.starting import Start
 from visionfm.pretraining.step import Learned
 from visionfm.runtime.interruption import StopFlag
-from visionfm.runtime.progress import track
+from visionfm.runtime.progress import Waits, track
 
 FEATURES = 1024  # CLS tokens that the effective rank is taken of, the latest ones
 SHOWN_IMAGES = 8
@@ -83,12 +83,15 @@ class Training:
         self.interval: dict[str, float] = {}
         self.features_ND = torch.zeros(0, int(student.backbone.vit.embed_dim))
         self.saved: Path | None = None
+        self.waits = Waits()  # for images
 
     def run(self, stop: StopFlag, monitor: Monitor) -> None:
         """Train to the end, or raise Stopped with the state saved as soon as `stop` says so."""
         left = (self.schedules.total - self.step) * self.order.batch
         with worker_pool(self.settings.workers) as pool, closing(self._steps(stop, monitor, pool)) as steps:
-            shown = track(steps, total=left, what="pretrain", weight=self.order.batch) if self.group.leads else steps
+            shown: Iterable[None] = steps
+            if self.group.leads:
+                shown = track(steps, total=left, what="pretrain", weight=self.order.batch, waits=self.waits)
             for _ in shown:
                 if not self.group.alone and self.step == self.schedules.total:
                     self.group.wait()
@@ -99,10 +102,11 @@ class Training:
         while self.step < self.schedules.total:
             epoch, first = divmod(self.step, steps)
             mine = len(range(rank, self.order.passes(epoch), world))
-            crops = batches(self.source, self.recipe, self.pair.patch, epoch, first, rank, world, pool)
+            on_gpu = self.group.device.type == "cuda"
+            crops = batches(self.source, self.recipe, self.pair.patch, epoch, first, rank, world, pool, on_gpu)
             with closing(crops):  # type: ignore[type-var]
                 for at in range(first, steps):
-                    passes = list(islice(crops, mine))
+                    passes = list(islice(self.waits.counted(crops), mine))
                     minutes = (time.monotonic() - saved_at) / 60
                     due = self.group.leads and minutes >= self.settings.checkpoint_minutes
                     learned = self._learn(passes, epoch, at, lambda due=due: [float(stop()), float(due)])  # type: ignore[misc]

@@ -8,9 +8,9 @@ from PIL import Image
 from world.image_sets import ImageSet, draw_image, source_of
 
 from visionfm.errors import DataError, UsageError
-from visionfm.pretraining.reading import read_pixels
+from visionfm.pretraining.reading import Item, Place, read_pixels
 from visionfm.pretraining.shrinking import packed, shrunk_size, unpacked
-from visionfm.pretraining.source import open_source
+from visionfm.pretraining.source import Images, open_source
 
 
 @pytest.fixture
@@ -122,3 +122,12 @@ def test_the_shorter_side_is_shrunk_and_nothing_enlarged(size: tuple[int, int], 
 def test_packing_loses_nothing() -> None:
     image_HWC = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     np.testing.assert_array_equal(unpacked(packed(image_HWC), 53, 37), image_HWC)
+
+
+def test_a_list_of_images_takes_few_bytes_and_gives_its_items_back() -> None:
+    places = [None if n % 3 else Place("packs/d/512px.0", 10**9 + n, 500_000, 2**32 - 1 - n) for n in range(1000)]
+    items = [Item("d", f"a/{n:08d}.jpg", f"{n:064x}", "Fundus", 640, 512, place) for n, place in enumerate(places)]
+    images = Images({name: [getattr(item, name) for item in items] for name in Item._fields})
+    assert list(images) == items and images.take([7, 3])[:] == [items[7], items[3]]
+    assert images.at_places(places[::-1]).column("place") == places[::-1]
+    assert images.nbytes < 200 * len(images)  # as Python's objects 630

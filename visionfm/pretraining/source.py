@@ -28,21 +28,69 @@ Columns = dict[str, list[Any]]
 
 
 class Images(Sequence[Item]):
-    """A list of items whose columns are kept, not a million tuples."""
+    """A list of items, packed as Arrow's columns: less than 200 bytes for an image, and no object of Python.
+
+    Each process of a training holds one, and its workers share its pages.
+    """
 
     def __init__(self, columns: Columns) -> None:
         """`columns` are those of Item, of one length."""
-        self.columns = columns
+        self._packed = {name: _packed(name, values) for name, values in columns.items()}
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self.columns["image_id"])
+        return len(self._packed["image_id"])
 
     def __getitem__(self, at: Any) -> Any:
         """Return one item, or a list of those of a slice."""
         if isinstance(at, slice):
             return [self[one] for one in range(*at.indices(len(self)))]
-        return Item(*(self.columns[name][at] for name in Item._fields))
+        said = {name: self._packed[name][at].as_py() for name in Item._fields}
+        return Item(**{**said, "place": None if said["place"] is None else Place(**said["place"])})
+
+    def column(self, name: str) -> list[Any]:
+        """Return one of the columns of Item."""
+        values: list[Any] = self._packed[name].to_pylist()
+        return values if name != "place" else [None if place is None else Place(**place) for place in values]
+
+    def take(self, order: Sequence[int]) -> "Images":
+        """Return some of them, in this order."""
+        import pyarrow as pa
+
+        return self._with({name: column.take(pa.array(order, pa.int64())) for name, column in self._packed.items()})
+
+    def at_places(self, places: Sequence[Place | None]) -> "Images":
+        """Return the same images in other packs."""
+        return self._with({**self._packed, "place": _packed("place", places)})
+
+    def _with(self, packed: dict[str, Any]) -> "Images":
+        images = Images({})
+        images._packed = packed
+        return images
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take."""
+        return sum(int(column.nbytes) for column in self._packed.values())
+
+
+def _packed(name: str, values: Sequence[Any]) -> Any:
+    """Return a column of Item as an Arrow array."""
+    import pyarrow as pa
+
+    if name == "place":
+        parts = {
+            part: pa.array(
+                [None if one is None else getattr(one, part) for one in values],
+                pa.string() if part == "file" else pa.int64(),
+            )
+            for part in Place._fields
+        }
+        parts["file"] = parts["file"].dictionary_encode()
+        is_none = pa.array([one is None for one in values], pa.bool_())
+        return pa.StructArray.from_arrays(list(parts.values()), list(parts), mask=is_none)
+    array = pa.array(values, pa.int32() if name in ("width", "height") else pa.string())
+    return array.dictionary_encode() if name in ("dataset", "modality") else array
 
 
 class ImageSource:
@@ -59,12 +107,12 @@ class ImageSource:
     @property
     def image_ids(self) -> list[str]:
         """The images' ids, in order."""
-        return list(self.items.columns["image_id"])
+        return self.items.column("image_id")
 
     @property
     def by_modality(self) -> dict[str, int]:
         """How many images there are of each modality."""
-        return dict(sorted(Counter(self.items.columns["modality"]).items()))
+        return dict(sorted(Counter(self.items.column("modality")).items()))
 
     def names(self, at_B: Sequence[int]) -> list[str]:
         """Return what people call these images: `dataset/path`."""
@@ -72,7 +120,7 @@ class ImageSource:
 
     def take(self, image_ids: Sequence[str]) -> "ImageSource":
         """Return a source of these images in this order; DataError naming those that are gone."""
-        place = {image_id: at for at, image_id in enumerate(self.items.columns["image_id"])}
+        place = {image_id: at for at, image_id in enumerate(self.image_ids)}
         if gone := [image_id for image_id in image_ids if image_id not in place]:
             raise DataError(
                 "images that the training began with are gone",
@@ -80,9 +128,7 @@ class ImageSource:
                 found=f"{len(gone)} missing, by sha256: {', '.join(one[:12] for one in gone[:SHOWN])}",
                 do="restore the files and index again, or `visionfm forget` the encoder to begin anew",
             )
-        order = [place[image_id] for image_id in image_ids]
-        columns = {name: [column[at] for at in order] for name, column in self.items.columns.items()}
-        return ImageSource(Images(columns), self.files, self.statistics)
+        return ImageSource(self.items.take([place[image_id] for image_id in image_ids]), self.files, self.statistics)
 
     def with_statistics(self, statistics: Mapping[str, Statistics]) -> "ImageSource":
         """Return the same images with other statistics."""

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from visionfm.pretraining.source import Images, ImageSource
+from visionfm.pretraining.source import ImageSource
 
 STAGE = "VISIONFM_STAGE"
 SPARE_BYTES = 1 << 30
@@ -22,13 +22,13 @@ log = logging.getLogger("visionfm")
 
 def on_local_disk(source: ImageSource) -> ImageSource:
     """Return the source with its packs on the local disk, where the environment asks for that and they fit."""
-    places = source.items.columns["place"]
+    places = source.items.column("place")
     files = sorted({place.file for place in places if place is not None})
     if os.environ.get(STAGE) != "1" or not files:
         return source
     where = _copied(files, Path(tempfile.gettempdir()) / f"visionfm-packs-{os.getuid()}")
     moved = [place if place is None else place._replace(file=where.get(place.file, place.file)) for place in places]
-    return ImageSource(Images({**source.items.columns, "place": moved}), source.files, source.statistics)
+    return ImageSource(source.items.at_places(moved), source.files, source.statistics)
 
 
 def _copied(files: Iterable[str], folder: Path) -> dict[str, str]:

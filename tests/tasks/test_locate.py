@@ -77,6 +77,17 @@ def test_a_training_sample_has_no_neighbour_of_its_own_person(world: World) -> N
     assert sum(len(names) == trained for names in near.values()) == COUNT - trained
 
 
+def test_neighbours_of_pooled_samples_are_of_their_modality(world: World) -> None:
+    names = ["Fundus" if n % 2 else "FFA" for n in range(COUNT)]
+    images = [[image(n, modality=name)] for n, name in enumerate(names)]
+    samples, out = world.folder / "samples.parquet", world.folder / "pooled.parquet"
+    write_samples(samples, images, world.splits, {"sick": np.zeros(COUNT)}, BINARY)
+    locate(samples, world.files, out, SETTINGS.model_copy(update={"modalities": ["Fundus", "FFA"]}))
+    for row in artifacts.read_table(out).to_pylist():
+        near = {names[int(name[1:])] for name in row["neighbours"]}
+        assert near == {names[int(row["sample_id"][1:])]}
+
+
 def test_the_first_axis_of_the_map_is_what_features_differ_by_most(world: World) -> None:
     path = world.located(world.hidden_N > 0)
     x_N = artifacts.read_table(path).column("x").to_numpy()

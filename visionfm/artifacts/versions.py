@@ -20,7 +20,7 @@ VERSIONS = {
     "finetune": 3,
     "calibrate": 2,
     "predict": 3,
-    "locate": 2,
+    "locate": 3,
     "suspect": 1,
     "evaluate": 16,
     "compare": 6,

@@ -70,7 +70,10 @@ def locate(samples_table: Path, files: dict[str, list[Path]], out: Path, setting
         place_N2, shares = on_map(features_NF, torch.from_numpy(train_N))
         # The split divides people; where it does not (an allowed leak), the page shows that a person stands in both.
         own_N = torch.from_numpy(np.where(train_N, person_N, -1))
-        nearest_NK, distance_NK = neighbours(features_NF, features_NF[train_N], settings.neighbours, own_N)
+        space_N = torch.from_numpy(_spaces(samples, settings))
+        nearest_NK, distance_NK = neighbours(
+            features_NF, features_NF[train_N], settings.neighbours, own_N, space_N, space_N[train_N]
+        )
     names_R = samples.ids["sample_id"][train_N]
     there_NK = np.isfinite(distance_NK)
     near = [names_R[places_K[there_K]].tolist() for places_K, there_K in zip(nearest_NK, there_NK, strict=True)]
@@ -91,6 +94,14 @@ def _who(samples: Samples) -> str:
     """Return a digest of who the samples are and of their splits; labels play no part."""
     said = json.dumps([samples.ids[name].tolist() for name in IDS])
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _spaces(samples: Samples, settings: LocateSettings) -> npt.NDArray[np.int64]:
+    """Return in which features each sample lies: pooled samples have those of their modality's encoder, others all."""
+    if settings.fusion != "pooled":
+        return np.zeros(len(samples), np.int64)
+    first_N = np.searchsorted(samples.sample_I, np.arange(len(samples)))
+    return np.unique(samples.modality_I[first_N].astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def side_by_side(streams: list[streams_of.Stream], count: int) -> npt.NDArray[np.float32]:
@@ -126,12 +137,18 @@ def on_map(features_NF: "torch.Tensor", train_N: "torch.Tensor") -> tuple[npt.ND
 
 
 def neighbours(
-    asked_QF: "torch.Tensor", train_RF: "torch.Tensor", count: int, own_Q: "torch.Tensor"
+    asked_QF: "torch.Tensor",
+    train_RF: "torch.Tensor",
+    count: int,
+    own_Q: "torch.Tensor",
+    space_Q: "torch.Tensor",
+    space_R: "torch.Tensor",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return nearest_QK among the training samples and distance_QK: the root mean square over features.
 
     In standard deviations of a feature: two training samples that have nothing in common are about 1.4 apart. `own_Q`
-    is the person of an asked training sample, whose own samples are infinitely far, and -1 of others.
+    is the person of an asked training sample, whose own samples are infinitely far, and -1 of others. So are those of
+    another space: features of two encoders cannot be compared.
     """
     import torch
 
@@ -142,6 +159,7 @@ def neighbours(
     for start in range(0, len(asked_QF), PIECE):
         piece_PF = asked_QF[start : start + PIECE]
         square_PR = piece_PF.square().sum(dim=1)[:, None] + square_R - 2 * piece_PF @ train_RF.T
+        square_PR[space_Q[start : start + PIECE, None] != space_R] = torch.inf
         square_PR[own_Q[start : start + PIECE, None] == person_R] = torch.inf
         found = torch.topk(square_PR, count, dim=1, largest=False, sorted=True)
         nearest.append(found.indices)

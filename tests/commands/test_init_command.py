@@ -403,6 +403,16 @@ def test_a_folder_of_other_files_says_which_and_a_config_is_never_overwritten(
     assert main(["init", "bare"]) == 2 and (here / "bare.yaml").read_bytes() == b""
 
 
+def test_a_config_that_nobody_edited_is_replaced_when_a_target_is_named(here: Path, draw: Draw) -> None:
+    images(here / "two", draw, *(f"{n}.png" for n in range(8)))
+    table(here / "two/labels.csv", "file,dr,dme", [f"{n}.png,{n % 2},{n // 2 % 2}" for n in range(8)])
+    assert main(["init", "two"]) == 0 and load_config("two.yaml").tasks == {}
+    assert main(["init", "two", "--target", "dr"]) == 0 and list(load_config("two.yaml").tasks) == ["dr"]
+    edited = (here / "two.yaml").read_text() + "# by hand\n"
+    (here / "two.yaml").write_text(edited)
+    assert main(["init", "two", "--target", "dme"]) == 2 and (here / "two.yaml").read_text() == edited
+
+
 def test_an_unknown_target_is_named_with_the_nearest(
     here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
 ) -> None:

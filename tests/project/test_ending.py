@@ -51,9 +51,9 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return snakemake_log
 
 
-def told(snakemake_log: Path, caplog: pytest.LogCaptureFixture) -> str:
+def told(snakemake_log: Path, caplog: pytest.LogCaptureFixture, shown: bool = False) -> str:
     with caplog.at_level(logging.WARNING):
-        tell(snakemake_log)
+        tell(snakemake_log, shown=shown)
     return caplog.text
 
 
@@ -64,6 +64,16 @@ def test_the_stage_s_own_error_is_shown_with_its_log(said: Path, caplog: pytest.
     text = told(said, caplog)
     assert f"extract: {LOG}\n  error: images of A: 1 problem\n    - x.png: truncated\n    what to do: repair it" in text
     assert "A job failed." in text and "encoded 30" not in text
+
+
+def test_an_error_that_stands_above_is_not_said_twice(said: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = said.parent / LOG
+    log.parent.mkdir(parents=True)
+    log.write_text("error: images of A: 1 problem\n")
+    text = told(said, caplog, shown=True)
+    assert f"extract: {LOG}" in text and "1 problem" not in text and "snakemake.log" in text
+    log.write_text("killed without a word\n")
+    assert "killed without a word" in told(said, caplog, shown=True)
 
 
 def test_of_a_stage_that_was_killed_the_last_lines_are_shown(said: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,8 +89,16 @@ def test_a_job_that_failed_before_its_stage_began_has_no_log(said: Path, caplog:
 
 
 def test_a_run_that_was_stopped_is_told_how_to_go_on(said: Path, caplog: pytest.LogCaptureFixture) -> None:
-    said.write_text("Terminating processes on user request, this might take some time.\n")
-    assert "Stopped. What is finished stays; the same command goes on" in told(said, caplog)
+    stopped = "Terminating processes on user request, this might take some time.\n"
+    said.write_text("4 of 9 steps (44%) done\n5 of 9 steps (56%) done\n" + ERROR + stopped)
+    log = said.parent / LOG
+    log.parent.mkdir(parents=True)
+    for its_end in ("encoded 30\n", "error: stopped by SIGINT, progress saved\n"):
+        log.write_text(its_end)
+        text = told(said, caplog)
+        assert "Stopped after 5 of 9 steps. What is finished stays" in text and "failed" not in text
+    log.write_text("error: images of A: 1 problem\n")
+    assert "A job failed" in told(said, caplog)
 
 
 def test_a_run_that_made_its_report_ends_with_the_results(said: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,11 +1,13 @@
 """`visionfm init FOLDER`: says what a folder of images seems to be, and writes a config for it that `check` passes.
 
-What is guessed is said to be a guess. A target is never chosen silently: of several, the flags are listed.
+What is guessed is said to be a guess. A target is never chosen silently: of several, the flags are listed. A config
+that it wrote is replaced as long as nobody has edited it.
 """
 
 import argparse
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from visionfm.artifacts import publish
@@ -37,9 +39,6 @@ def main(args: argparse.Namespace) -> None:
     root, name = args.folder, as_name(args.folder.resolve().name)
     out = args.out or Path(f"{name}.yaml")
     table = out.with_suffix(".files.csv")
-    for path in (out, table):
-        if path.exists():
-            raise UsageError("there is a file of this name here", where=path, do="move it away, or name another --out")
     datasets = understand_folder(root, args.table, args.mask)
     given = (canonical(args.modality), "") if args.modality else None
     for seen in datasets:
@@ -48,13 +47,26 @@ def main(args: argparse.Namespace) -> None:
     candidates = list({target.name: target for seen in datasets for target in seen.targets}.values())
     chosen = _chosen(candidates, args.target)
     asked = "" if chosen or not candidates else _flags(candidates)
+    files = {}
     if datasets[0].table is not None:
-        publish(table, datasets[0].table.encode())
+        files[table] = [datasets[0].table]
         datasets[0].keys["table"] = Path(os.path.relpath(table, root)).as_posix()
-    publish(out, config_text(args.folder.resolve().name, _root(root), datasets, chosen, asked).encode())
+    title, place = args.folder.resolve().name, _root(root)
+    text = config_text(title, place, datasets, chosen, asked)
+    files[out] = [text, config_text(title, place, datasets, [], _flags(candidates))]
+    _check_free(files)
+    for path, (wanted, *_) in files.items():
+        publish(path, wanted.encode())
     _say(datasets, candidates, chosen, asked)
     check_data(Plan(load_config(out)))
     log.info("wrote %s, which has no errors; look at it, then: visionfm check %s", out, out)
+
+
+def _check_free(files: Mapping[Path, list[str]]) -> None:
+    """Raise UsageError for a file that is there, unless it is what this command wrote before a target was named."""
+    for path, ours in files.items():
+        if path.exists() and path.read_bytes() not in [text.encode() for text in ours]:
+            raise UsageError("there is a file of this name here", where=path, do="move it away, or name another --out")
 
 
 def _root(root: Path) -> str:

@@ -20,6 +20,7 @@ _ERROR = re.compile(r"^ *Error in rule (?P<rule>\w+):\n(?P<about>(?: +.*\n)*)", 
 _LOG = re.compile(
     r"^ *log: (?P<log>[^,\n]+?)(?:,[^\n]*)?(?: \(check log file\(s\) for error details\))?$", re.MULTILINE
 )
+_STEPS = re.compile(r"^(\d+ of \d+) steps \(\S+\) done$", re.MULTILINE)
 _JOB = re.compile(r"^ *jobid: (?P<job>\d+)$", re.MULTILINE)
 
 
@@ -43,13 +44,24 @@ def show(summary: str, page: str, *snakemake_logs: Path) -> None:
         log.warning("the summary is not shown: %s", error)
 
 
-def tell(*snakemake_logs: Path) -> None:
-    """Say which jobs of the run that wrote these logs have failed, or that it was stopped."""
+def tell(*snakemake_logs: Path, shown: bool = False) -> None:
+    """Say which jobs of the run that wrote these logs have failed, and whether it was stopped.
+
+    `shown`: the stages have printed their own errors here, as they do on this machine, so that none is said twice.
+    """
     said = "".join(map(_text, snakemake_logs))
-    if failures := failed(said):
-        log.error("%s", "\n".join(_lines(failures)))
-    elif STOPPED in said:
-        log.warning("\nStopped. What is finished stays; the same command goes on from there.")
+    failures = failed(said)
+    if STOPPED in said:
+        failures = [failure for failure in failures if _failed_itself(Path(failure.log))]
+        steps = _STEPS.findall(said)
+        after = f" after {steps[-1]} steps" if steps else ""
+        log.warning(
+            "\nStopped%s. What is finished stays, and what a stage had saved on its way; the same command goes on"
+            " from there.",
+            after,
+        )
+    if failures:
+        log.error("%s\n\nSnakemake's log: %s", "\n".join(_lines(failures, shown)), ", ".join(map(str, snakemake_logs)))
 
 
 def failed(said: str) -> list[Failure]:
@@ -72,20 +84,31 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _lines(failures: list[Failure]) -> Iterator[str]:
+def _lines(failures: list[Failure], shown: bool) -> Iterator[str]:
     jobs = "A job" if len(failures) == 1 else f"{len(failures)} jobs"
     yield f"\n{jobs} failed. What is finished stays; mend this and run the same command again: it goes on from there."
     for failure in failures:
         yield f"\n{failure.rule}: {failure.log or 'see above, it has no log'}"
-        yield from (f"  {line}" for line in _why(Path(failure.log)) if failure.log)
+        if failure.log and not (shown and _error(Path(failure.log))):
+            yield from (f"  {line}" for line in _why(Path(failure.log)))
+
+
+def _error(path: Path) -> list[str]:
+    """Return the last error in a stage's log; none where it ended without one, or has written no log."""
+    lines = _text(path).splitlines() if path.is_file() else []
+    errors = [at for at, line in enumerate(lines) if line.startswith("error: ")]
+    return lines[errors[-1] :] if errors else []
+
+
+def _failed_itself(path: Path) -> bool:
+    """Tell whether a stage of a run that was stopped had failed by itself, not because it was stopped, too."""
+    return bool(error := _error(path)) and "stopped by " not in error[0]
 
 
 def _why(path: Path) -> list[str]:
     """Return the error in a stage's log, or its last lines where it ended without one."""
     if not path.is_file():
         return ["(no log was written: it failed before the stage began)"]
-    lines = _text(path).splitlines()
-    errors = [at for at, line in enumerate(lines) if line.startswith("error: ")]
-    shown = lines[errors[-1] :] if errors else lines[-3:]
+    shown = _error(path) or _text(path).splitlines()[-3:]
     more = len(shown) - LINES_SHOWN
     return shown if more <= 0 else [*shown[:LINES_SHOWN], f"... {more} more lines"]

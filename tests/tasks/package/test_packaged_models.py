@@ -240,6 +240,11 @@ def test_a_package_that_was_tampered_with_is_refused(sick_model: Path, tmp_path:
     assert not (tmp_path.parent / "evil.sh").exists()
 
 
+def test_a_package_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such packaged model"):
+        load_model(tmp_path / "m.vfm", device="cpu")
+
+
 def test_a_flipped_byte_is_found_before_anything_is_read(sick_model: Path, tmp_path: Path) -> None:
     data = bytearray(sick_model.read_bytes())
     data[len(data) // 2] ^= 1

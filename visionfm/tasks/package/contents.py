@@ -137,6 +137,8 @@ def opened(path: Path) -> Iterator[tuple[Contents, Path]]:
     """
     if path.suffix != SUFFIX:
         raise ArtifactError("not a packaged model", expected=f"a file that ends in {SUFFIX}", found=path.name)
+    if not path.is_file():
+        raise ArtifactError("no such packaged model", where=path, do="`visionfm package` writes one, of a finished run")
     artifacts.read_metadata(path, SCHEMA)
     archive = Archive(path, verify=False)
     contents = read_contents(archive)

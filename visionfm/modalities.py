@@ -4,6 +4,7 @@ Means and standard deviations are RGB in [0, 1] (VisionFM, modality statistics).
 config's `modalities` block, not from here.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from visionfm.errors import ConfigError
@@ -54,7 +55,8 @@ MODALITIES = {
 }
 
 
-def _plain(name: str) -> str:
+@lru_cache(maxsize=1024)
+def _plain(name: str) -> str:  # planning asks hundreds of thousands of times for a few names
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
@@ -67,9 +69,10 @@ def canonical(name: str, known: tuple[str, ...] = ()) -> str:
     >>> canonical("silt-lamp"), canonical("UltraSound")
     ('SlitLamp', 'Ultrasound')
     """
-    names = {**_NAMES, **{_plain(extra): extra for extra in known}}
-    if _plain(name) in names:
-        return names[_plain(name)]
+    plain = _plain(name)
+    found = next((extra for extra in reversed(known) if _plain(extra) == plain), None) or _NAMES.get(plain)
+    if found is not None:
+        return found
     raise ConfigError(
         f"unknown modality {name!r}",
         expected=", ".join([*MODALITIES, *known]),

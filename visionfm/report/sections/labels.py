@@ -80,14 +80,15 @@ def _label(cases: Cases, row: Mapping[str, Any], spec: Mapping[str, Any]) -> Lab
     one = {"type": "binary", "classes": []} if spec["type"] == "multilabel" else spec
     about = f"{row['class']}: " if spec["type"] == "multilabel" else ""
     likely = f", {truth_text(row['likely'], one)} for its neighbours" if row["reason"] != IDENTICAL else ""
-    says = f"{about}labelled {truth_text(row['label'], one)}{likely} ({SPLITS[row['split']].lower()}, {row['dataset']})"
+    own = f"{about}labelled {truth_text(row['label'], one)}"
+    says = f"{own}{likely} ({SPLITS[row['split']].lower()}, {row['dataset']})"
     at = spec["classes"].index(row["class"]) if about else None
     others = []
     for name in row["others"]:
         label = cases.samples[name][row["target"]]
         label = label if at is None or label is None else label[at]
         others += cases.pictures(name, f"{about}labelled {truth_text(label, one)}")[:1]
-    return LabelView(says, cases.pictures(row["sample_id"], says)[:1], others)
+    return LabelView(says, cases.pictures(row["sample_id"], own)[:1], others)
 
 
 def _planted(task: str, about: Mapping[str, Any]) -> Table | None:

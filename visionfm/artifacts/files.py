@@ -152,7 +152,7 @@ def _explain(error: OSError, path: Path, needed: int) -> NoReturn:
         there = next((folder for folder in path.absolute().parents if folder.is_dir()), Path())
         raise DataError(
             "the disk is full",
-            expected=f"{needed / 1e6:.1f} MB free",
+            expected=f"{needed / 1e6:.1f} MB free" if needed else "more room than there was",
             found=f"{shutil.disk_usage(there).free / 1e6:.1f} MB",
             where=path,
             do="free space and run the same command again; nothing was lost",

@@ -12,7 +12,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libgomp1 procps python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 
-COPY requirements.lock containers/install.sh /src/
+COPY requirements.lock requirements-dev.lock containers/install.sh /src/
 RUN bash /src/install.sh packages "${TORCH}"
 
 COPY . /src/visionfm/

@@ -17,7 +17,9 @@ case "$1 ${2:-}" in
             --requirement /src/chosen.lock
         ;;
     "project ")
-        "$home/bin/uv" pip install --quiet --no-cache --no-deps --python "$home/bin/python" /src/visionfm
+        # DICOM, .vol, .e2e, NIfTI and ONNX too, in the versions that the tests ran with.
+        "$home/bin/uv" pip install --quiet --no-cache --compile-bytecode --python "$home/bin/python" \
+            --constraint /src/requirements-dev.lock "/src/visionfm[dicom,oct,onnx]"
         "$home/bin/visionfm" --version
         rm -rf /src
         ;;

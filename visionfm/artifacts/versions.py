@@ -5,7 +5,7 @@ else unless the results differ.
 """
 
 VERSIONS = {
-    "index": 6,
+    "index": 7,
     "label": 7,
     "audit": 9,
     "checksum": 1,

@@ -183,6 +183,31 @@ def test_kept_thumbnails_pass_through_memory_a_piece_at_a_time(
     assert read.schema.metadata[b"payload_sha256"] == clean.schema.metadata[b"payload_sha256"]
 
 
+def test_a_neighbour_that_ends_in_between_takes_no_thumbnails_from_a_shard(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    for number in range(24):
+        draw(tmp_path / f"many/{number}.png", number)
+
+    def shard(folder: str, number: int, of: int) -> Path:
+        out = results / folder / f"images.{number}.parquet"
+        index(tmp_path / "many", out, SETTINGS.model_copy(update={"shard": number, "shards": of}))
+        return out
+
+    clean = shard("clean", 1, 2)
+    for number in range(3):
+        shard("d", number, 3)
+    read = stage._read
+
+    def slowly(*work: Any) -> Any:
+        monkeypatch.setattr(stage, "_read", read)
+        shard("d", 0, 2)  # other rows under the name of an index that this one takes rows from
+        return read(*work)
+
+    monkeypatch.setattr(stage, "_read", slowly)
+    assert shard("d", 1, 2).read_bytes() == clean.read_bytes()
+
+
 def test_a_file_changed_after_resharding_is_read_once(
     data: Path, results: Path, inspected: list[str], draw: Draw
 ) -> None:
@@ -251,10 +276,14 @@ def test_an_image_that_cannot_be_opened_is_an_error_and_no_row_for_ever(
         denied = found[0].facts._replace(status="no_access: Permission denied")
         return [found[0]._replace(facts=denied)] if path.name == "1.png" else found
 
-    monkeypatch.setattr(stage, "inspect_frames", refused)
-    with pytest.raises(DataError, match=r"1/1.png: no_access"):
-        index(data, results / "images.parquet", SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "inspect_frames", refused)
+        patch.setattr(stage, "PARTIAL_EVERY_S", -1.0)  # what was read before stays, for the next run
+        with pytest.raises(DataError, match=r"1/1.png: no_access"):
+            index(data, results / "images.parquet", SETTINGS)
     assert not (results / "images.parquet").exists()
+    index(data, results / "images.parquet", SETTINGS)  # the right to read it was given, which changes no date
+    assert {row["status"] for row in rows(results / "images.parquet")} == {"ok"}
 
 
 def test_several_processes_give_the_same_bytes(tmp_path: Path, results: Path, draw: Draw) -> None:

@@ -93,3 +93,27 @@ def test_planting_depends_on_the_seed_alone_and_leaves_the_labels(rng: np.random
     )
     assert first == again != other and [one.first for one in first] == [5, 20]
     assert first[0].changed == 10 and (label_NT == before).all()
+
+
+def test_what_is_planted_is_drawn_from_training_labels_alone(rng: np.random.Generator) -> None:
+    place_N = rng.normal(size=COUNT)
+    train_N, votes = np.arange(COUNT) < 150, votes_of(place_N)
+    found = []
+    for held_out in (0.0, 2.0):
+        label_N = np.where(train_N, (place_N > 0) * 1.0, held_out)[:, None]
+        counted = Votes(votes.near_NK, votes.weight_NK * train_N[votes.near_NK])
+        found.append(label_errors.planted(label_N, counted, 3, False, train_N, 0.05, [10], 20, 0))
+    assert found[0] == found[1] and found[0][0].among == 150
+
+
+def test_a_class_that_no_training_sample_has_is_not_judged(rng: np.random.Generator) -> None:
+    place_N = rng.normal(size=COUNT)
+    train_N = np.arange(COUNT) < 150
+    label_N = np.where(train_N, (place_N > 0) * 1.0, 2.0)[:, None]
+    quality_N = label_errors.judged(label_N, votes_of(place_N), 3, train_N).quality_NT[:, 0]
+    assert np.isnan(quality_N[~train_N]).all() and not np.isnan(quality_N[train_N]).any()
+
+
+def test_without_any_neighbour_nobody_votes() -> None:
+    nobody = Votes.of(np.zeros((4, 0), np.int64), np.zeros((4, 0)), np.zeros((4, 0), bool))
+    assert np.isnan(nobody.mean(np.arange(4.0))).all()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visionfm.errors import ConfigError, UsageError
-from visionfm.project.arithmetic import CHOSEN, begin, settled
+from visionfm.project.arithmetic import CHOSEN, asking, begin, settled
 from visionfm.project.loading import load_config, planned_config
 from visionfm.project.plan import Plan
 from visionfm.runtime import devices, precision
@@ -54,11 +54,11 @@ def test_another_machine_keeps_what_a_run_began_with(config: Path, monkeypatch: 
     processor(monkeypatch, "amx_bf16")
     first = planned_config(config, planning=True)
     assert not CHOSEN.exists(), "planning alone, as a dry-run does, keeps nothing"
-    (said,) = begin(load_config(config), first, computes_here=True)
+    (said,) = begin(asking(load_config(config), is_module=False), first, computes_here=True)
     assert said.startswith("encoder own: `precision: auto` is bf16")
     processor(monkeypatch, "avx2")
     assert planned_config(config, planning=True) == first
-    (said,) = begin(load_config(config), first, computes_here=True)
+    (said,) = begin(asking(load_config(config), is_module=False), first, computes_here=True)
     assert str(CHOSEN) in said
     CHOSEN.unlink()
     assert planned_config(config, planning=True).encoders["own"].precision == "fp32"
@@ -67,7 +67,7 @@ def test_another_machine_keeps_what_a_run_began_with(config: Path, monkeypatch: 
 def test_a_run_without_it_says_and_keeps_nothing(config: Path) -> None:
     config.write_text(TEXT.replace(", precision: auto", ""))
     written = load_config(config)
-    assert begin(written, settled(written), computes_here=False) == []
+    assert begin(asking(written, is_module=False), settled(written), computes_here=False) == []
     assert not CHOSEN.exists()
 
 
@@ -88,9 +88,22 @@ def test_gpus_are_asked_where_they_compute(
 
 
 def test_a_cluster_is_told_to_name_it(config: Path) -> None:
-    with pytest.raises(UsageError, match=r"chosen by the machine that plans") as refused:
-        begin(load_config(config), planned_config(config, planning=True), computes_here=False)
+    with pytest.raises(UsageError, match="the machine that plans chooses") as refused:
+        begin(["own"], planned_config(config, planning=True), computes_here=False)
     assert "encoders.own.precision" in str(refused.value) and "slow" not in str(refused.value)
+
+
+def test_a_module_is_told_to_name_it_too(config: Path) -> None:
+    with pytest.raises(UsageError, match="nothing keeps the choice of a module's plan"):
+        asking(load_config(config), is_module=True)
+
+
+def test_names_that_yaml_takes_for_values_keep_their_choice(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text(TEXT.replace("own:", '"true":').replace(": own", ': "true"'))
+    processor(monkeypatch, "amx_bf16")
+    begin(["true"], planned_config(config, planning=True), computes_here=True)
+    processor(monkeypatch, "avx2")
+    assert planned_config(config, planning=True).encoders["true"].precision == "bf16"
 
 
 def test_a_choice_that_is_none_is_an_error(config: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_job_that_failed_before_its_stage_began_has_no_log(said: Path, caplog:
 
 def test_a_run_that_was_stopped_is_told_how_to_go_on(said: Path, caplog: pytest.LogCaptureFixture) -> None:
     stopped = "Terminating processes on user request, this might take some time.\n"
-    said.write_text("4 of 9 steps (44%) done\n5 of 9 steps (56%) done\n" + ERROR + stopped)
+    said.write_text("4 of 9 steps (44%) done\n5 of 9 steps (56%) done\n" + stopped + ERROR)
     log = said.parent / LOG
     log.parent.mkdir(parents=True)
     for its_end in ("encoded 30\n", "error: stopped by SIGINT, progress saved\n"):
@@ -99,6 +99,15 @@ def test_a_run_that_was_stopped_is_told_how_to_go_on(said: Path, caplog: pytest.
         assert "Stopped after 5 of 9 steps. What is finished stays" in text and "failed" not in text
     log.write_text("error: images of A: 1 problem\n")
     assert "A job failed" in told(said, caplog)
+
+
+def test_a_job_that_was_killed_before_the_run_was_stopped_is_told(said: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said.write_text(ERROR + "Terminating processes on user request, this might take some time.\n")
+    log = said.parent / LOG
+    log.parent.mkdir(parents=True)
+    log.write_text("encoded 30\n")
+    text = told(said, caplog)
+    assert "Stopped" in text and "A job failed" in text and "encoded 30" in text
 
 
 def test_a_run_that_made_its_report_ends_with_the_results(said: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,7 @@ def test_labels_that_look_wrong_stand_beside_what_contradicts_them(fabricated: C
         f"labelled {GRADES[int(row['grade'])]}" for row in (one, other)
     }
     assert [case.others[0].says for case in (second, first)] == [case.says.split(" (")[0] for case in (first, second)]
-    assert grade.says.startswith("2 labels of identical images differ; ")
+    assert grade.says.startswith("2 labels of identical images or copies differ; ")
     for case in grade.contradicted:
         assert " for its neighbours (" in case.says and len(case.others) <= 3
         assert all(one.uri.startswith("data:image/jpeg") for one in [*case.pictures, *case.others])

@@ -10,10 +10,10 @@ from world.decoder_data import BINARY, image, planted, splits_of, write_cache, w
 
 from visionfm import artifacts
 from visionfm.data.audit import SCHEMA as AUDIT
-from visionfm.data.findings import Finding
+from visionfm.data.findings import COPY, Finding
 from visionfm.tasks.locate import locate
 from visionfm.tasks.settings import LocateSettings, SuspectSettings
-from visionfm.tasks.suspect import suspect
+from visionfm.tasks.suspect import IDENTICAL, suspect
 
 COUNT = 120
 SETTINGS = SuspectSettings(targets=BINARY, modalities=["Fundus"], draws=20)
@@ -29,13 +29,15 @@ class World:
         self.sick_N = (self.hidden_N > 0) * 1.0
         self.files = {"eyes": [write_cache(folder / "eyes.cls224.h5", cls_NVLD, patch_mean_NVD)]}
 
-    def rows(self, labels: np.ndarray, name: str = "suspects", settings: SuspectSettings = SETTINGS) -> list[dict]:
+    def rows(
+        self, labels: np.ndarray, name: str = "suspects", settings: SuspectSettings = SETTINGS, same: str = IDENTICAL
+    ) -> list[dict]:
         samples, audit, out = (self.folder / f"{one}.parquet" for one in ("samples", "audit", name))
         write_samples(samples, [[image(n)] for n in range(COUNT)], self.splits, {"sick": labels}, BINARY)
         locations = self.folder / "locations.parquet"
         locate(samples, self.files, locations, LocateSettings(targets=BINARY, modalities=["Fundus"], features="cls"))
         places = ["eyes", "0010.png", "train", "eyes", "0012.png", "train"]
-        found = Finding("contradiction", "note", *places, "identical images, different labels")
+        found = Finding("contradiction", "note", *places, f"{same}, different labels")
         schema = pa.schema([(column, pa.string()) for column in Finding._fields])
         table = pa.Table.from_pylist([found._asdict()], schema=schema)
         artifacts.write_table(audit, table, artifacts.provenance("audit", {}, {}), schema=AUDIT)
@@ -66,10 +68,16 @@ def test_identical_images_come_first_then_wrong_labels_of_any_split(world: World
         assert row["sample_id"] not in row["others"]
 
 
+def test_copies_of_a_photograph_are_not_called_identical(world: World) -> None:
+    labels = world.sick_N.copy()
+    labels[10] = 1 - labels[12]
+    assert [row["reason"] for row in world.rows(labels, same=COPY)[:2]] == ["copies"] * 2
+
+
 def test_planted_errors_are_found_and_the_estimate_holds_for_others(world: World) -> None:
     world.rows(world.sick_N)
     few, many = (next(one for one in world.about["planted"] if one["share"] == share) for share in (0.01, 0.05))
-    assert world.about["training"] == 72 and few["changed"] == 1 and many["changed"] == 4
+    assert few["among"] == 72 and few["changed"] == 1 and many["changed"] == 4
     assert few["mean"] > 0.09 and many["mean"] > 0.3, "of the first 10 labels, 1 and 4 of which were changed"
     rng, hits = np.random.default_rng(9), []
     for draw in range(5):
@@ -82,12 +90,14 @@ def test_planted_errors_are_found_and_the_estimate_holds_for_others(world: World
 
 def test_test_labels_have_no_vote_and_external_ones_are_not_judged(world: World) -> None:
     first = {row["sample_id"]: row["quality"] for row in world.rows(world.sick_N)}
+    about = [one for one in world.about["planted"] if one["first"] == 10]
     tested = np.array(world.splits) == "test"
     other = {
         row["sample_id"]: row["quality"]
         for row in world.rows(np.where(tested, 1 - world.sick_N, world.sick_N), "other")
     }
     assert {n: q for n, q in first.items() if not tested[int(n[1:])]}.items() <= other.items()
+    assert about == [one for one in world.about["planted"] if one["first"] == 10]
     rows = world.rows(world.sick_N, "none", SETTINGS.model_copy(update={"external": ["eyes"]}))
     assert rows == [] and "0 training labels" in world.about["reason"]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from visionfm.artifacts import formats, tree
 from visionfm.artifacts.files import keep, kept_path, publish, put_back
@@ -293,11 +293,14 @@ def read_table(
     return _reading(Path(path), lambda checked: formats.read_table(checked, columns))
 
 
-def table_batches(path: str | Path, columns: tuple[str, ...]) -> Iterator[Any]:
-    """Yield some columns of a Parquet artefact that was checked before, as record batches: not all of it in memory."""
+def table_batches(path: str | Path, columns: tuple[str, ...], opened: BinaryIO | None = None) -> Iterator[Any]:
+    """Yield some columns of a Parquet artefact that was checked before, as record batches: not all of it in memory.
+
+    `opened` is the file as it was when it was checked, where another may be put in its place.
+    """
     path = Path(path)
     with understood(path):
-        yield from formats.table_batches(path, columns)
+        yield from formats.table_batches(path if opened is None else opened, columns)
 
 
 def read_tensors(path: str | Path, schema: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:

@@ -8,11 +8,12 @@ import hashlib
 import io
 import json
 import mmap
+import os
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -258,12 +259,13 @@ def read_table(path: Path, columns: tuple[str, ...] | None) -> Any:
         return file.read(columns).replace_schema_metadata(file.metadata.metadata)
 
 
-def table_batches(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
+def table_batches(source: Path | BinaryIO, columns: tuple[str, ...]) -> Iterator[Any]:
     """Yield a Parquet file's columns as record batches of Arrow, some thousand rows at a time."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        check_unpacked(file.metadata, path.stat().st_size)
+    size = source.stat().st_size if isinstance(source, Path) else os.fstat(source.fileno()).st_size
+    with pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as file:
+        check_unpacked(file.metadata, size)
         yield from file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False)
 
 

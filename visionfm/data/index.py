@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from visionfm.runtime.progress import track
 
 SCHEMA = "visionfm/images/1"
 PARTIAL_EVERY_S = 60.0
+NO_ACCESS = "no_access"  # begins the status of a file that could not be opened
 SOME_ROWS = 1_000  # that were read now, as objects
 THUMBNAILS = "thumbnails"  # in its metadata: the digest of that column
 # What no other stage uses; whoever seeks copies depends on the digest of the thumbnails.
@@ -121,7 +123,7 @@ def _check_access(root: Path, table: Any) -> None:
     import pyarrow.compute as pc
 
     problems = Problems(DataError, f"images below {root}")
-    for row in table.filter(pc.starts_with(table["status"], "no_access")).to_pylist():
+    for row in table.filter(pc.starts_with(table["status"], NO_ACCESS)).to_pylist():
         problems.add(f"{row['path']}: {row['status']}")
     problems.raise_if_any(do="correct the files' permissions, or check the disk")
 
@@ -141,13 +143,20 @@ def _listing_digest(images: list[Listed]) -> str:
     return digest.hexdigest()
 
 
+class _Source(NamedTuple):
+    """An earlier index, held open: a neighbouring job may put another in its place before its thumbnails are read."""
+
+    path: Path
+    opened: BinaryIO
+
+
 class _Rows:
     """The rows of an index while it is put together: what earlier indices say of files, and what was read now.
 
     Thumbnails of earlier rows stay in their files until they are written: those of a million images take a gigabyte.
     """
 
-    def __init__(self, files: list[Path], known: list[Any], partial: Path | None) -> None:
+    def __init__(self, files: list[_Source], known: list[Any], partial: Path | None) -> None:
         """`known` are rows without thumbnail of each file, with the number of their `row` in it; in order of path.
 
         What a `partial` index holds counts as read now, for it is written anew.
@@ -155,7 +164,7 @@ class _Rows:
         self.files, self.fresh, self.thumbnails = files, list[Row](), list[bytes | None]()
         self.tables: list[Any] = []
         for at, (file, table) in enumerate(zip(files, known, strict=True)):
-            if file == partial:
+            if file.path == partial:
                 self.thumbnails += _Stored(file).take(table["row"].to_numpy()).tolist()
                 self._add(table.drop_columns(["row"]))
             else:
@@ -228,8 +237,8 @@ class _Rows:
 class _Stored:
     """The thumbnails of an index on the disk, read from its first row to its last."""
 
-    def __init__(self, file: Path) -> None:
-        self.batches = artifacts.table_batches(file, ("thumbnail",))
+    def __init__(self, source: _Source) -> None:
+        self.batches = artifacts.table_batches(source.path, ("thumbnail",), source.opened)
         self.start, self.held = 0, list[bytes | None]()
 
     def take(self, row_N: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
@@ -266,34 +275,51 @@ def _known_rows(out: Path, reading: str, listed: list[Listed]) -> tuple[_Rows, l
     kept = artifacts.kept_path(out)
     paths = pa.array([entry.path for entry in listed], pa.string())
     bytes_N, mtime_ns_N = (np.fromiter((entry[field] for entry in listed), np.int64, len(listed)) for field in (1, 2))
-    sources: list[Path] = []
+    sources: list[_Source] = []
     tables: list[tuple[Any, npt.NDArray[np.int64]]] = []
     source_N = np.full(len(listed), -1)  # the index that tells of a file; of several, the last
     for path in sorted((kept or out).parent.glob("images*.parquet")):
         try:
-            if artifacts.read_metadata(path, SCHEMA, earlier=True).get("reading") != reading:
-                continue
-            names = _schema(thumbnail=False).names
-            table = artifacts.read_table(path, tuple(names), schema=SCHEMA, checked=True).select(names)
+            found = _opened(path, reading)
         except ArtifactError as error:
             log.warning("%s; its images are read again", error.problem)
             continue
+        if found is None:
+            continue
+        source, table = found
         files = file_paths(table["path"], table["image_id"])
         at_M = pc.fill_null(pc.index_in(files, value_set=paths), -1).to_numpy().astype(np.int64)
         rows_M = np.flatnonzero(at_M >= 0)
         size_M, date_M = (table[name].to_numpy()[rows_M] for name in ("bytes", "mtime_ns"))
-        rows_M = rows_M[(size_M == bytes_N[at_M[rows_M]]) & (date_M == mtime_ns_N[at_M[rows_M]])]
+        is_same_M = (size_M == bytes_N[at_M[rows_M]]) & (date_M == mtime_ns_N[at_M[rows_M]])
+        denied_M = pc.starts_with(table["status"], NO_ACCESS).to_numpy()[rows_M]  # changes neither size nor date
+        rows_M = rows_M[is_same_M & ~denied_M]
         source_N[at_M[rows_M]] = len(tables)
         if len(rows_M) < table.num_rows:
             table = table.take(pa.array(rows_M))
         table = table.cast(_schema(thumbnail=False)).append_column("row", pa.array(rows_M, pa.int64()))
         tables.append((table, at_M[rows_M]))
-        sources.append(path)
+        sources.append(source)
     own = [
         table if (source_N[at_M] == source).all() else table.filter(pa.array(source_N[at_M] == source))
         for source, (table, at_M) in enumerate(tables)
     ]
     return _Rows(sources, own, _partial(out)), [listed[at] for at in np.flatnonzero(source_N < 0)]
+
+
+def _opened(path: Path, reading: str) -> tuple[_Source, Any] | None:
+    """Return an earlier index, held open, and its rows without thumbnails; None where it was read in another way."""
+    names = _schema(thumbnail=False).names
+    while path.exists():  # a partial one of a neighbouring job goes when that has ended
+        with ExitStack() as closed:
+            opened = closed.enter_context(path.open("rb"))
+            if artifacts.read_metadata(path, SCHEMA, earlier=True).get("reading") != reading:
+                return None
+            table = artifacts.read_table(path, tuple(names), schema=SCHEMA, checked=True).select(names)
+            if path.exists() and os.path.samestat(os.fstat(opened.fileno()), path.stat()):
+                closed.pop_all()
+                return _Source(path, opened), table
+    return None
 
 
 def _read(root: Path, listed: list[Listed], settings: IndexSettings, jobs: int) -> Iterator[list[Row]]:

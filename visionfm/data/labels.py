@@ -90,11 +90,12 @@ def label(root: Path, images: list[Path], like: Path | None, out: Path, settings
     number, unlabelled = len(labels), len(paths) - len(set(labels.path))
     labels, at_N = _readable(labels, paths, pc.equal(indexed["status"], "ok").to_numpy())
     of_rows = indexed.take(pa.array(at_N))
-    del indexed, paths, files
+    del indexed, paths
     dense: dict[str, list[Any]] = {}
     if has_partners(settings):
         known = {row["path"]: row for row in of_rows.to_pylist()}
-        dense = dense_columns(root, labels, known, partners, settings, problems)
+        dense = dense_columns(root, labels, known, partners, settings, problems, set(files))
+    del files
     problems.raise_if_any(do="correct the files or lines named; nothing was written")
     if not number:
         raise DataError(

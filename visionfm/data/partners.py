@@ -4,7 +4,7 @@ Later stages find each file by its path and know by its sha256 that it is the sa
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,9 +86,13 @@ def dense_columns(
     digests: Mapping[str, str],
     settings: LabelSettings,
     problems: Problems,
+    indexed: Set[str] = frozenset(),
 ) -> dict[str, list[Any]]:
-    """Return the columns of labels.parquet that hold masks and points; `images` are the rows of images.parquet."""
-    reader = _Reader(root, images, digests, problems, settings)
+    """Return the columns of labels.parquet that hold masks and points.
+
+    `images` are the rows of images.parquet that have a label, `indexed` the files of all of them.
+    """
+    reader = _Reader(root, images, indexed, digests, problems, settings)
     columns: dict[str, list[Any]] = {}
     for role in mask_roles(settings):
         found = [reader.mask(row, role) for row in rows]
@@ -132,11 +136,12 @@ class _Reader:
         self,
         root: Path,
         images: Mapping[str, Mapping[str, Any]],
+        indexed: Set[str],
         digests: Mapping[str, str],
         problems: Problems,
         settings: LabelSettings,
     ) -> None:
-        self.root, self.images, self.digests, self.problems = root, images, digests, problems
+        self.root, self.images, self.indexed, self.digests, self.problems = root, images, indexed, digests, problems
         self.classes = settings.mask_values
         self.names = frozenset(partner_names(digests, settings.layout, settings.images, settings.frames is not None))
         self.volumes: dict[str, _File | None] = {}  # the last few
@@ -180,7 +185,7 @@ class _Reader:
         image = self.images[row.path]
         file, frame = named_frame(path, self.names)
         if file not in self.names:
-            why = "it is indexed as an image too; let `images` leave it out" if path in self.images else "no such file"
+            why = "it is indexed as an image too; let `images` leave it out" if path in self.indexed else "no such file"
             self.problems.add(f"{row.where}: {role} {path!r} of {row.path}: {why}")
             return None
         if frame is None and not row.of_volume:

@@ -28,6 +28,8 @@ class Votes(NamedTuple):
     @classmethod
     def of(cls, near_NK: Ints, distance_NK: Floats, counts_NK: Bools) -> "Votes":
         """Return Dudani's weights: 1 for the nearest, 0 for the farthest; all 1 where all are equally far."""
+        if not counts_NK.any():
+            return cls(near_NK, np.zeros(counts_NK.shape))
         distance = np.where(counts_NK, distance_NK, np.nan)
         with np.errstate(all="ignore"):
             low, high = np.fmin.reduce(distance, axis=1)[:, None], np.fmax.reduce(distance, axis=1)[:, None]
@@ -90,6 +92,7 @@ def _classes(label_N: Floats, votes: Votes, classes: int, train_N: Bools) -> tup
     others_NC = over_NC.copy()
     others_NC[rows_N, own_N] = -np.inf
     margin_N = over_NC[rows_N, own_N] - others_NC.max(axis=1)
+    counted_N &= there_C[own_N]  # a class that no training sample has cannot be agreed with
     return np.where(counted_N, (margin_N + 1) / 2, np.nan), np.where(
         counted_N, np.where(np.isnan(over_NC), -1, over_NC).argmax(axis=1), np.nan
     )
@@ -108,6 +111,7 @@ class Planted(NamedTuple):
 
     share: float  # of all labels that were changed
     changed: int
+    among: int  # training labels that could be judged
     first: int
     mean: float
     low: float
@@ -121,7 +125,7 @@ def planted(
     """Return what lists of training samples find of labels that are changed at random, `draws` times anew.
 
     Of grades in an order a neighbouring grade is put; of other classes one that is drawn by its frequency; of a value
-    that of another sample. Each column must have two different labels at least.
+    that of another training sample. Training samples must have two different labels at least in each column.
     """
     row, column = ranked(judged(label_NT, votes, classes, train_N), train_N)
     count = max(1, round(share * len(row)))
@@ -131,20 +135,19 @@ def planted(
         at = rng.choice(len(row), count, replace=False)
         changed_NT, is_changed_NT = label_NT.copy(), np.zeros(label_NT.shape, bool)
         for r, c in zip(row[at], column[at], strict=True):
-            changed_NT[r, c] = _another(label_NT[:, c], r, classes, ordered, rng)
+            changed_NT[r, c] = _another(label_NT[r, c], label_NT[train_N, c], classes, ordered, rng)
         is_changed_NT[row[at], column[at]] = True
         hit = is_changed_NT[ranked(judged(changed_NT, votes, classes, train_N), train_N)]
         found_DF[draw] = [hit[:first].mean() for first in firsts]
     low_F, high_F = np.quantile(found_DF, [0.025, 0.975], axis=0, method="inverted_cdf")
     return [
-        Planted(share, count, first, float(found_DF[:, f].mean()), float(low_F[f]), float(high_F[f]))
+        Planted(share, count, len(row), first, float(found_DF[:, f].mean()), float(low_F[f]), float(high_F[f]))
         for f, first in enumerate(firsts)
     ]
 
 
-def _another(label_N: Floats, row: int, classes: int, ordered: bool, rng: np.random.Generator) -> float:
-    """Return a wrong label for one sample."""
-    own = label_N[row]
+def _another(own: float, label_N: Floats, classes: int, ordered: bool, rng: np.random.Generator) -> float:
+    """Return a wrong label for a sample, as training samples have them."""
     if ordered:
         return float(rng.choice([grade for grade in (own - 1, own + 1) if 0 <= grade < classes]))
     return float(rng.choice(label_N[~np.isnan(label_N) & (label_N != own)]))

@@ -180,6 +180,7 @@ def normalised(crops: CropBatch, device: "torch.device | str" = "cpu") -> CropBa
 
     def floats(crops_CBhwc: torch.Tensor) -> torch.Tensor:
         values = there(crops_CBhwc).permute(0, 1, 4, 2, 3).to(torch.float32).contiguous()
-        return values.div_(255).sub_(mean_B311).div_(std_B311)
+        # By a tensor: a GPU multiplies by the reciprocal of a number, which a CPU does not.
+        return values.div_(torch.full((), 255.0, device=values.device)).sub_(mean_B311).div_(std_B311)
 
     return CropBatch(floats(crops.global_CBchw), None if local is None else floats(local), masks, crops.at_B)

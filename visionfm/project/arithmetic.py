@@ -5,6 +5,7 @@ is in each row's identity as if the config had named it. It stays in `results/pr
 planned on another machine compute nothing anew. Invariant: jobs never see `auto`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,38 +24,53 @@ def settled(config: Config) -> Config:
 
     Raises ConfigError where what was chosen before cannot be read.
     """
-    asking = [name for name, encoder in config.encoders.items() if encoder.precision == "auto"]
-    if not asking:
+    names = asking(config, is_module=False)
+    if not names:
         return config
     before = _chosen_before()
     encoders = dict(config.encoders)
-    for name in asking:
+    for name in names:
         chosen = before.get(name) or _fast_here(encoders[name])
         encoders[name] = encoders[name].model_copy(update={"precision": chosen})
     return config.model_copy(update={"encoders": encoders})
 
 
-def begin(written: Config, planned: Config, *, computes_here: bool) -> list[str]:
-    """Keep what was chosen for each `auto` of `written` as a run of `planned` starts; return sentences that say so.
+def asking(written: Config, *, is_module: bool) -> list[str]:
+    """Return the encoders whose config says `auto`; UsageError in a module, where no start of a run is seen."""
+    names = [name for name, encoder in written.encoders.items() if encoder.precision == "auto"]
+    if names and is_module:
+        raise _must_be_named(names, "nothing keeps the choice of a module's plan", "write the one that you want")
+    return names
+
+
+def begin(names: Sequence[str], planned: Config, *, computes_here: bool) -> list[str]:
+    """Keep what was chosen for each `auto` (`names`) as a run of `planned` starts; return sentences that say so.
 
     Raises UsageError where jobs compute on other machines, whose processors the plan cannot know.
     """
-    asking = [name for name, encoder in written.encoders.items() if encoder.precision == "auto"]
-    if asking and not computes_here:
-        raise UsageError(
-            "`precision: auto` is chosen by the machine that plans, and here others compute",
-            expected="bf16 or fp32",
-            found="auto",
-            where=", ".join(f"encoders.{name}.precision" for name in asking),
-            do="write bf16 where all nodes of the partition have it (`visionfm doctor` on one says so), else fp32",
+    if names and not computes_here:
+        raise _must_be_named(
+            names,
+            "the machine that plans chooses, and here others compute",
+            "write bf16 where all nodes of the partition have it (`visionfm doctor` on one says so), else fp32",
         )
-    before = _chosen_before() if asking else {}
-    chosen = {name: planned.encoders[name].arithmetic() for name in asking}
+    before = _chosen_before() if names else {}
+    chosen = {name: planned.encoders[name].arithmetic() for name in names}
     if new := {name: said for name, said in chosen.items() if name not in before}:
-        lines = [f"{name}: {said}\n" for name, said in sorted({**before, **new}.items())]
+        lines = [f'"{name}": {said}\n' for name, said in sorted({**before, **new}.items())]
         publish(CHOSEN, "".join([HEAD, *lines]).encode())
-    by = {name: CHOSEN if name in before else "as this machine has it" for name in asking}
-    return [f"encoder {name}: `precision: auto` is {chosen[name]} ({by[name]})" for name in asking]
+    by = {name: CHOSEN if name in before else "as this machine has it" for name in names}
+    return [f"encoder {name}: `precision: auto` is {chosen[name]} ({by[name]})" for name in names]
+
+
+def _must_be_named(names: Sequence[str], why: str, do: str) -> UsageError:
+    return UsageError(
+        f"`precision: auto` cannot be used here: {why}",
+        expected="bf16 or fp32",
+        found="auto",
+        where=", ".join(f"encoders.{name}.precision" for name in names),
+        do=do,
+    )
 
 
 def _fast_here(encoder: Encoder) -> Literal["fp32", "bf16"]:
@@ -66,7 +82,7 @@ def _chosen_before() -> dict[str, Literal["fp32", "bf16"]]:
     if not CHOSEN.is_file():
         return {}
     said, _, problems = read_yaml(CHOSEN)
-    if problems or set(said.values()) - {"fp32", "bf16"}:
+    if problems or set(map(str, said.values())) - {"fp32", "bf16"}:
         raise ConfigError(
             "what `precision: auto` became cannot be read",
             expected="a line `ENCODER: fp32` or `ENCODER: bf16` for each",

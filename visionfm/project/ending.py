@@ -52,13 +52,14 @@ def tell(*snakemake_logs: Path, shown: bool = False) -> None:
     said = "".join(map(_text, snakemake_logs))
     failures = failed(said)
     if STOPPED in said:
-        failures = [failure for failure in failures if _failed_itself(Path(failure.log))]
+        after = failed(said.partition(STOPPED)[2])
+        failures = [one for one in failures if one not in after or _failed_itself(Path(one.log))]
         steps = _STEPS.findall(said)
-        after = f" after {steps[-1]} steps" if steps else ""
+        done = f" after {steps[-1]} steps" if steps else ""
         log.warning(
             "\nStopped%s. What is finished stays, and what a stage had saved on its way; the same command goes on"
             " from there.",
-            after,
+            done,
         )
     if failures:
         log.error("%s\n\nSnakemake's log: %s", "\n".join(_lines(failures, shown)), ", ".join(map(str, snakemake_logs)))

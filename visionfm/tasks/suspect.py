@@ -1,9 +1,10 @@
 """Stage `suspect`: labels of a task that look wrong, ranked for people to look at.
 
-Writes suspects.parquet: first identical images with different labels (from the audit), then the labels that those of
-the nearest training samples of other people contradict most (`locate` names them; `metrics/label_errors.py` judges).
-Training labels that are changed on purpose tell how much such a list finds. Invariant: no label is changed, nothing
-that is trained or measured reads this, and the labels of test samples are judged but have no vote.
+Writes suspects.parquet: first identical images, or copies, with different labels (from the audit), then the labels
+that those of the nearest training samples of other people contradict most (`locate` names them;
+`metrics/label_errors.py` judges). Training labels that are changed on purpose tell how much such a list finds.
+Invariant: no label is changed, nothing that is trained or measured reads this, and the labels of test samples are
+judged but have no vote.
 Shapes: N samples, K neighbours, T label columns.
 """
 
@@ -28,7 +29,7 @@ from visionfm.tasks.settings import SuspectSettings
 from visionfm.tasks.slots import Slot, slots
 
 SCHEMA = "visionfm/suspects/1"
-IDENTICAL, CONTRADICTED = "identical images", "neighbours"
+IDENTICAL, COPIES, CONTRADICTED = "identical images", "copies", "neighbours"
 COLUMNS = {
     "target": "string", "class": "string", "rank": "int64", "reason": "string",
     **dict.fromkeys(IDS, "string"),
@@ -62,7 +63,7 @@ def suspect(samples_table: Path, locations: Path, audit: Path, out: Path, settin
     import pyarrow as pa
 
     samples = read_samples(samples_table, settings.targets, settings.modalities)
-    asked = Asked(samples, _votes(samples, locations), _identical(samples, audit), settings)
+    asked = Asked(samples, _votes(samples, locations), _same(samples, audit), settings)
     rows, about = [], {}
     for slot in slots(settings.targets):
         found, about[slot.name] = asked.target(slot)
@@ -79,7 +80,7 @@ class Asked:
 
     samples: Samples
     votes: Votes
-    identical: list[tuple[int, int]]
+    same: dict[tuple[int, int], str]  # pairs of rows -> why they show the same
     settings: SuspectSettings
 
     def target(self, slot: Slot) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -105,11 +106,11 @@ class Asked:
         """Return what the list finds of training labels that were changed on purpose, or why that is not known."""
         settings = self.settings
         label_NT = np.where(own_N[:, None], label_NT, np.nan)
-        known = int((~np.isnan(label_NT[train_N])).sum())
-        if known < settings.fewest:
-            return {"reason": f"{known} training labels; {settings.fewest} are needed to plant errors among"}
-        varies_T = [len(np.unique(one_N[~np.isnan(one_N)])) > 1 for one_N in label_NT.T]
-        if not any(varies_T):
+        known_NT = ~np.isnan(label_NT[train_N])
+        varies_T = np.array([len(np.unique(one_N[~np.isnan(one_N)])) > 1 for one_N in label_NT[train_N].T])
+        if int(known_NT.sum()) < settings.fewest:
+            return {"reason": f"{known_NT.sum()} training labels; {settings.fewest} are needed to plant errors among"}
+        if not varies_T.any():
             return {"reason": "all labels are the same, so that no error can be planted among them"}
         firsts = sorted({settings.shown, listed} - {0})
         ordered = slot.target.ordered and slot.target.type == "multiclass"
@@ -121,17 +122,21 @@ class Asked:
                 settings.seed,
             )
         ]  # fmt: skip
-        return {"training": known, "draws": settings.draws, "planted": found}
+        return {"draws": settings.draws, "planted": found}
 
     def _conflicts(self, label_NT: Floats) -> dict[tuple[int, int], list[int]]:
         """Return (row, column) of each label that an identical image contradicts -> rows of those, pair by pair."""
         found: dict[tuple[int, int], list[int]] = {}
-        for one, other in self.identical:
+        for one, other in self.same:
             known_T = ~np.isnan(label_NT[one]) & ~np.isnan(label_NT[other])
             for t in np.flatnonzero(known_T & (label_NT[one] != label_NT[other])).tolist():
                 found.setdefault((one, t), []).append(other)
                 found.setdefault((other, t), []).append(one)
         return found
+
+    def _why(self, row: int, partners: list[int]) -> str:
+        found = {self.same[min(row, other), max(row, other)] for other in partners}
+        return IDENTICAL if IDENTICAL in found else COPIES
 
     def _row(
         self, slot: Slot, judged: Judged, at: tuple[int, int], rank: int, partners: list[int] | None
@@ -143,7 +148,7 @@ class Asked:
             "target": slot.name,
             "class": slot.target.classes[t] if slot.target.type == "multilabel" else None,
             "rank": rank,
-            "reason": IDENTICAL if partners else CONTRADICTED,
+            "reason": CONTRADICTED if partners is None else self._why(n, partners),
             **{name: str(ids[name][n]) for name in IDS},
             "label": float(self.samples.truth_NT[n, slot.labels][t]),
             "likely": _or_none(judged.likely_NT[n, t]),
@@ -186,16 +191,16 @@ def _votes(samples: Samples, locations: Path) -> Votes:
     return Votes.of(near_NK, distance_NK, ~np.isnan(distance_NK) & (subject_N[near_NK] != subject_N[:, None]))
 
 
-def _identical(samples: Samples, audit: Path) -> list[tuple[int, int]]:
-    """Return pairs of samples with identical images (or copies) that the audit found to be labelled differently."""
+def _same(samples: Samples, audit: Path) -> dict[tuple[int, int], str]:
+    """Return pairs of samples with identical images, or copies, that the audit found to be labelled differently."""
     row_of = dict(zip([(dataset, path) for dataset, path, _ in samples.references], samples.sample_I, strict=True))
 
-    def pairs() -> Iterator[tuple[int, int]]:
+    def pairs() -> Iterator[tuple[int, int, str]]:
         for found in artifacts.read_table(audit, schema=AUDIT).to_pylist():
             places = (found["dataset"], found["path"]), (found["other_dataset"], found["other_path"])
             if found["check"] == "contradiction" and all(place in row_of for place in places):
                 one, other = sorted(int(row_of[place]) for place in places)
                 if one != other:
-                    yield one, other
+                    yield one, other, IDENTICAL if found["detail"].startswith(IDENTICAL) else COPIES
 
-    return sorted(set(pairs()))
+    return {(one, other): why for one, other, why in sorted(set(pairs()))}  # of both reasons the last stays: identical

@@ -13,9 +13,10 @@ from visionfm.figures.tables import Cell, Table
 from visionfm.report.data import Results, Suspects
 from visionfm.report.sections.errors import Cases, Picture, truth_text
 from visionfm.report.words import SPLITS, count
-from visionfm.tasks.suspect import IDENTICAL
+from visionfm.tasks.suspect import CONTRADICTED, COPIES
 
 MOST_IDENTICAL = 6
+MOST_PICTURES = 3  # of a sample: which of its images is meant is not known here
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ def _view(results: Results, task: str, found: Suspects) -> LabelsView:
     for name, spec in result.targets.items():
         rows = found.table[found.table["target"] == name].to_dict("records")
         views = {
-            kind: [_label(cases, row, spec) for row in rows if (row["reason"] == IDENTICAL) is kind]
+            kind: [_label(cases, row, spec) for row in rows if (row["reason"] != CONTRADICTED) is kind]
             for kind in (True, False)
         }
         about = found.about[name]
         says = f"{about['contradicted']:,} of {about['judged']:,} labels are contradicted by their neighbours"
         if views[True]:
-            says = f"{count(len(views[True]), 'label')} of identical images differ; {says}"
+            says = f"{count(len(views[True]), 'label')} of identical images or copies differ; {says}"
         targets.append(TargetView(name, says, views[True][:MOST_IDENTICAL], views[False][:shown]))
     reasons = [f"{name}: {one['reason']}." for name, one in found.about.items() if "reason" in one]
     return LabelsView(task, model, _planted(task, found.about), reasons, targets)
@@ -79,16 +80,17 @@ def _view(results: Results, task: str, found: Suspects) -> LabelsView:
 def _label(cases: Cases, row: Mapping[str, Any], spec: Mapping[str, Any]) -> LabelView:
     one = {"type": "binary", "classes": []} if spec["type"] == "multilabel" else spec
     about = f"{row['class']}: " if spec["type"] == "multilabel" else ""
-    likely = f", {truth_text(row['likely'], one)} for its neighbours" if row["reason"] != IDENTICAL else ""
+    likely = f", {truth_text(row['likely'], one)} for its neighbours" if row["reason"] == CONTRADICTED else ""
     own = f"{about}labelled {truth_text(row['label'], one)}"
+    likely += ", its other image is a copy" if row["reason"] == COPIES else ""
     says = f"{own}{likely} ({SPLITS[row['split']].lower()}, {row['dataset']})"
     at = spec["classes"].index(row["class"]) if about else None
     others = []
     for name in row["others"]:
         label = cases.samples[name][row["target"]]
         label = label if at is None or label is None else label[at]
-        others += cases.pictures(name, f"{about}labelled {truth_text(label, one)}")[:1]
-    return LabelView(says, cases.pictures(row["sample_id"], own)[:1], others)
+        others += cases.pictures(name, f"{about}labelled {truth_text(label, one)}")[:MOST_PICTURES]
+    return LabelView(says, cases.pictures(row["sample_id"], own)[:MOST_PICTURES], others)
 
 
 def _planted(task: str, about: Mapping[str, Any]) -> Table | None:
@@ -98,7 +100,7 @@ def _planted(task: str, about: Mapping[str, Any]) -> Table | None:
     for name, one in about.items():
         for planted in one.get("planted", []):
             wrong = f"{planted['share']:.0%}"
-            few = f"{planted['changed']:,} of {one['training']:,} labels"
+            few = f"{planted['changed']:,} of {planted['among']:,} labels"
             span = f"{planted['low']:.0%} to {planted['high']:.0%}"
             table.rows.append(
                 [Cell(name), Cell(wrong, few, True), Cell(f"{planted['first']:,}", numeric=True),

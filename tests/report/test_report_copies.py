@@ -29,20 +29,24 @@ def test_copies_stand_side_by_side_as_far_as_the_page_may_show_them(fabricated: 
         one = {"dataset": "fundus", "path": "img00.png", "split": split, "other_dataset": dataset}
         return reason | one | {"other_path": "img01.png", "other_split": other} | changes
 
-    seen = {"check": "pretraining", "detail": "an image of subject clinic/p1"}
+    seen = {"check": "pretraining", "detail": "encoder e was pretrained on a copy of this image"}
+    person = seen | {"detail": "encoder e was pretrained on an image of subject clinic/p1", "path": "img02.png"}
+    again = seen | {"detail": "encoder f was pretrained on a copy of this image"}
     rows += [pair("train", "test"), pair("train", "train"), pair("test", "test", "oct"),
-             pair("test", "pretraining", "ffa", **seen)]  # fmt: skip
-    by = artifacts.provenance("audit", {"task": "grading", "copies": 4}, {})
+             *(pair("test", "pretraining", "ffa", **one) for one in (seen, again, person))]  # fmt: skip
+    by = artifacts.provenance("audit", {"task": "grading", "copies": 6}, {})
     artifacts.write_table(path, pa.Table.from_pylist(rows), by, schema="visionfm/audit/1")
 
     shown = view(run, pictures="examples", ids="shown")
-    assert shown.crossing == "Copies across splits or datasets: 3 pairs", "one pair is in one split of one dataset"
+    assert shown.crossing == "Copies across splits or datasets: 3 findings", (
+        "one pair is in one split of one dataset, one was seen by two encoders, one shares its person alone"
+    )
     assert [[one.says for one in pair.pictures] for pair in shown.copies] == [
         ["Training, fundus", "Test, fundus"], ["Test, fundus", "Test, oct"], ["Test, fundus", "pretraining, ffa"]
     ]  # fmt: skip
     assert all(one.uri.startswith("data:image/jpeg") for pair in shown.copies for one in pair.pictures)
     assert [one.path for one in shown.copies[0].pictures] == ["img00.png", "img01.png"]
-    assert shown.copies[0].says == f"copies of one photograph (row {len(rows) - 3} of audit.parquet)"
+    assert shown.copies[0].says == f"copies of one photograph (row {len(rows) - 5} of audit.parquet)"
 
     hidden = view(run)
     assert hidden.table is None and not hidden.pictured and not any(one.uri for one in hidden.copies[0].pictures)
@@ -52,4 +56,4 @@ def test_copies_stand_side_by_side_as_far_as_the_page_may_show_them(fabricated: 
 
 def test_without_copies_the_page_lists_none(fabricated: Callable[..., Fabricated]) -> None:
     found = view(fabricated(samples=20), pictures="examples")
-    assert found.copies == [] and found.crossing == "Copies across splits or datasets: 0 pairs"
+    assert found.copies == [] and found.crossing == "Copies across splits or datasets: 0 findings"

@@ -29,8 +29,10 @@ def reservation(cluster: Cluster) -> Iterator[None]:
     """Two nodes, reserved for whoever says so."""
     reserved = ["reservationname=eyes", "starttime=now", "duration=60", "users=root", "flags=ignore_jobs"]
     cluster.ask("scontrol", "create", *reserved, "nodes=cpu1,gpu1")
-    yield
-    cluster.ask("scontrol", "delete", "reservationname=eyes")
+    try:
+        yield
+    finally:
+        cluster.ask("scontrol", "delete", "reservationname=eyes")
 
 
 def options(words: list[str]) -> list[str]:

@@ -26,7 +26,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 7,
     "recalibrate": 4,
-    "report": 49,
+    "report": 50,
     "paper": 13,
     "export": 1,
 }

@@ -1,7 +1,7 @@
 """`visionfm init FOLDER`: says what a folder of images seems to be, and writes a config for it that `check` passes.
 
 What is guessed is said to be a guess. A target is never chosen silently: of several, the flags are listed. A config
-that it wrote is replaced as long as nobody has edited it.
+that it wrote before a target was named is replaced, unless somebody has edited it.
 """
 
 import argparse

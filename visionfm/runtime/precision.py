@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
-INSTRUCTIONS = ("amx_bf16", "avx512_bf16")  # the faster first
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # the faster first; the last is ARM's
 FIRST_GPU = (8, 0)  # compute capability: Ampere and later
 
 

@@ -130,10 +130,13 @@ def audit_view(results: Results, task: str) -> AuditView:
 
 def _copies(results: Results, rows: Any, named: bool, pictured: bool) -> tuple[list[CopiesView], str]:
     """Return the first copies that cross splits or datasets, and how many there are in words."""
-    crossing = rows[rows["check"].isin(COPIES) & rows["other_path"].notna()]
+    same = rows["check"].isin(COPIES) & (
+        (rows["check"] != "pretraining") | rows["detail"].fillna("").str.endswith(" this image")
+    )  # else an image of the same person
+    crossing = rows[same & rows["other_path"].notna()]
     crossing = crossing[
         (crossing["split"] != crossing["other_split"]) | (crossing["dataset"] != crossing["other_dataset"])
-    ]
+    ].drop_duplicates(["dataset", "path", "other_dataset", "other_path"])  # several encoders have seen one image
     ids = {tables.name: dict(zip(tables.images["path"], tables.images["image_id"], strict=True))
            for tables in results.datasets}  # fmt: skip
 
@@ -148,7 +151,7 @@ def _copies(results: Results, rows: Any, named: bool, pictured: bool) -> tuple[l
         pictures = [picture(row[f"{of}dataset"], row[f"{of}path"], row[f"{of}split"]) for of in ("", "other_")]
         found.append(CopiesView(f"{detail} (row {int(at) + 1} of audit.parquet)", pictures))
     more = f", of which the first {MOST_COPIES} are shown" if len(crossing) > MOST_COPIES else ""
-    return found, f"Copies across splits or datasets: {count(len(crossing), 'pair')}{more}"
+    return found, f"Copies across splits or datasets: {count(len(crossing), 'finding')}{more}"
 
 
 def _place(dataset: Any, path: Any) -> str:

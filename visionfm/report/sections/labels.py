@@ -73,7 +73,9 @@ def _view(results: Results, task: str, found: Suspects) -> LabelsView:
         if views[True]:
             says = f"{count(len(views[True]), 'label')} of identical images or copies differ; {says}"
         targets.append(TargetView(name, says, views[True][:MOST_IDENTICAL], views[False][:shown]))
-    reasons = [f"{name}: {one['reason']}." for name, one in found.about.items() if "reason" in one]
+    folds = ["With folds, training and test are those of the first; other folds test what is training here."]
+    reasons = folds if result.decoders else []
+    reasons += [f"{name}: {one['reason']}." for name, one in found.about.items() if "reason" in one]
     return LabelsView(task, model, _planted(task, found.about), reasons, targets)
 
 

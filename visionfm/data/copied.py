@@ -26,7 +26,7 @@ COLUMNS = {
     **{name: "string" for name in ("path", "file", "other_path", "other_file")},
     **{"score": "double", "mirrored": "bool"},
 }
-MOST_PAIRS = 6_000_000_000  # of 109,000 images; 100,000 take some 400 to 800 s of one core (bench/RESULTS.md)
+MOST_PAIRS = 6_000_000_000  # of 109,000 images; 100,000 take 445 s of one core (bench/RESULTS.md)
 log = logging.getLogger("visionfm")
 
 

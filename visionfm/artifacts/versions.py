@@ -26,7 +26,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 7,
     "recalibrate": 4,
-    "report": 50,
-    "paper": 13,
+    "report": 51,
+    "paper": 14,
     "export": 1,
 }

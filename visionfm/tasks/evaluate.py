@@ -95,9 +95,9 @@ def evaluate(predictions: list[Path], out: Path, settings: EvaluateSettings, arc
     read |= {} if archives is None else {"masks": archives.masks, "probabilities": archives.probabilities}
     digests = {path: artifacts.payload_digest(path) for paths in read.values() for path in paths}
     inputs = {
-        f"{name}.{number}": digest
+        f"{name}.{at}": digest
         for name, paths in read.items()
-        for number, digest in enumerate(sorted(digests[path] for path in paths))
+        for at, digest in enumerate(sorted(digests[path] for path in paths))
     }
     made_by = artifacts.provenance("evaluate", settings.model_dump(mode="json"), inputs)
     outputs = [out] if archives is None else [out, archives.image_metrics]

@@ -26,6 +26,7 @@ PREAMBLE = r"""\documentclass{article}
 \usepackage{booktabs}
 \usepackage{graphicx}
 \usepackage[margin=25mm]{geometry}
+\extrafloats{500} % tables follow each other without text between them
 \begin{document}
 """
 END = r"""

@@ -223,7 +223,7 @@ def _samples(results: Results, result: TaskModel) -> Table:
         dataset: [int((part["dataset"] == dataset).sum()) for part in parts.values()]
         for dataset in sorted(set(samples["dataset"]))
     }
-    rows += [(f"from {dataset}", counts) for dataset, counts in shown.items() if len(shown) > 1]
+    rows += [(f"from {dataset}", of_parts) for dataset, of_parts in shown.items() if len(shown) > 1]
     for name, target in result.targets.items():
         if name not in samples.columns:
             continue

@@ -6,7 +6,7 @@ Pictures are shown where the page may show them; else images are called by their
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from visionfm.data.findings import TESTED
 from visionfm.figures.tables import Cell, Table
@@ -14,7 +14,7 @@ from visionfm.images.identity import shown_as
 from visionfm.images.settings import Reading
 from visionfm.metrics.written import NO_VALUE, text_of
 from visionfm.report.data import Results
-from visionfm.report.sections.datasets import thumbnail
+from visionfm.report.sections.datasets import Picture, thumbnail
 from visionfm.report.words import SPLITS, count
 
 MOST_LISTED, MOST_COPIES = 50, 12
@@ -33,14 +33,6 @@ CHECKS = {
     "range": "images that use little of their range",
     "unreadable": "unreadable images, left out",
 }
-
-
-class Picture(NamedTuple):
-    """One of two copies: its data URI (empty where no picture may be shown or the file changed), and whose it is."""
-
-    uri: str
-    says: str
-    path: str
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,14 @@ MOST_LISTED = 50
 log = logging.getLogger("visionfm")
 
 
-class Example(NamedTuple):
-    """A picture as data URI (empty where it cannot be shown) and what stands below it."""
+class Picture(NamedTuple):
+    """An image as data URI, what stands below it, and how it is called.
+
+    The URI is empty where no picture may be shown, or the file is not what it was.
+    """
 
     uri: str
-    caption: str
+    says: str
     path: str
 
 
@@ -50,7 +53,7 @@ class DatasetView:
     tables: list[Table]
     people: Table | None
     left_out: Table | None
-    examples: list[Example]
+    examples: list[Picture]
     subjects_known: bool
 
 
@@ -236,7 +239,7 @@ def choose_examples(tables: DatasetTables, wanted: list[str], most: int = EXAMPL
     return chosen
 
 
-def _examples(plan: Plan, tables: DatasetTables) -> list[Example]:
+def _examples(plan: Plan, tables: DatasetTables) -> list[Picture]:
     columns = tables.label_columns
     asked = [
         name
@@ -252,7 +255,7 @@ def _examples(plan: Plan, tables: DatasetTables) -> list[Example]:
     chosen = [(caption(row, values, flags), row) for row in choose_examples(tables, values or wanted)]
     block = plan.config.datasets[tables.name]
     return [
-        Example(
+        Picture(
             thumbnail(Path(tables.root), row["path"], row["image_id"], Reading.of(block)),
             text,
             shown_as(row["path"], row["image_id"], plan.config.report.ids == "shown"),

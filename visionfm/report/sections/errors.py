@@ -7,7 +7,7 @@ on predictions alone, and neighbours are always training samples.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from visionfm.figures.svg import FAINT, PALETTE, Figure, Panel, label, legend_be
 from visionfm.images.identity import shown_as
 from visionfm.metrics.written import missing, number
 from visionfm.report.data import Located, Results
-from visionfm.report.sections.datasets import thumbnail
+from visionfm.report.sections.datasets import Picture, thumbnail
 from visionfm.report.words import SPLITS, count, listed
 from visionfm.tasks.results import TaskModel
 from visionfm.tasks.vectors.verdicts import Verdict, typical, verdicts, worst
@@ -27,14 +27,6 @@ MOST_IMAGES = 3  # of a sample that joins several
 MOST_NEIGHBOURS = 3
 DOT_AREA, DOT_DPI = 9.0, 200
 UNKNOWN = "not known"
-
-
-class Picture(NamedTuple):
-    """An image as data URI (empty where the file is not what it was), and what stands below it."""
-
-    uri: str
-    says: str
-    path: str
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 from visionfm.figures.section import Section
 from visionfm.figures.tables import Cell, Table
 from visionfm.report.data import Results, Suspects
-from visionfm.report.sections.errors import Cases, Picture, truth_text
+from visionfm.report.sections.datasets import Picture
+from visionfm.report.sections.errors import Cases, truth_text
 from visionfm.report.words import SPLITS, count
 from visionfm.tasks.suspect import CONTRADICTED, COPIES
 

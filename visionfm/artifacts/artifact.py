@@ -290,7 +290,7 @@ def read_table(
     as where it asked for the payload: an index of a million thumbnails is a gigabyte.
     """
     read_metadata(path, schema, verify=not checked, earlier=earlier)
-    return _reading(Path(path), lambda checked: formats.read_table(checked, columns))
+    return _reading(Path(path), lambda whole: formats.read_table(whole, columns))
 
 
 def table_batches(path: str | Path, columns: tuple[str, ...], opened: BinaryIO | None = None) -> Iterator[Any]:

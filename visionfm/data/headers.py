@@ -22,8 +22,7 @@ from visionfm.images.identity import AFTER_PATH
 from visionfm.images.parallel import in_order
 from visionfm.runtime.progress import track
 
-SILENT = frozenset(suffix for one in CONTAINERS if one.header is None for suffix in one.suffixes)
-QUIET = frozenset(suffix[1:] for suffix in SILENT)  # of a million paths nearly all end so
+SILENT = frozenset(suffix[1:] for one in CONTAINERS if one.header is None for suffix in one.suffixes)
 BY_NAME = {one.name: one for one in CONTAINERS}
 READERS, PIECE, FEW = 4, 64, 1_000  # processes; files at a time; so few are read by this one
 NOT_SAID = ("", "U")  # U: the eye is unknown
@@ -39,7 +38,7 @@ def read_headers(root: Path, labels: LabelColumns, columns: Columns, problems: P
     missed: set[str] = set()
     of_file_rows: dict[Path, list[int]] = defaultdict(list)  # a volume's slices have one header
     for at, path in enumerate(labels.path):
-        if wanted or (path.rpartition(".")[2] not in QUIET and not _is_silent(path)):
+        if wanted or not _is_silent(path):
             of_file_rows[_file(root, path)].append(at)
     for file, container, header in track(_headers(list(of_file_rows)), total=len(of_file_rows), what="headers"):
         for at in of_file_rows[file]:
@@ -134,7 +133,8 @@ def _container(file: Path) -> Container | None:
 
 def _is_silent(path: str) -> bool:
     """Tell whether a file's name tells of a format without header."""
-    return f".{path.rpartition('.')[2].lower()}" in SILENT
+    suffix = path.rpartition(".")[2]
+    return suffix in SILENT or suffix.lower() in SILENT  # of a million paths nearly all end so
 
 
 def _header(container: Container, file: Path) -> Mapping[str, str] | None:

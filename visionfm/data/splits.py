@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
-from visionfm.images.identity import BETWEEN, file_id
+from visionfm.images.identity import file_id
 
 TRAIN = frozenset({"train"})
 
@@ -38,7 +38,7 @@ def people(subjects: Sequence[str], image_ids: Sequence[str]) -> list[str]:
     Two images of one file are one observation, whoever they are said to show; n and intervals would be too sure else.
     """
     # Few files have two subjects: only their rows can join anybody, and only they are looked at one by one.
-    files = [file_id(image_id) if BETWEEN in image_id else image_id for image_id in image_ids]
+    files = list(map(file_id, image_ids))
     owner = dict(zip(files, subjects, strict=True))
     shared = {file for file, subject in zip(files, subjects, strict=True) if owner[file] != subject}
     if not shared:

@@ -35,16 +35,16 @@ def load_config(*paths: str | Path) -> Config:
     return parse_config(merged, lambda location: _place(lines, location), problems)
 
 
-def planned_config(*paths: str | Path, planning: bool) -> Config:
+def planned_config(*paths: str | Path, planning: bool, written: Config | None = None) -> Config:
     """Return the config as it is where jobs are planned, and in a job of these as it was then.
 
     A queued job may start hours after its plan, when the files have been edited for the next run. So the plan leaves a
-    copy below `.snakemake/`, whose name jobs inherit.
+    copy below `.snakemake/`, whose name jobs inherit. `written` is the config of these files, where it was read before.
     """
     copy = os.environ.get(PLANNED)
     if not planning and copy and Path(copy).is_file():
         return Config.model_validate_json(Path(copy).read_text(encoding="utf-8"))
-    config = load_config(*paths)
+    config = written or load_config(*paths)
     if planning:
         config = settled(config)
         text = config.model_dump_json(exclude_unset=True)

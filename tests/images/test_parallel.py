@@ -51,6 +51,16 @@ def test_an_error_of_ones_own_beside_a_killed_worker_does_not_hang() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_a_worker_killed_while_it_waits_ends_the_work_too() -> None:
+    with pytest.raises(DataError, match="was killed"), worker_pool(2) as pool:
+        assert not isinstance(pool, int)
+        pool.executor.submit(half, 1).result()
+        multiprocessing.active_children()[0].kill()
+        for _ in range(1000):
+            pool.executor.submit(half, 2).result()
+    assert not multiprocessing.active_children()
+
+
 def test_workers_end_with_their_pool_and_the_results_are_in_order() -> None:
     with closing(in_order(range(8), half, 2)) as results:
         assert [result for _, result in results] == [number // 2 for number in range(8)]

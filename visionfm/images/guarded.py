@@ -10,13 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TypeVar
 
 from visionfm.images.containers.container import Refused
-from visionfm.images.parallel import killed_worker, start_worker
+from visionfm.images.parallel import Workers, killed_worker, start_worker
 
 MOST_BYTES = 8 << 30  # of memory, for one file
 MOST_S, S_PER_MB = 60.0, 2.0
@@ -27,7 +27,7 @@ class _Process:
     """One reading process."""
 
     def __init__(self) -> None:
-        context = get_context("spawn")
+        context = Workers()
         self.theirs, self.ours = context.Pipe(duplex=False)  # it ends when our end closes
         self.pool = ProcessPoolExecutor(1, context, _start, (self.theirs, MOST_BYTES))
         self.owner, self.pid = os.getpid(), self.pool.submit(os.getpid).result()

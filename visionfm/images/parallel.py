@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import NamedTuple, TypeVar
 
 from visionfm.errors import DataError
@@ -22,6 +23,21 @@ from visionfm.runtime.interruption import STOP_SIGNALS, ignore_stop_signals
 AHEAD = 2  # pieces of work on their way, for each worker
 Work = TypeVar("Work")
 Result = TypeVar("Result")
+
+
+class _Worker(SpawnProcess):
+    def terminate(self) -> None:
+        """End this process for good, as an executor wants it that has lost one of its workers: they ignore SIGTERM.
+
+        From Python 3.12.1 on it waits for them with its lock held, and whoever submits then would wait for ever.
+        """
+        self.kill()
+
+
+class Workers(SpawnContext):
+    """How worker processes start: as fresh interpreters, for a fork of a process that runs torch's threads may hang."""
+
+    Process = _Worker
 
 
 class Pool(NamedTuple):
@@ -37,20 +53,13 @@ def worker_pool(workers: int) -> "Iterator[Pool | int]":
     if workers == 0:
         yield 0
         return
-    # Fresh interpreters: a forked copy of a process in which torch has started its threads may hang.
-    context = multiprocessing.get_context("spawn")
+    context = Workers()
     theirs, ours = context.Pipe(duplex=False)  # the workers end when our end of it closes
     pool = ProcessPoolExecutor(workers, context, start_worker, (theirs,))
     try:
         yield Pool(pool, workers)
     except BrokenProcessPool as error:
-        # The executor has sent the others SIGTERM, which they ignore, and waits for them.
-        ours.close()
         raise killed_worker() from error
-    except BaseException:
-        if _is_broken(pool):
-            ours.close()
-        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         ours.close()
@@ -63,14 +72,6 @@ def killed_worker() -> DataError:
         "a process that decodes images was killed",
         do="the machine may be out of memory: lower `workers`, then run the same command again",
     )
-
-
-def _is_broken(pool: ProcessPoolExecutor) -> bool:
-    try:
-        pool.submit(int).cancel()
-    except BrokenProcessPool:
-        return True
-    return False
 
 
 def in_order(

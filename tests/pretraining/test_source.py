@@ -127,7 +127,7 @@ def test_packing_loses_nothing() -> None:
 def test_a_list_of_images_takes_few_bytes_and_gives_its_items_back() -> None:
     places = [None if n % 3 else Place("packs/d/512px.0", 10**9 + n, 500_000, 2**32 - 1 - n) for n in range(1000)]
     items = [Item("d", f"a/{n:08d}.jpg", f"{n:064x}", "Fundus", 640, 512, place) for n, place in enumerate(places)]
-    images = Images({name: [getattr(item, name) for item in items] for name in Item._fields})
+    images = Images.of({name: [getattr(item, name) for item in items] for name in Item._fields})
     assert list(images) == items and images.take([7, 3])[:] == [items[7], items[3]]
     assert images.at_places(places[::-1]).column("place") == places[::-1]
     assert images.nbytes < 200 * len(images)  # as Python's objects 630

@@ -33,9 +33,14 @@ class Images(Sequence[Item]):
     Each process of a training holds one, and its workers share its pages.
     """
 
-    def __init__(self, columns: Columns) -> None:
-        """`columns` are those of Item, of one length."""
-        self._packed = {name: _packed(name, values) for name, values in columns.items()}
+    def __init__(self, packed: dict[str, Any]) -> None:
+        """`packed` are the columns of Item as Arrow arrays, of one length."""
+        self._packed = packed
+
+    @classmethod
+    def of(cls, columns: Columns) -> "Images":
+        """Pack the columns of Item, which are of one length."""
+        return cls({name: _packed(name, values) for name, values in columns.items()})
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -57,16 +62,11 @@ class Images(Sequence[Item]):
         """Return some of them, in this order."""
         import pyarrow as pa
 
-        return self._with({name: column.take(pa.array(order, pa.int64())) for name, column in self._packed.items()})
+        return Images({name: column.take(pa.array(order, pa.int64())) for name, column in self._packed.items()})
 
     def at_places(self, places: Sequence[Place | None]) -> "Images":
         """Return the same images in other packs."""
-        return self._with({**self._packed, "place": _packed("place", places)})
-
-    def _with(self, packed: dict[str, Any]) -> "Images":
-        images = Images({})
-        images._packed = packed
-        return images
+        return Images({**self._packed, "place": _packed("place", places)})
 
     @property
     def nbytes(self) -> int:
@@ -196,7 +196,7 @@ def open_source(
     ordered = [rows[image_id] for image_id in sorted(rows)]
     columns = {name: [getattr(item, name) for item in ordered] for name in Item._fields}
     files = {dataset: Files(roots[dataset], settings) for dataset, settings in sets.items()}
-    return ImageSource(Images(columns), files, statistics)
+    return ImageSource(Images.of(columns), files, statistics)
 
 
 def _items(dataset: str, settings: ImageSetSettings, paths: Sequence[Path], problems: Problems) -> "list[Item]":

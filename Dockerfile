@@ -5,7 +5,6 @@ ARG BASE=docker.io/library/debian:bookworm-slim
 # hadolint ignore=DL3006
 FROM ${BASE}
 ARG TORCH=cpu
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -18,7 +17,10 @@ RUN bash /src/install.sh packages "${TORCH}"
 COPY . /src/visionfm/
 RUN bash /src/install.sh project
 
+# A number given by `--user` has no name here and no folder of its own; Snakemake asks for both.
 ENV PATH=/opt/visionfm/bin:$PATH \
+    USER=visionfm \
+    HOME=/tmp \
     MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /work
 ENTRYPOINT ["visionfm"]

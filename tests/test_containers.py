@@ -35,6 +35,11 @@ def test_both_recipes_install_the_same_from_files_that_are_there() -> None:
     assert set(carried) == set(copied)
 
 
+def test_a_number_given_as_the_user_has_a_name_and_a_folder() -> None:
+    names = dict(re.findall(r"^(?:ENV|   ) (\w+)=(\S+)", DOCKERFILE, re.M))
+    assert names["USER"] and names["HOME"] == "/tmp"
+
+
 @pytest.mark.parametrize("arguments", [["packages"], ["packages", "gpu"], ["project", "cpu"], ["other"]], ids=" ".join)
 def test_an_unknown_kind_of_image_is_refused(arguments: list[str]) -> None:
     command = ["bash", str(ROOT / "containers/install.sh"), *arguments]

@@ -36,7 +36,7 @@ def test_a_good_config_is_summed_up_and_what_is_missing_is_said(
     assert shown[0] == "c.yaml: no errors. 2 datasets, 1 encoders, 1 feature caches, 1 tasks, 4 decoders."
     assert shown[1:] == [
         "dataset a: no folder data/a (relative to the working directory)",
-        "encoder fundus: no file w.pth; docs/weights.md says where weights are given out",
+        "encoder fundus: no file w.pth; `visionfm encoders` says who gives it out",
         "no task uses: b",
     ]
 

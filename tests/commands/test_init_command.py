@@ -277,6 +277,21 @@ def test_where_no_split_is_given_a_test_set_is_drawn_over_the_only_target(here: 
     assert (split.test, split.stratify) == (0.2, "diagnosis")
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "train.csv"])
+def test_a_part_that_stands_alone_is_divided_itself(
+    name: str, here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def part(root: Path, draw: Draw) -> None:
+        images(root, draw, *(f"eyes/a{n}.png" for n in range(30)))
+        rows = [f"eyes/a{n}.png,train,{n % 2}" for n in range(30)]
+        table(root / name, "image,split_official,glaucoma", rows)
+
+    config = begun(part, "part", here, draw)
+    block = config.datasets["part"]
+    assert block.columns.split is None and (block.split.test, block.split.stratify) == (0.2, "glaucoma")
+    assert "not used: 'split_official', which says 'train' of every image" in capsys.readouterr().out
+
+
 def test_of_several_columns_of_labels_none_is_chosen(
     here: Path, draw: Draw, capsys: pytest.CaptureFixture[str]
 ) -> None:

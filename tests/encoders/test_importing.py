@@ -14,6 +14,7 @@ import torch
 from world.encoder_fakes import heads, prefixed, save, tensors
 
 from visionfm import artifacts
+from visionfm.cli import main
 from visionfm.encoders import checksum, importing
 from visionfm.encoders.settings import ImportSettings
 from visionfm.errors import ConfigError, DataError, UsageError
@@ -124,15 +125,18 @@ def test_weights_that_differ_from_their_checksum_are_refused_unread(weights: Pat
     assert not out.exists()
 
 
-def test_missing_weights_point_to_the_page_that_says_where_to_get_them(tmp_path: Path) -> None:
+def test_missing_weights_point_to_the_command_that_says_where_to_get_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for call in (
         lambda: importing.import_encoder(settings(tmp_path / "none.pth"), tmp_path / "e.safetensors"),
         lambda: checksum.write_checksum(tmp_path / "none.pth", tmp_path / "weights.json"),
         lambda: checksum.write_checksum(tmp_path, tmp_path / "weights.json"),
     ):
-        with pytest.raises(DataError, match=r"docs/weights\.md"):
+        with pytest.raises(DataError, match="`visionfm encoders`"):
             call()
-    assert (Path(__file__).resolve().parents[2] / "docs" / "weights.md").is_file()
+    assert main(["encoders"]) == 0
+    assert "ABILab-CUHK/VisionFM" in capsys.readouterr().out
 
 
 def test_an_encoder_of_nothing_is_an_error(tmp_path: Path) -> None:

@@ -34,9 +34,7 @@ def main(args: argparse.Namespace) -> None:
             log.warning("dataset %s: no folder %s (relative to the working directory)", name, dataset.root)
     for name, encoder in config.encoders.items():
         if encoder.weights not in (None, "random") and not Path(str(encoder.weights)).is_file():
-            log.warning(
-                "encoder %s: no file %s; docs/weights.md says where weights are given out", name, encoder.weights
-            )
+            log.warning("encoder %s: no file %s; `visionfm encoders` says who gives it out", name, encoder.weights)
     read = {dataset for task in config.tasks for dataset in plan.task_datasets(task)}
     read |= {dataset for _, dataset in plan.extractions()}
     read |= {dataset for encoder in plan.pretrained() for dataset in plan.pretraining_sets(encoder)}

@@ -301,7 +301,7 @@ def patch_of(shapes: Shapes) -> int:
             "the weights have no patch embedding for RGB images",
             expected="patch_embed.proj.weight of shape (width, 3, patch, patch)",
             found=kernel or "none",
-            do="docs/weights.md lists what can be imported",
+            do="`visionfm encoders` lists what can be imported",
         )
     return kernel[-1]
 

@@ -179,7 +179,7 @@ def _only(checkpoint: Checkpoint, networks: Mapping[str, Any]) -> str:
             expected="the tensors of a network that sees images, alone or under an entry of the file",
             found=told(checkpoint.content),
             where=checkpoint.path,
-            do="docs/weights.md lists what can be imported",
+            do="`visionfm encoders` lists what can be imported",
         )
     raise DataError(
         "the weights file holds several networks, and which one is meant is not guessed",

@@ -44,7 +44,7 @@ def check_present(weights: Path) -> None:
         expected="a file with the encoder's weights",
         found="a folder" if weights.is_dir() else "nothing",
         where=weights,
-        do="docs/weights.md says where its owner gives it out; or write `weights: random` for an untrained encoder",
+        do="`visionfm encoders` says who gives it out; or write `weights: random` for an untrained encoder",
     )
 
 

@@ -101,7 +101,8 @@ def understand(root: Path, name: str, paths: Sequence[str]) -> list[Seen] | str:
     keys["columns"] = columns
     _targets(seen, columns, others, rows)
     _missing(seen, named, rows, inside, used, Files(inside, place))
-    seen.split = split_of(PurePosixPath(name).stem) if "split" not in columns else None
+    if "split" not in columns:
+        seen.split = seen.split or split_of(PurePosixPath(name).stem)
     return [seen]
 
 
@@ -258,9 +259,13 @@ def _roles(
                 hint = f"`eye: {{column: {column}, values: {{{codes[0]}: R, ...}}}}`"
                 seen.unknown.append(f"which eye the codes {', '.join(codes)} of {column!r} mean; say so by {hint}")
         elif "split" not in columns and words & SPLITS:
-            if all(text.lower() in SPLIT_NAMES for text in texts):
+            named = {SPLIT_NAMES.get(text.lower()) for text in texts}
+            if None not in named and len(named) > 1:
                 columns["split"] = column
                 seen.facts.append(f"splits: {column!r}")
+            elif None not in named:
+                (seen.split,) = named
+                seen.facts.append(f"not used: {column!r}, which says {texts[0]!r} of every image")
             else:
                 seen.unknown.append(
                     f"what {column!r} ({', '.join(sorted(set(texts))[:4])}) divides; folds are "

@@ -22,7 +22,7 @@ def config_text(title: str, root: str, datasets: Sequence[Seen], chosen: Sequenc
         "",
         "encoders:",
         *(
-            f"  {one.lower()}: {{modality: {one}, weights: {_WEIGHTS.format(one)}}} # see docs/weights.md"
+            f"  {one.lower()}: {{modality: {one}, weights: {_WEIGHTS.format(one)}}} # from whom: `visionfm encoders`"
             for one in names
         ),
         "  # `precision: auto` beside the weights: bf16 where this machine has it, faster and a little less exact.",

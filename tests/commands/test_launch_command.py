@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from visionfm.cli import main
+from visionfm.runtime.devices import CORES
 
 STAGE = ["extract", "--out", "x.h5"]
 
@@ -21,8 +22,9 @@ def no_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise Became(command)
 
     monkeypatch.setattr(os, "execvp", execvp)
-    for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES", CORES):
+        monkeypatch.setenv(name, "")  # what a test makes of it ends with it
+        monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path))  # neither nvidia-smi nor SLURM
 
 
@@ -53,6 +55,13 @@ def test_several_gpus_are_one_process_each() -> None:
     assert command[1:4] == ["-m", "torch.distributed.run", "--standalone"]
     assert "--nproc-per-node=4" in command
     assert command[-6:] == ["-m", "--", "visionfm", *STAGE]
+
+
+def test_each_process_knows_its_cores() -> None:
+    became("--gpus", "1")
+    assert CORES not in os.environ
+    became("--gpus", "4", "--threads", "32")
+    assert os.environ[CORES] == "8"
 
 
 def test_several_nodes_start_one_task_each_which_starts_torchrun(

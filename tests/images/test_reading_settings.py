@@ -16,7 +16,7 @@ FILE = {"frame": None, "max_megapixels": 200}
 OF_DATASET = {**FILE, "bad_images": "fail"}
 SQUARE = {"interpolation": "bilinear", "exact_decode": False}
 MODEL = {"precision": "fp32", "dtype": "float16"}
-MACHINE = {"device": "auto", "gpu": 0, "workers": 2, "max_rows": 100_000}
+MACHINE = {"device": "auto", "gpu": 0, "workers": None, "max_rows": 100_000}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ MACHINE = {"device": "auto", "gpu": 0, "workers": 2, "max_rows": 100_000}
         (PackSettings(size=80), {**OF_DATASET, "size": 80}),
         (
             MeasureSettings(datasets={}),
-            {**SQUARE, "datasets": {}, "every_split": [], "size": 224, "workers": 2},
+            {**SQUARE, "datasets": {}, "every_split": [], "size": 224, "workers": 4},
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Settings) else "",

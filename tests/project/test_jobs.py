@@ -56,8 +56,8 @@ def test_files_are_named_by_their_dataset_and_stand_once_among_the_inputs(jobs: 
 def test_needs_are_the_configs_wishes_and_the_rules_own_where_it_has_none(jobs: Jobs) -> None:
     assert jobs.pretrain("own") == Needs(threads=8, mem_mb=32_000, runtime_min=1440, gpus=0)
     assert jobs.extract("big") == Needs(threads=6, mem_mb=9, runtime_min=240, gpus=4, nodes=2)
-    assert jobs.finetune("t") == Needs(threads=2, mem_mb=16_000, runtime_min=5, gpus=1)
-    assert jobs.extract_finetuned("t") == Needs(threads=4, mem_mb=8_000, runtime_min=240, gpus=1)
+    assert jobs.finetune("t") == Needs(threads=8, mem_mb=16_000, runtime_min=5, gpus=1)
+    assert jobs.extract_finetuned("t") == Needs(threads=8, mem_mb=8_000, runtime_min=240, gpus=1)
 
 
 def test_on_auto_a_job_asks_for_a_gpu_where_there_are_any_to_be_had(jobs: Jobs) -> None:
@@ -65,6 +65,7 @@ def test_on_auto_a_job_asks_for_a_gpu_where_there_are_any_to_be_had(jobs: Jobs) 
     asked: list[int] = []
     cluster = Jobs(jobs.plan, lambda: asked.append(1) or 4)
     assert cluster.extract("tuned").gpus == cluster.pretrain("auto").gpus == 1 and len(asked) == 1
+    assert cluster.extract("tuned").threads == 8 > jobs.extract("tuned").threads  # they decode what it encodes
     assert cluster.pretrain("own").gpus == 0 and cluster.extract("big").gpus == 4
 
 

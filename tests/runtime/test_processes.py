@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from visionfm.errors import UsageError
-from visionfm.runtime.devices import GIVEN, claim
-from visionfm.runtime.processes import choose_device
+from visionfm.runtime.devices import CORES, GIVEN, claim
+from visionfm.runtime.processes import choose_device, decoding_processes
 
 
 @pytest.fixture(autouse=True)
 def laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for name in (GIVEN, "SLURM_JOB_ID"):
+    for name in (CORES, GIVEN, "LOCAL_WORLD_SIZE", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -43,3 +43,15 @@ def test_a_gpu_that_slurm_gave_must_be_seen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_visible_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert str(choose_device("auto", 0, 1)) == "cuda:1"
+
+
+def test_as_many_processes_decode_as_their_device_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 1)
+    assert [decoding_processes(asked, gpu) for asked in (0, 3)] == [0, 3]
+    assert (decoding_processes(None, cpu), decoding_processes(None, cpu, on_cpu=4)) == (2, 4)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    assert decoding_processes(None, gpu) == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # by torchrun: the others decode, too
+    assert decoding_processes(None, gpu) == 3
+    monkeypatch.setenv(CORES, "8")  # by `visionfm launch`: what the job was given
+    assert decoding_processes(None, gpu) == 8

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--gpus", type=int, required=True, help="GPUs per node; 0: on CPUs, one process per node")
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job")
-    parser.add_argument("--threads", type=int, default=1, help="CPU cores per node")
+    parser.add_argument("--threads", type=int, help="CPU cores per node (default: all that it may use)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # one of the tasks that srun started
     parser.add_argument("stage", nargs=argparse.REMAINDER, help="-- and a stage with its arguments")
 
@@ -36,6 +36,8 @@ def main(args: argparse.Namespace) -> NoReturn:
         raise UsageError("no stage to start", expected="visionfm launch --gpus 2 -- extract ...", do="name the stage")
     # Whatever stands between the scheduler and the stage lives through its signals; the stages answer them.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if args.threads:
+        os.environ[devices.CORES] = str(max(1, args.threads // max(1, args.gpus)))
     if args.nodes == 1 or args.inside:
         devices.claim(args.gpus)
     if args.nodes == 1:
@@ -71,8 +73,9 @@ def _torchrun(meeting: list[str], gpus: int, stage: list[str]) -> list[str]:
 def _on_each_node(args: argparse.Namespace, stage: list[str]) -> list[str]:
     # Said in full: a step does not inherit the CPUs of its job, and the executor removed what SLURM had set.
     step = ["srun", f"--nodes={args.nodes}", f"--ntasks={args.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-    again = ["launch", f"--gpus={args.gpus}", f"--nodes={args.nodes}", f"--threads={args.threads}", "--inside", "--"]
-    return [*step, f"--cpus-per-task={args.threads}", *_alone([*again, *stage])]
+    threads = args.threads or 1
+    again = ["launch", f"--gpus={args.gpus}", f"--nodes={args.nodes}", f"--threads={threads}", "--inside", "--"]
+    return [*step, f"--cpus-per-task={threads}", *_alone([*again, *stage])]
 
 
 def rendezvous(nodes: int) -> list[str]:

@@ -24,7 +24,7 @@ from visionfm.features.cache import Rows
 from visionfm.images.batches import Batch, BatchReading, batches_of, decoded_batches
 from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
-from visionfm.runtime.processes import Process, choose_device, this_process
+from visionfm.runtime.processes import Process, choose_device, decoding_processes, this_process
 from visionfm.runtime.progress import Waits, track
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Encoding:
         self.encoder = load(encoder_path, settings.size, settings.precision, self.device, settings.modality)
         on_gpu = self.device.type == "cuda"
         rows = max(CPU_ROWS[0], settings.batch_size) if on_gpu else cpu_rows(self.encoder, settings.size)
+        self.workers = decoding_processes(settings.workers, self.device)
         self.reading = BatchReading(root, settings.size, rows, EncoderReading.of(settings))
         self.keep = keep
         self.stop = stop
@@ -102,7 +103,7 @@ class Encoding:
         """
         chunk, since = _Chunk(), time.monotonic()
         encode = partial(_encode_all, self.encoder, self.device)
-        steps = steps_of(images, views, self.reading, self.settings.workers, self.stop, encode, "extract", self.process)
+        steps = steps_of(images, views, self.reading, self.workers, self.stop, encode, "extract", self.process)
         for batch, (cls_BLD, patch_mean_BD), stopping in steps:
             chunk.add(batch, *_stored(batch, cls_BLD, patch_mean_BD, self.settings.dtype))
             if stopping or len(chunk.image_ids) >= PART_IMAGES or time.monotonic() - since >= PART_S:

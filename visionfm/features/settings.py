@@ -20,7 +20,7 @@ class ExtractSettings(EncoderReading, DatasetReading):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu: int = 0
     batch_size: int = 32
-    workers: int = 2
+    workers: int | None = None  # as its device needs
     max_rows: int = 100_000
 
 
@@ -43,5 +43,5 @@ class DenseSettings(TokenReading, DatasetReading):
     never: bool = False  # every task that reads it computes tokens in its loop: nothing is worth caching
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu: int = 0
-    workers: int = 2
+    workers: int | None = None  # as its device needs
     max_rows: int = 100_000

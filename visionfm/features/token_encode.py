@@ -21,7 +21,7 @@ from visionfm.features.token_parts import TokenParts
 from visionfm.images.batches import Batch, BatchReading
 from visionfm.images.settings import EncoderReading
 from visionfm.runtime.interruption import StopFlag
-from visionfm.runtime.processes import choose_device
+from visionfm.runtime.processes import choose_device, decoding_processes
 
 if TYPE_CHECKING:
     from visionfm.encoders.vit import Encoder
@@ -72,7 +72,9 @@ def encode_images(
     stop: StopFlag,
 ) -> None:
     """Encode (path, image_id) images into `parts`, published now and then; Stopped after a signal."""
-    encoder = TokenEncoder(encoder_path, settings.size, settings, choose_device(settings.device, settings.gpu, 0))
+    device = choose_device(settings.device, settings.gpu, 0)
+    encoder = TokenEncoder(encoder_path, settings.size, settings, device)
+    workers = decoding_processes(settings.workers, device)
     reading = BatchReading(root, settings.size, encoder.rows, EncoderReading.of(settings))
 
     def encoded(decoded: Iterator[encode.Decoded]) -> Iterator[tuple[Batch, Tokens]]:
@@ -83,9 +85,7 @@ def encode_images(
                 log.error("in one of: %s", ", ".join(path for path, _ in batch.images))
                 raise
 
-    for batch, patches_BLPD, stopping in encode.steps_of(
-        images, views, reading, settings.workers, stop, encoded, "dense"
-    ):
+    for batch, patches_BLPD, stopping in encode.steps_of(images, views, reading, workers, stop, encoded, "dense"):
         for row, patches_LPD in enumerate(patches_BLPD):
             parts.add(batch.images[row // len(views)][1], views[row % len(views)], patches_LPD)
         if parts.full() or stopping:

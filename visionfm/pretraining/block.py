@@ -39,7 +39,9 @@ class PretrainBase(Strict):
     activation_checkpointing: bool = Field(False, description="less memory for a third more time")
     fsdp: bool = Field(False, description="shard networks and optimizer over the GPUs (ViT-L and larger)")
     checkpoint_minutes: float = Field(20, gt=0, description="progress is saved this often, and after each epoch")
-    workers: Natural = Field(4, description="processes per GPU that decode and augment images")
+    workers: Natural | None = Field(
+        None, description="processes per GPU that decode and augment; default: 4 on a CPU, else one for each core"
+    )
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="where it trains; default: the encoder's")
     knn: Knn | None = Field(None, description="k-NN on a labelled dataset every few epochs")
     monitors: list[Literal["tensorboard", "wandb"]] = Field([], description="also send the curves there")

@@ -20,7 +20,7 @@ from visionfm.encoders.checksum import sha256_of
 from visionfm.errors import ArtifactError, DataError, UsageError
 from visionfm.pretraining import source as sources
 from visionfm.pretraining.checkpoints import Folder
-from visionfm.pretraining.settings import PretrainSettings
+from visionfm.pretraining.settings import CPU_WORKERS, PretrainSettings
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.staging import on_local_disk
 from visionfm.runtime.processes import choose_device, this_process
@@ -164,7 +164,8 @@ def _begin(settings: PretrainSettings, source: ImageSource, folder: Folder, lead
     if "auto" in settings.statistics.values():
         from visionfm.pretraining.measuring import measure
 
-        measured = measure(source, settings.recipe.image_size, settings.workers, settings.interpolation)
+        workers = CPU_WORKERS if settings.workers is None else settings.workers
+        measured = measure(source, settings.recipe.image_size, workers, settings.interpolation)
         source = source.with_statistics({**measured, **source.statistics})
     if leads:
         folder.mention_others()

@@ -9,6 +9,8 @@ from visionfm.images.transforms import Interpolation
 from visionfm.pretraining.block import Knn
 from visionfm.pretraining.recipe import DistillationRecipe, InstancesRecipe, TokenReconstructionRecipe
 
+CPU_WORKERS = 4  # processes that decode and augment where no GPU waits for them
+
 
 class ImageSetSettings(DatasetReading):
     """A dataset's images as pretraining sees them."""
@@ -29,7 +31,7 @@ class MeasureSettings(Resizing):
     datasets: dict[str, ImageSetSettings]
     every_split: tuple[str, ...] = ()  # datasets measured whole; of the others the training images alone
     size: int = 224
-    workers: int = 2
+    workers: int = CPU_WORKERS
 
 
 # What changes where, how fast or how visibly a training runs, but not what it computes (but for rounding).
@@ -64,7 +66,7 @@ class PretrainSettings(Settings):
     activation_checkpointing: bool = False
     fsdp: bool = False
     checkpoint_minutes: float = 20
-    workers: int = 4
+    workers: int | None = None  # as its device needs
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu: int = 0
     knn: Knn | None = None

@@ -28,11 +28,12 @@ from visionfm.pretraining.order import Order
 from visionfm.pretraining.processes import Group, shard, shared
 from visionfm.pretraining.recipe import ContinuedRecipe
 from visionfm.pretraining.schedules import Schedules
-from visionfm.pretraining.settings import PretrainSettings
+from visionfm.pretraining.settings import CPU_WORKERS, PretrainSettings
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.starting import Start
 from visionfm.pretraining.step import Learned
 from visionfm.runtime.interruption import StopFlag
+from visionfm.runtime.processes import decoding_processes
 from visionfm.runtime.progress import Waits, track
 
 FEATURES = 1024  # CLS tokens that the effective rank is taken of, the latest ones
@@ -88,7 +89,8 @@ class Training:
     def run(self, stop: StopFlag, monitor: Monitor) -> None:
         """Train to the end, or raise Stopped with the state saved as soon as `stop` says so."""
         left = (self.schedules.total - self.step) * self.order.batch
-        with worker_pool(self.settings.workers) as pool, closing(self._steps(stop, monitor, pool)) as steps:
+        workers = decoding_processes(self.settings.workers, self.group.device, on_cpu=CPU_WORKERS)
+        with worker_pool(workers) as pool, closing(self._steps(stop, monitor, pool)) as steps:
             shown: Iterable[None] = steps
             if self.group.leads:
                 shown = track(steps, total=left, what="pretrain", weight=self.order.batch, waits=self.waits)

@@ -77,7 +77,9 @@ class Encoder(Strict):
         "auto", description="where extraction computes; auto: on a GPU where one is visible, else on the CPU"
     )
     batch_size: Positive = Field(32, description="images a forward pass")
-    workers: Natural = Field(2, description="processes that decode images")
+    workers: Natural | None = Field(
+        None, description="processes that decode images; default: 2 on a CPU, on a GPU one for each core of its process"
+    )
     resources: Resources = Field(Resources(), description="of the `extract` jobs")
 
     def arithmetic(self) -> Literal["fp32", "bf16"]:

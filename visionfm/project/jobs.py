@@ -15,6 +15,7 @@ from visionfm.data.listing import file_state, images_fingerprint, labels_fingerp
 from visionfm.project.names import ROOT
 from visionfm.project.plan import Plan
 
+GPU_THREADS = 8  # for each GPU: they decode what it encodes
 CARRIED = f"{ROOT}/logs/settings"
 LONGEST_BYTES = 100_000
 Owned = list[tuple[str, str]]  # (dataset, file or folder)
@@ -156,12 +157,12 @@ class Jobs:
         """Return the needs of `pretrain`."""
         block = self.plan.pretraining.block(encoder)
         device = block.device or self.config.encoders[encoder].device
-        return _needs(block.resources, Needs(8, 32_000, 1440, self._gpus(device)))
+        return _needs(block.resources, Needs(8, 32_000, 1440, self._gpus(device)), decodes=True)
 
     def extract(self, encoder: str) -> Needs:
         """Return the needs of `extract`."""
         block = self.config.encoders[encoder]
-        return _needs(block.resources, Needs(4, 8_000, 240, self._gpus(block.device)))
+        return _needs(block.resources, Needs(4, 8_000, 240, self._gpus(block.device)), decodes=True)
 
     def dense(self, encoder: str) -> Needs:
         """Return the needs of `dense`: those of `extract`, on one device, for one process encodes patch tokens."""
@@ -179,11 +180,12 @@ class Jobs:
     def finetune(self, task: str) -> Needs:
         """Return the needs of `finetune`."""
         asked = self.config.tasks[task].training.resources
-        return _needs(asked, Needs(2, 16_000, 720, self.plan.tasks.finetuning.gpu(task)))
+        return _needs(asked, Needs(2, 16_000, 720, self.plan.tasks.finetuning.gpu(task)), decodes=True)
 
     def extract_finetuned(self, task: str) -> Needs:
         """Return the needs of `extract` with an encoder that a run fine-tuned."""
-        return Needs(4, 8_000, 240, min(1, self.plan.tasks.finetuning.gpu(task)))
+        usual = Needs(4, 8_000, 240, min(1, self.plan.tasks.finetuning.gpu(task)))
+        return _needs(Resources(), usual, decodes=True)
 
     def on_devices(self) -> dict[str, Callable[[Any], Needs]]:
         """Return, for each rule whose jobs may compute on GPUs, its needs by the job's wildcards."""
@@ -199,8 +201,8 @@ class Jobs:
         }
 
 
-def _needs(asked: Resources, usual: Needs) -> Needs:
-    """Return the config's wishes, and the rule's own where it has none."""
+def _needs(asked: Resources, usual: Needs, *, decodes: bool = False) -> Needs:
+    """Return the config's wishes, and the rule's own where it has none; a job that `decodes` has cores for its GPUs."""
     wishes = {
         "threads": asked.threads,
         "mem_mb": asked.mem_mb,
@@ -208,7 +210,10 @@ def _needs(asked: Resources, usual: Needs) -> Needs:
         "gpus": asked.gpu,
         "nodes": asked.nodes,
     }
-    return usual._replace(**{name: value for name, value in wishes.items() if value is not None})
+    needs = usual._replace(**{name: value for name, value in wishes.items() if value is not None})
+    if decodes and asked.threads is None:
+        return needs._replace(threads=max(needs.threads, GPU_THREADS * needs.gpus))
+    return needs
 
 
 def _on_one_device(needs: Needs) -> Needs:

@@ -19,6 +19,7 @@ from visionfm.errors import UsageError
 
 LOCKS = "/tmp/visionfm-gpus"
 GIVEN = "VISIONFM_GPUS_GIVEN"
+CORES = "VISIONFM_CORES"  # of each process of a job
 VISIBLE, SHARE, LOCKS_AT = "CUDA_VISIBLE_DEVICES", "VISIONFM_SHARE_GPUS", "VISIONFM_GPU_LOCKS"
 LOOK_EVERY_S, SAY_EVERY_S = 2.0, 600.0
 log = logging.getLogger("visionfm")

@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from visionfm.errors import UsageError
-from visionfm.runtime.devices import GIVEN
+from visionfm.runtime.devices import CORES, GIVEN
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,23 @@ def this_process() -> Process:
     """Read what torchrun puts into the environment."""
     names = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
     return Process(*(int(os.environ.get(name, alone)) for name, alone in names))
+
+
+def decoding_processes(asked: int | None, device: "torch.device", on_cpu: int = 2) -> int:
+    """Return how many processes decode images for this one: as `asked` by the config, else as its device needs.
+
+    A CPU computes more slowly than `on_cpu` processes decode; a GPU takes what all cores of this process can bring.
+    """
+    if asked is not None:
+        return asked
+    return on_cpu if device.type == "cpu" else cores()
+
+
+def cores() -> int:
+    """Return how many cores this process has: of those that its job was given, else of those that it may run on."""
+    if given := os.environ.get(CORES):
+        return int(given)
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def choose_device(device: str, gpu: int, local_rank: int) -> "torch.device":

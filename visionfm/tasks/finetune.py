@@ -19,7 +19,7 @@ from visionfm.artifacts.arguments import by_dataset, check_given
 from visionfm.encoders.file import SCHEMA, read_encoder_file
 from visionfm.errors import DataError, UsageError
 from visionfm.images.transforms import VIEWS, transform_name
-from visionfm.runtime.processes import choose_device, this_process
+from visionfm.runtime.processes import choose_device, decoding_processes, this_process
 from visionfm.runtime.reproducible import reproducible
 from visionfm.tasks import encodings
 from visionfm.tasks.finetuning.settings import FinetuneSettings
@@ -127,7 +127,7 @@ def _fit(
         weight_N = torch.from_numpy(_balanced(truth_NT[:, 0])) if recipe.class_balanced else None
         training = Finetuning(
             network, data["train"], data["validation"], objective, recipe, settings.seed, weight_N, process, device,
-            settings.workers,
+            decoding_processes(settings.workers, device),
         )  # fmt: skip
         if (state := file.load(str(device))) is not None:
             training.restore(state)

@@ -55,7 +55,7 @@ rule dense:
             lambda w: PLAN.encoding.dense_settings(w.encoder, w.dataset, int(w.size))
         ),
         version=VERSIONS["dense"],
-        launcher=lambda w: launcher(JOBS.dense(w.encoder).gpus),
+        launcher=started(lambda w: JOBS.dense(w.encoder)),
     shell:
         "{params.launcher} dense --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings} --log {log:q}"

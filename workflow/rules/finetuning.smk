@@ -67,7 +67,7 @@ rule extract_finetuned:
             lambda w: PLAN.tasks.run_extract_settings(w.tuned, w.model, w.dataset)
         ),
         version=VERSIONS["extract"],
-        launcher=lambda w: launcher(JOBS.extract_finetuned(w.tuned).gpus),
+        launcher=started(lambda w: JOBS.extract_finetuned(w.tuned)),
     shell:
         "{params.launcher} extract --images {input.images:q} --root {params.root:q} --encoder {input.encoder:q}"
         " --out {output:q} --settings {params.settings} --log {log:q}"

@@ -10,7 +10,7 @@ from visionfm.tasks.finetuning.settings import FinetuneSettings
 from visionfm.tasks.maps.block import ALL_VIEWS
 from visionfm.tasks.vectors.block import LabelledTask
 
-THREADS, WORKERS = 2, 2
+THREADS = 2
 
 
 class FinetuningPlan:
@@ -32,7 +32,7 @@ class FinetuningPlan:
             exact_decode=encoder.decode == "exact",
             threads=training.resources.threads or THREADS,
             gpu=self.gpu(task),
-            workers=WORKERS if (workers := getattr(training, "workers", None)) is None else workers,
+            workers=getattr(training, "workers", None),
         )
 
     def _block(self, task: str) -> LabelledTask:

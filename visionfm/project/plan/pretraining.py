@@ -71,7 +71,7 @@ class PretrainingPlan:
             every_split=tuple(block.trained_on),
             size=block.image_size,
             **dict(block.resizing()),
-            workers=block.workers,
+            **({} if block.workers is None else {"workers": block.workers}),
         )
 
     def _training_statistics(self, encoder: Encoder, modality: str) -> Statistics | Literal["auto"]:

@@ -15,6 +15,6 @@ class FinetuneSettings(VectorFitSettings):
     exact_decode: bool = False
     threads: int = 2
     gpu: int = 0
-    workers: int = 2
+    workers: int | None = None  # as its device needs
 
     ignored: ClassVar[set[str]] = {"checkpoint_minutes", "workers", "device", "gpu"}  # who decodes changes nothing

@@ -28,7 +28,9 @@ class Finetuning(Training):
     recipe: Literal["modern", "published"] = Field(
         "modern", description="modern: what fine-tunes well on little data; published: as the paper's code"
     )
-    workers: Natural | None = Field(None, description="processes that decode images; default 2")
+    workers: Natural | None = Field(
+        None, description="processes that decode images; default: 2 on a CPU, on a GPU one for each core of its process"
+    )
 
 
 def training_block(

@@ -20,15 +20,15 @@ from visionfm.runtime.waiting import wait_asleep
 # What a person calls, in the order of their work.
 COMMANDS = {
     "start": {
-        "synth": ("visionfm.synthetic", "draw synthetic eyes in the published layouts"),
+        "init": ("visionfm.commands.init", "say what a folder of images seems to be, and write a config for it"),
+        "check": ("visionfm.commands.check", "check a config and its label files: every error at once"),
         "encoders": (
             "visionfm.commands.encoders",
             "list the layouts of weights that can be used, and where to get them",
         ),
         "doctor": ("visionfm.commands.doctor", "what this machine can do"),
-        "init": ("visionfm.commands.init", "say what a folder of images seems to be, and write a config for it"),
         "example": ("visionfm.commands.example", "list configs to begin with, or write one here"),
-        "check": ("visionfm.commands.check", "check a config and its label files: every error at once"),
+        "synth": ("visionfm.synthetic", "draw synthetic eyes in the published layouts"),
     },
     "run": {
         "run": ("visionfm.commands.run", "run the pipeline on a config: `visionfm run my.yaml`"),
@@ -46,7 +46,7 @@ COMMANDS = {
     },
     "use without the pipeline": {
         "embed": ("visionfm.features.embed", "features of a folder of images, without a config"),
-        "package": ("visionfm.tasks.package.making", "a trained model as one file, to be handed over"),
+        "package": ("visionfm.tasks.package.making", "a trained model as one file, for `predict --model` and `serve`"),
         "serve": ("visionfm.commands.serve", "a page on this machine that answers for a packaged model"),
         "handover": ("visionfm.tasks.handover", "write a k-NN decoder that holds its training samples' features"),
         "publish": ("visionfm.pretraining.publishing", "write a checkpoint of pretraining in the published naming"),
@@ -143,6 +143,12 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
 
         print(f"visionfm {__version__}")
         raise SystemExit(0)
+    if chosen and chosen not in KNOWN and not chosen.startswith("-"):
+        from visionfm.config.nearest import nearest
+
+        near = nearest(chosen, KNOWN)
+        hint = f"did you mean {near!r}? " if near else ""
+        parser.error(f"there is no command {chosen!r}; {hint}`visionfm --help` lists all")
     return parser
 
 

@@ -62,6 +62,13 @@ def test_a_wrong_config_is_told_before_snakemake_starts(config: Path) -> None:
         snakemake_arguments(["my.yaml", "-n"])
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_snakemake_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root, who may run this, may write anywhere
+    with pytest.raises(UsageError, match="cannot be written here"):
+        snakemake_arguments(["my.yaml"])
+    assert snakemake_arguments(["my.yaml", "--directory", "there"])[4:6] == ["--directory", "there"]
+
+
 def test_the_plan_of_an_example_is_printed_in_an_empty_folder(config: Path) -> None:
     assert main(["example", "ordinal"]) == 0
     (config / "data/grades/FundusClassificationMulti").mkdir(parents=True)

@@ -15,6 +15,7 @@ from visionfm.project.plan import Plan
 Check = Callable[..., list[str]]
 COLUMNS = {"image": "f", "subject": "p", "targets": {"dr": "dr"}}
 HEADER = "f,p,dr,s\n"
+DRAWN = " (drawn; which images are copies is not known yet)"
 
 
 def config(datasets: dict[str, Any], targets: dict[str, Any], models: int = 1, **task: Any) -> dict[str, Any]:
@@ -68,7 +69,15 @@ def test_good_data_raise_nothing_and_are_counted(write: Any, caplog: pytest.LogC
     write("a", people())
     with caplog.at_level("INFO", "visionfm"):
         check_data(Plan(parse_config(config({"a": dataset("a", split={"test": 0.25, "stratify": "dr"})}, BINARY))))
-    assert caplog.messages == ["dataset a: 12 images, 12 labelled; train 6, validation 2, test 4"]
+    assert caplog.messages == ["dataset a: 12 images, 12 labelled; train 6, validation 2, test 4" + DRAWN]
+
+
+def test_images_without_labels_are_counted_as_such(write: Any, caplog: pytest.LogCaptureFixture) -> None:
+    write("a", people())
+    alone = {"modality": "Fundus", "root": "a", "layout": "table", "labels": "none"}
+    with caplog.at_level("INFO", "visionfm"):
+        check_data(Plan(parse_config({**config({"a": alone}, BINARY), "tasks": {}})))
+    assert caplog.messages == ["dataset a: 12 images, without labels"]
 
 
 def test_one_wrong_word_of_twenty_images_in_three_models_and_two_tasks_is_one_line(write: Any) -> None:
@@ -147,7 +156,7 @@ def test_splits_of_a_leader_are_taken_over(write: Any, caplog: pytest.LogCapture
     both = {"a": dataset("a", cohort="c", split={"like": "z"}), "z": dataset("z", cohort="c", split=split)}
     with caplog.at_level("INFO", "visionfm"):
         check_data(Plan(parse_config(config(both, BINARY))))
-    assert caplog.messages[1] == "dataset a: 12 images, 12 labelled; train 6, validation 2, test 4"
+    assert caplog.messages[1] == "dataset a: 12 images, 12 labelled; train 6, validation 2, test 4" + DRAWN
 
 
 def test_folds_are_drawn_as_they_will_be_and_the_splits_of_the_files_play_no_part(

@@ -21,7 +21,8 @@ from visionfm.metrics.catalogue import METRICS as CATALOGUE
 from visionfm.metrics.written import number
 from visionfm.project.settings import ReportSettings
 from visionfm.report import data as report_data
-from visionfm.report import stage
+from visionfm.report import stage, summary
+from visionfm.report.headlines import Headline
 from visionfm.report.sections.datasets import caption
 from visionfm.report.tables import pivot
 
@@ -117,6 +118,14 @@ def test_the_summary_says_the_headlines_and_cautions_of_the_page(made):
         assert target in said and metric in said and value.split(" ")[0] in said
     bullets = [" ".join(bullet.split()) for bullet in doubts.split("\n- ")[1:]]
     assert bullets and all(bullet in said for bullet in bullets)
+
+
+def test_the_summary_says_why_a_value_has_no_interval():
+    few = "no interval: fewer than five subjects with the condition: 4"
+    line = Headline("t", "m", "dr", "auroc", 0.668, None, None, 85, None, 83, "d", few, "", over_classes=True)
+    assert summary.row(line)[3:6] == ("AUROC (macro)", f"0.668 ({few})", "85")
+    assert summary.row(line._replace(low=0.6, high=0.7, reason=""))[4] == "0.668 (0.600 to 0.700)"
+    assert summary.row(line._replace(value=None, reason="no case"))[4] == "no case"
 
 
 def test_page_is_well_formed_and_needs_no_network_and_no_script(made):

@@ -26,7 +26,7 @@ VERSIONS = {
     "compare": 6,
     "contrast": 7,
     "recalibrate": 4,
-    "report": 51,
+    "report": 52,
     "paper": 14,
     "export": 1,
 }

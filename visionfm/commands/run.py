@@ -45,6 +45,14 @@ def snakemake_arguments(words: Sequence[str]) -> list[str]:
         if not Path(config).is_file():
             raise UsageError("the config is missing", where=config, do="`visionfm example` lists configs to begin with")
     load_config(*configs)
+    elsewhere = any(option.split("=")[0] in ("-d", "--directory") for option in options)
+    if not elsewhere and not os.access(".", os.W_OK):
+        raise UsageError(
+            "results cannot be written here",
+            expected="a folder that you may write to: the run's own, below which `results/` lies",
+            where=Path.cwd(),
+            do="change to another folder; a dataset's `root` may be an absolute path",
+        )
     given = [option.split("=")[0] for option in options]
     if not any(option in HOW_MANY or option[:2] in ("-c", "-j") for option in given):
         options += ["--cores", "all"]

@@ -320,13 +320,8 @@ def _report(imported: Imported) -> None:
     metadata = imported.metadata
     source = json.loads(metadata["source"])
     log.info("%s: %s, patch %s, %s", source["name"], metadata["arch"], metadata["patch"], source["dialect"])
-    log.info(
-        "input: %s, mean %s, std %s; licence: %s",
-        metadata["modality"],
-        metadata["mean"],
-        metadata["std"],
-        source["licence"],
-    )
+    mean, std = (", ".join(f"{value:.3f}" for value in json.loads(metadata[name])) for name in ("mean", "std"))
+    log.info("input: %s, mean %s, std %s; licence: %s", metadata["modality"], mean, std, source["licence"])
     for reason, count in Counter(json.loads(metadata["dropped"]).values()).items():
         names = [name for name, why in json.loads(metadata["dropped"]).items() if why == reason]
         log.info("dropped %d: %s (%s)", count, ", ".join(names[:6]) + (", ..." if count > 6 else ""), reason)

@@ -103,7 +103,12 @@ def _labels(plan: Plan, name: str, found: dict[str, Labels], problems: Problems)
     except DataError as error:
         problems.add(_in_a_line(error))
         return None
-    log.info("dataset %s: %d images, %d labelled; %s", name, len(listed), len(rows), _counted(splits))
+    if block.labels == "none":
+        log.info("dataset %s: %d images, without labels", name, len(listed))
+        return Labels(rows, subjects, splits)
+    drawn = splits != [split or "test" for split in rows.split]
+    yet = " (drawn; which images are copies is not known yet)" if drawn else ""
+    log.info("dataset %s: %d images, %d labelled; %s%s", name, len(listed), len(rows), _counted(splits), yet)
     return Labels(rows, subjects, splits)
 
 

@@ -20,15 +20,17 @@ def text(content: Page) -> str:
     headlines = [line for view in answers for line in view.headlines]
     parts = [f"# {content.title}", content.ran]
     if headlines:
-        parts.append(_table([HEAD, *map(_row, headlines)]))
+        parts.append(_table([HEAD, *map(row, headlines)]))
     if content.cautions:
         parts += ["What to doubt:", "\n".join(_bullet(caution) for caution in content.cautions)]
     return "\n\n".join(parts) + "\n"
 
 
-def _row(line: Headline) -> Sequence[str]:
-    interval = f" ({line.interval})" if line.interval else ""
-    value = f"{line.text}{line.unit and ' ' + line.unit}{interval}" if line.value is not None else line.reason
+def row(line: Headline) -> Sequence[str]:
+    """Return the cells of a headline; a value without an interval is followed by why there is none."""
+    interval = line.interval or line.reason
+    value = f"{line.text}{line.unit and ' ' + line.unit}{interval and f' ({interval})'}"
+    value = line.reason if line.value is None else value
     return (
         line.task,
         line.model,

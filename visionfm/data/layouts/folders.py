@@ -49,7 +49,7 @@ def check_root(root: Path) -> None:
             expected="a folder with its images",
             found="a file" if root.exists() else "nothing",
             where=root,
-            do="correct `root` in the config (relative to the working directory)",
+            do="correct its path, in a config `root` (relative to the working directory)",
         )
 
 

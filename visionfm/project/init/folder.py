@@ -104,8 +104,6 @@ def _by_tables(root: Path, paths: list[str], given: Path | None) -> list[Seen]:
         raise DataError("no column of the table names images of the folder", found=str(given), where=root,
                         do="name the folder that the table's paths are relative to")  # fmt: skip
     labelled = [seen for seen in found if seen.targets]
-    if len(labelled) == 1:  # a part that stands alone has to be divided itself
-        labelled[0].split = None
     if len(labelled) > 1:
         splits = [seen.split for seen in labelled]
         same = {tuple(target.name for target in seen.targets) for seen in labelled}

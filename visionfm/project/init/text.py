@@ -34,7 +34,8 @@ def config_text(title: str, root: str, datasets: Sequence[Seen], chosen: Sequenc
     ]
     for seen in datasets:
         lines += _dataset(seen, root, datasets[0], chosen)
-    lines += ["", "tasks:" if chosen else "tasks: {} # nothing was chosen; take one of these, or `--target NAME`"]
+    none = "nothing was chosen; take one of these, or `--target NAME`" if asked else "without labels, features alone"
+    lines += ["", "tasks:" if chosen else f"tasks: {{}} # {none}"]
     if chosen:
         lines += _task(chosen, datasets)
     else:

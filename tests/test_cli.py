@@ -138,7 +138,7 @@ def test_help_and_version_and_no_command(capsys: pytest.CaptureFixture[str]) -> 
     assert f"visionfm {__version__}" in shown and all(name in shown for name in SURFACE)
 
 
-@pytest.mark.parametrize(("said", "meant"), [("ceck", "did you mean 'check'? "), ("zzz", "")])
+@pytest.mark.parametrize(("said", "meant"), [("checks", "did you mean 'check'? "), ("zzz", "")])
 def test_a_misspelled_command_is_told_the_nearest(said: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([said])

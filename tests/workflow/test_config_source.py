@@ -2,12 +2,14 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from rerun_project import CHECKOUT, Project
+from world.scripts import run_script
 
 # What `snakedeploy deploy-workflow` writes.
 DEPLOYED = """
@@ -57,6 +59,17 @@ def test_it_runs_as_a_module_of_another_workflow(deployed: Project) -> None:
     said = dry_run(deployed, "config")
     planned = {line.split()[0]: line.split()[-1] for line in said.splitlines() if line[-1:].isdigit()}
     assert planned["report"] == "1" and planned["index"] == "2", said
+
+
+def test_the_smallest_run_ends_with_a_report_by_the_commands_that_its_config_names(
+    tmp_path: Path, commands: Path
+) -> None:
+    shutil.copytree(CHECKOUT / ".test/config", tmp_path / ".test/config")
+    (tmp_path / "workflow").symlink_to(CHECKOUT / "workflow")
+    lines = (tmp_path / ".test/config/config.yaml").read_text().splitlines()[1:3]
+    script = tmp_path / "run.sh"
+    script.write_text("\n".join(line.removeprefix("# ") for line in lines))
+    assert "The report: results/report/index.html" in run_script(script, tmp_path / ".test", commands)
 
 
 def test_a_part_of_another_workflows_config_is_refused(deployed: Project) -> None:

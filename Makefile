@@ -71,7 +71,7 @@ gallery: $(READY)
 
 bench: $(DEV_READY)
 	for name in decode extract cached decoder_epoch dense_training dense_heads plan pretrain_loader submissions; do python -m bench.$$name; done
-	for name in published_single finetune_step coverage comparison tables training bookkeeping; do python -m bench.$$name; done
+	for name in published_single finetune_step coverage comparison tables training many_runs bookkeeping; do python -m bench.$$name; done
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

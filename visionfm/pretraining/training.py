@@ -32,6 +32,7 @@ from visionfm.pretraining.settings import CPU_WORKERS, PretrainSettings
 from visionfm.pretraining.source import ImageSource
 from visionfm.pretraining.starting import Start
 from visionfm.pretraining.step import Learned
+from visionfm.runtime import compiling
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.processes import decoding_processes
 from visionfm.runtime.progress import Waits, track
@@ -66,6 +67,7 @@ class Training:
         student = self.pair.student
         student.backbone.activation_checkpointing = settings.activation_checkpointing
         if settings.compile:
+            compiling.keep_apart()
             for network in self.pair.networks:
                 network.backbone.compile_blocks()
         sharded = settings.fsdp and shard(self.pair, group)

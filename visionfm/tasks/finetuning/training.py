@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from visionfm.errors import DataError, Stopped
+from visionfm.runtime import compiling
 from visionfm.runtime.interruption import StopFlag
 from visionfm.runtime.processes import Process
 from visionfm.runtime.progress import track
@@ -64,6 +65,8 @@ class Finetuning(Epochs):
         self.network, self.train, self.validation, self.objective = network, train, validation, objective
         self.weight_N = weight_N
         self.process, self.device, self.workers = process, device, workers
+        if recipe.compile:
+            compiling.keep_apart()
         compiled = torch.compile(network) if recipe.compile else network
         self.forward: Any = shared(compiled, process, device)  # type: ignore[arg-type]
         self.batch_size = recipe.batch(len(train.images))

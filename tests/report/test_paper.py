@@ -256,6 +256,16 @@ def test_cited_is_what_is_in_the_bibliography(files: dict[str, bytes]) -> None:
     assert not {"cox1972", "zhou2022", "platt1999", "shit2021"} & entries, "nothing of this was used"
 
 
+def test_where_an_entry_was_checked_is_for_maintainers_alone() -> None:
+    references = References({})
+    checked = [key for key, entry in references.entries.items() if "checked" in entry]
+    assert {"harris2020", "virtanen2020"} <= set(checked)
+    for key in checked:
+        assert re.fullmatch(r"https://\S+, \d{4}-\d\d-\d\d", references.entries[key]["checked"]), key
+    references.cite(*(name for entry in references.entries.values() for name in entry["of"]))
+    assert "virtanen2020" in references.bib() and "checked" not in references.bib()
+
+
 def test_the_same_results_give_the_same_bytes_and_an_unchanged_run_writes_nothing(
     run: Fabricated, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

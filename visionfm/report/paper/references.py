@@ -7,7 +7,7 @@ from typing import Any
 from visionfm.config.yaml_files import read_yaml
 
 LIBRARY = Path(__file__).with_name("references.yaml")
-OWN = ("of", "type")
+OWN = ("of", "checked", "type")
 
 
 class References:

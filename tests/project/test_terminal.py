@@ -74,3 +74,21 @@ def test_a_log_file_keeps_all(tmp_path: Path) -> None:
     terminal.shorten([handler], here=True)
     assert handler.filter(logging.makeLogRecord({"msg": "Select jobs to execute..."})) and handler.formatter is None
     handler.close()
+
+
+def test_where_nothing_is_to_be_done_the_page_of_before_is_named(tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    targets: list[str] = []
+    add = terminal.with_page(str(page), lambda: targets)
+
+    def said(words: str) -> str:
+        record = logging.makeLogRecord({"msg": words})
+        assert add(record)
+        return record.getMessage()
+
+    assert said("Nothing to be done (all is there).") == "Nothing to be done (all is there)."  # of a task without one
+    page.touch()
+    assert said("Nothing to be done (all is there).").endswith(f"\nThe report: {page}")
+    assert said("Job stats") == "Job stats"
+    targets.append("results/datasets/oct/images.parquet")
+    assert said("Nothing to be done").endswith("done")

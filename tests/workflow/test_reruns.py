@@ -52,8 +52,11 @@ def assert_computed(calls: list[Call], case: Case) -> None:
         assert any(words in call.log for call in calls), [call.log for call in calls]
 
 
-def test_a_second_run_does_nothing(project: Project) -> None:
-    assert project.run() == []
+def test_a_second_run_does_nothing_and_says_where_the_page_is(project: Project) -> None:
+    done = project.snakemake()
+    assert project.calls() == [] and done.returncode == 0
+    assert "\nThe report: results/report/index.html\n" in done.stdout + done.stderr
+    assert "The report" not in project.snakemake("results/datasets/oct/images.parquet").stderr  # asked for alone
 
 
 def test_forced_jobs_compute_nothing(project: Project) -> None:

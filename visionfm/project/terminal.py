@@ -7,7 +7,8 @@ ending's: where the report is, or what to do.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -24,6 +25,20 @@ def _for_people(record: logging.LogRecord) -> bool:
 
 def _not_last(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(LAST)
+
+
+def with_page(page: str, targets: Callable[[], object]) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that adds where the page is to Snakemake's "Nothing to be done": no hook is called after it.
+
+    Not where a person asked for some `targets` alone: the page may be of another config.
+    """
+
+    def add(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Nothing to be done") and not targets() and Path(page).is_file():
+            record.msg = f"{record.msg}\nThe report: {page}"
+        return True
+
+    return add
 
 
 class _TimeLeft(logging.Formatter):

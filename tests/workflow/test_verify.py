@@ -81,3 +81,18 @@ def test_describing_the_study_writes_the_paper_again_and_the_page_where_it_names
     project.config = {**config, "study": {"ethics": "Approved."}}
     project.run()
     assert_same(project.results(), first)
+
+
+def test_the_same_config_from_nothing_elsewhere_gives_the_same_bytes_of_all_files(
+    fresh: Project, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**project.config, "study": {"ethics": "Approved."}}
+    project.config = config
+    project.run()
+    for name, value in {"TZ": "Asia/Tokyo", "USER": "else", "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    elsewhere = fresh.copy(tmp_path / "another folder")
+    elsewhere.config = config
+    elsewhere.run("--cores", "1")
+    assert any(name.startswith("report/paper/") for name in elsewhere.results())
+    assert_same(elsewhere.results(), project.results())

@@ -1,8 +1,5 @@
 """What all tests may use: the folder of real data, an empty run, small images, and commands that start at once."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,17 +33,8 @@ def no_reading_process_stays() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with `visionfm` and `snakemake` that run in forks of a warm process."""
-    folder = tmp_path_factory.mktemp("warm")
-    path = folder / "socket"
-    server = subprocess.Popen([sys.executable, zygote.__file__, str(path)], start_new_session=True)
-    deadline = time.monotonic() + 300  # it imports everything first, which takes long beside other work
-    while not path.exists():
-        assert server.poll() is None, "the warm process ended"
-        assert time.monotonic() < deadline, "the warm process did not start in five minutes"
-        time.sleep(0.1)
-    zygote.write_wrappers(folder / "bin", path)
-    yield folder / "bin"
-    server.kill()
+    with zygote.warm(tmp_path_factory.mktemp("warm")) as (folder, _):
+        yield folder
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ ROWS: dict[str, Row] = {
                 "a_lost_node_costs_its_shard_alone_which_is_done_elsewhere"],
         ENCODE: ["a_kill_loses_what_came_after_the_last_part"]}),
     "C7": Row("torchrun, two processes: one or both killed", "30", {
-        RESUME: ["two_processes_train_as_one_does_and_go_on_when_one_or_both_were_killed"]}),
+        RESUME: ["two_processes_of_which_one_or_both_are_killed_end_in_the_bytes_of_two_left_alone",
+                 "two_processes_train_as_one_does_and_go_on_when_one_or_both_were_killed"]}),
     "C8": Row("two Snakemakes in one folder", "20", {
         "commands/test_unlock_command.py": ["the_lock_of_a_run_that_goes_on_stays"]}),
     "C9": Row("two writers of one output, a reader beside them", "10,000 reads", {
@@ -106,7 +107,8 @@ ROWS: dict[str, Row] = {
                "sealed_again_with_a_foreign_schema_or_stage_it_is_refused"],
         "artifacts/test_sealed_nonsense.py": ["metadata_that_make_no_sense_are_read_or_refused"]}),
     "A3": Row("a key of the config or a stage's version changed: who runs again", "40 keys", {
-        RERUNS: ["an_edit_computes_what_it_touches_and_ends_like_a_clean_run", "a_second_run_does_nothing"]}),
+        RERUNS: ["an_edit_computes_what_it_touches_and_ends_like_a_clean_run",
+                 "a_second_run_does_nothing_and_says_where_the_page_is"]}),
     "A4": Row("an index that changed after the features", "1", {
         EXTRACT: ["an_image_that_changed_since_index_fails_and_the_old_file_stays"],
         CACHE: ["a_missing_row_and_a_row_of_other_bytes_are_both_named"]}),
@@ -202,7 +204,8 @@ ROWS: dict[str, Row] = {
     "S3": Row("weights of another digest", "1", {
         "encoders/test_importing.py": ["weights_that_differ_from_their_checksum_are_refused_unread"]}),
     "S4": Row("unsafe calls in the code", "all", {"test_forbidden.py": ["the_package_never_does_what_is_unsafe"]}),
-    "S5": Row("no network", "1", {}, "nothing here cuts the network off"),
+    "S5": Row("no network", "1", {
+        "workflow/test_no_network.py": ["without_a_network_every_stage_writes_the_same_bytes_and_asks_for_none"]}),
     "S6": Row("names, ids and roots in what leaves the hospital", "50 planted texts", {
         "report/test_report_privacy.py": ["a_page_carries_of_patients_what_its_config_says"],
         "report/test_report.py": ["page_holds_no_absolute_path"],

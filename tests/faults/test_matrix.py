@@ -17,10 +17,10 @@ def test_every_row_of_the_matrix_is_tried_by_tests_that_exist_or_says_why_not() 
 
 
 def test_a_row_is_run_counted_and_printed() -> None:
-    command = [sys.executable, matrix.__file__, "--rows", "S4", "S5", "-p", "no:cacheprovider"]
+    command = [sys.executable, matrix.__file__, "--rows", "S4", "C16", "-p", "no:cacheprovider"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     assert re.search(r"^\| S4 \|.*\| all \| \d+ \| \d+ \| 0 \|$", said, re.MULTILINE), said
-    assert re.search(r"^\| S5 \|.*not run: ", said, re.MULTILINE), said
+    assert re.search(r"^\| C16 \|.*not run: ", said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize(

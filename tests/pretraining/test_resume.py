@@ -5,18 +5,26 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from world.counts import times
 from world.small_training import Small
 
 from visionfm import artifacts
 from visionfm.cli import main
 from visionfm.pretraining import training
+
+FORKS = multiprocessing.get_context("forkserver")  # torch is imported once, not for each life
+FORKS.set_forkserver_preload(["visionfm.pretraining.training"])
 
 
 def clean_bytes(small: Small, settings: Any) -> tuple[bytes, bytes]:
@@ -115,11 +123,9 @@ def test_killed_outright_20_times_while_every_step_is_saved_the_encoder_is_the_s
     small = Small(tmp_path)
     settings = small.settings(epochs=100, checkpoint_minutes=1e-6)
     written = clean_bytes(small, settings)
-    forks = multiprocessing.get_context("forkserver")  # torch is imported once, not for each life
-    forks.set_forkserver_preload(["visionfm.pretraining.training"])
     wait, at = random.Random(1), []
     for _ in range(20):
-        process = forks.Process(target=main, args=(small.arguments(settings),))
+        process = FORKS.Process(target=main, args=(small.arguments(settings),))
         process.start()
         wait_for_progress(small, newest(small))
         time.sleep(0.1 * wait.random())
@@ -142,6 +148,56 @@ def test_the_process_ends_with_75_after_its_step(sent: signal.Signals, tmp_path:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 75, output
     assert "run the same command again" in output
+
+
+def train_as(rank: int, port: int, arguments: list[str]) -> None:
+    """Be one of two processes of a training, with what torchrun would put into the environment."""
+    of_two = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ.update(of_two, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    sys.exit(main(arguments))
+
+
+def start_two(small: Small, settings: Any) -> list[ForkServerProcess]:
+    """Start both, without torchrun: nobody ends the other when one is lost, as when its node is."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = [FORKS.Process(target=train_as, args=(rank, port, small.arguments(settings))) for rank in range(2)]
+    for process in both:
+        process.start()
+    return both
+
+
+def ends(both: list[ForkServerProcess]) -> list[int | None]:
+    for process in both:
+        process.join(timeout=300)
+    return [process.exitcode for process in both]
+
+
+def test_two_processes_of_which_one_or_both_are_killed_end_in_the_bytes_of_two_left_alone(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    small, kills = Small(tmp_path), times(30, 3)
+    settings = small.settings(epochs=max(40, 6 * kills), checkpoint_minutes=1e-6)
+    assert ends(start_two(small, settings)) == [0, 0]
+    written = small.out.read_bytes(), small.curves.read_bytes()
+    forget(small)
+    wait, at = random.Random(os.environ.get("FAULTS_SEED", "")), [0]
+    for number in range(kills):
+        both = start_two(small, settings)
+        wait_for_progress(small, at[-1])
+        time.sleep(0.1 * wait.random())
+        lost = ([0], [1], [0, 1])[number % 3]
+        for rank in lost:
+            both[rank].kill()
+        # The other ends as well, by itself: with an error of data, since it was not stopped.
+        assert ends(both) == [-signal.SIGKILL if rank in lost else 3 for rank in range(2)], number
+        at.append(newest(small))
+    print(at)
+    assert at == sorted(set(at)) and at[-1] < 2 * settings.recipe.epochs, at
+    assert ends(start_two(small, settings)) == [0, 0]
+    assert (small.out.read_bytes(), small.curves.read_bytes()) == written
+    record_property("tried", kills)
 
 
 @pytest.mark.slow

@@ -12,8 +12,11 @@ import os
 import pkgutil
 import signal
 import socket
+import subprocess
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import visionfm
@@ -50,6 +53,21 @@ sys.exit(int(link.recv(16) or b"99"))
 """
 COLD = """os.execv({python!r}, [{python!r}, "-m", "visionfm", *sys.argv[1:]])
 """
+
+
+@contextlib.contextmanager
+def warm(folder: Path, *launcher: str) -> Iterator[tuple[Path, int]]:
+    """Serve from a folder, started by a launcher if one is given; yields the commands' folder, the server's process."""
+    path = folder / "socket"
+    server = subprocess.Popen([*launcher, sys.executable, __file__, str(path)], start_new_session=True)
+    deadline = time.monotonic() + 300  # it imports everything first, which takes long beside other work
+    while not path.exists():
+        assert server.poll() is None, "the warm process ended"
+        assert time.monotonic() < deadline, "the warm process did not start in five minutes"
+        time.sleep(0.1)
+    write_wrappers(folder / "bin", path)
+    yield folder / "bin", server.pid
+    server.kill()
 
 
 def write_wrappers(folder: Path, socket_path: Path) -> None:

@@ -34,7 +34,7 @@ from visionfm.report.csv_tables import csv_table
 from visionfm.report.data import load
 from visionfm.report.paper import flow, formats, software, tables
 from visionfm.report.paper.checklists import CHECKLISTS, checklist
-from visionfm.report.paper.facts import EncoderFacts, Facts, StatisticsFacts, task_facts
+from visionfm.report.paper.facts import EncoderFacts, Facts, StatisticsFacts, plain_method, task_facts
 from visionfm.report.paper.references import References
 from visionfm.report.paper.stage import paper
 from visionfm.report.paper.texts import text as filled_template
@@ -281,6 +281,11 @@ def test_the_same_results_give_the_same_bytes_and_an_unchanged_run_writes_nothin
     shutil.rmtree("results/.kept/report")
     OUT.unlink()
     assert write(run, study=STUDY) == files and OUT.read_bytes() == before, "made anew"
+
+
+def test_a_method_of_intervals_stands_once_whatever_it_does_with_folds() -> None:
+    alone = "Obuchowski, logit, t"
+    assert {plain_method(alone + of) for of in ("", ", folds", ", folds, moved")} == {alone}
 
 
 @pytest.mark.skipif(shutil.which("pandoc") is None, reason="needs pandoc on the PATH (apt-get install pandoc)")

@@ -27,6 +27,6 @@ VERSIONS = {
     "contrast": 7,
     "recalibrate": 4,
     "report": 52,
-    "paper": 14,
+    "paper": 15,
     "export": 1,
 }

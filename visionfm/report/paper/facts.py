@@ -121,7 +121,7 @@ class StatisticsFacts:
     """How the numbers were made, by the words of the tables themselves."""
 
     metrics: dict[str, dict[str, str]]  # kind of task -> metric -> its name
-    intervals: dict[str, list[str]]  # method -> the metrics whose intervals it makes
+    intervals: dict[str, list[str]]  # method, of folds too -> the metrics whose intervals it makes
     paired: list[str]  # methods of tests of decoders on the same samples
     between: list[str]  # and of one decoder on different ones
     pooled: list[str]  # tasks with numbers over all their datasets
@@ -318,7 +318,7 @@ def _statistics(results: Results) -> StatisticsFacts:
         test = result.metrics[result.metrics["split"] == "test"]
         names.setdefault(result.block.kind, {}).update({key: metric_name(key) for key in test["metric"]})
         for method, metric in dict.fromkeys(zip(test["interval"].map(text_of), test["metric"], strict=True)):
-            found = intervals.setdefault(method, [])
+            found = intervals.setdefault(plain_method(method), [])
             found += [metric_name(metric)] if metric_name(metric) not in found else []
     intervals.pop("", None)
     return StatisticsFacts(
@@ -328,6 +328,11 @@ def _statistics(results: Results) -> StatisticsFacts:
         between=_methods(results.contrasts.values()),
         pooled=[name for name, block in results.config.tasks.items() if block.pool],
     )
+
+
+def plain_method(interval: str) -> str:
+    """Return how an interval is made, without what its name says of folds: that is one sentence for all of them."""
+    return interval.removesuffix(", moved").removesuffix(", folds")
 
 
 def _methods(tables: Iterable[Any]) -> list[str]:

@@ -193,7 +193,6 @@ def test_two_processes_of_which_one_or_both_are_killed_end_in_the_bytes_of_two_l
         # The other ends as well, by itself: with an error of data, since it was not stopped.
         assert ends(both) == [-signal.SIGKILL if rank in lost else 3 for rank in range(2)], number
         at.append(newest(small))
-    print(at)
     assert at == sorted(set(at)) and at[-1] < 2 * settings.recipe.epochs, at
     assert ends(start_two(small, settings)) == [0, 0]
     assert (small.out.read_bytes(), small.curves.read_bytes()) == written

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--gpus", type=int, required=True, help="GPUs per node; 0: on CPUs, one process per node")
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job")
-    parser.add_argument("--threads", type=int, help="CPU cores per node (default: all that it may use)")
+    parser.add_argument("--threads", type=int, help="CPU cores per node (default: all of it; on several nodes 1)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # one of the tasks that srun started
     parser.add_argument("stage", nargs=argparse.REMAINDER, help="-- and a stage with its arguments")
 

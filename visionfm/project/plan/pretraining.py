@@ -7,7 +7,13 @@ from visionfm.config.base import Statistics
 from visionfm.images.settings import DatasetReading
 from visionfm.modalities import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from visionfm.pretraining.block import Pretrain
-from visionfm.pretraining.settings import ImageSetSettings, MeasureSettings, PackSettings, PretrainSettings
+from visionfm.pretraining.settings import (
+    CPU_WORKERS,
+    ImageSetSettings,
+    MeasureSettings,
+    PackSettings,
+    PretrainSettings,
+)
 from visionfm.project.config import Encoder
 from visionfm.project.names import Names
 
@@ -71,7 +77,7 @@ class PretrainingPlan:
             every_split=tuple(block.trained_on),
             size=block.image_size,
             **dict(block.resizing()),
-            **({} if block.workers is None else {"workers": block.workers}),
+            workers=CPU_WORKERS if block.workers is None else block.workers,
         )
 
     def _training_statistics(self, encoder: Encoder, modality: str) -> Statistics | Literal["auto"]:

@@ -65,10 +65,11 @@ class Finetuning(Epochs):
         self.network, self.train, self.validation, self.objective = network, train, validation, objective
         self.weight_N = weight_N
         self.process, self.device, self.workers = process, device, workers
+        compiled: Any = network
         if recipe.compile:
             compiling.keep_apart()
-        compiled = torch.compile(network) if recipe.compile else network
-        self.forward: Any = shared(compiled, process, device)  # type: ignore[arg-type]
+            compiled = torch.compile(network)
+        self.forward: Any = shared(compiled, process, device)
         self.batch_size = recipe.batch(len(train.images))
         least, last = 2 * process.world * recipe.accumulate, len(train.images) % self.batch_size
         self.steps = len(train.images) // self.batch_size + (last >= least)
